@@ -1,0 +1,91 @@
+"""Line alignment of caption files, and problems told all at once."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+
+import pytest
+
+from xpet.core.errors import DataError
+from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"a\nb\n", ("a", "b")),
+        (b"a\nb", ("a", "b")),
+        (b"\na\n\nb\n\n", ("", "a", "", "b", "")),
+        (b"\n", ("",)),
+        (b"", ()),
+        (b"a\r\nb\r\n", ("a", "b")),
+        (b"a\r\r\n", ("a\r",)),
+        (b"\xef\xbb\xbfa\n", ("a",)),
+        (" a \u2028b\u0085c\x0bd\x0c\n".encode(), (" a \u2028b\u0085c\x0bd\x0c",)),
+    ],
+)
+def test_lines_stand_between_line_feeds(data, lines):
+    assert decode_lines(data) == (lines, [])
+
+
+def test_bad_utf8_names_line_and_byte_and_keeps_the_count():
+    lines, problems = decode_lines(b"good\nab\xffc\n\xc3(\n")
+    assert lines == ("good", "", "")
+    assert problems == [
+        "line 2, byte 3: expected UTF-8, found 0xff",
+        "line 3, byte 1: expected UTF-8, found 0xc3",
+    ]
+
+
+def test_gzip_is_told_by_its_magic_bytes(tmp_path, write):
+    data = gzip.compress(b"one\n\ntwo\n")
+    files = CaptionFiles(tmp_path)
+    assert files.lines(write("plainly.txt", data), 3) == ("one", "", "two")
+    files.check()
+    assert files.fingerprints == {"plainly.txt": hashlib.sha256(data).hexdigest()}
+
+
+def test_problems_of_all_files_are_told_together(tmp_path, write):
+    files = CaptionFiles(tmp_path)
+    files.lines(write("short.txt", "a\nb\n"), 3)
+    files.lines(write("bad.txt", b"a\n\xff\nc\n"), 3)
+    files.lines(write("worse.txt", b"\xff\n" * 5), 5)
+    files.lines(write("empty.txt", b""), 3)
+    files.lines(write("bom.txt", b"\xef\xbb\xbf"), 3)
+    files.lines(write("cut.txt.gz", gzip.compress(b"a\nb\nc\n" * 99)[:-9]), 3)
+    files.lines(tmp_path / "absent.txt", 3)
+    files.lines(tmp_path, 3)
+    with pytest.raises(DataError) as error:
+        files.check()
+    problems = error.value.problems
+    assert problems[:2] == (
+        "short.txt: expected 3 lines, found 2",
+        "bad.txt line 2, byte 1: expected UTF-8, found 0xff",
+    )
+    assert problems[2:6] == (
+        *(f"worse.txt line {n}, byte 1: expected UTF-8, found 0xff" for n in (1, 2, 3)),
+        "worse.txt: 2 more lines are not UTF-8",
+    )
+    assert problems[6:8] == tuple(f"{n}.txt: expected captions, found an empty file" for n in ("empty", "bom"))
+    assert problems[8].startswith("cut.txt.gz: expected a readable file, found ")
+    assert problems[9] == f"absent.txt: expected a file, found none in {tmp_path}"
+    assert "expected a readable file" in problems[10]
+    assert len(problems) == 11
+    assert set(files.fingerprints) == {"short.txt", "bad.txt", "worse.txt", "empty.txt", "bom.txt"}
+
+
+def test_image_names_must_be_there_once(tmp_path, write):
+    files = CaptionFiles(tmp_path)
+    assert files.image_names(write("names.txt", "a.jpg\n\na.jpg \n")) == ("a.jpg", "", "a.jpg")
+    assert files.problems == [
+        "names.txt line 2: expected an image name, found a blank line",
+        "names.txt line 3: image a.jpg stands on line 1 too",
+    ]
+
+
+def test_many_problems_are_counted():
+    with pytest.raises(DataError) as error:
+        raise_problems([f"p{n}" for n in range(25)])
+    assert error.value.problems[-2:] == ("p19", "and 5 more problems")
+    raise_problems([])

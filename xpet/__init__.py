@@ -1,0 +1,45 @@
+"""xpet lifts the weak languages of a multilingual CLIP and measures the disparity between languages.
+
+Importing this package imports nothing heavy; the Python API is loaded on first use:
+
+    >>> import xpet
+    >>> result = xpet.align(xpet.AlignConfig(languages=("de",)))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xpet.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from xpet.core.config import AlignConfig, DataConfig, EvalConfig, FitConfig, MethodConfig, ModelConfig
+    from xpet.core.errors import XpetError
+    from xpet.jobs.align import run as align
+    from xpet.jobs.evaluate import run as evaluate
+
+_LAZY = {
+    "AlignConfig": ("xpet.core.config", "AlignConfig"),
+    "DataConfig": ("xpet.core.config", "DataConfig"),
+    "EvalConfig": ("xpet.core.config", "EvalConfig"),
+    "FitConfig": ("xpet.core.config", "FitConfig"),
+    "MethodConfig": ("xpet.core.config", "MethodConfig"),
+    "ModelConfig": ("xpet.core.config", "ModelConfig"),
+    "XpetError": ("xpet.core.errors", "XpetError"),
+    "align": ("xpet.jobs.align", "run"),
+    "evaluate": ("xpet.jobs.evaluate", "run"),
+}
+
+__all__ = [
+    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "XpetError",
+    "__version__", "align", "evaluate",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'xpet' has no attribute '{name}'")
+    import importlib
+
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)

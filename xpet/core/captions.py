@@ -1,0 +1,113 @@
+"""Aligned captions: what every data source delivers and every other room consumes.
+
+Texts of one language are aligned row by row over four slots (SPEC section 2):
+`pivot` (natural English), `target` (natural caption in the language), `from_pivot` (machine translation English ->
+language) and `to_pivot` (machine translation language -> English). A slot may be absent. For English all present
+slots hold the English captions. `owner[row]` is the index of the image a row describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from xpet.core.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIVOT = "en"
+SLOTS = ("pivot", "target", "from_pivot", "to_pivot")
+
+
+@dataclass(frozen=True)
+class LanguageCaptions:
+    """Captions of one language in one split: `texts[slot][row]` describes image `owner[row]`."""
+
+    language: str
+    owner: tuple[int, ...]
+    texts: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        for slot, rows in self.texts.items():
+            if slot not in SLOTS or len(rows) != len(self.owner):
+                raise ValueError(f"slot {slot}: {len(rows)} rows for {len(self.owner)} owners")
+
+    def slot(self, name: str) -> tuple[str, ...]:
+        """The texts of a slot; raises DataError naming the missing translation."""
+        if name not in self.texts:
+            have = ", ".join(self.texts) or "nothing"
+            raise DataError(f"{self.language}: expected {name} texts, found only {have}; provide the translation file")
+        return self.texts[name]
+
+    def take(self, rows: Sequence[int]) -> LanguageCaptions:
+        """The given rows, in that order, with their owners unchanged."""
+        texts = {slot: tuple(column[r] for r in rows) for slot, column in self.texts.items()}
+        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (names) of one split and their captions per language."""
+
+    images: tuple[str, ...]
+    captions: Mapping[str, LanguageCaptions]
+
+    def take(self, images: Sequence[int]) -> Split:
+        """The split restricted to the given image indices, in that order; owners are renumbered."""
+        place = {image: new for new, image in enumerate(images)}
+        captions = {}
+        for language, column in self.captions.items():
+            by_image: dict[int, list[int]] = {}
+            for row, image in enumerate(column.owner):
+                by_image.setdefault(image, []).append(row)
+            rows = [row for image in images for row in by_image.get(image, [])]
+            texts = {slot: tuple(texts[r] for r in rows) for slot, texts in column.texts.items()}
+            captions[language] = LanguageCaptions(language, tuple(place[column.owner[r]] for r in rows), texts)
+        return Split(tuple(self.images[i] for i in images), captions)
+
+
+class ImageSource(Protocol):
+    """Where the pixels of a corpus come from."""
+
+    def digest(self, name: str) -> str:
+        """Hex digest of the contents of the image (not of its name); raises DataError when missing."""
+        ...
+
+    def open(self, name: str) -> Image:
+        """The RGB image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A whole data set.
+
+    `splits` holds either the official `train`, `validation`, `test` or a single `all` that xpet cuts by itself.
+    `fingerprints` are hex digests of the files read. `synthetic` marks worlds whose numbers must be labelled.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    pictures: ImageSource | None = None
+    synthetic: bool = False
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages present in every split, in the order of the first."""
+        first, *rest = self.splits.values()
+        return tuple(lang for lang in first.captions if all(lang in split.captions for split in rest))
+
+
+Reader = Callable[["ReadRequest"], Corpus]
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What a reader is asked for. `languages` None means all the source has; `root` is `--data-root`."""
+
+    root: str | None = None
+    languages: tuple[str, ...] | None = None
+    variant: str | None = None

@@ -1,0 +1,25 @@
+"""Where xpet keeps things: one cache folder, by the platform's conventions or `XPET_CACHE`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The cache; not created here. `XPET_CACHE` overrides the platform's choice."""
+    if chosen := os.environ.get("XPET_CACHE"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("xpet", appauthor=False))
+
+
+def features_folder() -> Path:
+    """Stored image features."""
+    return cache_folder() / "features"
+
+
+def runs_folder() -> Path:
+    """Runs whose place the user did not name."""
+    return cache_folder() / "runs"

@@ -1,0 +1,154 @@
+"""The run directory: everything `eval` and `merge` need, complete or absent (DESIGN, idea 4).
+
+config.json          what was asked for: the run's own settings and everything shared with its stack
+delta.safetensors    the trained parameters only, by their names in the tower
+history.jsonl        one JSON document per validation
+metrics.json         before and after on the test split, parameters, time, memory, outcome
+environment.json     versions, device, fingerprints of the base towers and of the data
+split.json           image names of train, validation and test
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.errors import DataError, ModelError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = 1
+FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run. `split` maps train, validation and test to image names."""
+
+    config: Mapping[str, Any]
+    delta: Mapping[str, Tensor]
+    history: list[dict[str, Any]]
+    metrics: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    split: Mapping[str, list[str]]
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise OutputError unless a run could be written there now: free (or to be overwritten) and writable."""
+    if path.exists() and not overwrite:
+        raise OutputError(f"output folder {path} exists already; choose another --out or pass --overwrite")
+    if path.exists() and not is_replaceable(path):
+        raise OutputError(f"{path} exists and is no xpet run or sweep; it is not overwritten: choose another --out")
+    parent = path.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"output folder {path} cannot be written: {parent} is not a writable folder")
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether a folder holds nothing but a run, or a sweep of runs, so that replacing it loses nothing else."""
+    if not path.is_dir():
+        return False
+    inside = list(path.iterdir())
+    return is_run(path) or all(is_run(p) or p.name == "summary.json" for p in inside)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a complete run directory."""
+    return path.is_dir() and {p.name for p in path.iterdir()} == set(FILES)
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run itself, or the runs inside a sweep folder, sorted by name; raises DataError when there are none."""
+    if not path.is_dir():
+        raise DataError(f"expected a run folder, found no folder {path}; `xpet align` prints where its runs are")
+    runs = [path] if is_run(path) else sorted(p for p in path.iterdir() if is_run(p))
+    if not runs:
+        raise DataError(f"{path} is no run: expected the files {', '.join(FILES)}, or folders with these inside")
+    return runs
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` that takes its place when the block succeeds and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    stage.mkdir()
+    try:
+        yield stage
+        if path.exists():
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            os.replace(path, old)
+            os.replace(stage, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(stage, path)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def write_run(path: Path, record: RunRecord) -> None:
+    """Write a run directory atomically; raises OutputError when the disk refuses."""
+    from safetensors.torch import save_file
+
+    try:
+        with staged(path) as stage:
+            _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
+            save_file({name: t.contiguous() for name, t in record.delta.items()}, stage / "delta.safetensors")
+            lines = "".join(json.dumps(entry) + "\n" for entry in record.history)
+            (stage / "history.jsonl").write_text(lines, encoding="utf-8")
+            _write_json(stage / "metrics.json", record.metrics)
+            _write_json(stage / "environment.json", record.environment)
+            _write_json(stage / "split.json", record.split)
+    except OSError as error:
+        raise OutputError(f"cannot write the run {path}: {error.strerror or error}") from error
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run directory; raises DataError or ModelError saying which file is missing, damaged or too new."""
+    if not is_run(path):
+        raise DataError(f"{path} is no run: expected exactly the files {', '.join(FILES)}")
+    config = _read_json(path / "config.json")
+    if config.get("schema") != SCHEMA:
+        raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {config.get('schema')}; update xpet")
+    lines = (path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return RunRecord(
+        config=config,
+        delta=_read_delta(path / "delta.safetensors"),
+        history=[json.loads(line) for line in lines],
+        metrics=_read_json(path / "metrics.json"),
+        environment=_read_json(path / "environment.json"),
+        split=_read_json(path / "split.json"),
+    )
+
+
+def _read_delta(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+    return value

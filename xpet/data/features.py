@@ -1,0 +1,261 @@
+"""Image features: computed once per (weights, preprocessing, picture contents), stored, and never trusted unseen.
+
+A store is a folder `<store>/<sha256(key)[:16]>/` of `part-*.safetensors` files. A part holds `features` [pictures, d]
+float32 and, in its metadata, the key's hash, the picture digests row by row and a checksum of the tensor. Parts are
+independent and written atomically, so an interrupted run resumes and several processes may write at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.captions import ImageSource
+from xpet.core.errors import DataError, OutputError
+from xpet.core.events import Notice, OnEvent, Progress, ignore
+
+if TYPE_CHECKING:
+    import PIL.Image
+    from torch import Tensor
+
+STAGE = "image features"
+PART_PICTURES = 512
+"""Pictures after which a part is written."""
+NAME = "features"
+USER_NAME = "image_features"
+
+Encode = Callable[["list[PIL.Image.Image]"], "Tensor"]
+"""Pictures -> features [pictures, d]."""
+
+
+def image_features(
+    names: Sequence[str],
+    pictures: ImageSource,
+    encode: Encode,
+    key: str,
+    store: Path,
+    batch_size: int = 64,
+    on_event: OnEvent = ignore,
+) -> Tensor:
+    """Features [names, d] float32 of the named pictures, from the store as far as it has them.
+
+    Args:
+        names: pictures, in the order of the rows returned; may repeat.
+        pictures: where the pixels and the content digests come from.
+        encode: the frozen image tower, for what is not stored.
+        key: fingerprint of weights and preprocessing; features of another key are never used.
+        store: folder of all feature stores.
+        batch_size: pictures encoded at a time.
+        on_event: hears Progress of what is computed, and a warning for every rejected part.
+
+    Raises:
+        DataError: no names, a picture is missing or unreadable, or encoding gives non-finite or misshapen features.
+        OutputError: the store cannot be written.
+    """
+    import torch
+
+    if not names:
+        raise DataError("expected pictures to encode, found none")
+    digests = [pictures.digest(name) for name in names]
+    wanted = dict(zip(digests, names, strict=True))
+    keeper = _Store(store, key, on_event)
+    known = keeper.load(set(wanted))
+    missing = {digest: name for digest, name in wanted.items() if digest not in known}
+    fresh = _compute(missing, pictures, encode, keeper, batch_size, len(wanted)) if missing else {}
+    if known and fresh and len(next(iter(known.values()))) != len(next(iter(fresh.values()))):
+        keeper.warn(f"{keeper.folder}: expected as many dimensions as the image tower gives, found others")
+        keeper.drop()
+        stale = {digest: wanted[digest] for digest in known}
+        known = _compute(stale, pictures, encode, keeper, batch_size, len(wanted))
+    rows = known | fresh
+    return torch.stack([rows[digest] for digest in digests])
+
+
+def _compute(
+    missing: dict[str, str], pictures: ImageSource, encode: Encode, keeper: _Store, batch_size: int, total: int
+) -> dict[str, Tensor]:
+    """Encodes and stores the missing pictures (digest -> name); returns their rows."""
+    rows: dict[str, Tensor] = {}
+    pending: dict[str, Tensor] = {}
+    todo = list(missing.items())
+    done = total - len(todo)
+    keeper.on_event(Progress(STAGE, done, total))
+    for start in range(0, len(todo), batch_size):
+        batch = todo[start : start + batch_size]
+        features = encode([pictures.open(name) for _, name in batch]).detach().float().cpu()
+        _check(features, len(batch), batch[0][1])
+        pending |= {digest: row for (digest, _), row in zip(batch, features, strict=True)}
+        if len(pending) >= PART_PICTURES or start + batch_size >= len(todo):
+            keeper.save(pending)
+            rows |= pending
+            pending = {}
+        keeper.on_event(Progress(STAGE, done + start + len(batch), total))
+    return rows
+
+
+def _check(features: Tensor, count: int, name: str) -> None:
+    if features.ndim != 2 or len(features) != count:
+        raise DataError(f"image tower: expected features [{count}, d], found shape {list(features.shape)}")
+    if not features.isfinite().all():
+        raise DataError(f"image tower: expected finite features, found others among {count} pictures from {name} on")
+
+
+@dataclass
+class _Store:
+    """The parts of one key."""
+
+    root: Path
+    key: str
+    on_event: OnEvent
+    folder: Path = field(init=False)
+    used: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.key = hashlib.sha256(self.key.encode()).hexdigest()
+        self.folder = self.root / self.key[:16]
+
+    def warn(self, text: str) -> None:
+        self.on_event(Notice(f"image-feature store: {text}; computing these features again", "warning"))
+
+    def load(self, wanted: set[str]) -> dict[str, Tensor]:
+        """Rows of the wanted digests; parts that are not sound are reported, removed and passed over."""
+        rows: dict[str, Tensor] = {}
+        for path in sorted(self.folder.glob("part-*.safetensors")):
+            try:
+                part = self._read(path, wanted)
+                size = {len(row) for row in (*part.values(), *rows.values())}
+                if len(size) > 1:
+                    raise ValueError("another number of dimensions than in other parts")
+                rows |= part
+                self.used += [path] if part else []
+            except FileNotFoundError:
+                continue
+            except (ValueError, OSError, KeyError, TypeError) as error:
+                self.warn(f"{path}: expected sound features of this image tower, found {error}")
+                _remove(path)
+        return rows
+
+    def drop(self) -> None:
+        """Removes the parts that rows were loaded from."""
+        for path in self.used:
+            _remove(path)
+
+    def _read(self, path: Path, wanted: set[str]) -> dict[str, Tensor]:
+        """Rows of a part that are wanted; raises ValueError or OSError saying what is wrong with the part."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("key") != self.key:
+                    raise ValueError("features of another tower or preprocessing")
+                digests = json.loads(metadata["digests"])
+                if wanted.isdisjoint(digests):
+                    return {}
+                features = file.get_tensor(NAME)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        if features.ndim != 2 or len(features) != len(digests) or str(features.dtype) != "torch.float32":
+            raise ValueError(f"shape {list(features.shape)} {features.dtype} for {len(digests)} pictures")
+        if metadata["checksum"] != _checksum(features):
+            raise ValueError("contents that do not match their checksum")
+        if not features.isfinite().all():
+            raise ValueError("non-finite numbers")
+        return {digest: row for digest, row in zip(digests, features, strict=True) if digest in wanted}
+
+    def save(self, rows: dict[str, Tensor]) -> None:
+        """Writes one part atomically; raises OutputError when that is not possible."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import save
+
+        features = torch.stack(list(rows.values())).contiguous()
+        digests = json.dumps(list(rows))
+        metadata = {"key": self.key, "digests": digests, "checksum": _checksum(features)}
+        name = f"part-{hashlib.sha256(digests.encode()).hexdigest()[:16]}.safetensors"
+        temporary = self.folder / f".{name}.{uuid.uuid4().hex}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(save({NAME: features}, metadata))
+            os.replace(temporary, self.folder / name)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"image-feature store {self.folder}: expected to write a part, found {error}; "
+                "set XPET_CACHE to a writable folder"
+            ) from error
+        finally:
+            _remove(temporary)
+
+
+def _checksum(features: Tensor) -> str:
+    return hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def read_features(path: Path, expected_images: int) -> Tensor:
+    """A user's own image features [expected_images, d] as float32, one row per image in the corpus' order.
+
+    The file is `.npy`, or `.safetensors` with a single tensor or one named `image_features`; of any float type.
+
+    Raises:
+        DataError: missing, damaged or of another kind; not 2-D, another number of rows, or non-finite.
+    """
+    if path.suffix not in READERS:
+        raise DataError(f"image features {path}: expected {' or '.join(READERS)}, found '{path.suffix}'")
+    if not path.is_file():
+        raise DataError(f"image features {path}: expected a file, found none")
+    features = READERS[path.suffix](path)
+    if not features.is_floating_point():
+        raise DataError(f"image features {path}: expected floating-point numbers, found {features.dtype}")
+    if features.ndim != 2 or len(features) != expected_images or not features.shape[1]:
+        raise DataError(
+            f"image features {path}: expected shape [{expected_images}, d], found {list(features.shape)}; "
+            "give one row per image, in the order of the data set"
+        )
+    features = features.float()
+    bad = int((~features.isfinite().all(dim=1)).sum())
+    if bad:
+        raise DataError(f"image features {path}: expected finite numbers, found {bad} rows with others")
+    return features
+
+
+def _read_safetensors(path: Path) -> Tensor:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            name = names[0] if len(names) == 1 else USER_NAME
+            if name not in names:
+                found = ", ".join(names) or "none"
+                raise DataError(f"image features {path}: expected one tensor or one named {USER_NAME}, found {found}")
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"image features {path}: expected a readable safetensors file, found {error}") from error
+
+
+def _read_npy(path: Path) -> Tensor:
+    import numpy
+    import torch
+
+    try:
+        array: Any = numpy.load(path, allow_pickle=False)
+        return torch.from_numpy(numpy.ascontiguousarray(array))
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise DataError(f"image features {path}: expected an .npy file of numbers, found {error}") from error
+
+
+READERS: dict[str, Callable[[Path], Tensor]] = {".safetensors": _read_safetensors, ".npy": _read_npy}

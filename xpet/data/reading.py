@@ -1,0 +1,57 @@
+"""What the readers share: the data root, language codes, the choice of languages and the four aligned slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xpet.core.captions import PIVOT, SLOTS, LanguageCaptions, ReadRequest
+from xpet.core.errors import ConfigError, DataError, unknown
+
+ALIASES = {"jp": "ja"}
+"""Spellings of language codes in published files, and the code xpet uses."""
+
+
+def language_code(text: str) -> str:
+    """The code xpet uses for a language (`jp` is `ja`), lower case."""
+    code = text.strip().lower()
+    return ALIASES.get(code, code)
+
+
+def spellings(language: str) -> tuple[str, ...]:
+    """Every code a file of the language may be named with, xpet's own first."""
+    return (language, *(alias for alias, code in ALIASES.items() if code == language))
+
+
+def data_root(request: ReadRequest, source: str, expected: str) -> Path:
+    """The existing path of `--data-root`; raises ConfigError without one and DataError when nothing is there."""
+    if request.root is None:
+        raise ConfigError(f"data set {source}: expected --data-root with {expected}, found none")
+    root = Path(request.root).expanduser()
+    if not root.exists():
+        raise DataError(f"data set {source}: expected {expected} at {root}, found nothing there; check --data-root")
+    return root
+
+
+def choose_languages(request: ReadRequest, found: Iterable[str], where: str, problems: list[str]) -> tuple[str, ...]:
+    """The languages asked for, or all found (English first, then by name); absent ones are added to `problems`.
+
+    Raises:
+        DataError: nothing was found at all.
+    """
+    have = sorted(set(found), key=lambda code: (code != PIVOT, code))
+    if not have:
+        raise DataError(f"{where}: expected caption files, found none; check --data-root")
+    if request.languages is None:
+        return tuple(have)
+    wanted = tuple(dict.fromkeys(language_code(text) for text in request.languages))
+    problems += [f"{where}: {unknown('language', code, have)}" for code in wanted if code not in have]
+    return tuple(code for code in wanted if code in have)
+
+
+def aligned(language: str, owner: Sequence[int], texts: dict[str, Sequence[str] | None]) -> LanguageCaptions:
+    """Captions of one language from its slots; None means absent. All four slots of English are its captions."""
+    if language == PIVOT:
+        texts = dict.fromkeys(SLOTS, texts["target"])
+    present = {slot: tuple(rows) for slot in SLOTS if (rows := texts.get(slot)) is not None}
+    return LanguageCaptions(language, tuple(owner), present)

@@ -1,0 +1,118 @@
+"""Caption files read so that line alignment holds: a line is what stands between two line feeds, nothing else.
+
+Never `str.splitlines` or `strip`: captions hold other Unicode line separators, and blank lines are rows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from xpet.core.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+MAX_LINES_PER_FILE = 3
+MAX_PROBLEMS = 20
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raises one DataError of all problems, the first twenty in words and the others counted; nothing when empty."""
+    if not problems:
+        return
+    more = len(problems) - MAX_PROBLEMS
+    raise DataError(*problems[:MAX_PROBLEMS], *([f"and {more} more problems"] if more > 0 else []))
+
+
+def unpack(data: bytes) -> bytes:
+    """The bytes, decompressed when they begin as gzip does; raises OSError, EOFError or zlib.error when damaged."""
+    return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
+
+
+def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
+    """Lines of UTF-8 bytes, and for every undecodable one 'line L, byte B: ...' (both from 1, B within the line).
+
+    Blank lines are kept wherever they stand; one final line feed ends the last line; a byte-order mark and one
+    carriage return at a line's end are dropped. An undecodable line is kept as an empty one.
+    """
+    pieces = data.removeprefix(BOM).split(b"\n")
+    if not pieces[-1]:
+        pieces.pop()
+    lines, problems = [], []
+    for number, piece in enumerate(pieces, start=1):
+        try:
+            lines.append(piece.removesuffix(b"\r").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            lines.append("")
+            problems.append(f"line {number}, byte {error.start + 1}: expected UTF-8, found 0x{piece[error.start]:02x}")
+    return tuple(lines), problems
+
+
+class CaptionFiles:
+    """Reads the files of one data set; collects the problems of all, to be raised together by `check`.
+
+    Attributes:
+        fingerprints: sha256 hex digest of every file read, by its path below the root.
+        problems: what is wrong so far, each with its file.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Remembers the root, from which paths are named in problems and fingerprints."""
+        self.root = root
+        self.fingerprints: dict[str, str] = {}
+        self.problems: list[str] = []
+
+    def name(self, path: Path) -> str:
+        """The path below the root, for messages."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def contents(self, path: Path) -> bytes:
+        """The (decompressed) contents; empty, with a problem noted, when missing, damaged or empty."""
+        name = self.name(path)
+        try:
+            raw = path.read_bytes()
+            data = unpack(raw)
+        except FileNotFoundError:
+            self.problems.append(f"{name}: expected a file, found none in {self.root}")
+            return b""
+        except (OSError, EOFError, zlib.error) as error:
+            self.problems.append(f"{name}: expected a readable file, found {error or type(error).__name__}")
+            return b""
+        self.fingerprints[name] = hashlib.sha256(raw).hexdigest()
+        if not data:
+            self.problems.append(f"{name}: expected captions, found an empty file")
+        return data
+
+    def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
+        """The lines of a file, blank ones included; another count than expected is noted as a problem."""
+        data = self.contents(path)
+        if not data:
+            return ()
+        lines, bad = decode_lines(data)
+        name = self.name(path)
+        if not lines:
+            self.problems.append(f"{name}: expected captions, found an empty file")
+        self.problems += [f"{name} {text}" for text in bad[:MAX_LINES_PER_FILE]]
+        if len(bad) > MAX_LINES_PER_FILE:
+            self.problems.append(f"{name}: {len(bad) - MAX_LINES_PER_FILE} more lines are not UTF-8")
+        if expected and lines and len(lines) != expected:
+            self.problems.append(f"{name}: expected {expected} lines, found {len(lines)}")
+        return lines
+
+    def image_names(self, path: Path) -> tuple[str, ...]:
+        """The image names of a list, one a line; blank and repeated ones are noted as problems."""
+        names = tuple(line.strip() for line in self.lines(path))
+        first: dict[str, int] = {}
+        for number, name in enumerate(names, start=1):
+            if not name:
+                self.problems.append(f"{self.name(path)} line {number}: expected an image name, found a blank line")
+            elif first.setdefault(name, number) != number:
+                self.problems.append(f"{self.name(path)} line {number}: image {name} stands on line {first[name]} too")
+        return names
+
+    def check(self) -> None:
+        """Raises one DataError of all problems noted."""
+        raise_problems(self.problems)

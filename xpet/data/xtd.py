@@ -1,0 +1,65 @@
+"""XTD: 1,000 COCO captions in 11 languages, in the published layout (SPEC section 7).
+
+`XTD10/test_1kcaptions_{lang}.txt` (de, fr under `MIC/`; `jp` under `STAIR/`), `XTD10/test_image_names.txt`, and
+translations `translated_from_en/{lang}.txt`, `translated_to_en/{lang}.txt`. One split, `all`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
+from xpet.core.errors import ConfigError
+from xpet.data.images import find_pictures
+from xpet.data.reading import aligned, choose_languages, data_root, language_code, spellings
+from xpet.data.text_files import CaptionFiles
+
+CAPTION_FOLDERS = ("XTD10", "MIC", "STAIR", ".")
+PREFIX = "test_1kcaptions_"
+NAMES = "test_image_names.txt"
+TRANSLATIONS = {"from_pivot": "translated_from_en", "to_pivot": "translated_to_en"}
+PICTURE_FOLDERS = ("images", "images/train2014", "images/val2014", "train2014", "val2014", ".")
+
+
+def read(request: ReadRequest) -> Corpus:
+    """The XTD corpus below `request.root`.
+
+    Raises:
+        ConfigError: no root, or a variant is asked for.
+        DataError: everything missing, damaged or of unequal length, at once.
+    """
+    if request.variant is not None:
+        raise ConfigError(f"data set xtd: expected no variant, found '{request.variant}'")
+    root = data_root(request, "xtd", "the folder of XTD10/, MIC/ and STAIR/")
+    captions = _caption_files(root)
+    files = CaptionFiles(root)
+    languages = choose_languages(request, captions, f"xtd in {root}", files.problems)
+    images = files.image_names(_first(root, [f"{folder}/{NAMES}" for folder in CAPTION_FOLDERS]))
+    english = files.lines(captions[PIVOT], len(images)) if PIVOT in captions else None
+    texts = {}
+    for language in languages:
+        target = english if language == PIVOT else files.lines(captions[language], len(images))
+        texts[language] = {"target": target, "pivot": english}
+        for slot, folder in TRANSLATIONS.items():
+            path = _first(root, [f"{folder}/{code}.txt" for code in spellings(language)])
+            if language != PIVOT and path.exists():
+                texts[language][slot] = files.lines(path, len(images))
+    pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems)
+    files.check()
+    owner = range(len(images))
+    columns = {language: aligned(language, owner, dict(slots)) for language, slots in texts.items()}
+    return Corpus("xtd", {"all": Split(images, columns)}, pictures, fingerprints=files.fingerprints)
+
+
+def _caption_files(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in CAPTION_FOLDERS:
+        for path in sorted((root / folder).glob(f"{PREFIX}*.txt")):
+            found.setdefault(language_code(path.stem.removeprefix(PREFIX)), path)
+    return found
+
+
+def _first(root: Path, candidates: list[str]) -> Path:
+    """The first candidate that exists, else the first of all (to be reported as missing)."""
+    paths = [root / candidate for candidate in candidates]
+    return next((path for path in paths if path.exists()), paths[0])

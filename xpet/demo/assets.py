@@ -1,0 +1,75 @@
+"""Paths and formats of the shipped assets; `xpet.demo.build` writes them, everything else reads them here."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from xpet.demo import world
+from xpet.demo.scenes import Group, Scene
+
+FOLDER = Path(__file__).parent / "assets"
+TEXT_TOWER = FOLDER / "text"
+IMAGE_TOWER = FOLDER / "image"
+ENGLISH_TOWER = FOLDER / "english"
+"""The mono-lingual English tower the others were distilled from."""
+MANIFEST = FOLDER / "manifest.json"
+
+
+def captions_path(language: str, folder: Path = FOLDER) -> Path:
+    """The compressed captions of one language."""
+    return folder / f"captions.{language}.tsv.gz"
+
+
+def scenes_path(folder: Path = FOLDER) -> Path:
+    """The compressed scenes, one JSON document a line: train, then validation, then test."""
+    return folder / "scenes.jsonl.gz"
+
+
+def scene_line(scene: Scene) -> str:
+    """A scene as one JSON line."""
+    return json.dumps(asdict(scene), separators=(",", ":"))
+
+
+@lru_cache(maxsize=1)
+def scenes() -> tuple[Scene, ...]:
+    """All shipped scenes."""
+    lines = read_lines(scenes_path())
+    return tuple(_scene(json.loads(line)) for line in lines)
+
+
+def _scene(fields: dict[str, Any]) -> Scene:
+    groups = tuple(Group(**group) for group in fields["groups"])
+    return Scene(groups, fields["layout"], fields["background"], fields["jitter"])
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a compressed text file."""
+    return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines compressed, without a time stamp, so that equal lines give equal bytes."""
+    data = "".join(line + "\n" for line in lines).encode("utf-8")
+    path.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's content; of the text inside for compressed files, whose bytes depend on the zlib at hand."""
+    data = path.read_bytes()
+    return hashlib.sha256(gzip.decompress(data) if path.suffix == ".gz" else data).hexdigest()
+
+
+def split_ranges() -> dict[str, range]:
+    """Which shipped scenes each split holds."""
+    ranges, start = {}, 0
+    for name, size in world.SPLITS.items():
+        ranges[name] = range(start, start + size)
+        start += size
+    return ranges

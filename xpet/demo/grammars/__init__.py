@@ -1,0 +1,45 @@
+"""Hand-written grammars, one file per language, in one explicit table."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xpet.demo.grammars import (
+    chinese,
+    english,
+    french,
+    german,
+    italian,
+    japanese,
+    korean,
+    polish,
+    russian,
+    spanish,
+    turkish,
+)
+from xpet.demo.scenes import Message
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """`say`: a natural caption, varied by the generator; `say_as_machine`: how the demo's translator words it."""
+
+    say: Callable[[Message, random.Random], str]
+    say_as_machine: Callable[[Message], str]
+
+
+GRAMMARS: dict[str, Grammar] = {
+    "en": Grammar(english.say, lambda message: english.say_as_machine(message, "en")),
+    "de": Grammar(german.say, german.say_as_machine),
+    "fr": Grammar(french.say, french.say_as_machine),
+    "es": Grammar(spanish.say, spanish.say_as_machine),
+    "it": Grammar(italian.say, italian.say_as_machine),
+    "ja": Grammar(japanese.say, japanese.say_as_machine),
+    "ko": Grammar(korean.say, korean.say_as_machine),
+    "pl": Grammar(polish.say, polish.say_as_machine),
+    "ru": Grammar(russian.say, russian.say_as_machine),
+    "tr": Grammar(turkish.say, turkish.say_as_machine),
+    "zh": Grammar(chinese.say, chinese.say_as_machine),
+}

@@ -1,0 +1,164 @@
+"""Pre-trains the demo's towers: pictures with English first, then every language by distillation.
+
+Called by `xpet.demo.build`; nothing here runs in normal use.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xpet.demo import world
+from xpet.demo.pictures import draw
+from xpet.demo.scenes import COLOURS, KINDS, Message, Scene, describe
+
+Say = Callable[[Scene, random.Random], str]
+
+
+def draw_all(scenes: Sequence[Scene], workers: int = 2) -> np.ndarray:
+    """Pictures of all scenes, uint8 [scenes, 64, 64, 3], drawn by several processes."""
+    with ProcessPoolExecutor(workers) as pool:
+        return np.stack(list(pool.map(draw, scenes, chunksize=256)))
+
+
+def pixels(pictures: np.ndarray) -> Tensor:
+    """uint8 [rows, 64, 64, 3] to the float pixels [rows, 3, 64, 64] the image tower takes."""
+    values = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    return (values - world.PIXEL_MEAN) / world.PIXEL_STD
+
+
+def facts(scene: Scene) -> np.ndarray:
+    """Which (kind, colour) pairs a scene shows: float32 [128]; the image tower's auxiliary target."""
+    present = np.zeros((len(KINDS), len(COLOURS)), np.float32)
+    for group in scene.groups:
+        present[KINDS.index(group.kind), COLOURS.index(group.colour)] = 1
+    return present.ravel()
+
+
+def tokenise(tokenizer: object, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and mask, [rows, longest], of a fast tokenizer with padding switched on."""
+    encoded = tokenizer.encode_batch(list(texts))  # type: ignore[attr-defined]
+    ids = torch.tensor([e.ids for e in encoded])
+    return ids, torch.tensor([e.attention_mask for e in encoded])
+
+
+def encode_in_buckets(tower: nn.Module, tokenizer: object, texts: Sequence[str], size: int = 64) -> Tensor:
+    """Features of texts in their order, computed in buckets of similar length so that little padding is read."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts = [tower(*tokenise(tokenizer, [texts[i] for i in order[s : s + size]])) for s in range(0, len(order), size)]
+    back = torch.empty(len(order), dtype=torch.long)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[back]
+
+
+def _schedule(optimiser: torch.optim.Optimizer, steps: int, warm_up: int) -> torch.optim.lr_scheduler.LambdaLR:
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def contrastive_pretraining(
+    image_tower: nn.Module,
+    text_tower: nn.Module,
+    tokenizer: object,
+    scenes: Sequence[Scene],
+    say: Say,
+    steps: int,
+    batch: int = 192,
+    seed: int = world.SEED,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Train both towers in place with CLIP's loss and, for the image tower, recognition of what is shown.
+
+    The recognition head only speeds learning up and is thrown away.
+    """
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    log(f"drawing {len(scenes)} pictures")
+    pictures, truth = draw_all(scenes), torch.from_numpy(np.stack([facts(s) for s in scenes]))
+    head = nn.Linear(image_tower.config.hidden_size, truth.shape[1])  # type: ignore[union-attr, arg-type]
+    log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+    parameters = [*image_tower.parameters(), *text_tower.parameters(), *head.parameters(), log_scale]
+    optimiser = torch.optim.AdamW(parameters, lr=1.5e-3, weight_decay=0.02)
+    schedule = _schedule(optimiser, steps, warm_up=100)
+    image_tower.train(), text_tower.eval()
+    started, order = time.monotonic(), []
+    for step in range(steps):
+        if len(order) < batch:
+            order = rng.sample(range(len(scenes)), len(scenes))
+        rows, order = order[:batch], order[batch:]
+        captions = [say(scenes[i], rng) for i in rows]
+        seen = image_tower(pixel_values=pixels(pictures[rows]), output_hidden_states=True)
+        image = functional.normalize(seen.image_embeds, dim=-1)
+        text = functional.normalize(encode_in_buckets(text_tower, tokenizer, captions), dim=-1)
+        logits = log_scale.exp().clamp(max=100.0) * image @ text.T
+        target = torch.arange(batch)
+        clip = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+        pooled = image_tower.vision_model.post_layernorm(seen.last_hidden_state[:, 0])  # type: ignore[union-attr, operator]
+        recognition = functional.binary_cross_entropy_with_logits(head(pooled), truth[rows], reduction="sum") / batch
+        optimiser.zero_grad()
+        (clip + 0.3 * recognition).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0 or step == steps - 1:
+            hits = (logits.argmax(1) == target).float().mean().item()
+            log(
+                f"step {step} clip {clip.item():.3f} recognition {recognition.item():.3f} in-batch {hits:.2f} "
+                f"scale {log_scale.exp().item():.0f} {time.monotonic() - started:.0f} s"
+            )
+    image_tower.eval()
+
+
+def natural(say: Callable[..., str]) -> Say:
+    """A caption writer for scenes out of a grammar for messages."""
+    return lambda scene, rng: say(describe(scene, rng), rng)
+
+
+def distillation(
+    student: nn.Module,
+    tokenizer: object,
+    teacher: Callable[[Sequence[str]], Tensor],
+    grammars: Mapping[str, Callable[[Message, random.Random], str]],
+    messages: Sequence[Message],
+    exposure: Mapping[str, float],
+    steps: int,
+    rate: float,
+    batch: int = 256,
+    seed: int = world.SEED,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Teach the student in place to give captions of any language the teacher's embedding of an English one.
+
+    As Multilingual-CLIP was made: mean squared error to the frozen teacher. `exposure` is how often a language is
+    drawn, relative to the others.
+    """
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    languages, weights = list(exposure), list(exposure.values())
+    optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0)
+    schedule = _schedule(optimiser, steps, warm_up=min(100, steps // 5))
+    started = time.monotonic()
+    for step in range(steps):
+        drawn = rng.choices(messages, k=batch)
+        target = teacher([grammars["en"](m, rng) for m in drawn])
+        spoken = rng.choices(languages, weights, k=batch)
+        texts = [grammars[lang](m, rng) for lang, m in zip(spoken, drawn, strict=True)]
+        found = encode_in_buckets(student, tokenizer, texts)
+        loss = (found - target).square().mean() / target.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            log(f"step {step} error {loss.item():.4f} {time.monotonic() - started:.0f} s")

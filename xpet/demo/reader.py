@@ -1,0 +1,82 @@
+"""The demo world as a data set, behind the same reader protocol as real ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, ReadRequest, Split
+from xpet.core.errors import DataError, unknown
+from xpet.demo import assets, world
+from xpet.demo.scenes import Scene
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PICTURES_VERSION = "1"
+"""Raise when `pictures.draw` changes, so that stored features of older drawings are not used."""
+
+
+def read(request: ReadRequest) -> Corpus:
+    """The demo corpus with its official splits; raises DataError for a language the world does not speak."""
+    languages = request.languages or world.LANGUAGES
+    wrong = [unknown("demo language", lang, world.LANGUAGES) for lang in languages if lang not in world.LANGUAGES]
+    if wrong:
+        raise DataError(*wrong)
+    scenes = assets.scenes()
+    columns = {lang: _columns(lang) for lang in dict.fromkeys((PIVOT, *languages))}
+    splits = {}
+    for name, rows in assets.split_ranges().items():
+        owner = tuple(range(len(rows)))
+        captions = {
+            lang: LanguageCaptions(lang, owner, _slots(lang, columns, rows))
+            for lang in columns
+            if lang in languages or lang == PIVOT
+        }
+        splits[name] = Split(tuple(_name(i) for i in rows), captions)
+    digests = {f"captions.{lang}": assets.content_digest(assets.captions_path(lang)) for lang in columns}
+    return Corpus("demo", splits, Pictures(dict(enumerate(scenes))), synthetic=True, fingerprints=digests)
+
+
+def _columns(language: str) -> list[tuple[str, ...]]:
+    return [tuple(line.split("\t")) for line in assets.read_lines(assets.captions_path(language))]
+
+
+def _slots(language: str, columns: Mapping[str, list[tuple[str, ...]]], rows: range) -> dict[str, tuple[str, ...]]:
+    mine, english = columns[language], columns[PIVOT]
+    target, to_pivot, from_pivot = zip(*(mine[i] for i in rows), strict=True)
+    return {
+        "pivot": tuple(english[i][0] for i in rows), "target": target, "from_pivot": from_pivot, "to_pivot": to_pivot,
+    }  # fmt: skip
+
+
+def _name(number: int) -> str:
+    return f"demo_{number:05d}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Draws the demo's pictures on demand."""
+
+    scenes: Mapping[int, Scene]
+
+    def _scene(self, name: str) -> Scene:
+        scene = self.scenes.get(int(name.removeprefix("demo_")))
+        if scene is None:
+            raise DataError(
+                f"expected a picture of the demo world, demo_00000 ... demo_{len(self.scenes) - 1:05d}, found {name}"
+            )
+        return scene
+
+    def digest(self, name: str) -> str:
+        """Digest of what the picture shows and how it is drawn."""
+        line = PICTURES_VERSION + assets.scene_line(self._scene(name))
+        return hashlib.sha256(line.encode()).hexdigest()
+
+    def open(self, name: str) -> Image:
+        """The picture, 64 x 64 RGB."""
+        from xpet.demo.pictures import picture
+
+        return picture(self._scene(name))

@@ -1,0 +1,136 @@
+"""The only importer of OpenDelta: what is mended, and why.
+
+OpenDelta 0.3.2 (2023, unmaintained) supplies the delta modules and the surgery that hangs them into a frozen
+backbone. On today's Python and transformers it does not import as it is, and it would drag in software that a
+training tool has no business loading. While it is imported, and only then, these stand-ins are in `sys.modules`:
+
+- `DeltaCenter`: a network client (object store, git) for sharing deltas. Never used; a stub without any function.
+- `web` (through `opendelta.utils.interactive.web`): a web server for interactive editing. Never used; stubbed.
+- `turtle`: imported by accident (`from turtle import back`), needs Tk. Stubbed.
+- `transformers.deepspeed`: moved to `transformers.integrations.deepspeed`; aliased.
+- `transformers.models.distilbert.modeling_distilbert.MultiHeadSelfAttention`: gone; only used by prefix tuning's
+  isinstance checks. A placeholder class that nothing is an instance of.
+
+Afterwards the stand-ins are taken out again, so nobody else sees them. Further mends, at run time:
+
+- An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
+- `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
+- Attaching happens in eval mode, so that dropout draws no random numbers, with the caller's generator state kept.
+
+Prefix tuning cannot be offered: OpenDelta knows T5, DistilBERT, BERT, RoBERTa, GPT-2 and BART attention with
+`past_key_value` tuples; XLM-R's attention class is none of them, and transformers 5 dropped the tuples.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from xpet.core.errors import ModelError
+
+
+def _stub(name: str, **attributes: object) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    return module
+
+
+def _unavailable(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("xpet stubs this part of OpenDelta out; see xpet/methods/bridge.py")
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Put the stand-ins into sys.modules for the time of the import, then restore what was there."""
+    stubs = {
+        "DeltaCenter": _stub("DeltaCenter", OssClient=None),
+        "turtle": _stub("turtle", back=None),
+        "opendelta.utils.interactive.web": _stub("opendelta.utils.interactive.web", interactive=_unavailable),
+        "transformers.deepspeed": importlib.import_module("transformers.integrations.deepspeed"),
+    }
+    distilbert = importlib.import_module("transformers.models.distilbert.modeling_distilbert")
+    if not hasattr(distilbert, "MultiHeadSelfAttention"):
+        distilbert.MultiHeadSelfAttention = type("MultiHeadSelfAttention", (), {})  # type: ignore[attr-defined]
+    before = {name: sys.modules.get(name) for name in stubs}
+    sys.modules.update(stubs)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module
+
+
+@lru_cache(maxsize=1)
+def opendelta() -> Any:
+    """The mended `opendelta` package; raises ModelError when it cannot be imported at all."""
+    try:
+        with _stand_ins():
+            return importlib.import_module("opendelta")
+    except ImportError as error:
+        raise ModelError(f"expected the package opendelta 0.3.2, found: {error}; reinstall xpet with pip") from error
+
+
+@dataclass(frozen=True)
+class DeltaSite:
+    """One delta module hung into the backbone: `host.<name>` is `module`, `path` is its dotted name in the tower."""
+
+    path: str
+    host: nn.Module
+    name: str
+    module: nn.Module
+    fresh: Callable[[], nn.Module]
+    """Makes an equally shaped module with newly drawn initial values, as a fresh attach would."""
+
+
+def attach(backbone: nn.Module, delta_class: str, modules: tuple[str, ...], **settings: object) -> list[DeltaSite]:
+    """Let OpenDelta hang delta modules of `delta_class` (e.g. 'LoraModel') onto every module whose name ends so.
+
+    The backbone must be frozen and in eval mode. Raises ModelError when a delta module got no parameters.
+    """
+    kind = getattr(opendelta(), delta_class)
+    _quieten()
+    delta = kind(backbone_model=backbone, modified_modules=list(modules), **settings)
+    sites = []
+    for path, host in backbone.named_modules():
+        for info in getattr(host, "_delta_infos", ()):
+            module = info["delta_module"]
+            name = info["delta_name"]
+            sites.append(DeltaSite(f"{path}.{name}", host, name, module, _maker(delta, host, module)))
+    if not sites or any(not list(site.module.parameters()) for site in sites):
+        raise ModelError(f"{delta_class} found nothing to attach to: expected modules named {', '.join(modules)}")
+    return sites
+
+
+def unfreeze_biases(backbone: nn.Module, modules: tuple[str, ...]) -> None:
+    """Let OpenDelta's BitFit unfreeze the bias terms below the named modules."""
+    _quieten()
+    opendelta().BitFitModel(backbone_model=backbone, modified_modules=list(modules))
+
+
+def _maker(delta: Any, host: nn.Module, module: nn.Module) -> Callable[[], nn.Module]:
+    def fresh() -> nn.Module:
+        made: nn.Module = delta.new_module_like(host)
+        if hasattr(made, "instantiate"):
+            reference = next(module.parameters())
+            made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=reference.dtype, device=reference.device))  # type: ignore[operator, arg-type]
+        return made
+
+    return fresh
+
+
+def _quieten() -> None:
+    import logging
+
+    logging.getLogger("opendelta").setLevel(logging.ERROR)

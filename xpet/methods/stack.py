@@ -1,0 +1,262 @@
+"""A stack: one frozen tower carrying the trained parameters of many runs (DESIGN: training is over a stack of runs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from xpet.core.config import MethodConfig
+from xpet.core.errors import ModelError
+from xpet.methods.bridge import DeltaSite
+from xpet.methods.stacked import OWN, Selection, Share, Stacked, StackedDelta, StackedPrompt
+from xpet.methods.table import find_method
+
+PARTS = {"layernorm": "output.LayerNorm", "head": "LinearTransformation", "pooler": "transformer.pooler.dense"}
+"""`--train` part -> ending of the names of the modules it covers (not the embeddings' LayerNorm)."""
+
+
+Draw = Callable[[Sequence[int]], dict[str, Tensor]]
+"""Seeds -> initial values of one run per seed, [runs, *shape] by name."""
+
+
+class Stack:
+    """Trained parameters of `runs` runs on one frozen text tower.
+
+    `values[name]` is [runs, *shape]; for stackable methods all are views into one flat [runs, parameters] tensor, so
+    that an optimiser step is a handful of kernels. `names` are those of the plain tower with OpenDelta attached.
+    """
+
+    def __init__(self, tower: nn.Module, values: dict[str, Tensor], draw: Draw, flat: list[Tensor]) -> None:
+        self.tower = tower
+        self.values = values
+        self.flat = flat
+        self.draw = draw
+        self.selection = Selection()
+
+    @property
+    def runs(self) -> int:
+        """How many runs the stack carries."""
+        return len(self.flat[0])
+
+    @property
+    def trainable(self) -> int:
+        """Trained parameters of one run."""
+        return sum(value[0].numel() for value in self.values.values())
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Start over with one run per seed, freshly drawn; the tower is not touched."""
+        device = self.flat[0].device
+        initial = {name: value.to(device) for name, value in self.draw(seeds).items()}
+        flat, values = _flatten(initial)
+        self.flat = [flat]
+        self.values.update(values)
+
+    def all(self) -> AbstractContextManager[None]:
+        """Select every run: rows come run-major."""
+        return self.selection.of(0, self.runs)
+
+    def one(self, run: int) -> AbstractContextManager[None]:
+        """Select one run: all rows are its own."""
+        return self.selection.of(run, run + 1)
+
+    def bare(self) -> AbstractContextManager[None]:
+        """Select nothing: the untouched base tower."""
+        return self.selection.of(0, 0)
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Un-normalised text features [rows, dimensions] with the current selection."""
+        return self.tower(input_ids, attention_mask)  # type: ignore[no-any-return]
+
+    def to(self, device: torch.device | str) -> Stack:
+        """Move tower and trained parameters; returns self."""
+        self.tower.to(device)
+        self.flat = [self.flat[0].detach().to(device)]
+        self.values.update(_views(self.flat[0], {name: value.shape for name, value in self.values.items()}))
+        return self
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients laid out as `flat`; parameters no loss reached have zeros."""
+        parts = []
+        for value in self.values.values():
+            gradient = value.grad if value.grad is not None else torch.zeros_like(value)
+            parts.append(gradient.reshape(self.runs, -1))
+        return [torch.cat(parts, dim=1)] if len(self.flat) == 1 else parts
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients."""
+        for value in self.values.values():
+            value.grad = None
+
+    def state(self, run: int) -> dict[str, Tensor]:
+        """Copies of one run's parameters by plain name, on the CPU."""
+        return {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
+
+    def load(self, run: int, state: Mapping[str, Tensor]) -> None:
+        """Give one run the parameters of a state; raises ModelError when names or shapes differ."""
+        missing, extra = self.values.keys() - state.keys(), state.keys() - self.values.keys()
+        if missing or extra:
+            raise ModelError(f"delta does not fit: missing {sorted(missing)[:3]}, unexpected {sorted(extra)[:3]}")
+        with torch.no_grad():
+            for name, value in self.values.items():
+                if value[run].shape != state[name].shape:
+                    found, wanted = tuple(state[name].shape), tuple(value[run].shape)
+                    raise ModelError(f"delta does not fit: {name} is {found}, expected {wanted}")
+                value[run].copy_(state[name])
+
+
+class PlainStack(Stack):
+    """A stack of one whose parameters are the tower's own (full fine-tuning); the base values are kept for `bare`."""
+
+    def __init__(self, tower: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+        self.own = parameters
+        views = {name: p.data.unsqueeze(0) for name, p in parameters.items()}
+        super().__init__(tower, views, lambda seeds: self._originals, [v.reshape(1, -1) for v in views.values()])
+        self._originals = {name: p.data.clone() for name, p in parameters.items()}
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Write the base values back; a full tower has nothing to draw."""
+        if len(seeds) != 1:
+            raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(seeds)}")
+        self._write(self._originals)
+
+    def to(self, device: torch.device | str) -> Stack:
+        """Move the tower with its parameters; returns self."""
+        self.tower.to(device)
+        self.values.update({name: p.data.unsqueeze(0) for name, p in self.own.items()})
+        self.flat = [value.reshape(1, -1) for value in self.values.values()]
+        self._originals = {name: value.to(device) for name, value in self._originals.items()}
+        return self
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the tower's own parameters, each [1, n]."""
+        return [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(1, -1) for p in self.own.values()]
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.own.values():
+            parameter.grad = None
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """The base tower: its values are swapped in for the time of the block."""
+        trained = {name: p.data.clone() for name, p in self.own.items()}
+        self._write(self._originals)
+        try:
+            yield
+        finally:
+            self._write(trained)
+
+    def _write(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.own.items():
+            parameter.data.copy_(values[name])
+
+
+def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int]) -> Stack:
+    """Attach a method to a freshly loaded tower with one run per seed (the seeds draw the initial values).
+
+    The tower is changed for good: never attach twice, never deepcopy it. Raises ConfigError, ModelError.
+    """
+    method = find_method(config)
+    tower.eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds[0])
+        sites = method.attach(tower, config, config.modules or method.modules)
+    own = _own_parameters(tower, sites, config.train if config.train is not None else method.train)
+    if not method.stackable:
+        if len(seeds) > 1:
+            raise ModelError(f"{method.name} cannot be stacked: expected 1 run, found {len(seeds)}")
+        return PlainStack(tower, {f"{path}.{name}": p for path, names in own.items() for name, p in names.items()})
+
+    def draw(seeds: Sequence[int]) -> dict[str, Tensor]:
+        return _initial(sites, own, seeds)
+
+    flat, values = _flatten(draw(seeds))
+    stack = Stack(tower, values, draw, [flat])
+    _install(tower, sites, own, values, stack.selection)
+    return stack
+
+
+def total_parameters(tower: nn.Module) -> int:
+    """Parameters of a bare tower, the denominator of the trainable share."""
+    return sum(p.numel() for p in tower.parameters())
+
+
+def _own_parameters(
+    tower: nn.Module, sites: Sequence[DeltaSite], parts: Sequence[str]
+) -> dict[str, dict[str, nn.Parameter]]:
+    """Module path -> its own parameters to train: those a method unfroze and those of the parts asked for."""
+    inside = {id(p) for site in sites for p in site.module.parameters()}
+    endings = tuple(PARTS[part] for part in parts)
+    found: dict[str, dict[str, nn.Parameter]] = {}
+    for path, module in tower.named_modules():
+        wanted = any(path == e or path.endswith("." + e) for e in endings)
+        chosen = {
+            name: p
+            for name, p in module.named_parameters(recurse=False)
+            if id(p) not in inside and (wanted or p.requires_grad)
+        }
+        if chosen:
+            found[path] = chosen
+    return found
+
+
+def _site_name(site: DeltaSite) -> str:
+    return site.path if site.path == "prompt" else f"transformer.{site.path}"
+
+
+def _initial(
+    sites: Sequence[DeltaSite], own: Mapping[str, Mapping[str, nn.Parameter]], seeds: Sequence[int]
+) -> dict[str, Tensor]:
+    """Name -> initial values [runs, *shape]; each seed draws what a fresh attach under it would draw."""
+    columns: dict[str, list[Tensor]] = {}
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for site in sites:
+                for name, value in site.fresh().named_parameters():
+                    columns.setdefault(f"{_site_name(site)}.{name}", []).append(value.detach())
+        for path, names in own.items():
+            for name, parameter in names.items():
+                columns.setdefault(f"{path}.{name}", []).append(parameter.detach())
+    return {name: torch.stack(values) for name, values in columns.items()}
+
+
+def _flatten(initial: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """One [runs, parameters] tensor and, per name, a leaf that is a view into it."""
+    flat = torch.cat([value.reshape(len(value), -1) for value in initial.values()], dim=1)
+    if flat.dtype in (torch.bfloat16, torch.float16):
+        flat = flat.float()
+    return flat, _views(flat, {name: value.shape for name, value in initial.items()})
+
+
+def _views(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    values, place = {}, 0
+    for name, shape in shapes.items():
+        size = shape[1:].numel()
+        values[name] = flat[:, place : place + size].view(shape).requires_grad_()
+        place += size
+    return values
+
+
+def _install(
+    tower: nn.Module,
+    sites: Sequence[DeltaSite],
+    own: Mapping[str, Mapping[str, nn.Parameter]],
+    values: Mapping[str, Tensor],
+    selection: Selection,
+) -> None:
+    """Put the group-aware modules where the plain ones were."""
+    for site in sites:
+        prefix = _site_name(site) + "."
+        share = Share(values, {n.removeprefix(prefix): n for n in values if n.startswith(prefix)}, selection)
+        stacked: Stacked = StackedPrompt(share) if site.path == "prompt" else StackedDelta(site.module, share)
+        setattr(site.host, site.name, stacked)
+    for path, names in own.items():
+        parent, _, child = path.rpartition(".")
+        module = tower.get_submodule(path)
+        share = Share(values, {name: f"{path}.{name}" for name in names}, selection)
+        setattr(tower.get_submodule(parent), child, OWN[type(module)](module, share))
+    tower.requires_grad_(False)

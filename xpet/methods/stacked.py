@@ -1,0 +1,186 @@
+"""Group-aware modules: each holds one set of parameters per run, shape [runs, ...], beside a frozen shared backbone.
+
+Rows arrive run-major: with runs `a..b` selected, [runs * rows, length, hidden] holds `rows` rows of run a first.
+With nothing selected every module behaves as the untouched backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+
+@dataclass
+class Selection:
+    """Which runs the rows of the current forward belong to; `stop == start` means the bare backbone."""
+
+    start: int = 0
+    stop: int = 0
+
+    @property
+    def runs(self) -> int:
+        """Number of selected runs."""
+        return self.stop - self.start
+
+    @contextmanager
+    def of(self, start: int, stop: int) -> Iterator[None]:
+        """Select runs start..stop-1 for the time of the block."""
+        before = (self.start, self.stop)
+        self.start, self.stop = start, stop
+        try:
+            yield
+        finally:
+            self.start, self.stop = before
+
+
+@dataclass(frozen=True)
+class Share:
+    """One module's part of a stack: which of the stack's `values` it owns, by its own short names."""
+
+    values: Mapping[str, Tensor]
+    names: Mapping[str, str]
+    selection: Selection
+
+
+class Stacked(nn.Module):
+    """Base: parameters of all runs by name, and their slice for the selected ones."""
+
+    def __init__(self, share: Share) -> None:
+        super().__init__()
+        self.share = share
+
+    @property
+    def runs(self) -> int:
+        """How many runs are selected."""
+        return self.share.selection.runs
+
+    def selected(self) -> dict[str, Tensor]:
+        """Short name -> parameter of the selected runs, [runs, ...]."""
+        share = self.share
+        chosen = slice(share.selection.start, share.selection.stop)
+        return {short: share.values[name][chosen] for short, name in share.names.items()}
+
+    def grouped(self, rows: Tensor) -> Tensor:
+        """[runs * rows, ..., d] -> [runs, everything else, d] in the parameters' dtype."""
+        dtype = next(self.share.values[name].dtype for name in self.share.names.values())
+        return rows.to(dtype).reshape(self.runs, -1, rows.shape[-1])
+
+
+Delta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
+"""(template module, parameters [runs, ...], hidden [runs, n, d]) -> what the delta module adds, [runs, n, d_out]."""
+
+
+def _lora(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    scaling: float = template.scaling  # type: ignore[assignment]
+    return hidden @ p["lora_A"].mT @ p["lora_B"].mT * scaling
+
+
+def _adapter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    def linear(name: str, value: Tensor) -> Tensor:
+        return torch.baddbmm(p[f"modulelist.{name}.bias"].unsqueeze(1), value, p[f"modulelist.{name}.weight"].mT)
+
+    return linear("up_proj", functional.gelu(linear("down_proj", hidden), approximate="tanh"))
+
+
+def _hypercomplex(p: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
+    """Hidden times the sum of Kronecker products of the rule with the rank-one blocks (Compacter, equation 5)."""
+    rule, left, right = p[f"{name}.phm_rule"], p[f"{name}.W_left"], p[f"{name}.W_right"]
+    product = torch.einsum("gnac,gnkp->gakcp", rule, left @ right)
+    weight = product.reshape(len(product), hidden.shape[-1], -1)
+    return torch.baddbmm(p[f"{name}.b"].unsqueeze(1), hidden, weight)
+
+
+def _compacter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    return _hypercomplex(p, "up_sampler", _hypercomplex(p, "down_sampler", hidden).relu())
+
+
+FAST: dict[str, Delta] = {"LowRankLinear": _lora, "AdapterLayer": _adapter, "HyperComplexAdapterLayer": _compacter}
+"""Hand-written batched forms by class name; any other delta module runs under vmap, slower but equal."""
+
+
+def _under_vmap(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    return torch.vmap(lambda q, x: functional_call(template, q, (x,)))(p, hidden)
+
+
+class StackedDelta(Stacked):
+    """Stands where OpenDelta hung its delta module, with both calls OpenDelta makes: parallel and sequential."""
+
+    def __init__(self, template: nn.Module, share: Share) -> None:
+        super().__init__(share)
+        self.template = [template]  # in a list: its own parameters are not ours
+        self.delta = FAST.get(type(template).__name__, _under_vmap)
+
+    def added(self, hidden: Tensor) -> Tensor:
+        """What the delta adds to the backbone's output, shaped as that output."""
+        out = self.delta(self.template[0], self.selected(), self.grouped(hidden))
+        return out.reshape(*hidden.shape[:-1], out.shape[-1]).to(hidden.dtype)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Parallel insertion (LoRA): the summand for the host's output."""
+        return self.added(hidden) if self.runs else hidden.new_zeros(())
+
+    def post_forward(self, output: Tensor) -> Tensor:
+        """Sequential insertion (adapters): the host's output plus what the delta makes of it."""
+        return output + self.added(output) if self.runs else output
+
+
+class StackedPrompt(Stacked):
+    """Soft prompts, one per run."""
+
+    def forward(self, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """See `SoftPrompt.forward`; without a selection nothing is inserted."""
+        from xpet.methods.soft_prompt import insert
+
+        if not self.runs:
+            return embeddings, attention_mask
+        prompt = self.selected()["soft_embeddings"]
+        rows = prompt.repeat_interleave(len(embeddings) // self.runs, dim=0)
+        return insert(rows, embeddings, attention_mask)
+
+
+class StackedLayerNorm(Stacked):
+    """A LayerNorm whose trained weight and/or bias exist per run."""
+
+    def __init__(self, base: nn.LayerNorm, share: Share) -> None:
+        super().__init__(share)
+        self.base = base
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Normalise the last dimension, then scale and shift with each run's own values."""
+        base = self.base
+        if not self.runs:
+            return base(hidden)
+        p = self.selected()
+        unit = functional.layer_norm(self.grouped(hidden), base.normalized_shape, eps=base.eps)
+        weight, bias = (p[n].unsqueeze(1) if n in p else getattr(base, n).to(unit.dtype) for n in ("weight", "bias"))
+        return torch.addcmul(bias, unit, weight).reshape(hidden.shape).to(hidden.dtype)
+
+
+class StackedLinear(Stacked):
+    """A Linear whose trained weight and/or bias exist per run."""
+
+    def __init__(self, base: nn.Linear, share: Share) -> None:
+        super().__init__(share)
+        self.base = base
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`hidden @ weight.T + bias` with each run's own values."""
+        base, runs = self.base, self.runs
+        if not runs:
+            return base(hidden)
+        p = self.selected()
+        rows = self.grouped(hidden)
+        weight = p["weight"].mT if "weight" in p else base.weight.to(rows.dtype).T.expand(runs, -1, -1)
+        bias = p["bias"] if "bias" in p else base.bias.to(rows.dtype).expand(runs, -1)
+        out = torch.baddbmm(bias.unsqueeze(1), rows, weight)
+        return out.reshape(*hidden.shape[:-1], out.shape[-1]).to(hidden.dtype)
+
+
+OWN: dict[type[nn.Module], Callable[..., Stacked]] = {nn.LayerNorm: StackedLayerNorm, nn.Linear: StackedLinear}
+"""Backbone modules whose own parameters can be trained per run."""

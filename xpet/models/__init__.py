@@ -1,0 +1,1 @@
+"""Text and image towers: the only room that imports transformers."""

@@ -1,0 +1,140 @@
+"""Text-tower checkpoints in the M-CLIP layout (SPEC section 4): loading strictly, saving whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xpet.core.errors import ModelError
+from xpet.models.families import build_transformer, token_limit, transformer_config, written_config
+from xpet.models.hub import checkpoint_folder
+from xpet.models.text_tower import TextTower
+from xpet.models.tokenizer import TextTokenizer, load_tokenizer
+from xpet.models.weights import (
+    fill,
+    fingerprint,
+    read_json,
+    read_tensors,
+    without_position_ids,
+    write_folder,
+    write_json,
+    write_tensors,
+)
+
+_KEYS = ("modelBase", "transformerDimensions", "numDims")
+_PURPOSE = "an M-CLIP text tower"
+
+
+@dataclass(frozen=True)
+class LoadedText:
+    """A frozen text tower in eval mode with its tokenizer.
+
+    `fingerprint` is that of the stored weights, so it does not depend on the dtype they were loaded in; `config` is the
+    checkpoint's config.json.
+    """
+
+    tower: TextTower
+    tokenizer: TextTokenizer
+    fingerprint: str
+    config: Mapping[str, Any]
+
+
+def load_text_tower(
+    name_or_path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    allow_download: bool = True,
+    attention: str = "sdpa",
+) -> LoadedText:
+    """A text tower from a local M-CLIP folder or hub name; the base model's weights are not needed.
+
+    `attention` is transformers' implementation, 'sdpa' or 'eager'. Raises ModelError for a checkpoint that is missing,
+    damaged, of another layout, or whose tensors do not fit exactly.
+    """
+    folder = checkpoint_folder(name_or_path, allow_download)
+    config = read_json(folder / "config.json", _PURPOSE)
+    _check_keys(config, folder)
+    tensors = without_position_ids(read_tensors(folder))
+    tower = _empty_tower(config, tensors, attention, folder)
+    fill(tower, tensors, dtype, folder)
+    settings: Any = tower.transformer.config
+    tokenizer = load_tokenizer(folder, token_limit(settings), settings.pad_token_id)
+    if tokenizer.highest_id >= settings.vocab_size:
+        raise ModelError(
+            f"{folder}: the tokenizer does not fit the weights: expected ids below {settings.vocab_size}, found "
+            f"{tokenizer.highest_id}"
+        )
+    return LoadedText(tower, tokenizer, fingerprint(tensors), config)
+
+
+def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        kind = config.get("model_type", "unknown")
+        raise ModelError(
+            f"{folder}: expected {_PURPOSE}, found a model of type '{kind}' whose config.json lacks "
+            f"{', '.join(missing)}"
+        )
+
+
+def _empty_tower(config: Mapping[str, Any], tensors: Mapping[str, Tensor], attention: str, folder: Path) -> TextTower:
+    written = config.get("transformerConfig") or {}
+    if not isinstance(written, dict):
+        raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(written).__name__}")
+    try:
+        settings = transformer_config(str(config["modelBase"]), written, tensors)
+        pooler = "transformer.pooler.dense.weight" in tensors
+        with torch.device("meta"):
+            tower = TextTower(build_transformer(settings, pooler, attention), _dimensions(config, tensors, settings))
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    return tower
+
+
+def _dimensions(config: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: Any) -> int:
+    """Output size of the projection; config.json and weights must agree on both of its sides."""
+    weight = tensors.get("LinearTransformation.weight")
+    if weight is None or weight.dim() != 2:
+        raise ModelError("the weights are not in the M-CLIP layout: expected a matrix LinearTransformation.weight")
+    said, found = (config["numDims"], config["transformerDimensions"]), (weight.shape[0], settings.hidden_size)
+    if said != found:
+        raise ModelError(
+            f"config.json and weights disagree: numDims {said[0]} against {found[0]}, transformerDimensions {said[1]} "
+            f"against {found[1]}"
+        )
+    return int(weight.shape[0])
+
+
+def save_text_tower(
+    folder: str | os.PathLike[str],
+    tower: TextTower,
+    tokenizer: TextTokenizer,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the M-CLIP layout: config.json, model.safetensors, tokenizer.json, tokenizer_config.json.
+
+    `config` adds or keeps entries of config.json (`modelBase` of a loaded checkpoint). The tower's own dtype is kept.
+    The folder must be new or empty (OutputError otherwise) and appears complete or not at all.
+    """
+    settings: Any = tower.transformer.config
+    document = {
+        "architectures": ["MultilingualCLIP"],
+        "modelBase": settings.model_type,
+        **(config or {}),
+        "model_type": "M-CLIP",
+        "numDims": tower.dimensions,
+        "transformerDimensions": settings.hidden_size,
+        "transformerConfig": written_config(settings),
+    }
+
+    def write(stage: Path) -> None:
+        write_json(stage / "config.json", document)
+        write_tensors(stage / "model.safetensors", tower)
+        tokenizer.save(stage)
+
+    write_folder(folder, write)

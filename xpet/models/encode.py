@@ -1,0 +1,78 @@
+"""Texts to features with a frozen tower, and whether two towers fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from xpet.core.errors import ModelError, unknown
+from xpet.models.tokenizer import TextTokenizer
+
+# published M-CLIP text tower -> the image tower it was distilled for
+IMAGE_OF_TEXT = {
+    "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
+    "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
+    "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
+}
+NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
+
+
+class HasDimensions(Protocol):
+    """A tower, or what holds one, that knows the size of its output."""
+
+    @property
+    def dimensions(self) -> int:
+        """Size of the shared image-text space."""
+        ...
+
+
+def image_tower_of(text_name: str) -> str:
+    """The hub name of the image tower that belongs to a published text tower; raises ModelError for others."""
+    if text_name in NOT_YET:
+        raise ModelError(f"{text_name} needs the image tower {NOT_YET[text_name]}, which xpet does not read yet")
+    if text_name not in IMAGE_OF_TEXT:
+        problem = unknown("M-CLIP checkpoint", text_name, list(IMAGE_OF_TEXT))
+        raise ModelError(f"no image tower is known for this text tower, name one: {problem}")
+    return IMAGE_OF_TEXT[text_name]
+
+
+def check_dimensions(text: HasDimensions, image: HasDimensions) -> None:
+    """Raise ModelError unless both towers, or their holders, end in spaces of one size."""
+    if text.dimensions != image.dimensions:
+        raise ModelError(
+            f"the towers do not fit together: the text tower gives {text.dimensions} dimensions, the image tower "
+            f"{image.dimensions}; choose two of the same size"
+        )
+
+
+def encode_texts(
+    tower: nn.Module,
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """Un-normalised features [texts, dimensions] in the tower's dtype, on the CPU and usable in autograd.
+
+    Each distinct row of tokens is encoded once, so equal texts get bit-equal features; rows are batched by length. The
+    tower must be on `device` (default: where its first parameter is); it is run in eval mode and its mode is restored.
+    """
+    rows = [tuple(row) for row in tokenizer.encode(texts)]
+    distinct = sorted(set(rows), key=lambda row: (len(row), row))
+    place = {row: number for number, row in enumerate(distinct)}
+    first = next(tower.parameters())
+    target = torch.device(device) if device is not None else first.device
+    features = torch.empty((len(distinct), int(tower.dimensions)), dtype=first.dtype)  # type: ignore[arg-type]
+    training = tower.training
+    tower.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(distinct), batch_size):
+                ids, mask = tokenizer.pad(distinct[start : start + batch_size])
+                features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
+    finally:
+        tower.train(training)
+    return features[[place[row] for row in rows]]

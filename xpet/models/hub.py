@@ -1,0 +1,58 @@
+"""From what a user typed to a folder on disk: a local folder, the hub's cache, or a download from the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from xpet.core.errors import ModelError
+from xpet.models.weights import one_line
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_SMALL_FILES = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt",
+)  # fmt: skip
+_SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+_PYTORCH = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+
+
+def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> Path:
+    """The folder of a checkpoint; a hub name is looked up in the cache and, where allowed, downloaded.
+
+    Only configuration, tokenizer and weights are fetched, and PyTorch weights only where there is no safetensors file.
+    Raises ModelError when nothing of that name is found.
+    """
+    name, path = str(name_or_path), Path(name_or_path)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{path}: expected a checkpoint folder, found a file")
+    if isinstance(name_or_path, Path) or not _HUB_NAME.fullmatch(name):
+        raise ModelError(f"{name}: expected a checkpoint folder or a hub name (owner/name), found no such folder")
+    return _fetch(name, allow_download)
+
+
+def _fetch(name: str, allow_download: bool) -> Path:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    online = allow_download and not constants.HF_HUB_OFFLINE
+    try:
+        patterns = [*_SMALL_FILES, *(_weights_of(name) if online else _SAFE + _PYTORCH)]
+        folder = huggingface_hub.snapshot_download(
+            name, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=not online
+        )
+    except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
+        where = "on the hub" if online else "in the local cache (downloads are switched off)"
+        raise ModelError(
+            f"'{name}': expected a local folder or a model {where}, found neither: {one_line(error)}; "
+            "check the name and the connection, or give a folder"
+        ) from None
+    return Path(folder)
+
+
+def _weights_of(name: str) -> tuple[str, ...]:
+    import huggingface_hub
+
+    return _SAFE if {_SAFE[0], _SAFE[2]} & set(huggingface_hub.list_repo_files(name)) else _PYTORCH

@@ -1,0 +1,80 @@
+"""Reads a SentencePiece unigram model file (a protobuf message) without sentencepiece or protobuf installed.
+
+Fields used, from sentencepiece_model.proto: ModelProto.pieces = 1 (piece = 1, score = 2) and
+ModelProto.normalizer_spec = 3 (precompiled_charsmap = 2).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # XLM-R's ids 0 to 3; SentencePiece's own first three are dropped
+
+
+def read_sentencepiece(path: Path) -> Tokenizer:
+    """XLM-R's tokenizer on a SentencePiece unigram model; raises ValueError when the file is not one."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    pieces, charsmap = _parse(path.read_bytes())
+    if len(pieces) <= 3:
+        raise ValueError(f"expected sentence pieces, found {len(pieces)}")
+    vocabulary = [*((mark, 0.0) for mark in _SPECIAL), *pieces[3:], ("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3))
+    if charsmap:
+        tokenizer.normalizer = normalizers.Precompiled(charsmap)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.add_special_tokens([*_SPECIAL, "<mask>"])
+    return tokenizer
+
+
+def _parse(message: bytes) -> tuple[list[tuple[str, float]], bytes]:
+    pieces, charsmap = [], b""
+    for field, value in _fields(message):
+        if field == 1:
+            parts = dict(_fields(value))
+            score = struct.unpack("<f", parts[2])[0] if 2 in parts else 0.0
+            pieces.append((parts[1].decode("utf-8"), score))
+        elif field == 3:
+            charsmap = dict(_fields(value)).get(2, b"")
+    return pieces, charsmap
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Field numbers and raw values of a protobuf message."""
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        start, wire = place, key & 7
+        if wire == 0:
+            _, place = _varint(message, place)
+        elif wire == 2:
+            length, start = _varint(message, place)
+            place = start + length
+        elif wire in (1, 5):
+            place += {1: 8, 5: 4}[wire]
+        else:
+            raise ValueError(f"unknown wire type {wire}")
+        if place > len(message):
+            raise ValueError("the file ends within a field")
+        yield key >> 3, message[start:place]
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if place >= len(message) or shift > 63:
+            raise ValueError("the file ends within a number")
+        byte = message[place]
+        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            return value, place

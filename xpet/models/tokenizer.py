@@ -1,0 +1,106 @@
+"""Text to token ids: the checkpoint's own fast tokenizer, cut to what the tower can take.
+
+`tokenizer.json` is read as it stands. transformers 5's AutoTokenizer would rebuild the pipeline of XLM-R and BERT
+tokenizers from their class and its defaults, dropping what the file says about normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from xpet.core.errors import ModelError
+from xpet.models.weights import one_line, write_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_UNKNOWN = ("<unk>", "[UNK]")
+_ROLES = {
+    "bos_token": ("<s>",), "eos_token": ("</s>",), "unk_token": _UNKNOWN, "sep_token": ("</s>", "[SEP]"),
+    "pad_token": ("<pad>", "[PAD]"), "cls_token": ("<s>", "[CLS]"), "mask_token": ("<mask>", "[MASK]"),
+}  # fmt: skip
+
+
+class TextTokenizer:
+    """A fast tokenizer (of `tokenizers`, or transformers' wrapper of one), a length limit and a padding id."""
+
+    def __init__(self, tokenizer: Any, limit: int, pad_id: int) -> None:
+        self._tokenizer: Tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        self.limit = limit
+        self.pad_id = pad_id
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(limit)
+        found = [self._tokenizer.token_to_id(mark) for mark in _UNKNOWN]
+        self.unknown_id: int | None = next((i for i in found if i is not None), None)
+
+    @property
+    def highest_id(self) -> int:
+        """The largest token id that may occur."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text, special tokens included, at most `limit` and at least one."""
+        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts])
+        return [list(e.ids) or [self.pad_id] for e in encoded]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids and 0/1 attention mask of rows, both int64 [rows, longest]."""
+        longest = max(map(len, rows), default=0)
+        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[number, : len(row)] = 1
+        return ids, mask
+
+    def unknown_rate(self, texts: Sequence[str]) -> float:
+        """Share of the texts' tokens, special ones aside, that the vocabulary does not know; 0.0 for no tokens."""
+        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
+        tokens = [token for e in encoded for token in e.ids]
+        return sum(token == self.unknown_id for token in tokens) / len(tokens) if tokens else 0.0
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json."""
+        self._tokenizer.no_truncation()
+        try:
+            text = self._tokenizer.to_str()
+        finally:
+            self._tokenizer.enable_truncation(self.limit)
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+        known = self._tokenizer.token_to_id
+        marks = {role: next((m for m in names if known(m) is not None), None) for role, names in _ROLES.items()}
+        settings = {role: mark for role, mark in marks.items() if mark is not None}
+        write_json(
+            folder / "tokenizer_config.json",
+            {**settings, "model_max_length": self.limit, "tokenizer_class": "PreTrainedTokenizerFast"},
+        )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates would stop the tokenizer
+
+
+def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:
+    """The tokenizer of a checkpoint folder: tokenizer.json, else sentencepiece.bpe.model in XLM-R's numbering.
+
+    Raises ModelError when both are missing or the file is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    from xpet.models.sentencepiece import read_sentencepiece
+
+    readers = {"tokenizer.json": lambda p: Tokenizer.from_file(str(p)), "sentencepiece.bpe.model": read_sentencepiece}
+    for name, read in readers.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            return TextTokenizer(read(path), limit, pad_id)
+        except Exception as error:  # tokenizers raises plain Exception
+            raise ModelError(f"cannot read {path}: damaged or truncated ({one_line(error)}); fetch it again") from None
+    raise ModelError(f"{folder}: expected a tokenizer in {' or '.join(readers)}, found neither")

@@ -1,0 +1,201 @@
+"""Checkpoint folders: reading tensors without unpickling, filling a model strictly, and writing whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xpet.core.errors import ModelError, OutputError
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)  # in order of preference
+_SHOWN = 3  # names listed in an error
+
+
+def read_json(path: Path, purpose: str) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint; raises ModelError naming the file and what it is needed for."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path.parent}: expected {path.name} ({purpose}), found none; is this the right folder?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {one_line(error)}; expected a JSON object ({purpose})") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
+    return value
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """The first line of an error's text, shortened."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:limit]
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
+
+    Reads safetensors, or PyTorch files without unpickling anything but tensors. Raises ModelError when there are no
+    weights or a file is damaged.
+    """
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            break
+    else:
+        raise ModelError(f"{folder}: expected weights in {WEIGHT_FILES[0]} or {WEIGHT_FILES[2]}, found neither")
+    tensors: dict[str, Tensor] = {}
+    for file in _shards(folder / name):
+        tensors.update(_READERS[file.suffix](file))
+    return tensors
+
+
+def _shards(path: Path) -> list[Path]:
+    if path.suffix != ".json":
+        return [path]
+    index = read_json(path, "the list of shards").get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise ModelError(f"{path}: expected a weight_map from tensor to file, found none")
+    files = sorted({str(file) for file in index.values()})
+    for file in files:
+        if Path(file).name != file or Path(file).suffix not in _READERS:
+            raise ModelError(f"{path}: expected names of weight files beside it, found '{file}'")
+        if not (path.parent / file).is_file():
+            raise ModelError(
+                f"{path.parent}: expected the shard {file} named by {path.name}, found none; download it again"
+            )
+    return [path.parent / file for file in files]
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: damaged or truncated ({one_line(error)}); fetch it again") from None
+
+
+def _read_pytorch(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged file fails in many ways
+        raise ModelError(
+            f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
+            f"({one_line(error, 80)}); fetch it again or convert it to safetensors"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path}: expected a dictionary of tensors, found something else; convert it to safetensors")
+    return {str(name): tensor for name, tensor in state.items()}
+
+
+_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors, ".bin": _read_pytorch}
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over sorted tensor names, dtypes, shapes and bytes; one tensor is in memory at a time."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        flat = tensor.cpu().contiguous().reshape(-1)
+        if flat.numel():
+            digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors less the `*.embeddings.position_ids` buffers that older transformers releases wrote."""
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path) -> None:
+    """Put the tensors into a module built on the meta device, then freeze it in eval mode; costs at most one copy.
+
+    Raises ModelError listing the first missing, unexpected or misshapen tensors.
+    """
+    expected = module.state_dict()
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    problems = [
+        *_listed("missing", [name for name in expected if name not in tensors]),
+        *_listed("unexpected", [name for name in tensors if name not in expected]),
+        *_listed("wrong shape", misshapen),
+    ]
+    if problems:
+        raise ModelError(f"{source}: the weights do not fit the model: {'; '.join(problems)}")
+    module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    _fill_buffers(module)
+    module.requires_grad_(False).eval()
+
+
+def _listed(what: str, names: Iterable[str]) -> list[str]:
+    found = sorted(names)
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return [f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}"] if found else []
+
+
+_BUFFERS: dict[str, Callable[[int], Tensor]] = {
+    "position_ids": lambda n: torch.arange(n).unsqueeze(0),
+    "token_type_ids": lambda n: torch.zeros((1, n), dtype=torch.long),
+}
+
+
+def _fill_buffers(module: nn.Module) -> None:
+    for name, buffer in list(module.named_buffers()):
+        if buffer.is_meta:
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, _BUFFERS[leaf](buffer.shape[-1]))
+
+
+def write_tensors(path: Path, module: nn.Module) -> None:
+    """The module's state dict as one safetensors file."""
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """One sorted, indented JSON object."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `folder`, then rename it: the result is complete or absent.
+
+    Raises OutputError when `folder` is a file, holds something already, or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder}: expected a new or empty folder, found something there; choose another name")
+        stage.mkdir(parents=True)
+        write(stage)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(stage, folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder}: {error.strerror or one_line(error)}; choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Fits a stack of runs; the only room with accelerate."""

@@ -1,0 +1,53 @@
+"""Device, precision and backward through accelerate."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xpet.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how precisely to compute; made by `make_engine`."""
+
+    accelerator: Any
+    precision: str
+
+    @property
+    def device(self) -> torch.device:
+        """The device accelerate chose."""
+        return self.accelerator.device  # type: ignore[no-any-return]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """bf16 autocast when asked for, else nothing."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate through accelerate."""
+        self.accelerator.backward(loss)
+
+
+def make_engine(device: str = "auto", precision: str = "auto") -> Engine:
+    """An engine for a device choice ('auto', 'cpu', 'cuda') and precision ('auto': fp32 on CPU, tf32 on GPU).
+
+    Raises ConfigError when a GPU is asked for and there is none.
+    """
+    from accelerate import Accelerator
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu or auto")
+    accelerator = Accelerator(cpu=device == "cpu")
+    on_gpu = accelerator.device.type == "cuda"
+    if precision == "auto":
+        precision = "tf32" if on_gpu else "fp32"
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return Engine(accelerator, precision)

@@ -1,0 +1,256 @@
+"""Fits a stack of runs: one forward, one backward, one update for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from xpet.core.config import FitConfig, RunConfig
+from xpet.core.errors import ConfigError
+from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.losses import contrastive, find_loss
+from xpet.core.metrics import Retrieval, retrieval
+from xpet.training.batches import batch_order, batches_per_epoch
+from xpet.training.device import Engine
+from xpet.training.optimiser import StackedAdam
+
+Tokens = Sequence[Sequence[int]]
+Pad = Callable[[Sequence[Sequence[int]]], tuple[Tensor, Tensor]]
+"""Token lists -> (input ids, attention mask), [rows, longest]."""
+
+VALIDATION_ROWS = 512
+"""Texts encoded at a time while validating, over all runs."""
+
+
+class StackLike(Protocol):
+    """What training needs of a stack (see `xpet.methods.stack.Stack`)."""
+
+    tower: torch.nn.Module
+    flat: list[Tensor]
+
+    @property
+    def runs(self) -> int: ...
+    def all(self) -> AbstractContextManager[None]: ...
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor: ...
+    def gradients(self) -> list[Tensor]: ...
+    def clear_gradients(self) -> None: ...
+    def state(self, run: int) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What one run learns from and is validated on.
+
+    Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Validation texts
+    describe image `val_owner[row]` of `val_image` [images, d].
+    """
+
+    student: Tokens
+    anchor: Tokens | None
+    image: Tensor
+    val_text: Tokens
+    val_image: Tensor
+    val_owner: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, bool]:
+        """Runs can share a stack when this is equal: training rows, validation rows, whether there is an anchor."""
+        return len(self.student), len(self.val_text), self.anchor is not None
+
+
+@dataclass
+class Outcome:
+    """What became of one run. `state` is the chosen checkpoint, `chosen_step` 0 means the untouched start."""
+
+    config: RunConfig
+    state: dict[str, Tensor]
+    chosen_step: int = 0
+    score: float = float("-inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+    diverged_at: int | None = None
+    validated: bool = False
+
+
+def fit(
+    stack: StackLike,
+    runs: Sequence[tuple[RunConfig, RunData]],
+    config: FitConfig,
+    pad: Pad,
+    engine: Engine,
+    on_event: OnEvent = ignore,
+) -> list[Outcome]:
+    """Train every run of the stack and return its best checkpoint by validation.
+
+    The stack must hold exactly the given runs, freshly drawn, on the engine's device. A run whose loss or gradient
+    is not finite is stopped with its best checkpoint so far; the others do not notice. Raises ConfigError when the
+    runs cannot share a stack or leave the loss nothing to tell apart.
+    """
+    session = _Session(stack, runs, config, pad, engine, on_event)
+    return session.run()
+
+
+class _Session:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        stack: StackLike,
+        runs: Sequence[tuple[RunConfig, RunData]],
+        config: FitConfig,
+        pad: Pad,
+        engine: Engine,
+        on_event: OnEvent,
+    ) -> None:
+        shapes = {data.shape for _, data in runs}
+        if len(shapes) != 1 or len(runs) != stack.runs:
+            raise ConfigError(f"expected {stack.runs} runs of one shape, found {len(runs)} of shapes {sorted(shapes)}")
+        self.stack, self.config, self.pad, self.engine, self.on_event = stack, config, pad, engine, on_event
+        self.data = [data for _, data in runs]
+        self.configs = [c for c, _ in runs]
+        rows = len(self.data[0].student)
+        self.per_epoch = batches_per_epoch(rows, config.batch_size)
+        if self.per_epoch == 0:
+            raise ConfigError(f"expected at least 2 training examples per batch, found {rows} in all")
+        self.steps = config.steps or config.epochs * self.per_epoch
+        self.order = [batch_order(rows, config.batch_size, self.steps, c.seed) for c in self.configs]
+        device = engine.device
+        self.images = torch.stack([d.image for d in self.data]).to(device)  # [runs, rows, d]
+        self.weights = torch.tensor([c.align_weight for c in self.configs], device=device, dtype=self.images.dtype)
+        rates = torch.tensor([c.learning_rate for c in self.configs], device=device, dtype=stack.flat[0].dtype)
+        self.optimiser = StackedAdam(stack.flat, rates, self.steps)
+        self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
+        self.by_loss: dict[str, list[int]] = {}
+        for place, c in enumerate(self.configs):
+            self.by_loss.setdefault(c.loss, []).append(place)
+        self.val_batches = self._pad_validation()
+        self.outcomes = [Outcome(c, stack.state(place)) for place, c in enumerate(self.configs)]
+        self.since: list[Tensor] = []
+
+    def run(self) -> list[Outcome]:
+        """All steps, with validation every so often and at the end."""
+        config = self.config
+        if config.include_start:
+            self._validate(0)
+        started = time.monotonic()
+        for step in range(1, self.steps + 1):
+            self._step(step)
+            if step % config.validate_every == 0:
+                self._validate(step)
+            if step % 10 == 0 or step == self.steps:
+                rate = (time.monotonic() - started) / step
+                self.on_event(
+                    Progress("training", step, self.steps, f"{len(self.configs)} runs, {1000 * rate:.0f} ms/step")
+                )
+            if step % 50 == 0 and not bool(self.alive.any()):
+                break
+        if config.include_start and self.steps % config.validate_every:
+            self._validate(self.steps)
+        self._finish()
+        return self.outcomes
+
+    def _forward(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Student and anchor features and images of a step, each [runs, batch, d]."""
+        batches = [order[step - 1] for order in self.order]
+        rows: list[Sequence[int]] = []
+        for data, batch in zip(self.data, batches, strict=True):
+            rows += [data.student[i] for i in batch]
+            if data.anchor is not None:
+                rows += [data.anchor[i] for i in batch]
+        ids, mask = self.pad(rows)
+        with self.stack.all(), self.engine.autocast():
+            features = self.stack(ids.to(self.engine.device), mask.to(self.engine.device))
+        features = features.to(self.images.dtype).view(len(self.data), -1, features.shape[-1])
+        size = len(batches[0])
+        index = torch.tensor(batches, device=self.engine.device)
+        image = torch.gather(self.images, 1, index.unsqueeze(-1).expand(-1, -1, self.images.shape[-1]))
+        anchor = features[:, size:] if self.data[0].anchor is not None else None
+        return features[:, :size], anchor, image
+
+    def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Image-text and alignment loss of every run, each [runs]."""
+        clip = contrastive(image, student)
+        if anchor is None:
+            return clip, torch.zeros_like(clip)
+        aligned = [torch.empty(0)] * len(self.data)
+        for name, places in self.by_loss.items():
+            values = find_loss(name)(image[places], anchor[places], student[places])
+            for place, value in zip(places, values, strict=True):
+                aligned[place] = value
+        return clip, torch.stack(aligned)
+
+    def _step(self, step: int) -> None:
+        if self.config.dropout == "model":
+            self.stack.tower.train()
+        clip, aligned = self._losses(*self._forward(step))
+        total = clip + self.weights * aligned
+        self.stack.clear_gradients()
+        self.engine.backward(total.sum())
+        gradients = self.stack.gradients()
+        finite = total.isfinite() & torch.stack([g.sum(dim=1).isfinite() for g in gradients]).all(dim=0)
+        self._bury(step, finite)
+        self.optimiser.step(gradients, self.alive)
+        self.since.append(torch.stack([total, clip, aligned]).detach())
+
+    def _bury(self, step: int, finite: Tensor) -> None:
+        """Stop runs whose loss or gradient just became NaN or infinite."""
+        dying = self.alive & ~finite
+        if not bool(dying.any()):
+            return
+        for place in dying.nonzero().flatten().tolist():
+            self.outcomes[place].diverged_at = step
+            label = self.configs[place].label
+            self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
+        self.alive = self.alive & finite
+
+    def _pad_validation(self) -> list[tuple[Tensor, Tensor]]:
+        """Validation texts of all runs in run-major slices of bounded size, padded once."""
+        count = len(self.data[0].val_text)
+        size = max(1, VALIDATION_ROWS // len(self.data))
+        batches = []
+        for start in range(0, count, size):
+            rows = [tokens for d in self.data for tokens in d.val_text[start : start + size]]
+            ids, mask = self.pad(rows)
+            batches.append((ids.to(self.engine.device), mask.to(self.engine.device)))
+        return batches
+
+    @torch.no_grad()
+    def _validate(self, step: int) -> None:
+        """Score every living run on its validation captions and keep its checkpoint when it is the best so far."""
+        self.stack.tower.eval()
+        runs = len(self.data)
+        parts = []
+        with self.stack.all(), self.engine.autocast():
+            for ids, mask in self.val_batches:
+                parts.append(self.stack(ids, mask).to(self.images.dtype).view(runs, -1, self.images.shape[-1]))
+        features = torch.cat(parts, dim=1)
+        means = torch.stack(self.since).mean(dim=0).tolist() if self.since else None
+        self.since = []
+        for place, data in enumerate(self.data):
+            if bool(self.alive[place]) and bool(features[place].isfinite().all()):
+                found = retrieval(data.val_image.to(features.device), features[place], data.val_owner)
+                loss = float(contrastive(data.val_image.to(features.device)[data.val_owner], features[place]))
+                self._record(place, step, found, loss, means)
+
+    def _record(self, place: int, step: int, found: Retrieval, loss: float, means: list[list[float]] | None) -> None:
+        outcome, config = self.outcomes[place], self.config
+        entry: dict[str, Any] = {"step": step, "val_r1": found.recall, "val_mrr": found.mrr, "val_loss": loss}
+        if means is not None:
+            entry |= {name: means[i][place] for i, name in enumerate(("loss", "loss_clip", "loss_align"))}
+        outcome.history.append(entry)
+        score = {"mrr": found.mrr, "loss": -loss, "r1": round(found.recall / 100, 4)}[config.select]
+        better = score >= outcome.score if config.latest_tie_wins else score > outcome.score
+        if better or not outcome.validated:
+            outcome.score, outcome.chosen_step, outcome.validated = score, step, True
+            outcome.state = self.stack.state(place)
+
+    def _finish(self) -> None:
+        """A run that was too short to validate still yields its final weights."""
+        for place, outcome in enumerate(self.outcomes):
+            if not outcome.validated and outcome.diverged_at is None:
+                outcome.state, outcome.chosen_step = self.stack.state(place), self.steps

@@ -1,0 +1,1 @@
+"""Interpreter: translators, cache and quality checks (not built yet; see CHANGELOG)."""
