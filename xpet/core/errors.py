@@ -40,8 +40,6 @@ class ModelError(XpetError):
 class TrainingError(XpetError):
     """Training could not yield any usable run."""
 
-    exit_code = EXIT_UNEXPECTED
-
 
 class OutputError(XpetError):
     """An output path is taken or cannot be written."""

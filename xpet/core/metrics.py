@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from xpet.core.errors import DataError
 
@@ -45,11 +45,14 @@ def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None) -> Retri
 
     Features need not be normalised. Images without a caption are candidates but no queries. Equal texts, and equal
     images, get exactly equal scores. Memory is linear in the number of features (CHUNK_CELLS scores at a time).
-    Raises DataError on non-finite or zero features, on which no ranking is defined.
+    Raises DataError on non-finite or zero features, on which no ranking is defined, and when there are no texts or
+    texts without an image.
     """
     owner = torch.arange(len(text), device=text.device) if owner is None else owner.to(text.device)
-    if len(owner) != len(text) or (len(owner) and int(owner.max()) >= len(image)):
-        raise DataError(f"expected an image for each of {len(text)} texts, found owners of {len(owner)} texts")
+    if len(owner) != len(text) or not len(text):
+        raise DataError(f"expected an image for each of at least 1 text, found {len(owner)} for {len(text)} texts")
+    if int(owner.min()) < 0 or int(owner.max()) >= len(image):
+        raise DataError(f"expected owners among {len(image)} images, found {int(owner.min())} to {int(owner.max())}")
     image, text = _unit(image, "image"), _unit(text, "text")
     text_hits, text_reciprocal = _search(text, image, owner, torch.arange(len(text), device=text.device))
     queries, place = torch.unique(owner, return_inverse=True)  # images that have captions
@@ -87,10 +90,15 @@ def _expected_reciprocal(greater: Tensor, tied: Tensor, good: Tensor) -> Tensor:
     """E[1 / rank of the first right one] when `good` of `tied` equal scores behind `greater` better ones are right."""
     value = 1 / (greater + 1)
     for i in (tied > good).nonzero().flatten().tolist():
-        g, t, p = int(greater[i]), int(tied[i]), int(good[i])
-        first = [math.comb(t - j, p - 1) / math.comb(t, p) for j in range(1, t - p + 2)]
-        value[i] = sum(chance / (g + j) for j, chance in enumerate(first, start=1))
+        value[i] = _mean_reciprocal(int(greater[i]), int(tied[i]), int(good[i]))
     return value
+
+
+@lru_cache(maxsize=4096)  # collapsed features give every query the same ties
+def _mean_reciprocal(greater: int, tied: int, good: int) -> float:
+    orders = math.comb(tied, good)
+    first = [math.comb(tied - j, good - 1) / orders for j in range(1, tied - good + 2)]
+    return sum(chance / (greater + j) for j, chance in enumerate(first, start=1))
 
 
 def _unit(features: Tensor, what: str) -> Tensor:
@@ -99,7 +107,8 @@ def _unit(features: Tensor, what: str) -> Tensor:
     bad = int((~(norm.isfinite() & (norm > 0))).sum())
     if bad:
         raise DataError(f"expected finite, non-zero {what} features, found {bad} of {len(features)} that are not")
-    return functional.normalize(features, dim=-1)
+    unit: Tensor = features / norm
+    return unit
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,11 @@ def staged(path: Path) -> Iterator[Path]:
         if path.exists():
             old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
             os.replace(path, old)
-            os.replace(stage, path)
+            try:
+                os.replace(stage, path)
+            except BaseException:
+                os.replace(old, path)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(stage, path)
@@ -99,6 +103,7 @@ def staged(path: Path) -> Iterator[Path]:
 
 def write_run(path: Path, record: RunRecord) -> None:
     """Write a run directory atomically; raises OutputError when the disk refuses."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
@@ -110,8 +115,8 @@ def write_run(path: Path, record: RunRecord) -> None:
             _write_json(stage / "metrics.json", record.metrics)
             _write_json(stage / "environment.json", record.environment)
             _write_json(stage / "split.json", record.split)
-    except OSError as error:
-        raise OutputError(f"cannot write the run {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write the run {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_run(path: Path) -> RunRecord:
@@ -121,11 +126,10 @@ def read_run(path: Path) -> RunRecord:
     config = _read_json(path / "config.json")
     if config.get("schema") != SCHEMA:
         raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {config.get('schema')}; update xpet")
-    lines = (path / "history.jsonl").read_text(encoding="utf-8").splitlines()
     return RunRecord(
         config=config,
         delta=_read_delta(path / "delta.safetensors"),
-        history=[json.loads(line) for line in lines],
+        history=_read_history(path / "history.jsonl"),
         metrics=_read_json(path / "metrics.json"),
         environment=_read_json(path / "environment.json"),
         split=_read_json(path / "split.json"),
@@ -137,7 +141,8 @@ def _read_delta(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        delta: dict[str, Tensor] = load_file(path)
+        return delta
     except (SafetensorError, OSError) as error:
         raise ModelError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
 
@@ -148,7 +153,20 @@ def _write_json(path: Path, value: object) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return _document(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [_document(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+
+
+def _document(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value

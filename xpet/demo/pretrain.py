@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpet.core.metrics import retrieval
 from xpet.demo import world
 from xpet.demo.pictures import draw
 from xpet.demo.scenes import COLOURS, KINDS, Message, Scene, describe
@@ -124,36 +125,65 @@ def natural(say: Callable[..., str]) -> Say:
     return lambda scene, rng: say(describe(scene, rng), rng)
 
 
+def displacement(strength: float, number: int, scale: float, dimensions: int) -> Callable[[Tensor], Tensor]:
+    """Where a weak language lies instead of beside English: a fixed map of embeddings [rows, d], seeded by `number`.
+
+    A random direction is added and a random RANK-dimensional part of the embedding is mixed into another one;
+    `strength` 0 changes nothing, 1 moves by about the length `scale` of an embedding.
+    """
+    generator = torch.Generator().manual_seed(number)
+    direction = functional.normalize(torch.randn(dimensions, generator=generator), dim=0)
+    source = torch.linalg.qr(torch.randn(dimensions, world.DISPLACED_RANK, generator=generator))[0]
+    target = torch.linalg.qr(torch.randn(dimensions, world.DISPLACED_RANK, generator=generator))[0]
+    return lambda x: x + strength * (x @ source @ target.T + scale * direction)
+
+
+def displacement_to(
+    level: float, number: int, image: Tensor, text: Tensor
+) -> tuple[float, Callable[[Tensor], Tensor]]:
+    """The `displacement` after which texts [n, d] find images [n, d] with R@1 `level` (or as they are), by bisection."""
+    scale, low, high = float(text.norm(dim=1).mean()), 0.0, 8.0
+
+    def moved(strength: float) -> Callable[[Tensor], Tensor]:
+        return displacement(strength, number, scale, text.shape[1])
+
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if retrieval(image, moved(middle)(text)).recall > level else (low, middle)
+    return low, moved(low)
+
+
 def distillation(
     student: nn.Module,
     tokenizer: object,
     teacher: Callable[[Sequence[str]], Tensor],
     grammars: Mapping[str, Callable[[Message, random.Random], str]],
     messages: Sequence[Message],
-    exposure: Mapping[str, float],
+    places: Mapping[str, Callable[[Tensor], Tensor]],
     steps: int,
-    rate: float,
+    rate: float = 2e-3,
     batch: int = 256,
     seed: int = world.SEED,
     log: Callable[[str], None] = print,
 ) -> None:
     """Teach the student in place to give captions of any language the teacher's embedding of an English one.
 
-    As Multilingual-CLIP was made: mean squared error to the frozen teacher. `exposure` is how often a language is
-    drawn, relative to the others.
+    As Multilingual-CLIP was made: mean squared error to the frozen teacher, here moved to each language's own
+    place (`displacement`), so that weak languages are understood but lie in clusters of their own.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    languages, weights = list(exposure), list(exposure.values())
+    maps = list(places.values())
+    speakers = [grammars[language] for language in places]
     optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0)
     schedule = _schedule(optimiser, steps, warm_up=min(100, steps // 5))
     started = time.monotonic()
     for step in range(steps):
-        drawn = rng.choices(messages, k=batch)
-        target = teacher([grammars["en"](m, rng) for m in drawn])
-        spoken = rng.choices(languages, weights, k=batch)
-        texts = [grammars[lang](m, rng) for lang, m in zip(spoken, drawn, strict=True)]
-        found = encode_in_buckets(student, tokenizer, texts)
+        drawn = sorted((rng.randrange(len(speakers)), rng.randrange(len(messages))) for _ in range(batch))
+        embeddings = teacher([grammars["en"](messages[m], rng) for _, m in drawn])
+        spoken = torch.tensor([language for language, _ in drawn])
+        target = torch.cat([f(embeddings[spoken == n]) for n, f in enumerate(maps)])
+        found = encode_in_buckets(student, tokenizer, [speakers[n](messages[m], rng) for n, m in drawn])
         loss = (found - target).square().mean() / target.square().mean()
         optimiser.zero_grad()
         loss.backward()

@@ -191,3 +191,11 @@ def save_image_tower(folder: str | os.PathLike[str], tower: nn.Module, processor
         write_json(stage / "preprocessor_config.json", {**settings, "image_processor_type": "CLIPImageProcessor"})
 
     write_folder(folder, write)
+
+
+def empty_image_tower(**settings: Any) -> nn.Module:
+    """A randomly initialised CLIP image tower of the given settings (transformers' CLIPVisionConfig arguments)."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    tower: nn.Module = CLIPVisionModelWithProjection(CLIPVisionConfig(**settings))
+    return tower

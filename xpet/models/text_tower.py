@@ -17,15 +17,12 @@ class TextTower(nn.Module):
         self.transformer = transformer
         hidden = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.LinearTransformation = nn.Linear(hidden, dimensions)
+        self.dimensions = dimensions
+        """Size of the shared image-text space."""
         self.prompt: nn.Module | None = None
         """A module (embeddings, mask) -> (embeddings, mask) that inserts trained tokens; None: the plain tower."""
         self.prompt_initial: Tensor | None = None
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
-
-    @property
-    def dimensions(self) -> int:
-        """Size of the shared image-text space."""
-        return self.LinearTransformation.out_features
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Un-normalised text features [rows, dimensions] of token ids [rows, length] and their 0/1 mask."""

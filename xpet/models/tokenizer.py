@@ -43,6 +43,13 @@ class TextTokenizer:
         """The largest token id that may occur."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
+    def reserve(self, tokens: int) -> None:
+        """Leave room for `tokens` inserted ones; raises ModelError when too little is left for a text."""
+        if self.limit - tokens < 3:
+            raise ModelError(f"a prompt of {tokens} tokens does not fit into {self.limit} positions; use fewer tokens")
+        self.limit -= tokens
+        self._tokenizer.enable_truncation(self.limit)
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text, special tokens included, at most `limit` and at least one."""
         encoded = self._tokenizer.encode_batch([_clean(text) for text in texts])

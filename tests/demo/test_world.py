@@ -1,0 +1,151 @@
+"""The embedded world: scenes, grammars, translator, shipped assets, and the rebuild of a slice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xpet.core.captions import ReadRequest
+from xpet.core.errors import DataError
+from xpet.demo import assets, build, reader, texts, world
+from xpet.demo.grammars import GRAMMARS
+from xpet.demo.pictures import draw
+from xpet.demo.scenes import Message, Scene, describe, distinct_scenes
+from xpet.demo.translator import ERROR_RATE, mishear
+
+SLICE = 60
+LANGUAGES = pytest.mark.parametrize("language", world.LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return list(distinct_scenes(world.SEED, SLICE))
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[Message]:
+    rng = random.Random(1)
+    return [describe(scene, rng) for scene in distinct_scenes(7, 1500)]
+
+
+def test_scenes_of_all_splits_differ_in_content() -> None:
+    scenes = assets.scenes()
+    assert len(scenes) == 7000
+    assert {name: len(r) for name, r in assets.split_ranges().items()} == world.SPLITS
+    assert world.SPLITS["train"] >= 5000
+    assert min(world.SPLITS.values()) >= 1000
+    assert len({scene.content for scene in scenes}) == len(scenes)
+
+
+def test_a_slice_of_scenes_and_captions_is_rebuilt_exactly(scenes: list[Scene]) -> None:
+    assert assets.read_lines(assets.scenes_path())[:SLICE] == [assets.scene_line(s) for s in scenes]
+    for language in world.LANGUAGES:
+        shipped = assets.read_lines(assets.captions_path(language))[:SLICE]
+        assert shipped == ["\t".join(row) for row in texts.caption_rows(language, scenes)]
+
+
+def test_manifest_lists_every_asset_with_its_content() -> None:
+    manifest = json.loads(assets.MANIFEST.read_text())
+    files = {str(p.relative_to(assets.FOLDER)) for p in assets.FOLDER.rglob("*") if p.is_file()}
+    assert files == {*manifest["content_sha256"], "manifest.json"}
+    for name, digest in manifest["content_sha256"].items():
+        assert assets.content_digest(assets.FOLDER / name) == digest
+    assert manifest["seed"] == world.SEED
+    assert sum((assets.FOLDER / name).stat().st_size for name in files) < 8 * 2**20
+
+
+def test_rebuilding_the_captions_writes_the_shipped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = list(islice(distinct_scenes(world.SEED, SLICE), SLICE))
+    monkeypatch.setattr(build, "shipped_scenes", lambda: small)
+    build.main(["--out", str(tmp_path / "new"), "--captions-only"])
+    names = {p.name for p in (tmp_path / "new").iterdir()}
+    captions = {f"captions.{lang}.tsv.gz" for lang in world.LANGUAGES}
+    assert names == {"manifest.json", "scenes.jsonl.gz", *captions}
+    lines = assets.read_lines(assets.captions_path("tr", tmp_path / "new"))
+    assert lines == assets.read_lines(assets.captions_path("tr"))[:SLICE]
+
+
+@LANGUAGES
+def test_different_messages_get_different_sentences(language: str, messages: list[Message]) -> None:
+    grammar, rng = GRAMMARS[language], random.Random(2)
+    said: dict[str, Message] = {}
+    for message in messages:
+        sentence = grammar.say(message, rng)
+        assert sentence == sentence.strip()
+        assert "\t" not in sentence
+        assert "\n" not in sentence
+        assert "  " not in sentence
+        assert said.setdefault(sentence, message) == message, sentence
+    stiff = {message: grammar.say_as_machine(message) for message in messages}
+    assert len(set(stiff.values())) == len(stiff)
+
+
+@LANGUAGES
+def test_captions_vary_but_machine_sentences_do_not(language: str, messages: list[Message]) -> None:
+    grammar, rng = GRAMMARS[language], random.Random(3)
+    long = next(m for m in messages if m.relation and m.background)
+    assert len({grammar.say(long, rng) for _ in range(40)}) >= 12
+    assert len({grammar.say_as_machine(long) for _ in range(5)}) == 1
+
+
+def test_agreement_spot_checks() -> None:
+    from xpet.demo.scenes import Group
+
+    def machine(language: str, *groups: Group) -> str:
+        return GRAMMARS[language].say_as_machine(Message(groups))
+
+    assert "großes" in machine("de", Group("house", "red", "large"))
+    assert "rote" in machine("de", Group("flower", "red", None))
+    assert "rossa" in machine("it", Group("house", "red", None))
+    assert "due" in machine("it", Group("house", "red", None, 2))
+    assert "dwie" in machine("pl", Group("fish", "red", None, 2))
+    assert "dwa" in machine("pl", Group("house", "red", None, 2))
+    assert "две" in machine("ru", Group("star", "red", None, 2))
+    assert "два" in machine("ru", Group("house", "red", None, 2))
+    assert "iki" in machine("tr", Group("house", "red", None, 2))
+
+
+def test_the_translator_errs_at_its_rate(messages: list[Message]) -> None:
+    rng, counts = random.Random(4), Counter[str]()
+    for message in messages:
+        heard = mishear(message, rng)
+        for before, after in zip(message.groups, heard.groups, strict=True):
+            counts["facts"] += 2
+            counts["wrong"] += (before.kind != after.kind) + (before.colour != after.colour)
+    assert 0.6 * ERROR_RATE < counts["wrong"] / counts["facts"] < 1.4 * ERROR_RATE
+
+
+def test_pictures_are_deterministic_and_show_differences(scenes: list[Scene]) -> None:
+    pictures = [draw(scene) for scene in scenes]
+    assert all(p.shape == (64, 64, 3) and p.dtype == np.uint8 for p in pictures)
+    assert all(np.array_equal(p, draw(s)) for p, s in zip(pictures[:5], scenes[:5], strict=True))
+    assert len({p.tobytes() for p in pictures}) == len(pictures)
+
+
+def test_reader_gives_aligned_corpora() -> None:
+    corpus = reader.read(ReadRequest(languages=("en", "ja")))
+    assert corpus.synthetic
+    assert corpus.languages == ("en", "ja")
+    test = corpus.splits["test"]
+    assert test.images[0] == "demo_06000"
+    japanese, english = test.captions["ja"], test.captions["en"]
+    assert japanese.slot("pivot") == english.slot("target")
+    assert english.slot("to_pivot") == english.slot("target")
+    assert len({len(japanese.slot(s)) for s in ("target", "pivot", "to_pivot", "from_pivot")}) == 1
+    with pytest.raises(DataError, match="unknown demo language 'xx': expected one of en, de"):
+        reader.read(ReadRequest(languages=("xx",)))
+
+
+def test_pictures_have_digests_of_their_content() -> None:
+    pictures = reader.read(ReadRequest(languages=("en",))).pictures
+    assert pictures is not None
+    assert pictures.digest("demo_00000") != pictures.digest("demo_00001")
+    assert pictures.open("demo_00000").size == (64, 64)
+    with pytest.raises(DataError, match="found demo_99999"):
+        pictures.digest("demo_99999")

@@ -1,0 +1,88 @@
+"""The command line without any model: help, completions, start-up imports, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xpet.cli import completions
+from xpet.core.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "opendelta", "accelerate", "argostranslate", "numpy", "pyarrow", "PIL", "rich")
+
+
+def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xpet", *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["align", "--help"], ["eval", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from xpet.cli.app import _run; code = _run(sys.argv[1:]);"
+        f"loaded = sorted(set({HEAVY!r}) & set(sys.modules)); print('LOADED', code, loaded)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED 0 []"
+
+
+@pytest.mark.parametrize("command", ["align", "eval"])
+def test_every_command_has_examples_and_json(command: str) -> None:
+    text = xpet(command, "--help").stdout
+    assert "Examples:" in text
+    assert f"\n    xpet {command}" in text
+    assert "--json" in text
+
+
+@pytest.mark.parametrize("shell", sorted(completions.FILES))
+def test_completions_are_up_to_date(shell: str) -> None:
+    kept = (ROOT / "completions" / completions.FILES[shell]).read_text(encoding="utf-8")
+    assert kept == completions.script(shell), "run: python -m xpet.cli.completions completions"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("xpet al", ["align"]), ("xpet align --meth", ["--method"]), ("xpet align --loss mse,co", ["mse,contrastive", "mse,contrastive-image", "mse,cosine"])],
+)  # fmt: skip
+def test_completion_answers(words: str, offered: list[str]) -> None:
+    place = str(len(words.split()) - 1)
+    done = xpet(COMP_WORDS=words, COMP_CWORD=place, _XPET_COMPLETE="complete_bash")
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["align", "--method", "lorra"], "unknown method 'lorra': expected one of lora, adapter"),
+        (["align", "--method", "prefix"], "use --method soft-prompt"),
+        (["align", "--routine", "9"], "unknown routine '9': expected one of baseline-target"),
+        (["align", "--loss", "msee"], "did you mean 'mse'?"),
+        (["align", "--lr", "fast"], "--lr: expected numbers separated by commas, found 'fast'"),
+        (["align", "--seed", "1,,2"], "--seed: expected whole numbers separated by commas, found '1,,2'"),
+        (["align", "--lr", "-1"], "learning rate must be positive, found -1"),
+        (["align", "--batch-size", "1"], "batch size 1 leaves a contrastive loss nothing to tell apart"),
+        (["align", "--preset", "papre"], "unknown preset 'papre': expected one of default, paper; did you mean"),
+        (["align", "--shots", "1"], "shots must be at least 2, found 1"),
+        (["align", "--train", "everything"], "unknown part to train 'everything'"),
+        (["align", "--frobnicate"], "No such option"),
+        (["align", "--device", "tpu"], "unknown device 'tpu': expected one of auto, cpu, cuda"),
+    ],
+)
+def test_bad_options_get_one_line_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = xpet(*arguments, XPET_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("xpet: error: ")
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_name_the_same_options() -> None:
+    assert all(set(preset) == set(PRESETS["default"]) for preset in PRESETS.values())

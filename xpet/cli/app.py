@@ -1,0 +1,80 @@
+"""Assembles the commands, `--version`, and the one error handler."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from xpet.cli import align, completions, view
+from xpet.cli import eval as evaluation
+from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
+from xpet.version import VERSION
+
+EXIT_CODES = """\
+Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a gate failed, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="xpet", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        view.line(f"xpet {VERSION}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_CODES)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Lift the weak languages of a multilingual CLIP with a tiny module per language, and measure the disparity."""
+
+
+app.command("align", epilog=align.EXAMPLES)(align.align)
+app.command("eval", epilog=evaluation.EXAMPLES)(evaluation.evaluate)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error becomes one line on stderr and a documented exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    completions.prepare()
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="xpet")
+        return code if isinstance(code, int) else 0
+    except XpetError as error:
+        if "--debug" in arguments:
+            raise
+        view.error(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        view.error("interrupted; runs that were finished are kept, nothing half-written is left")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _other(error, "--debug" in arguments)
+
+
+def _other(error: Exception, debug: bool) -> int:
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # what typer raises for options it does not know or cannot read
+        view.error(f"{usage()} Try 'xpet --help'.")
+        return int(getattr(error, "exit_code", EXIT_UNEXPECTED))
+    if debug:
+        raise error
+    view.error(f"unexpected {type(error).__name__}: {error}; add --debug for the traceback and report it, please")
+    return EXIT_UNEXPECTED

@@ -1,0 +1,136 @@
+"""Option types the commands share, and the small parsers behind comma lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from xpet.core.choices import LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES
+from xpet.core.errors import ConfigError
+from xpet.core.presets import PRESETS
+from xpet.core.routines import ROUTINES
+
+T = TypeVar("T")
+
+
+def _values(*known: str) -> Callable[[str], list[str]]:
+    """A completer that offers known names, also behind a comma."""
+
+    def complete(incomplete: str) -> list[str]:
+        head, comma, last = incomplete.rpartition(",")
+        return [head + comma + name for name in known if name.startswith(last)]
+
+    return complete
+
+
+WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
+
+Lang = Annotated[
+    str,
+    typer.Option("--lang", "-l", help="Languages, comma list; 'all' is every one but English.", rich_help_panel=WHAT),
+]
+EvalLang = Annotated[
+    str | None, typer.Option("--lang", "-l", help="Languages, comma list [default: all].", rich_help_panel=WHAT)
+]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        autocompletion=_values(*METHOD_NAMES),
+        help=f"One of {', '.join(METHOD_NAMES)}.",
+        rich_help_panel=WHAT,
+    ),
+]
+Shots = Annotated[
+    str | None,
+    typer.Option("--shots", "-n", help="Training images, or 'all' [default: 100].", rich_help_panel=WHAT),
+]
+RoutineNames = Annotated[
+    str | None,
+    typer.Option(
+        "--routine", "-r",
+        autocompletion=_values("1", "2", "3", *ROUTINES),
+        help="1, 2, 3, baseline-target, baseline-translated; comma list [default: 3].", rich_help_panel=WHAT,
+    ),
+]  # fmt: skip
+LossNames = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        autocompletion=_values(*LOSS_NAMES),
+        help=f"Of {', '.join(LOSS_NAMES)}; comma list [default: mse].",
+        rich_help_panel=WHAT,
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        autocompletion=_values(*PRESETS),
+        help="Set of defaults: default, paper (the reference's).",
+        rich_help_panel=WHAT,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", help="Text tower in M-CLIP layout: folder or hub name.", rich_help_panel=HOW),
+]
+ImageModel = Annotated[
+    str | None,
+    typer.Option("--image-model", help="CLIP image tower [default: the text tower's partner].", rich_help_panel=HOW),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", autocompletion=_values(*SOURCE_NAMES), help=f"One of {', '.join(SOURCE_NAMES)}.", rich_help_panel=HOW
+    ),
+]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", help="Folder (table: file) of the data.", rich_help_panel=HOW)
+]
+Variant = Annotated[
+    str | None, typer.Option("--variant", help="Part of a data set, e.g. task2 of multi30k.", rich_help_panel=HOW)
+]
+ImageFeatures = Annotated[
+    str | None,
+    typer.Option("--image-features", help="Your own features (.safetensors, .npy).", rich_help_panel=HOW),
+]
+SplitFile = Annotated[
+    str | None, typer.Option("--split-file", help="JSON with image names per part.", rich_help_panel=HOW)
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=TRAIN)]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, tf32 or bf16.", rich_help_panel=TRAIN)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]
+Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks instead of one-line errors.", rich_help_panel=OUT)]
+
+
+def comma_list(option: str, text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+    """`a,b,c` parsed element by element; raises ConfigError naming the option and the element."""
+    values = []
+    for part in (p.strip() for p in text.split(",")):
+        try:
+            values.append(parse(part) if part else _fail())
+        except ValueError:
+            kind = {int: "whole numbers", float: "numbers"}.get(parse, "names")  # type: ignore[call-overload]
+            raise ConfigError(f"{option}: expected {kind} separated by commas, found '{text}'") from None
+    return tuple(dict.fromkeys(values))
+
+
+def names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """A comma list of names, or None when the option was not given; the word `none` is the empty list."""
+    if text is None:
+        return None
+    return () if text == "none" else comma_list(option, text, str)
+
+
+def count_or_all(option: str, text: str) -> int | None:
+    """A whole number, or None for `all`."""
+    return None if text == "all" else comma_list(option, text, int)[0]
+
+
+def _fail() -> None:
+    raise ValueError

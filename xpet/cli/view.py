@@ -1,0 +1,264 @@
+"""The only printer: results to stdout, progress and messages to stderr; quiet and plain when piped."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.events import Event, Notice, OnEvent, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from xpet.jobs.results import AlignResult, EvalResult, LintResult, Spread
+
+WARNING = "warning"
+
+
+def line(text: str) -> None:
+    """One line on stdout."""
+    print(text)  # noqa: T201
+
+
+def error(text: str) -> None:
+    """One line on stderr; line breaks inside become spaces."""
+    print(f"xpet: error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+def warning(text: str) -> None:
+    """One line on stderr."""
+    print(f"xpet: warning: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[OnEvent]:
+    """A listener that draws bars with ETA when stderr is a terminal, and only prints warnings when it is not."""
+    if quiet:
+        yield _only_warnings
+    elif not sys.stderr.isatty():
+        yield _notices
+    else:
+        with _bars() as on_event:
+            yield on_event
+
+
+def _only_warnings(event: Event) -> None:
+    if isinstance(event, Notice) and event.level == WARNING:
+        warning(event.text)
+
+
+def _notices(event: Event) -> None:
+    if isinstance(event, Notice):
+        if event.level == WARNING:
+            warning(event.text)
+        else:
+            print(f"xpet: {event.text}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def _bars() -> Iterator[OnEvent]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("ETA"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
+    )  # fmt: skip
+    tasks: dict[str, Any] = {}
+    with Bars(*columns, console=console, transient=True) as bars:
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, Notice):
+                style = "yellow" if event.level == WARNING else "dim"
+                bars.console.print(event.text, style=style, highlight=False, markup=False)
+            elif isinstance(event, Progress):
+                if event.stage not in tasks:
+                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="")
+                bars.update(tasks[event.stage], completed=event.done, total=event.total, note=event.note)
+
+        yield on_event
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout."""
+    line(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _console() -> Console | None:
+    """A rich console when stdout is a terminal, else None: then tables are plain text."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console(no_color=True if os.environ.get("NO_COLOR") else None)
+
+
+Row = Sequence[str]
+Column = tuple[str, str]
+"""(heading, alignment 'left' or 'right')."""
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str]) -> None:
+    console = _console()
+    if console is None:
+        from tabulate import tabulate
+
+        aligns = [align for _, align in columns]
+        text = tabulate(
+            rows, headers=[c for c, _ in columns], tablefmt="simple", colalign=aligns, disable_numparse=True
+        )
+        line(f"{title}\n\n{text}")
+        return
+    console.print(_rich_table(columns, rows, title, styles))
+
+
+def _rich_table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, align in columns:
+        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=align == "right")
+    for row in rows:
+        table.add_row(*row, style=styles(row))
+    return table
+
+
+def _paragraph(text: str, style: str = "") -> None:
+    console = _console()
+    if console is None:
+        line(text)
+    else:
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"
+
+
+def show_align(result: AlignResult, as_json: bool) -> None:
+    """The report of `xpet align`: language, both zero-shot values, aligned, gain, share, time; then what is next."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    seeds = len(result.languages[0].seeds)
+    columns: list[Column] = [
+        ("lang", "left"), ("routine", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right"),
+        ("aligned", "right"), ("gain", "right"), ("English", "right"), ("share", "right"), ("time", "right"),
+    ]  # fmt: skip
+    rows = []
+    for r in result.languages:
+        spread = f" ±{r.aligned_std:.1f}" if seeds > 1 else ""
+        change = r.english_after - result.english_before
+        rows.append((
+            r.language, r.routine, _points(r.target_before), _points(r.translated_before), _points(r.aligned) + spread,
+            _signed(r.gain), _signed(change), f"{result.share:.2f} %", f"{r.seconds:.1f} s",
+        ))  # fmt: skip
+    shots = f"{result.shots} shots" if result.shots else "all training data"
+    title = f"R@1 on the test split of {result.data}, {result.method}, {shots}" + (
+        f", {seeds} seeds" if seeds > 1 else ""
+    )
+    _table(columns, rows, title, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")
+    _show_settings(result)
+    _show_spread(result.before, result.after, f"over {', '.join(result.compared)}")
+    _show_closing(result)
+
+
+def _show_settings(result: AlignResult) -> None:
+    """Which setting validation chose, when there was a choice."""
+    if len({r.setting for r in result.runs}) > 1:
+        chosen = ", ".join(
+            f"{r.language}: {r.routine} {r.loss} w={r.align_weight:g} lr={r.learning_rate:g}" for r in result.languages
+        )
+        _paragraph(f"Chosen on validation: {chosen}.")
+
+
+def _show_spread(before: Spread | None, after: Spread | None, where: str) -> None:
+    if before is None:
+        return
+    figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
+    rows = []
+    for label, name in figures:
+        old, new = getattr(before, name), getattr(after, name) if after else None
+        change = new - old if old is not None and new is not None else None
+        rows.append((label, _points(old), _points(new), _signed(change)))
+    rows.append(("worst language", before.worst, after.worst if after else "-", ""))
+    columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
+    line("")
+    _table(columns, rows, f"Disparity of R@1 {where}", lambda row: "")
+
+
+def _show_closing(result: AlignResult) -> None:
+    line("")
+    _paragraph("zero-shot: before training. English: change of English R@1 under the trained module.", "dim")
+    if result.translates_queries:
+        _paragraph("This routine searches with text translated to English: queries must be translated when serving.")
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        _paragraph(f"Note: {SYNTHETIC}.", "yellow")
+    for label in result.failed:
+        _paragraph(f"Stopped: {label} diverged (loss not finite).", "red")
+    memory = f", peak memory {result.peak_memory:.0f} MiB" if result.peak_memory else ""
+    _paragraph(
+        f"{len(result.runs)} run{'s' if len(result.runs) != 1 else ''} in {result.seconds:.1f} s{memory}; "
+        f"{result.trainable:,} of {result.total:,} parameters trained."
+    )
+    _paragraph(f"Run:  {result.folder}\nNext: xpet eval {result.folder}")
+
+
+def show_eval(result: EvalResult, as_json: bool) -> None:
+    """The report of `xpet eval`."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    trained = result.after is not None
+    columns: list[Column] = [("lang", "left"), ("zero-shot", "right")]
+    if trained:
+        columns += [("aligned", "right"), ("gain", "right"), ("searched with", "left")]
+    rows = []
+    for s in result.scores:
+        row = [s.language, _points(s.before)]
+        if trained:
+            gain = None if s.after is None else s.after - s.before
+            row += [_points(s.after), _signed(gain), s.text if s.after is not None else "target (base)"]
+        rows.append(tuple(row))
+    _table(columns, rows, f"R@1 on {result.images} test images of {result.data}", lambda row: "")
+    _show_spread(result.before, result.after, f"over {len(result.scores)} languages")
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        line("")
+        _paragraph(f"Note: {SYNTHETIC}.", "yellow")
+
+
+def show_lint(result: LintResult, as_json: bool) -> None:
+    """The findings of lint, errors first."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    if not result.findings:
+        _paragraph(f"{result.data}: no findings.", "green")
+        return
+    columns: list[Column] = [(c, "left") for c in ("severity", "check", "split", "slot", "languages", "found", "rows")]
+    rows = [
+        (f["severity"], f["check"], f["split"], f["slot"], "+".join(f["languages"]), f["message"], _rows(f["rows"]))
+        for f in result.findings
+    ]
+    title = f"{result.data}: {result.errors} errors, {len(result.findings) - result.errors} warnings"
+    _table(columns, rows, title, lambda row: "red" if row[0] == "error" else "")
+
+
+def _rows(rows: Sequence[int]) -> str:
+    return ", ".join(str(r + 1) for r in rows)

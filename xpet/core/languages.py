@@ -1,0 +1,32 @@
+"""Languages as the command line spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xpet.core.captions import PIVOT
+from xpet.core.errors import DataError, unknown
+
+ALL = "all"
+ALIASES = {"jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko"}
+
+
+def normalise(name: str) -> str:
+    """A language name in lower case, with published spellings such as `jp` turned into the ISO code."""
+    lower = name.strip().lower().replace("_", "-")
+    return ALIASES.get(lower, lower)
+
+
+def choose(asked: Sequence[str], present: Sequence[str], source: str, with_pivot: bool) -> tuple[str, ...]:
+    """The languages meant by `--lang`; `all` is every language present, the pivot only if `with_pivot`.
+
+    Raises DataError naming every language the data does not have, and those it has.
+    """
+    names = list(dict.fromkeys(normalise(name) for name in asked))
+    if ALL in names:
+        rest = [n for n in names if n not in (ALL, *present)]
+        names = [n for n in present if with_pivot or n != PIVOT or PIVOT in names] + rest
+    missing = [n for n in names if n not in present]
+    if missing:
+        raise DataError(*(unknown(f"language of {source}", n, sorted(present)) for n in missing))
+    return tuple(names)

@@ -1,0 +1,204 @@
+"""Rebuilds every byte of the demo's assets from source: `python -m xpet.demo.build --out FOLDER`.
+
+Steps, in order: scenes and captions (seconds); the image tower with a mono-lingual English text tower by contrastive
+pre-training; the multilingual text tower by distillation, every language displaced as `world.DISPLACED_TO` says
+(why: there). Everything is seeded. The same machine and thread count give the same bytes; other
+processors round differently, so their weights differ in the last digits and the captions do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.demo import assets, texts, world
+from xpet.demo.grammars import GRAMMARS
+from xpet.demo.scenes import Message, Scene, describe, distinct_scenes
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor, nn
+
+    from xpet.models.text_tower import TextTower
+
+Log = Callable[[str], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of the rebuild."""
+    parser = argparse.ArgumentParser(prog="python -m xpet.demo.build", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="new folder for the assets")
+    parser.add_argument("--captions-only", action="store_true", help="scenes and captions, no towers")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True)
+    started = time.monotonic()
+
+    def log(text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - started:6.0f} s] {text}\n")
+
+    write_captions(options.out, log)
+    if not options.captions_only:
+        build_towers(options.out, options.threads, log)
+    write_manifest(options.out)
+
+
+def shipped_scenes() -> list[Scene]:
+    """Train, validation and test scenes, in this order; the scenes after them are pre-training's."""
+    return list(distinct_scenes(world.SEED, sum(world.SPLITS.values())))
+
+
+def write_captions(out: Path, log: Log) -> None:
+    """Scenes and, per language, natural captions with both simulated translations."""
+    scenes = shipped_scenes()
+    assets.write_lines(assets.scenes_path(out), map(assets.scene_line, scenes))
+    for language in world.LANGUAGES:
+        rows = texts.caption_rows(language, scenes)
+        assets.write_lines(assets.captions_path(language, out), ("\t".join(row) for row in rows))
+        log(f"captions {language}")
+
+
+def build_towers(out: Path, threads: int, log: Log) -> None:
+    """Pre-train and write all three towers."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    count = sum(world.SPLITS.values())
+    pretraining = list(islice(distinct_scenes(world.SEED, count + world.PRETRAINING_SCENES), count, None))
+    image, english, english_tokenizer = pretrain_english(pretraining, log)
+    student, tokenizer = distil(pretraining, image, english, english_tokenizer, log)
+    write_image_tower(out / "image", image)
+    write_text_tower(out / "english", english, english_tokenizer)
+    write_text_tower(out / "text", student, tokenizer)
+
+
+def pretrain_english(scenes: Sequence[Scene], log: Log) -> tuple[nn.Module, TextTower, Tokenizer]:
+    """Image tower and mono-lingual English tower by contrastive pre-training on drawn pictures."""
+    import torch
+
+    from xpet.demo import pretrain
+    from xpet.models.image_tower import empty_image_tower
+    from xpet.models.text_tower import empty_xlm_roberta
+
+    say = pretrain.natural(GRAMMARS["en"].say)
+    rng = random.Random(world.SEED)
+    tokenizer = _padded(_tokenizer((say(scene, rng) for scene in scenes[:20_000]), world.ENGLISH_VOCABULARY))
+    torch.manual_seed(world.SEED)
+    image = empty_image_tower(**world.IMAGE_TOWER)
+    english = _empty_text_tower(tokenizer, empty_xlm_roberta)
+    pretrain.contrastive_pretraining(image, english, tokenizer, scenes, say, world.ENGLISH_STEPS, log=log)
+    return image, english, tokenizer
+
+
+def distil(
+    scenes: Sequence[Scene], image: nn.Module, english: TextTower, english_tokenizer: Tokenizer, log: Log
+) -> tuple[TextTower, Tokenizer]:
+    """The multilingual tower: taught by the English one, weak languages displaced."""
+    import torch
+
+    from xpet.demo import pretrain
+    from xpet.models.text_tower import empty_xlm_roberta
+
+    rng = random.Random(world.SEED)
+    messages = [describe(scene, rng) for scene in scenes]
+    tokenizer = _padded(_tokenizer(_every_language(messages[:4000], rng), world.VOCABULARY))
+    torch.manual_seed(world.SEED + 1)
+    student = _empty_text_tower(tokenizer, empty_xlm_roberta)
+
+    def teacher(captions: Sequence[str]) -> Tensor:
+        with torch.no_grad():
+            return pretrain.encode_in_buckets(english, english_tokenizer, captions)
+
+    grammars = {language: GRAMMARS[language].say for language in world.LANGUAGES}
+    places = _places(image, teacher, scenes[:1000], log)
+    pretrain.distillation(
+        student, tokenizer, teacher, grammars, messages, places, world.DISTILLATION_STEPS, log=log
+    )
+    return student, tokenizer
+
+
+def _places(
+    image: nn.Module, teacher: Callable[[Sequence[str]], Tensor], scenes: Sequence[Scene], log: Log
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Per language, where its embeddings go, measured on pre-training scenes."""
+    import torch
+
+    from xpet.demo import pretrain
+
+    rng = random.Random(world.SEED)
+    with torch.no_grad():
+        seen = image(pixel_values=pretrain.pixels(pretrain.draw_all(scenes))).image_embeds
+    said = teacher([GRAMMARS["en"].say(describe(scene, rng), rng) for scene in scenes])
+    places = {}
+    for number, (language, level) in enumerate(world.DISPLACED_TO.items()):
+        strength, places[language] = pretrain.displacement_to(level, world.SEED + number, seen, said)
+        log(f"{language} is displaced by {strength:.2f} lengths of an embedding")
+    return places
+
+
+def _every_language(messages: Iterable[Message], rng: random.Random) -> Iterable[str]:
+    for message in messages:
+        for language in world.LANGUAGES:
+            yield GRAMMARS[language].say(message, rng)
+            yield GRAMMARS[language].say_as_machine(message)
+
+
+def _tokenizer(captions: Iterable[str], vocabulary: int) -> Tokenizer:
+    from xpet.demo.tokenizer import build_tokenizer
+
+    return build_tokenizer(captions, vocabulary)
+
+
+def _padded(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
+    tokenizer.enable_truncation(world.TEXT_TOWER["max_position_embeddings"] - 2)
+    return tokenizer
+
+
+def _empty_text_tower(tokenizer: Tokenizer, make: Callable[..., TextTower]) -> TextTower:
+    return make(world.DIMENSIONS, vocab_size=tokenizer.get_vocab_size(), **world.TEXT_TOWER)
+
+
+def write_text_tower(folder: Path, tower: TextTower, tokenizer: Tokenizer) -> None:
+    """A text tower in M-CLIP layout, half precision."""
+    from xpet.models.checkpoint import save_text_tower
+    from xpet.models.tokenizer import TextTokenizer
+
+    wrapped = TextTokenizer(tokenizer, world.TEXT_TOWER["max_position_embeddings"] - 2, 1)
+    save_text_tower(folder, tower.half(), wrapped, {"modelBase": "xlm-roberta-base"})
+
+
+def write_image_tower(folder: Path, tower: nn.Module) -> None:
+    """The image tower with its pre-processing, half precision."""
+    from xpet.models.image_tower import save_image_tower
+
+    side = world.IMAGE_TOWER["image_size"]
+    settings: dict[str, Any] = {
+        "size": side, "crop_size": side, "image_mean": [world.PIXEL_MEAN] * 3, "image_std": [world.PIXEL_STD] * 3,
+    }  # fmt: skip
+    save_image_tower(folder, tower.half(), settings)
+
+
+def write_manifest(out: Path) -> None:
+    """Seed and SHA-256 of every file's content (of the text inside for compressed ones)."""
+    files = sorted(p for p in out.rglob("*") if p.is_file() and p.name != "manifest.json")
+    document = {
+        "what": "synthetic demo world of xpet; rebuild with: python -m xpet.demo.build --out FOLDER",
+        "seed": world.SEED,
+        "splits": world.SPLITS,
+        "content_sha256": {str(p.relative_to(out)).replace(os.sep, "/"): assets.content_digest(p) for p in files},
+    }
+    (out / "manifest.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

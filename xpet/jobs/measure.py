@@ -1,0 +1,33 @@
+"""Measures R@1 of a tower (bare, or with a run's delta) on a test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import LanguageCaptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.models.tokenizer import TextTokenizer
+
+Encode = Callable[[Sequence[str]], "Tensor"]
+"""Texts -> features [texts, d]."""
+
+
+def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
+    """An encoder of texts by a tower in its present state."""
+    from xpet.models.encode import encode_texts
+
+    return lambda texts: encode_texts(tower, tokenizer, texts)  # type: ignore[arg-type]
+
+
+def recall(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> float:
+    """R@1 in percent of one language by the texts of a slot (SPEC section 8)."""
+    import torch
+
+    from xpet.core.metrics import retrieval
+
+    features = encode(captions.slot(slot))
+    return retrieval(images, features.to(images.dtype), torch.tensor(captions.owner)).recall

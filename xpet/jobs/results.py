@@ -1,0 +1,146 @@
+"""What jobs hand back: frozen records that the view prints and `--json` writes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One trained run on the test split; R@1 in percent, time in seconds, memory in MiB."""
+
+    language: str
+    routine: str
+    loss: str
+    align_weight: float
+    learning_rate: float
+    seed: int
+    status: str
+    chosen_step: int
+    validation: Mapping[str, float]
+    target_before: float
+    translated_before: float | None
+    aligned: float
+    english_before: float
+    english_after: float
+    seconds: float
+    folder: str
+
+    @property
+    def setting(self) -> tuple[str, str, float, float]:
+        """What is chosen by validation: everything but language and seed."""
+        return (self.routine, self.loss, self.align_weight, self.learning_rate)
+
+
+@dataclass(frozen=True)
+class LanguageResult:
+    """The setting chosen for a language on validation, averaged over seeds. `gain` is aligned minus target_before."""
+
+    language: str
+    routine: str
+    loss: str
+    align_weight: float
+    learning_rate: float
+    seeds: tuple[int, ...]
+    target_before: float
+    translated_before: float | None
+    aligned: float
+    aligned_std: float
+    gain: float
+    english_after: float
+    seconds: float
+    folder: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, range, std (population), worst language and mean gap to English of R@1 over languages; mean of seeds."""
+
+    mean: float
+    range: float
+    std: float
+    worst: str
+    mean_gap: float | None
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English."""
+
+    method: str
+    trainable: int
+    total: int
+    data: str
+    shots: int | None
+    synthetic: bool
+    compared: tuple[str, ...]
+    english_before: float
+    before: Spread | None
+    after: Spread | None
+    languages: tuple[LanguageResult, ...]
+    runs: tuple[RunResult, ...]
+    translates_queries: bool
+    seconds: float
+    peak_memory: float
+    folder: str
+    failed: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Trainable share of the text tower's parameters, in percent."""
+        return 100.0 * self.trainable / self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "align", "schema": 1, **note, **asdict(self), "share": self.share}
+
+
+@dataclass(frozen=True)
+class LanguageScore:
+    """R@1 in percent of one language on the test split, before and (with a run) after."""
+
+    language: str
+    before: float
+    after: float | None = None
+    text: str = "target"
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """The outcome of `xpet eval`."""
+
+    data: str
+    synthetic: bool
+    images: int
+    scores: tuple[LanguageScore, ...]
+    before: Spread
+    after: Spread | None
+    findings: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "eval", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LintResult:
+    """The outcome of `xpet eval --lint`: findings as plain records, errors first."""
+
+    data: str
+    findings: tuple[Mapping[str, Any], ...]
+
+    @property
+    def errors(self) -> int:
+        """Number of findings that would stop training."""
+        return sum(f["severity"] == "error" for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        return {"command": "lint", "schema": 1, "errors": self.errors, **asdict(self)}

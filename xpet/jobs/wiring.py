@@ -1,0 +1,198 @@
+"""What several jobs need wired the same way: a corpus with its split, towers, image features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import Corpus, Reader, ReadRequest, Split
+from xpet.core.config import DataConfig, ModelConfig
+from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.events import Notice, OnEvent
+from xpet.core.paths import features_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.data.lint import Finding
+    from xpet.models.checkpoint import LoadedText
+    from xpet.models.image_tower import LoadedImage
+
+DEMO = "demo"
+LINT_SHOWN = 3
+
+
+def sources() -> dict[str, Reader]:
+    """Every data source by name: those of the data room and the embedded world."""
+    from xpet.data.sources import SOURCES
+    from xpet.demo import reader
+
+    return {DEMO: reader.read, **SOURCES}
+
+
+def read_corpus(config: DataConfig) -> Corpus:
+    """The corpus a configuration names, with all its languages; raises ConfigError, DataError."""
+    readers = sources()
+    if config.name not in readers:
+        raise ConfigError(unknown("data set", config.name, list(readers)))
+    return readers[config.name](ReadRequest(root=config.root, variant=config.variant))
+
+
+def check_lint(corpus: Corpus, on_event: OnEvent) -> list[Finding]:
+    """Lint before work: errors stop (DataError with all of them), warnings become notices."""
+    from xpet.data.lint import lint
+
+    findings = lint(corpus)
+    errors = [f for f in findings if f.severity == "error"]
+    if errors:
+        where = "; ".join(f"{corpus.name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
+        raise DataError(f"lint found {len(errors)} errors: {where}; mend the files, or see them by `xpet eval --lint`")
+    if findings:
+        on_event(Notice(f"lint: {len(findings)} warnings in {corpus.name}; `xpet eval --lint` lists them"))
+    return findings
+
+
+def restrict(corpus: Corpus, languages: Sequence[str]) -> Corpus:
+    """The corpus with only some languages, so that lint and errors speak of what is used."""
+    splits = {
+        name: Split(split.images, {lang: split.captions[lang] for lang in languages if lang in split.captions})
+        for name, split in corpus.splits.items()
+    }
+    return Corpus(corpus.name, splits, corpus.pictures, corpus.synthetic, corpus.fingerprints)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A corpus cut into train, validation and test, with the image names of each for the record."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def names(self) -> dict[str, list[str]]:
+        """Image names per part."""
+        return {part: list(getattr(self, part).images) for part in ("train", "validation", "test")}
+
+
+def cut(corpus: Corpus, config: DataConfig) -> Parts:
+    """The seeded split of a configuration, or the user's split file; raises ConfigError, DataError."""
+    from xpet.data.splits import SplitPlan, apply, few_shot
+
+    if config.split_file is not None:
+        try:
+            text = Path(config.split_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the split file {config.split_file}: {error}") from error
+        plan = SplitPlan.from_json(text, corpus)
+    else:
+        plan = few_shot(corpus, config.shots, config.val_shots, config.split_seed)
+    return Parts(**apply(corpus, plan))
+
+
+@dataclass(frozen=True)
+class Towers:
+    """Both towers; `image` is None when the user brought image features."""
+
+    text: LoadedText
+    image: LoadedImage | None
+    names: Mapping[str, str | None]
+
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """Hex digests of the weights."""
+        return {"text": self.text.fingerprint, "image": self.image.fingerprint if self.image else None}
+
+
+def load_text(config: ModelConfig) -> LoadedText:
+    """The text tower of a configuration, freshly loaded and frozen."""
+    from xpet.models.checkpoint import load_text_tower
+
+    return load_text_tower(_text_path(config.text))
+
+
+def load_towers(config: ModelConfig, with_image: bool) -> Towers:
+    """Both towers, checked to fit together before any work; raises ModelError."""
+    from xpet.models.encode import check_dimensions
+
+    text = load_text(config)
+    if not with_image:
+        return Towers(text, None, {"text": config.text, "image": None})
+    from xpet.models.image_tower import load_image_tower
+
+    name = config.image or _image_of(config.text)
+    image = load_image_tower(_image_path(name))
+    check_dimensions(text.tower, image)
+    return Towers(text, image, {"text": config.text, "image": name})
+
+
+def _text_path(name: str) -> str | Path:
+    from xpet.demo import assets
+
+    return assets.TEXT_TOWER if name == DEMO else name
+
+
+def _image_path(name: str) -> str | Path:
+    from xpet.demo import assets
+
+    return assets.IMAGE_TOWER if name == DEMO else name
+
+
+def _image_of(text_name: str) -> str:
+    from xpet.models.encode import image_tower_of
+
+    return DEMO if text_name == DEMO else image_tower_of(text_name)
+
+
+def features_of(
+    corpus: Corpus, parts: Sequence[Split], towers: Towers, config: DataConfig, device: str, on_event: OnEvent
+) -> list[Tensor]:
+    """Image features of each part, float32 [images, d]: the user's own, or the stored ones, computed where missing.
+
+    A file of the user's own features has one row per image of the corpus, in the order of its splits.
+    """
+    names = [name for part in parts for name in part.images]
+    if config.image_features is not None:
+        return _own_features(corpus, parts, towers, config.image_features)
+    if corpus.pictures is None:
+        raise DataError(
+            f"{corpus.name}: expected pictures below {config.root}, or --image-features FILE with one row per image; "
+            "found neither"
+        )
+    from xpet.data.features import image_features
+
+    tower = towers.image
+    assert tower is not None
+    rows = image_features(
+        names, corpus.pictures, lambda images: tower.encode(images, device), tower.key, features_folder(),
+        on_event=on_event,
+    )  # fmt: skip
+    return list(rows.split([len(part.images) for part in parts]))
+
+
+def _own_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path: str) -> list[Tensor]:
+    from xpet.data.features import read_features
+    from xpet.models.encode import check_dimensions
+
+    images = [name for split in corpus.splits.values() for name in split.images]
+    rows = read_features(Path(path), len(images))
+    check_dimensions(towers.text.tower, _Width(rows.shape[1]))
+    place = {name: i for i, name in enumerate(images)}
+    return [rows[[place[name] for name in part.images]] for part in parts]
+
+
+@dataclass(frozen=True)
+class _Width:
+    dimensions: int
+
+
+def versions() -> dict[str, str]:
+    """Versions of xpet and of what its numbers depend on."""
+    import platform
+    from importlib.metadata import version
+
+    from xpet.version import VERSION
+
+    packages = ("torch", "transformers", "opendelta", "accelerate", "tokenizers", "numpy")
+    return {"xpet": VERSION, "python": platform.python_version(), **{name: version(name) for name in packages}}
