@@ -48,8 +48,12 @@ def test_completions_are_up_to_date(shell: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "offered"),
-    [("xpet al", ["align"]), ("xpet align --meth", ["--method"]), ("xpet align --loss mse,co", ["mse,contrastive", "mse,contrastive-image", "mse,cosine"])],
-)  # fmt: skip
+    [
+        ("xpet al", ["align"]),
+        ("xpet align --meth", ["--method"]),
+        ("xpet align --loss mse,co", ["mse,contrastive", "mse,contrastive-image", "mse,cosine"]),
+    ],
+)
 def test_completion_answers(words: str, offered: list[str]) -> None:
     place = str(len(words.split()) - 1)
     done = xpet(COMP_WORDS=words, COMP_CWORD=place, _XPET_COMPLETE="complete_bash")

@@ -94,4 +94,5 @@ def test_full_fine_tuning_equals_plain_adam(data: list[tuple[RunConfig, RunData]
         lambda image, anchor, student: naive.total(run.loss, run.align_weight, image, anchor, student),
     )  # fmt: skip
     for key, value in parameters.items():
-        torch.testing.assert_close(outcome.state[key], value.detach(), atol=1e-10, rtol=0)
+        tolerance = 1e-7 if key.endswith(FLAT) else 1e-10
+        torch.testing.assert_close(outcome.state[key], value.detach(), atol=tolerance, rtol=0)

@@ -12,15 +12,16 @@ VARIABLE = "_XPET_COMPLETE"
 
 def script(shell: str) -> str:
     """The completion script of a shell; it asks `xpet` itself, so it never goes stale."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-    return get_completion_script(prog_name="xpet", complete_var=VARIABLE, shell=shell) + "\n"
+    text: str = get_completion_script(prog_name="xpet", complete_var=VARIABLE, shell=shell)
+    return text + "\n"
 
 
 def prepare() -> None:
     """Let typer answer when a completion script is asking."""
     if VARIABLE in os.environ:
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]
 
         completion_init()
 

@@ -110,13 +110,11 @@ Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks instead of one-
 
 def comma_list(option: str, text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
     """`a,b,c` parsed element by element; raises ConfigError naming the option and the element."""
-    values = []
-    for part in (p.strip() for p in text.split(",")):
-        try:
-            values.append(parse(part) if part else _fail())
-        except ValueError:
-            kind = {int: "whole numbers", float: "numbers"}.get(parse, "names")  # type: ignore[call-overload]
-            raise ConfigError(f"{option}: expected {kind} separated by commas, found '{text}'") from None
+    try:
+        values = [_element(part, parse) for part in text.split(",")]
+    except ValueError:
+        kind = {"int": "whole numbers", "float": "numbers"}.get(getattr(parse, "__name__", ""), "names")
+        raise ConfigError(f"{option}: expected {kind} separated by commas, found '{text}'") from None
     return tuple(dict.fromkeys(values))
 
 
@@ -132,5 +130,7 @@ def count_or_all(option: str, text: str) -> int | None:
     return None if text == "all" else comma_list(option, text, int)[0]
 
 
-def _fail() -> None:
-    raise ValueError
+def _element(part: str, parse: Callable[[str], T]) -> T:
+    if not part.strip():
+        raise ValueError
+    return parse(part.strip())

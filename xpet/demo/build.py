@@ -120,9 +120,7 @@ def distil(
 
     grammars = {language: GRAMMARS[language].say for language in world.LANGUAGES}
     places = _places(image, teacher, scenes[:1000], log)
-    pretrain.distillation(
-        student, tokenizer, teacher, grammars, messages, places, world.DISTILLATION_STEPS, log=log
-    )
+    pretrain.distillation(student, tokenizer, teacher, grammars, messages, places, world.DISTILLATION_STEPS, log=log)
     return student, tokenizer
 
 

@@ -92,7 +92,8 @@ def contrastive_pretraining(
     optimiser = torch.optim.AdamW(parameters, lr=1.5e-3, weight_decay=0.02)
     schedule = _schedule(optimiser, steps, warm_up=100)
     image_tower.train(), text_tower.eval()
-    started, order = time.monotonic(), []
+    order: list[int] = []
+    started = time.monotonic()
     for step in range(steps):
         if len(order) < batch:
             order = rng.sample(range(len(scenes)), len(scenes))
@@ -138,10 +139,8 @@ def displacement(strength: float, number: int, scale: float, dimensions: int) ->
     return lambda x: x + strength * (x @ source @ target.T + scale * direction)
 
 
-def displacement_to(
-    level: float, number: int, image: Tensor, text: Tensor
-) -> tuple[float, Callable[[Tensor], Tensor]]:
-    """The `displacement` after which texts [n, d] find images [n, d] with R@1 `level` (or as they are), by bisection."""
+def displacement_to(level: float, number: int, image: Tensor, text: Tensor) -> tuple[float, Callable[[Tensor], Tensor]]:
+    """Strength and map of the `displacement` after which texts [n, d] find images [n, d] with R@1 `level`."""
     scale, low, high = float(text.norm(dim=1).mean()), 0.0, 8.0
 
     def moved(strength: float) -> Callable[[Tensor], Tensor]:

@@ -77,7 +77,8 @@ def draw_scene(rng: random.Random) -> Scene:
 
 def distinct_scenes(seed: int, count: int) -> Iterator[Scene]:
     """`count` scenes of pairwise different content, so that any two slices of them are disjoint."""
-    rng, seen = random.Random(seed), set()
+    rng = random.Random(seed)
+    seen: set[object] = set()
     while len(seen) < count:
         scene = draw_scene(rng)
         if scene.content not in seen:

@@ -185,5 +185,5 @@ def _data_config(fields: dict[str, Any]) -> DataConfig:
 
 
 def _method_config(fields: dict[str, Any]) -> MethodConfig:
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return MethodConfig(**tuples)

@@ -124,7 +124,7 @@ def _maker(delta: Any, host: nn.Module, module: nn.Module) -> Callable[[], nn.Mo
         made: nn.Module = delta.new_module_like(host)
         if hasattr(made, "instantiate"):
             reference = next(module.parameters())
-            made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=reference.dtype, device=reference.device))  # type: ignore[operator, arg-type]
+            made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=reference.dtype, device=reference.device))  # type: ignore[operator, call-overload]
         return made
 
     return fresh

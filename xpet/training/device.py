@@ -11,6 +11,8 @@ from torch import Tensor
 
 from xpet.core.errors import ConfigError
 
+SLICES_ON_CPU = 4
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -23,6 +25,11 @@ class Engine:
     def device(self) -> torch.device:
         """The device accelerate chose."""
         return self.accelerator.device  # type: ignore[no-any-return]
+
+    @property
+    def slices(self) -> int:
+        """Slices of similar length a batch is read in: a CPU pays for padding, a GPU for every launch."""
+        return 1 if self.device.type == "cuda" else SLICES_ON_CPU
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 autocast when asked for, else nothing."""

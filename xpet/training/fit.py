@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -24,8 +25,10 @@ Tokens = Sequence[Sequence[int]]
 Pad = Callable[[Sequence[Sequence[int]]], tuple[Tensor, Tensor]]
 """Token lists -> (input ids, attention mask), [rows, longest]."""
 
-VALIDATION_ROWS = 512
+VALIDATION_ROWS = 2048
 """Texts encoded at a time while validating, over all runs."""
+SMALLEST_SLICE = 5
+"""Rows per run below which a batch is not read in slices of similar length."""
 
 
 class StackLike(Protocol):
@@ -128,7 +131,6 @@ class _Session:
         self.by_loss: dict[str, list[int]] = {}
         for place, c in enumerate(self.configs):
             self.by_loss.setdefault(c.loss, []).append(place)
-        self.val_batches = self._pad_validation()
         self.outcomes = [Outcome(c, stack.state(place)) for place, c in enumerate(self.configs)]
         self.since: list[Tensor] = []
 
@@ -157,20 +159,35 @@ class _Session:
     def _forward(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """Student and anchor features and images of a step, each [runs, batch, d]."""
         batches = [order[step - 1] for order in self.order]
-        rows: list[Sequence[int]] = []
+        rows = []
         for data, batch in zip(self.data, batches, strict=True):
-            rows += [data.student[i] for i in batch]
-            if data.anchor is not None:
-                rows += [data.anchor[i] for i in batch]
-        ids, mask = self.pad(rows)
-        with self.stack.all(), self.engine.autocast():
-            features = self.stack(ids.to(self.engine.device), mask.to(self.engine.device))
-        features = features.to(self.images.dtype).view(len(self.data), -1, features.shape[-1])
+            mine = [data.student[i] for i in batch]
+            rows.append(mine if data.anchor is None else mine + [data.anchor[i] for i in batch])
+        features = self._encode(rows)
         size = len(batches[0])
         index = torch.tensor(batches, device=self.engine.device)
         image = torch.gather(self.images, 1, index.unsqueeze(-1).expand(-1, -1, self.images.shape[-1]))
         anchor = features[:, size:] if self.data[0].anchor is not None else None
         return features[:, :size], anchor, image
+
+    def _encode(self, rows: Sequence[Tokens]) -> Tensor:
+        """Features [runs, rows, d] of each run's equally many token rows.
+
+        Every run's rows are sorted by length and read in a few slices, so that one long caption does not pad all.
+        """
+        count, device = len(rows[0]), self.engine.device
+        slices = max(1, min(self.engine.slices, count // SMALLEST_SLICE))
+        order = [sorted(range(count), key=lambda i, mine=mine: len(mine[i])) for mine in rows]  # type: ignore[misc]
+        bounds = [round(count * k / slices) for k in range(slices + 1)]
+        parts = []
+        with self.stack.all(), self.engine.autocast():
+            for start, stop in pairwise(bounds):
+                ids, mask = self.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[start:stop]])
+                found = self.stack(ids.to(device), mask.to(device)).to(self.images.dtype)
+                parts.append(found.view(len(rows), stop - start, -1))
+        features = torch.cat(parts, dim=1)
+        back = torch.tensor(order, device=device).argsort(dim=1)
+        return torch.gather(features, 1, back.unsqueeze(-1).expand_as(features))
 
     def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run, each [runs]."""
@@ -208,26 +225,13 @@ class _Session:
             self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
         self.alive = self.alive & finite
 
-    def _pad_validation(self) -> list[tuple[Tensor, Tensor]]:
-        """Validation texts of all runs in run-major slices of bounded size, padded once."""
-        count = len(self.data[0].val_text)
-        size = max(1, VALIDATION_ROWS // len(self.data))
-        batches = []
-        for start in range(0, count, size):
-            rows = [tokens for d in self.data for tokens in d.val_text[start : start + size]]
-            ids, mask = self.pad(rows)
-            batches.append((ids.to(self.engine.device), mask.to(self.engine.device)))
-        return batches
-
     @torch.no_grad()
     def _validate(self, step: int) -> None:
         """Score every living run on its validation captions and keep its checkpoint when it is the best so far."""
         self.stack.tower.eval()
-        runs = len(self.data)
-        parts = []
-        with self.stack.all(), self.engine.autocast():
-            for ids, mask in self.val_batches:
-                parts.append(self.stack(ids, mask).to(self.images.dtype).view(runs, -1, self.images.shape[-1]))
+        count = len(self.data[0].val_text)
+        size = max(SMALLEST_SLICE, VALIDATION_ROWS // len(self.data))
+        parts = [self._encode([d.val_text[i : i + size] for d in self.data]) for i in range(0, count, size)]
         features = torch.cat(parts, dim=1)
         means = torch.stack(self.since).mean(dim=0).tolist() if self.since else None
         self.since = []

@@ -28,7 +28,7 @@ class StackedAdam:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], alive: Tensor) -> None:
-        """One update from gradients [runs, n]; runs where `alive` [runs] is False keep parameters and moments."""
+        """One update from gradients [runs, n]; runs where `alive` [runs] is False keep their parameters."""
         decay = 0.5 * (1 + math.cos(math.pi * self.step_count / self.steps))
         self.step_count += 1
         correction1 = 1 - BETAS[0] ** self.step_count
