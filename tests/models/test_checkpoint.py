@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -327,7 +328,7 @@ def test_hub_names_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError("no route to host\nsecond line")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
     one_line_error(name, "on the hub, found neither: no route to host; check the name and the connection")
 
 
@@ -351,7 +352,10 @@ def test_hub_download_prefers_safetensors(
         return str(text_checkpoint)
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: published)
+    siblings = [SimpleNamespace(rfilename=name) for name in published]
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda self, name, timeout: SimpleNamespace(siblings=siblings)
+    )
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert load_text_tower("someone/tower").tower.dimensions == 32
     weights = {pattern for pattern in asked["allow_patterns"] if pattern in ("model.safetensors", "pytorch_model.bin")}

@@ -160,7 +160,9 @@ def show_align(result: AlignResult, as_json: bool) -> None:
     rows = []
     for r in result.languages:
         spread = f" ±{r.aligned_std:.1f}" if seeds > 1 else ""
-        change = r.english_after - result.english_before
+        change = None
+        if r.english_after is not None and result.english_before is not None:
+            change = r.english_after - result.english_before
         rows.append((
             r.language, r.routine, _points(r.target_before), _points(r.translated_before), _points(r.aligned) + spread,
             _signed(r.gain), _signed(change), f"{result.share:.2f} %", f"{r.seconds:.1f} s",

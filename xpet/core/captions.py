@@ -41,6 +41,10 @@ class LanguageCaptions:
             raise DataError(f"{self.language}: expected {name} texts, found only {have}; provide the translation file")
         return self.texts[name]
 
+    def only(self, slots: Sequence[str]) -> LanguageCaptions:
+        """The captions with only the given slots, as far as they are there."""
+        return LanguageCaptions(self.language, self.owner, {s: t for s, t in self.texts.items() if s in slots})
+
     def take(self, rows: Sequence[int]) -> LanguageCaptions:
         """The given rows, in that order, with their owners unchanged."""
         texts = {slot: tuple(column[r] for r in rows) for slot, column in self.texts.items()}

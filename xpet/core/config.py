@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -144,10 +145,20 @@ class AlignConfig:
     overwrite: bool = False
 
     def runs(self) -> Iterator[RunConfig]:
-        """The product of everything that varies, languages outermost."""
+        """The product of everything that varies, languages outermost.
+
+        A routine without an alignment loss is not repeated for every loss and weight.
+        """
+        seen = set()
         axes = (self.languages, self.routines, self.losses, self.align_weights, self.learning_rates, self.seeds)
         for language, routine, loss, weight, rate, seed in itertools.product(*axes):
-            yield RunConfig(language, find_routine(routine).name, loss, weight, rate, seed)
+            found = find_routine(routine)
+            if found.anchor is None:
+                loss, weight = self.losses[0], 0.0
+            run = RunConfig(language, found.name, loss, weight, rate, seed)
+            if run not in seen:
+                seen.add(run)
+                yield run
 
     def check(self) -> AlignConfig:
         """Self with full routine names; raises ConfigError with every problem found, before anything is loaded."""
@@ -158,11 +169,16 @@ class AlignConfig:
             except ConfigError as error:
                 problems.extend(error.problems)
         problems += [unknown("loss", name, LOSS_NAMES) for name in self.losses if name not in LOSS_NAMES]
-        problems += [f"learning rate must be positive, found {r:g}" for r in self.learning_rates if not r > 0]
-        problems += [f"align weight must not be negative, found {w:g}" for w in self.align_weights if not w >= 0]
+        rates, weights = self.learning_rates, self.align_weights
+        problems += [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
+        problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
+        if not self.languages:
+            problems.append("expected at least one language, found none")
         shots = self.data.shots
         if shots is not None and shots < 2:
             problems.append(f"shots must be at least 2, found {shots}")
+        if self.data.val_shots is not None and self.data.val_shots < 2:
+            problems.append(f"validation shots must be at least 2, found {self.data.val_shots}")
         if problems:
             raise ConfigError(*problems)
         return replace(self, routines=tuple(find_routine(name).name for name in self.routines))

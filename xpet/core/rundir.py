@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,8 +51,12 @@ def check_free(path: Path, overwrite: bool) -> None:
     parent = path.parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"output folder {path} cannot be written: {parent} is not a writable folder")
+    try:
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError
+        tempfile.TemporaryDirectory(prefix=".xpet-", dir=parent).cleanup()  # some file systems only tell when tried
+    except OSError:
+        raise OutputError(f"output folder {path} cannot be written: {parent} is not a writable folder") from None
 
 
 def is_replaceable(path: Path) -> bool:

@@ -82,8 +82,8 @@ class _Bench:
         self.cleared = True
 
     @property
-    def english_before(self) -> float:
-        return self.zero_shot[PIVOT, "target"]
+    def english_before(self) -> float | None:
+        return self.zero_shot.get((PIVOT, "target"))
 
 
 def _prepare(config: AlignConfig, on_event: OnEvent) -> _Bench:
@@ -95,7 +95,8 @@ def _prepare(config: AlignConfig, on_event: OnEvent) -> _Bench:
     corpus = wiring.read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     config = replace(config, languages=languages)
-    corpus = wiring.restrict(corpus, list(dict.fromkeys((PIVOT, *languages))))
+    slots = {"target", "pivot", "to_pivot", *(s for name in config.routines for s in ROUTINES[name].slots)}
+    corpus = wiring.restrict(corpus, list(dict.fromkeys((PIVOT, *languages))), sorted(slots))
     _check_slots(config, corpus)
     wiring.check_lint(corpus, on_event)
     parts = wiring.cut(corpus, config.data)
@@ -236,7 +237,7 @@ def _finish(bench: _Bench, outcome: Outcome, seconds: float, single: bool) -> Ru
     captions, images = bench.parts.test.captions, bench.images["test"]
     with stack.one(0):
         aligned = measure.recall(encode, captions[plan.language], ROUTINES[plan.routine].evaluation, images)
-        english = measure.recall(encode, captions[PIVOT], "target", images)
+        english = measure.recall(encode, captions[PIVOT], "target", images) if PIVOT in captions else None
     chosen = next((h for h in outcome.history if h["step"] == outcome.chosen_step), {})
     path = bench.folder if single else bench.folder / plan.label
     result = RunResult(

@@ -50,7 +50,7 @@ def _lint(config: EvalConfig) -> LintResult:
 def _zero_shot(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     corpus = wiring.read_corpus(config.data)
     languages = choose(config.languages or (ALL,), corpus.languages, corpus.name, with_pivot=True)
-    corpus = wiring.restrict(corpus, languages)
+    corpus = wiring.restrict(corpus, languages, ("target", "pivot"))
     wiring.check_lint(corpus, on_event)
     test = corpus.splits.get("test") or corpus.splits["all"]
     towers = wiring.load_towers(config.model, with_image=config.data.image_features is None)

@@ -25,8 +25,8 @@ class RunResult:
     target_before: float
     translated_before: float | None
     aligned: float
-    english_before: float
-    english_after: float
+    english_before: float | None
+    english_after: float | None
     seconds: float
     folder: str
 
@@ -51,7 +51,7 @@ class LanguageResult:
     aligned: float
     aligned_std: float
     gain: float
-    english_after: float
+    english_after: float | None
     seconds: float
     folder: str
 
@@ -78,7 +78,7 @@ class AlignResult:
     shots: int | None
     synthetic: bool
     compared: tuple[str, ...]
-    english_before: float
+    english_before: float | None
     before: Spread | None
     after: Spread | None
     languages: tuple[LanguageResult, ...]

@@ -22,9 +22,9 @@ def of_align(
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""
     chosen = [_chosen(language, runs, config.fit.select) for language in dict.fromkeys(r.language for r in runs)]
-    english: float = facts["english_before"]
+    english: float | None = facts["english_before"]
     before = {c.language: c.target_before for c in chosen}
-    if PIVOT in corpus.languages:
+    if english is not None:
         before = {PIVOT: english, **before}
     several = len(before) > 1
     result = AlignResult(
@@ -72,9 +72,14 @@ def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageRe
         target_before=first.target_before, translated_before=first.translated_before,
         aligned=statistics.fmean(aligned), aligned_std=statistics.pstdev(aligned),
         gain=statistics.fmean(aligned) - first.target_before,
-        english_after=statistics.fmean(r.english_after for r in best),
+        english_after=_mean([r.english_after for r in best]),
         seconds=sum(r.seconds for r in best), folder=top.folder,
     )  # fmt: skip
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _after(chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: Mapping[str, float]) -> Spread:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.captions import Corpus, Reader, ReadRequest, Split
+from xpet.core.captions import SLOTS, Corpus, Reader, ReadRequest, Split
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
@@ -54,10 +54,12 @@ def check_lint(corpus: Corpus, on_event: OnEvent) -> list[Finding]:
     return findings
 
 
-def restrict(corpus: Corpus, languages: Sequence[str]) -> Corpus:
-    """The corpus with only some languages, so that lint and errors speak of what is used."""
+def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SLOTS) -> Corpus:
+    """The corpus with only some languages and texts, so that lint and errors speak of what is used."""
     splits = {
-        name: Split(split.images, {lang: split.captions[lang] for lang in languages if lang in split.captions})
+        name: Split(
+            split.images, {lang: split.captions[lang].only(slots) for lang in languages if lang in split.captions}
+        )
         for name, split in corpus.splits.items()
     }
     return Corpus(corpus.name, splits, corpus.pictures, corpus.synthetic, corpus.fingerprints)

@@ -13,6 +13,7 @@ _SMALL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt",
 )  # fmt: skip
+_TIME_OUT = 15.0  # seconds for the hub to answer at all
 _SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _PYTORCH = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
@@ -53,6 +54,9 @@ def _fetch(name: str, allow_download: bool) -> Path:
 
 
 def _weights_of(name: str) -> tuple[str, ...]:
+    """Patterns of the weights to fetch; asks the hub once, so that being offline shows at once, not after retries."""
     import huggingface_hub
 
-    return _SAFE if {_SAFE[0], _SAFE[2]} & set(huggingface_hub.list_repo_files(name)) else _PYTORCH
+    info = huggingface_hub.HfApi().model_info(name, timeout=_TIME_OUT)
+    files = {sibling.rfilename for sibling in info.siblings or ()}
+    return _SAFE if {_SAFE[0], _SAFE[2]} & files else _PYTORCH

@@ -27,6 +27,8 @@ Pad = Callable[[Sequence[Sequence[int]]], tuple[Tensor, Tensor]]
 
 VALIDATION_ROWS = 2048
 """Texts encoded at a time while validating, over all runs."""
+LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
+"""Mean training losses since the last validation, as they stand in the history."""
 SMALLEST_SLICE = 5
 """Rows per run below which a batch is not read in slices of similar length."""
 
@@ -245,7 +247,7 @@ class _Session:
         outcome, config = self.outcomes[place], self.config
         entry: dict[str, Any] = {"step": step, "val_r1": found.recall, "val_mrr": found.mrr, "val_loss": loss}
         if means is not None:
-            entry |= {name: means[i][place] for i, name in enumerate(("loss", "loss_clip", "loss_align"))}
+            entry |= {name: means[i][place] for i, name in enumerate(LOSS_FIGURES)}
         outcome.history.append(entry)
         score = {"mrr": found.mrr, "loss": -loss, "r1": round(found.recall / 100, 4)}[config.select]
         better = score >= outcome.score if config.latest_tie_wins else score > outcome.score
