@@ -210,6 +210,8 @@ def _show_closing(result: AlignResult) -> None:
         from xpet.jobs.results import SYNTHETIC
 
         _paragraph(f"Note: {SYNTHETIC}.", "yellow")
+    for advice in result.advice:
+        _paragraph(f"Hint: {advice}.", "cyan")
     for label in result.failed:
         _paragraph(f"Stopped: {label} diverged (loss not finite).", "red")
     memory = f", peak memory {result.peak_memory:.0f} MiB" if result.peak_memory else ""

@@ -88,6 +88,7 @@ class AlignResult:
     peak_memory: float
     folder: str
     failed: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:

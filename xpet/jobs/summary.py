@@ -32,7 +32,7 @@ def of_align(
         compared=tuple(before), before=spread([before]) if several else None,
         after=_after(chosen, runs, before) if several else None,
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
-        translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), **facts,
+        translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen), **facts,
     )  # fmt: skip
     if len(runs) > 1 or failed:
         _write(Path(result.folder) / "summary.json", result)
@@ -75,6 +75,15 @@ def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageRe
         english_after=_mean([r.english_after for r in best]),
         seconds=sum(r.seconds for r in best), folder=top.folder,
     )  # fmt: skip
+
+
+def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
+    """What the figures suggest trying next: other routines where translation loses more than it brings."""
+    worse = [c.language for c in chosen if ROUTINES[c.routine].translates_queries and c.gain < 0]
+    if not worse:
+        return ()
+    names = ", ".join(worse)
+    return (f"{names}: searching natural text was better than translated text here; try --routine 1",)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
