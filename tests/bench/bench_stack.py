@@ -69,7 +69,7 @@ def main() -> None:
             group = runs[start : start + size]
             stack.reset([r.seed for r in group])
             tokens = [[encode(column) for column in texts[run.language]] for run in group]
-            data = [RunData(*both, images, [[0, 2]] * 2, images[:2], torch.arange(2)) for both in tokens]
+            data = [RunData(s, a, images, [[0, 2]] * 2, images[:2], torch.arange(2)) for s, a in tokens]
             fit(stack, list(zip(group, data, strict=True)), config, loaded.tokenizer.pad, make_engine("cpu"))
 
     ways = {"plain OpenDelta, one by one": plain, "xpet, stack of 1": lambda: stacked(1)}

@@ -52,7 +52,8 @@ def _run(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
     try:
-        code = app(arguments, standalone_mode=False, prog_name="xpet")
+        code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
+        sys.stdout.flush()  # here, where a closed pipe is expected
         return code if isinstance(code, int) else 0
     except XpetError as error:
         if "--debug" in arguments:

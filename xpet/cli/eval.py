@@ -26,7 +26,7 @@ def evaluate(
     runs: Annotated[list[str] | None, typer.Argument(help="Run or sweep folders; none: zero-shot only.")] = None,
     lang: o.EvalLang = None,
     lint: Annotated[bool, typer.Option("--lint", help="Only check the captions.", rich_help_panel=o.WHAT)] = False,
-    model: o.Model = "demo",
+    model: o.EvalModel = None,
     image_model: o.ImageModel = None,
     data: o.Data = "demo",
     data_root: o.DataRoot = None,
@@ -42,7 +42,7 @@ def evaluate(
     config = EvalConfig(
         runs=tuple(runs or ()),
         languages=o.names("--lang", lang),
-        model=ModelConfig(model, image_model),
+        model=ModelConfig(model or "demo", image_model) if model or image_model else None,
         data=DataConfig(name=data, root=data_root, variant=variant, image_features=image_features),
         fit=FitConfig(device=device, precision=precision),
         lint_only=lint,

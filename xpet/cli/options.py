@@ -78,6 +78,10 @@ Model = Annotated[
     str,
     typer.Option("--model", help="Text tower in M-CLIP layout: folder or hub name.", rich_help_panel=HOW),
 ]
+EvalModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Text tower [default: demo; with runs: theirs].", rich_help_panel=HOW),
+]
 ImageModel = Annotated[
     str | None,
     typer.Option("--image-model", help="CLIP image tower [default: the text tower's partner].", rich_help_panel=HOW),

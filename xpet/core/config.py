@@ -186,11 +186,14 @@ class AlignConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Everything `xpet eval` needs: run folders (none: zero-shot only), data, model and what to do."""
+    """Everything `xpet eval` needs: run folders (none: zero-shot only), data, model and what to do.
+
+    `model` None means the demo, or with runs the base they were trained on.
+    """
 
     runs: tuple[str, ...] = ()
     languages: tuple[str, ...] | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     lint_only: bool = False

@@ -83,6 +83,23 @@ def find_runs(path: Path) -> list[Path]:
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[None]:
+    """Move what stands at `path` aside for the block: gone when it succeeds, back in place when it does not."""
+    if not path.exists():
+        yield
+        return
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(path, old)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path` that takes its place when the block succeeds and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,16 +107,7 @@ def staged(path: Path) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage
-        if path.exists():
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            os.replace(path, old)
-            try:
-                os.replace(stage, path)
-            except BaseException:
-                os.replace(old, path)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+        with replacing(path):
             os.replace(stage, path)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)

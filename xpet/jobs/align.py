@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.languages import choose
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
-from xpet.core.rundir import RunRecord, check_free, write_run
+from xpet.core.rundir import RunRecord, check_free, replacing, write_run
 from xpet.jobs import measure, summary, wiring
 from xpet.jobs.results import AlignResult, RunResult
 
@@ -35,13 +34,14 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """
     started = time.monotonic()
     config = config.check()
+    places = {"model": wiring.absolute_model(config.model), "data": wiring.absolute_data(config.data)}
+    config = replace(config, **places)  # type: ignore[arg-type]
     bench = _prepare(config, on_event)
     plans = list(bench.config.runs())
     results: list[RunResult] = []
     failed: list[str] = []
     for group in _stackable(bench, plans):
         for outcome, seconds in _train(bench, group, on_event):
-            bench.clear()
             if outcome.diverged_at is not None:
                 failed.append(outcome.config.label)
             else:
@@ -73,13 +73,16 @@ class _Bench:
     folder: Path
     zero_shot: dict[tuple[str, str], float]
     tokens: dict[tuple[str, str, str], list[list[int]]]
-    cleared: bool = False
+    written: bool = False
 
-    def clear(self) -> None:
-        """Remove what is to be overwritten, once, when there is something to put in its place."""
-        if self.config.overwrite and not self.cleared and self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.cleared = True
+    def write(self, path: Path, record: RunRecord) -> None:
+        """Write a run; the first of a sweep takes the place of what is to be overwritten, and only when it is there."""
+        if self.written or path == self.folder or not self.config.overwrite:
+            write_run(path, record)
+        else:
+            with replacing(self.folder):
+                write_run(path, record)
+        self.written = True
 
     @property
     def english_before(self) -> float | None:
@@ -253,7 +256,7 @@ def _finish(bench: _Bench, outcome: Outcome, seconds: float, single: bool) -> Ru
         seconds=seconds,
         folder=str(path),
     )
-    write_run(path, _record(bench, outcome, result))
+    bench.write(path, _record(bench, outcome, result))
     return result
 
 

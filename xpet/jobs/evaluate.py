@@ -53,7 +53,8 @@ def _zero_shot(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     corpus = wiring.restrict(corpus, languages, ("target", "pivot"))
     wiring.check_lint(corpus, on_event)
     test = corpus.splits.get("test") or corpus.splits["all"]
-    towers = wiring.load_towers(config.model, with_image=config.data.image_features is None)
+    model = config.model or ModelConfig()
+    towers = wiring.load_towers(model, with_image=config.data.image_features is None)
     images = wiring.features_of(corpus, [test], towers, config.data, _device(config), on_event)[0]
     tower = towers.text.tower.to(_device(config))
     encode = measure.encoder(tower, towers.text.tokenizer)
@@ -76,8 +77,10 @@ def _runs(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     records = [(path, read_run(path)) for given in config.runs for path in find_runs(Path(given))]
     _check_together(records)
     first = records[0][1]
-    model = ModelConfig(**first.config["model"])
-    data = replace(_data_config(first.config["data"]), root=config.data.root or first.config["data"]["root"])
+    model = config.model or ModelConfig(**first.config["model"])
+    asked, stored = config.data, DataConfig(**first.config["data"])
+    features = asked.image_features or stored.image_features
+    data = replace(stored, root=asked.root or stored.root, image_features=features)
     corpus = wiring.read_corpus(data)
     languages = choose(config.languages or (ALL,), corpus.languages, corpus.name, with_pivot=True)
     corpus = wiring.restrict(corpus, list(dict.fromkeys((*languages, *(_language(r) for _, r in records), PIVOT))))
@@ -178,10 +181,6 @@ def _named(split: Split, names: Sequence[str]) -> Split:
     if missing:
         raise DataError(f"expected the run's test images in the data, found {len(missing)} missing: {missing[:3]}")
     return split.take([place[name] for name in names])
-
-
-def _data_config(fields: dict[str, Any]) -> DataConfig:
-    return DataConfig(**fields)
 
 
 def _method_config(fields: dict[str, Any]) -> MethodConfig:

@@ -57,15 +57,14 @@ def spread(per_seed: Sequence[Mapping[str, float]]) -> Spread:
 
 def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageResult:
     """The setting with the best mean validation score of a language; the earlier one wins ties."""
-    name, sign = VALIDATION_OF[select]
     settings: dict[Any, list[RunResult]] = {}
     for run in runs:
         if run.language == language:
             settings.setdefault(run.setting, []).append(run)
-    best = max(settings.values(), key=lambda rs: statistics.fmean(sign * r.validation.get(name, 0.0) for r in rs))
+    best = max(settings.values(), key=lambda rs: statistics.fmean(_score(r, select) for r in rs))
     first = best[0]
     aligned = [r.aligned for r in best]
-    top = max(best, key=lambda r: sign * r.validation.get(name, 0.0))
+    top = max(best, key=lambda r: _score(r, select))
     return LanguageResult(
         language=language, routine=first.routine, loss=first.loss, align_weight=first.align_weight,
         learning_rate=first.learning_rate, seeds=tuple(r.seed for r in best),
@@ -84,6 +83,12 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
         return ()
     names = ", ".join(worse)
     return (f"{names}: searching natural text was better than translated text here; try --routine 1",)
+
+
+def _score(run: RunResult, select: str) -> float:
+    """Validation figure of a run's checkpoint, higher is better; a run too short to validate is behind all others."""
+    name, sign = VALIDATION_OF[select]
+    return sign * run.validation[name] if name in run.validation else float("-inf")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

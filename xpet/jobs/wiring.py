@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,22 @@ def sources() -> dict[str, Reader]:
     from xpet.demo import reader
 
     return {DEMO: reader.read, **SOURCES}
+
+
+def absolute_model(config: ModelConfig) -> ModelConfig:
+    """The towers with local folders spelled out in full, so that a run finds them from anywhere."""
+    text = config.text if config.text == DEMO else _absolute(config.text)
+    image = config.image if config.image in (None, DEMO) else _absolute(config.image)
+    return ModelConfig(text or DEMO, image)
+
+
+def absolute_data(config: DataConfig) -> DataConfig:
+    """The data with local files spelled out in full."""
+    return replace(config, root=_absolute(config.root), image_features=_absolute(config.image_features))
+
+
+def _absolute(name: str | None) -> str | None:
+    return str(Path(name).resolve()) if name is not None and Path(name).exists() else name
 
 
 def read_corpus(config: DataConfig) -> Corpus:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError, unknown
+from xpet.core.errors import ModelError
 from xpet.models.tokenizer import TextTokenizer
 
 # published M-CLIP text tower -> the image tower it was distilled for
@@ -34,8 +34,10 @@ def image_tower_of(text_name: str) -> str:
     if text_name in NOT_YET:
         raise ModelError(f"{text_name} needs the image tower {NOT_YET[text_name]}, which xpet does not read yet")
     if text_name not in IMAGE_OF_TEXT:
-        problem = unknown("M-CLIP checkpoint", text_name, list(IMAGE_OF_TEXT))
-        raise ModelError(f"no image tower is known for this text tower, name one: {problem}")
+        raise ModelError(
+            f"no image tower is known for '{text_name}': expected --image-model or --image-features with it; "
+            f"known without are {', '.join(IMAGE_OF_TEXT)}"
+        )
     return IMAGE_OF_TEXT[text_name]
 
 

@@ -227,14 +227,18 @@ class _Session:
             self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
         self.alive = self.alive & finite
 
-    @torch.no_grad()
-    def _validate(self, step: int) -> None:
-        """Score every living run on its validation captions and keep its checkpoint when it is the best so far."""
+    def _validation_features(self) -> Tensor:
+        """Features [runs, rows, d] of every run's validation texts."""
         self.stack.tower.eval()
         count = len(self.data[0].val_text)
         size = max(SMALLEST_SLICE, VALIDATION_ROWS // len(self.data))
         parts = [self._encode([d.val_text[i : i + size] for d in self.data]) for i in range(0, count, size)]
-        features = torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def _validate(self, step: int) -> None:
+        """Score every living run on its validation captions and keep its checkpoint when it is the best so far."""
+        features = self._validation_features()
         means = torch.stack(self.since).mean(dim=0).tolist() if self.since else None
         self.since = []
         for place, data in enumerate(self.data):
@@ -255,8 +259,13 @@ class _Session:
             outcome.score, outcome.chosen_step, outcome.validated = score, step, True
             outcome.state = self.stack.state(place)
 
+    @torch.no_grad()
     def _finish(self) -> None:
-        """A run that was too short to validate still yields its final weights."""
+        """A run that was too short to validate still yields its final weights, unless the last step ruined them."""
+        unseen = torch.tensor([not outcome.validated for outcome in self.outcomes], device=self.alive.device)
+        if not bool((unseen & self.alive).any()):
+            return
+        self._bury(self.steps, self._validation_features().isfinite().all(dim=2).all(dim=1) | ~unseen)
         for place, outcome in enumerate(self.outcomes):
             if not outcome.validated and outcome.diverged_at is None:
                 outcome.state, outcome.chosen_step = self.stack.state(place), self.steps

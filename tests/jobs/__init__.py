@@ -1,0 +1,1 @@
+"""Tests of the hallway: whole commands, in process, on tiny towers."""
