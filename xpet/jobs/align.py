@@ -103,6 +103,7 @@ def _prepare(config: AlignConfig, on_event: OnEvent) -> _Bench:
     _check_slots(config, corpus)
     wiring.check_lint(corpus, on_event)
     parts = wiring.cut(corpus, config.data)
+    _check_parts(config.languages, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     towers = wiring.load_towers(config.model, with_image=config.data.image_features is None)
     total = total_parameters(towers.text.tower)
@@ -139,6 +140,22 @@ def _check_slots(config: AlignConfig, corpus: Corpus) -> None:
                     problems.append(f"{corpus.name}/{part}: expected captions of {language}, found none")
     if problems:
         raise DataError(*dict.fromkeys(problems))
+
+
+def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
+    """Where not every image is captioned in every language, a part of the split may have too few."""
+    counts = [
+        (language, part, len(getattr(parts, part).captions[language].owner), least)
+        for language in languages
+        for part, least in (("train", 2), ("validation", 1), ("test", 1))
+    ]
+    problems = [
+        f"expected at least {least} captions of {language} in the {part} images, found {found}"
+        for language, part, found, least in counts
+        if found < least
+    ]
+    if problems:
+        raise DataError(*problems)
 
 
 def _start_prompt(config: AlignConfig, towers: wiring.Towers) -> None:
