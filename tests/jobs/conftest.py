@@ -68,7 +68,8 @@ class World:
         return AlignConfig(**{
             "languages": languages or ("de",), "model": ModelConfig(str(self.text)), "data": self.data(),
             "method": MethodConfig(method) if isinstance(method, str) else method, "fit": FIT,
-            "out": str(out) if out else None, **changes,
+            "out": str(out) if out else None, "learning_rates": (1e-3,), "align_weights": (0.1,), "losses": ("mse",),
+            **changes,
         })  # fmt: skip
 
     def evaluation(self, *runs: Path | str, **changes: Any) -> EvalConfig:

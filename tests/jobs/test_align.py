@@ -40,9 +40,9 @@ def files_of(runs: AlignResult, root: Path) -> set[str]:
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_and_routine(method: str, world: World, tmp_path: Path, tree: Tree, cache: Path) -> None:
     out = tmp_path / "sweep"
-    result = align.run(world.config(out, "de", "tr", method=method, routines=tuple(ROUTINES)))
-    assert len(result.runs) == 10
-    assert (result.failed, result.folder, result.compared) == ((), str(out), ("en", "de", "tr"))
+    result = align.run(world.config(out, "de", method=method, routines=tuple(ROUTINES)))
+    assert len(result.runs) == len(ROUTINES)
+    assert (result.failed, result.folder, result.compared) == ((), str(out), ("en", "de"))
     assert set(tree(out)) == files_of(result, out)
     assert {p.name for p in tmp_path.iterdir()} == {"sweep"}
     assert not cache.exists()
@@ -55,14 +55,13 @@ def test_every_method_and_routine(method: str, world: World, tmp_path: Path, tre
         assert {part: len(names) for part, names in record.split.items()} == {
             "train": SHOTS, "validation": SHOTS, "test": 60 - 2 * SHOTS,
         }  # fmt: skip
-    for language in result.languages:  # eval measures again what align wrote
-        found = evaluate.run(world.evaluation(language.folder, languages=(language.language,)))
+    for run in result.runs:  # eval measures again what align wrote
+        found = evaluate.run(world.evaluation(run.folder, languages=("de",)))
         assert isinstance(found, EvalResult)
         (score,) = found.scores
-        wanted = next(r for r in result.runs if r.folder == language.folder)
-        assert score.after == pytest.approx(wanted.aligned, abs=1e-6)
-        assert score.before == pytest.approx(wanted.target_before, abs=1e-6)
-        assert score.text == ROUTINES[wanted.routine].evaluation
+        assert score.after == pytest.approx(run.aligned, abs=1e-6)
+        assert score.before == pytest.approx(run.target_before, abs=1e-6)
+        assert score.text == ROUTINES[run.routine].evaluation
 
 
 def test_training_learns_and_a_run_explains_itself(world: World, tmp_path: Path, tree: Tree) -> None:
@@ -72,7 +71,7 @@ def test_training_learns_and_a_run_explains_itself(world: World, tmp_path: Path,
     (run,) = result.runs
     record = read_run(Path(run.folder))
     assert set(tree(tmp_path / "deep")) == {f"run/{name}" for name in FILES}
-    assert record.history[-1]["loss"] < 0.5 * record.history[1]["loss"]
+    assert record.history[-1]["loss"] < 0.7 * record.history[1]["loss"]
     assert record.history[-1]["val_mrr"] > record.history[0]["val_mrr"] + 5
     assert run.aligned > run.target_before
     assert record.config["run"]["language"] == "de"
@@ -114,8 +113,8 @@ def test_a_taken_folder_is_only_replaced_when_told(sweep: bool, world: World, tm
     with pytest.raises(OutputError, match="exists already; choose another --out or pass --overwrite$"):
         align.run(world.config(out, "tr"))
     assert tree(tmp_path) == before
-    for changes in ({}, {"seeds": (3, 4)}, {}):  # run over either, sweep over run, run over sweep
-        result = align.run(world.config(out, "tr", overwrite=True, **changes))
+    for seeds in ((1,), (3, 4), (1,)):  # run over either, sweep over run, run over sweep
+        result = align.run(world.config(out, "tr", overwrite=True, seeds=seeds))
         single = len(result.runs) == 1
         assert set(tree(tmp_path)) == {f"out/{f}" for f in (FILES if single else files_of(result, out))}
 

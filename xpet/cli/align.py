@@ -35,12 +35,12 @@ def align(
         typer.Option(
             "--align-weight",
             "-w",
-            help="Weight of the alignment loss; comma list [default: 0.1].",
+            help="Weight of the alignment loss; comma list [default: the loss's own].",
             rich_help_panel=o.TRAIN,
         ),
     ] = None,
     lr: Annotated[
-        str | None, typer.Option("--lr", help="Learning rate; comma list [default: 1e-3].", rich_help_panel=o.TRAIN)
+        str | None, typer.Option("--lr", help="Learning rate; comma list [default: 5e-4].", rich_help_panel=o.TRAIN)
     ] = None,
     seed: Annotated[
         str | None, typer.Option("--seed", help="Seed; comma list [default: 1].", rich_help_panel=o.TRAIN)
@@ -153,7 +153,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         languages=o.comma_list("--lang", v["lang"], str), model=ModelConfig(v["model"], v.get("image_model")),
         data=data, method=method, fit=fit,
         routines=o.comma_list("--routine", v["routine"], str), losses=o.comma_list("--loss", v["loss"], str),
-        align_weights=o.comma_list("--align-weight", v["align_weight"], float),
+        align_weights=o.comma_list("--align-weight", v["align_weight"], float) if v["align_weight"] else None,
         learning_rates=o.comma_list("--lr", v["lr"], float), seeds=o.comma_list("--seed", v["seed"], int),
         out=v.get("out"), overwrite=v["overwrite"],
     )  # fmt: skip

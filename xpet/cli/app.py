@@ -54,6 +54,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
         sys.stdout.flush()  # here, where a closed pipe is expected
+        if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except XpetError as error:
         if "--debug" in arguments:

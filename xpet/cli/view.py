@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from xpet.jobs.results import AlignResult, EvalResult, LintResult, Spread
 
 WARNING = "warning"
+FOLDED = 12
+"""Characters a column of text may be folded to on a narrow terminal."""
 
 
 def line(text: str) -> None:
@@ -116,16 +118,27 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
         )
         line(f"{title}\n\n{text}")
         return
-    console.print(_rich_table(columns, rows, title, styles))
+    console.print(_rich_table(columns, rows, title, styles, console.width))
 
 
-def _rich_table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str]) -> Table:
+def _rich_table(
+    columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str], width: int
+) -> Table:
+    """A table no figure of which is cut: where the terminal is narrow, headings break and columns move together."""
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, align in columns:
-        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=align == "right")
+    firm = [place == 0 or align == "right" for place, (_, align) in enumerate(columns)]
+    cells = [[heading, *(row[place] for row in rows)] for place, (heading, _) in enumerate(columns)]
+    needed = [max(map(len, c)) if kept else min(FOLDED, max(map(len, c))) for c, kept in zip(cells, firm, strict=True)]
+    narrow = sum(needed) + 3 * len(columns) > width
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 0 if narrow else 1),
+    )  # fmt: skip
+    for (heading, align), kept in zip(columns, firm, strict=True):
+        heading = heading.replace(" ", "\n") if narrow else heading
+        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=kept, overflow="fold")
     for row in rows:
         table.add_row(*row, style=styles(row))
     return table

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from xpet.core.choices import LOSS_NAMES, METHOD_NAMES, UNSUPPORTED_METHODS
+from xpet.core.choices import DEFAULT_WEIGHTS, LOSS_NAMES, METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.routines import find_routine
 
@@ -58,7 +58,7 @@ class RunConfig:
     routine: str = "routine3"
     loss: str = "mse"
     align_weight: float = 0.1
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     seed: int = 1
 
     @property
@@ -129,7 +129,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """Everything `xpet align` needs. Tuple fields are swept: their product is trained side by side."""
+    """Everything `xpet align` needs. Tuple fields are swept: their product is trained side by side.
+
+    `align_weights` None means each loss's own default (`xpet.core.choices.DEFAULT_WEIGHTS`).
+    """
 
     languages: tuple[str, ...]
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -138,8 +141,8 @@ class AlignConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     routines: tuple[str, ...] = ("routine3",)
     losses: tuple[str, ...] = ("mse",)
-    align_weights: tuple[float, ...] = (0.1,)
-    learning_rates: tuple[float, ...] = (1e-3,)
+    align_weights: tuple[float, ...] | None = None
+    learning_rates: tuple[float, ...] = (5e-4,)
     seeds: tuple[int, ...] = (1,)
     out: str | None = None
     overwrite: bool = False
@@ -149,16 +152,17 @@ class AlignConfig:
 
         A routine without an alignment loss is not repeated for every loss and weight.
         """
-        seen = set()
-        axes = (self.languages, self.routines, self.losses, self.align_weights, self.learning_rates, self.seeds)
-        for language, routine, loss, weight, rate, seed in itertools.product(*axes):
+        runs: dict[RunConfig, None] = {}
+        for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):
             found = find_routine(routine)
-            if found.anchor is None:
-                loss, weight = self.losses[0], 0.0
-            run = RunConfig(language, found.name, loss, weight, rate, seed)
-            if run not in seen:
-                seen.add(run)
-                yield run
+            weights = self._weights(loss) if found.anchor else (0.0,)
+            used = loss if found.anchor else self.losses[0]
+            for weight, rate, seed in itertools.product(weights, self.learning_rates, self.seeds):
+                runs[RunConfig(language, found.name, used, weight, rate, seed)] = None
+        return iter(runs)
+
+    def _weights(self, loss: str) -> tuple[float, ...]:
+        return (DEFAULT_WEIGHTS[loss],) if self.align_weights is None else self.align_weights
 
     def check(self) -> AlignConfig:
         """Self with full routine names; raises ConfigError with every problem found, before anything is loaded."""
@@ -169,7 +173,7 @@ class AlignConfig:
             except ConfigError as error:
                 problems.extend(error.problems)
         problems += [unknown("loss", name, LOSS_NAMES) for name in self.losses if name not in LOSS_NAMES]
-        rates, weights = self.learning_rates, self.align_weights
+        rates, weights = self.learning_rates, self.align_weights or ()
         problems += [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
         problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
         if not self.languages:

@@ -32,12 +32,12 @@ class Retrieval:
     @property
     def recall(self) -> float:
         """R@1 in percent: mean of image->text and text->image."""
-        return 50.0 * (self.image_hits.mean().item() + self.text_hits.mean().item())
+        return 50.0 * (self.image_hits.double().mean().item() + self.text_hits.double().mean().item())
 
     @property
     def mrr(self) -> float:
         """Mean reciprocal rank in percent, mean of both directions."""
-        return 50.0 * (self.image_reciprocal.mean().item() + self.text_reciprocal.mean().item())
+        return 50.0 * (self.image_reciprocal.double().mean().item() + self.text_reciprocal.double().mean().item())
 
 
 def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None) -> Retrieval:

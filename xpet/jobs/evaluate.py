@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import PIVOT, Split
-from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig
+from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.languages import ALL, choose
@@ -74,7 +74,7 @@ def _device(config: EvalConfig) -> str:
 
 def _runs(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     """Before and after of every language: each run's language by its own delta, all others by the base."""
-    records = [(path, read_run(path)) for given in config.runs for path in find_runs(Path(given))]
+    records = [(path, _read(path)) for given in config.runs for path in find_runs(Path(given))]
     _check_together(records)
     first = records[0][1]
     model = config.model or ModelConfig(**first.config["model"])
@@ -140,6 +140,19 @@ def _validation(record: RunRecord) -> float:
 
 def _language(record: RunRecord) -> str:
     return str(record.config["run"]["language"])
+
+
+def _read(path: Path) -> RunRecord:
+    """A run directory with everything in it that is needed here; raises DataError, ModelError."""
+    record = read_run(path)
+    try:
+        for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
+            kind(**record.config[name])
+        needed = (record.split["test"], record.environment["fingerprints"], record.environment["data"])
+        ROUTINES[record.config["run"]["routine"]], record.metrics["validation"], *needed  # noqa: B018
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: config.json or its fellows lack or add something ({error}); train it again") from None
+    return record
 
 
 def _check_together(records: Runs) -> None:

@@ -1,0 +1,287 @@
+"""The real command line on the embedded demo: what goes to stdout, to a terminal, and to the disk.
+
+Numbers of the demo are never asserted: its weights may be built anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xpet.core.rundir import FILES
+
+SHORT = ("align", "--lang", "de", "--method", "lora", "--shots", "20", "--steps", "10")
+SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
+ESCAPE = "\x1b"
+COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-8]|9[0-7])(?:;[0-9]+)*m")
+ANY_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+DOCUMENT = {
+    "command", "schema", "note", "method", "trainable", "total", "share", "data", "shots", "synthetic", "compared",
+    "english_before", "before", "after", "languages", "runs", "translates_queries", "seconds", "peak_memory",
+    "folder", "failed",
+}  # fmt: skip
+LANGUAGE = {
+    "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
+    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder",
+}  # fmt: skip
+SPREAD = {"mean", "range", "std", "worst", "mean_gap"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where commands run: an empty home and working folder, a cache, and a small split of the demo."""
+
+    root: Path
+    split: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        dropped = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
+        kept = {k: v for k, v in os.environ.items() if k not in dropped}
+        where = {"HOME": str(self.root / "home"), "XPET_CACHE": str(self.cache), "TERM": "xterm-256color"}
+        return {**kept, **where, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **more}
+
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "xpet", *arguments],
+            capture_output=True, text=True, env=self.environment(**more), cwd=self.root / "work",
+        )  # fmt: skip
+
+    def terminal(self, *arguments: str, **more: str) -> tuple[int, str]:
+        """Exit code and everything written by a command whose stdout and stderr are a terminal."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xpet", *arguments],
+            stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=self.environment(**more), cwd=self.root / "work",
+        )  # fmt: skip
+        os.close(slave)
+        text = drain(master)
+        return process.wait(), text
+
+    def files(self) -> set[str]:
+        return {path.relative_to(self.root).as_posix() for path in self.root.rglob("*")}
+
+
+def drain(master: int) -> str:
+    """All a terminal shows until its last writer is gone."""
+    seen = b""
+    while select.select([master], [], [], 120)[0]:
+        try:
+            block = os.read(master, 1 << 16)
+        except OSError:  # Linux says EIO at the end
+            break
+        if not block:
+            break
+        seen += block
+    os.close(master)
+    return seen.decode("utf-8").replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    from xpet.demo import assets
+
+    root = tmp_path_factory.mktemp("cli")
+    for name in ("home", "work"):
+        (root / name).mkdir()
+    sizes = {"train": 20, "validation": 20, "test": 60}
+    split = {
+        part: [f"demo_{number:05d}" for number in assets.split_ranges()[part][:size]] for part, size in sizes.items()
+    }
+    (root / "split.json").write_text(json.dumps(split), encoding="utf-8")
+    return Place(root, root / "split.json")
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> subprocess.CompletedProcess[str]:
+    """The short command with --json, from a cold start."""
+    before = place.files()
+    done = place.run(*SHORT, "--split-file", str(place.split), "--json")
+    assert done.returncode == 0, done.stderr
+    new = place.files() - before
+    assert {Path(name).parts[0] for name in new} == {"cache"}
+    assert {Path(name).parts[1] for name in new if "/" in name} == {"features", "runs"}
+    runs = {name for name in new if name.startswith("cache/runs/de")}
+    assert runs == {"cache/runs/de-lora-001"} | {f"cache/runs/de-lora-001/{name}" for name in FILES}
+    return done
+
+
+@pytest.fixture(scope="module")
+def document(first: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The JSON document that command printed."""
+    document: dict[str, Any] = json.loads(first.stdout)
+    return document
+
+
+def test_json_is_one_document_and_nothing_else(
+    first: subprocess.CompletedProcess[str], document: dict[str, Any], place: Place
+) -> None:
+    assert first.stdout.startswith("{\n")
+    assert first.stdout.endswith("\n}\n")
+    assert set(document) >= DOCUMENT
+    assert (document["command"], document["schema"], document["note"]) == ("align", 1, SYNTHETIC)
+    (language,) = document["languages"]
+    assert set(language) == LANGUAGE
+    assert set(document["before"]) == set(document["after"]) == SPREAD
+    assert language["gain"] == pytest.approx(language["aligned"] - language["target_before"])
+    assert document["folder"] == language["folder"] == str(place.cache / "runs" / "de-lora-001")
+    assert (document["synthetic"], document["translates_queries"], document["failed"]) == (True, True, [])
+    assert document["compared"] == ["en", "de"]
+    assert 0 < document["share"] < 5
+
+
+def test_no_progress_without_a_terminal(first: subprocess.CompletedProcess[str]) -> None:
+    assert ESCAPE not in first.stdout + first.stderr
+    assert "\r" not in first.stdout + first.stderr
+    lines = first.stderr.splitlines()
+    assert all(line.startswith("xpet: ") for line in lines)
+    assert not any("training" in line or "zero-shot" in line for line in lines)
+
+
+def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) -> None:
+    before = place.files()
+    done = place.run(*SHORT, "--split-file", str(place.split))
+    assert done.returncode == 0
+    folder = place.cache / "runs" / "de-lora-002"
+    assert place.files() - before == {"cache/runs/de-lora-002"} | {f"cache/runs/de-lora-002/{n}" for n in FILES}
+    assert ESCAPE not in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("R@1 on the test split of demo, lora, ")
+    (language,) = document["languages"]
+    row = next(line.split() for line in lines if line.startswith("de "))
+    figures = [f"{language[k]:.1f}" for k in ("target_before", "translated_before", "aligned")]
+    assert row[:6] == ["de", "routine3", *figures, f"{language['gain']:+.1f}"]
+    assert f"Note: {SYNTHETIC}." in lines
+    assert "This routine searches with text translated to English: queries must be translated when serving." in lines
+    assert lines[-2:] == [f"Run:  {folder}", f"Next: xpet eval {folder}"]
+    timed = {"seconds", "folder", "peak_memory"}
+    one, two = (
+        {k: v for k, v in json.loads((path / "metrics.json").read_text("utf-8")).items() if k not in timed}
+        for path in (Path(document["folder"]), folder)
+    )
+    assert one == two
+    for name in ("delta.safetensors", "history.jsonl", "split.json"):
+        assert (Path(document["folder"]) / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place: Place) -> None:
+    before = place.files()
+    code, text = place.terminal("eval", document["folder"], "--lang", "en,de")
+    assert code == 0
+    assert place.files() == before
+    assert COLOUR.search(text)
+    assert "evaluating" in text  # bars on the terminal
+    plain = ANY_ESCAPE.sub("", text)
+    assert "R@1 on 60 test images of demo" in plain
+    assert "─────" in plain
+    (language,) = document["languages"]
+    row = next(line.split() for line in plain.splitlines() if line.startswith(" de "))
+    gain = f"{language['gain']:+.1f}"
+    assert row == ["de", f"{language['target_before']:.1f}", f"{language['aligned']:.1f}", gain, "to_pivot"]
+    assert f"Note: {SYNTHETIC}." in plain
+
+
+def result_of(document: dict[str, Any]) -> Any:
+    """The result the document was made of."""
+    from xpet.jobs.results import AlignResult, LanguageResult, RunResult, Spread
+
+    fields = {k: v for k, v in document.items() if k not in ("command", "schema", "note", "share")}
+    fields |= {name: Spread(**document[name]) for name in ("before", "after")}
+    fields["languages"] = tuple(LanguageResult(**one) for one in document["languages"])
+    fields["runs"] = tuple(RunResult(**one) for one in document["runs"])
+    return AlignResult(**fields)
+
+
+def shown(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """What the report looks like on a terminal of 80 columns."""
+    from xpet.cli import view
+
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"COLUMNS": "80", "TERM": "xterm-256color", **environment}.items():
+        monkeypatch.setenv(name, value)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        view.show_align(result_of(document), as_json=False)
+    return drain(master)
+
+
+def test_a_narrow_terminal_cuts_no_figure(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(document, monkeypatch)
+    assert COLOUR.search(text)
+    plain = ANY_ESCAPE.sub("", text)
+    assert "…" not in plain
+    (language,) = document["languages"]
+    row = next(line.split() for line in plain.splitlines() if line.startswith(" de "))
+    assert row[:4] == ["de", "routine3", f"{language['target_before']:.1f}", f"{language['translated_before']:.1f}"]
+    assert f"{document['share']:.2f} %" in plain
+    assert all(len(line) <= 80 for line in plain.splitlines() if line.startswith(" "))
+
+
+def test_no_color_is_respected(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(document, monkeypatch, NO_COLOR="1")
+    assert "─────" in text
+    assert not COLOUR.search(text)
+
+
+def test_an_unknown_language_is_one_line(place: Place) -> None:
+    before = place.files()
+    done = place.run("align", "--lang", "dee")
+    assert (done.returncode, done.stdout) == (2, "")
+    known = "de, en, es, fr, it, ja, ko, pl, ru, tr, zh"
+    assert done.stderr == (
+        f"xpet: error: unknown language of demo 'dee': expected one of {known}; did you mean 'de'?\n"
+    )
+    assert place.files() == before
+
+
+def test_version_and_import_write_nothing(place: Place) -> None:
+    from xpet.version import VERSION
+
+    before = place.files()
+    done = place.run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"xpet {VERSION}\n", "")
+    code = "import xpet; xpet.align, xpet.evaluate, xpet.AlignConfig"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=place.root / "work",
+        env={k: v for k, v in place.environment().items() if k != "XPET_CACHE"},
+    )  # fmt: skip
+    assert place.files() == before
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from xpet.cli import app
+
+    assert app._run([]) == 0
+    out, error = capsys.readouterr()
+    assert out.startswith("Usage: ")
+    assert error == ""
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from xpet.cli import app
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpet.jobs.align.run", interrupted)
+    assert app._run(["align", "--lang", "de"]) == 130
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.strip().splitlines() == [
+        "xpet: error: interrupted; runs that were finished are kept, nothing half-written is left"
+    ]
