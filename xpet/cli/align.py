@@ -61,7 +61,7 @@ def align(
     ] = None,
     select: Annotated[
         str | None,
-        typer.Option("--select", help="Best checkpoint by mrr, loss or r1 [default: mrr].", rich_help_panel=o.TRAIN),
+        typer.Option("--select", help="Best checkpoint by loss, mrr or r1 [default: loss].", rich_help_panel=o.TRAIN),
     ] = None,
     dropout: Annotated[
         str | None,

@@ -73,10 +73,10 @@ class FitConfig:
     """How every run of a stack is trained (SPEC section 6)."""
 
     batch_size: int = 20
-    epochs: int = 30
+    epochs: int = 40
     steps: int | None = None
     validate_every: int = 20
-    select: str = "mrr"
+    select: str = "loss"
     latest_tie_wins: bool = False
     include_start: bool = True
     dropout: str = "off"

@@ -6,7 +6,7 @@ from typing import Any
 
 DEFAULTS: dict[str, Any] = {
     "shots": "100", "routine": "3", "loss": "mse", "align_weight": None, "lr": "5e-4", "seed": "1",
-    "batch_size": 20, "epochs": 40, "validate_every": 20, "select": "mrr", "dropout": "off",
+    "batch_size": 20, "epochs": 40, "validate_every": 20, "select": "loss", "dropout": "off",
     "latest_tie_wins": False, "include_start": True,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
