@@ -92,7 +92,10 @@ def test_an_exception_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 def test_overwriting_replaces_the_whole_run(tmp_path: Path) -> None:
     path = tmp_path / "run"
     write_run(path, record())
-    write_run(path, replace(record(1), history=[]))
+    with pytest.raises(OutputError, match="was made by somebody else meanwhile; choose another --out"):
+        write_run(path, record(1))
+    assert torch.equal(read_run(path).delta["double"], record().delta["double"])
+    write_run(path, replace(record(1), history=[]), overwrite=True)
     assert names(tmp_path) == {"run"}
     assert read_run(path).history == []
     assert torch.equal(read_run(path).delta["double"], record(1).delta["double"])
@@ -115,7 +118,7 @@ def test_overwriting_keeps_the_old_run_when_it_fails(
     else:
         monkeypatch.setattr(os, "replace", replace_refusing_the_new)
     with pytest.raises(OutputError) as error:
-        write_run(path, record(1))
+        write_run(path, record(1), overwrite=True)
     assert str(error.value) == f"cannot write the run {path}: No space left on device"
     monkeypatch.undo()
     assert names(tmp_path) == {"run"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,10 +100,11 @@ def test_the_same_seed_gives_the_same_numbers(method: str, world: World, tmp_pat
     assert len(deltas) == 4  # seeds and routines differ
 
 
-def test_without_a_folder_runs_are_numbered_in_the_cache(world: World, cache: Path) -> None:
-    folders = [align.run(world.config(None, "de")).folder for _ in range(2)]
-    assert folders == [str(cache / "runs" / f"de-lora-00{n}") for n in (1, 2)]
-    assert {p.name for p in (cache / "runs").iterdir()} == {"de-lora-001", "de-lora-002"}
+def test_without_a_folder_every_command_gets_its_own_in_the_cache(world: World, cache: Path) -> None:
+    folders = [Path(align.run(world.config(None, "de")).folder) for _ in range(2)]
+    assert folders[0] != folders[1]
+    assert all(f.parent == cache / "runs" and re.fullmatch(r"de-lora-\d{8}-\d{6}-[0-9a-f]{4}", f.name) for f in folders)
+    assert set((cache / "runs").iterdir()) == set(folders)
 
 
 @pytest.mark.parametrize("sweep", [False, True])

@@ -21,7 +21,7 @@ from xpet.training.device import make_engine
 from xpet.training.fit import Outcome, RunData, fit
 from xpet.training.optimiser import StackedAdam
 
-FIT = FitConfig(batch_size=5, steps=6, validate_every=2)
+FIT = FitConfig(batch_size=5, steps=6, validate_every=2, select="mrr")
 RUN = RunConfig("de", learning_rate=2e-3, align_weight=0.5)
 
 

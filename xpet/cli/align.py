@@ -50,14 +50,19 @@ def align(
         typer.Option("--batch-size", help="Captions per step and run [default: 20].", rich_help_panel=o.TRAIN),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the shots [default: 40].", rich_help_panel=o.TRAIN)
+        int | None,
+        typer.Option(
+            "--epochs", help="Passes over the shots [default: 40, at most 2,000 steps].", rich_help_panel=o.TRAIN
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Steps, instead of epochs.", rich_help_panel=o.TRAIN)
     ] = None,
     validate_every: Annotated[
         int | None,
-        typer.Option("--validate-every", help="Steps between validations [default: 20].", rich_help_panel=o.TRAIN),
+        typer.Option(
+            "--validate-every", help="Steps between validations [default: 20, or 50 times].", rich_help_panel=o.TRAIN
+        ),
     ] = None,
     select: Annotated[
         str | None,
@@ -99,7 +104,7 @@ def align(
     data_root: o.DataRoot = None,
     variant: o.Variant = None,
     val_shots: Annotated[
-        str | None,
+        int | None,
         typer.Option("--val-shots", help="Validation images [default: as many as shots].", rich_help_panel=o.HOW),
     ] = None,
     split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of the split.", rich_help_panel=o.HOW)] = 42,
@@ -140,20 +145,22 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
     )  # fmt: skip
     fit = FitConfig(
         batch_size=v["batch_size"], epochs=v["epochs"], steps=v.get("steps"), validate_every=v["validate_every"],
+        most_steps=None if "epochs" in given else v["most_steps"],
         select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
         dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
     )  # fmt: skip
     data = DataConfig(
         name=v["data"], root=v.get("data_root"), variant=v.get("variant"),
         shots=o.count_or_all("--shots", v["shots"]),
-        val_shots=o.count_or_all("--val-shots", v["val_shots"]) if "val_shots" in v else None,
+        val_shots=v.get("val_shots"),
         split_seed=v["split_seed"], split_file=v.get("split_file"), image_features=v.get("image_features"),
     )  # fmt: skip
+    weights: str | None = v["align_weight"]
     return AlignConfig(
         languages=o.comma_list("--lang", v["lang"], str), model=ModelConfig(v["model"], v.get("image_model")),
         data=data, method=method, fit=fit,
         routines=o.comma_list("--routine", v["routine"], str), losses=o.comma_list("--loss", v["loss"], str),
-        align_weights=o.comma_list("--align-weight", v["align_weight"], float) if v["align_weight"] else None,
+        align_weights=None if weights is None else o.comma_list("--align-weight", weights, float),
         learning_rates=o.comma_list("--lr", v["lr"], float), seeds=o.comma_list("--seed", v["seed"], int),
         out=v.get("out"), overwrite=v["overwrite"],
     )  # fmt: skip

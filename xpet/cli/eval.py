@@ -26,14 +26,13 @@ def evaluate(
     runs: Annotated[list[str] | None, typer.Argument(help="Run or sweep folders; none: zero-shot only.")] = None,
     lang: o.EvalLang = None,
     lint: Annotated[bool, typer.Option("--lint", help="Only check the captions.", rich_help_panel=o.WHAT)] = False,
-    model: o.EvalModel = None,
+    model: o.EvalModel = "",
     image_model: o.ImageModel = None,
-    data: o.Data = "demo",
+    data: o.EvalData = "",
     data_root: o.DataRoot = None,
     variant: o.Variant = None,
     image_features: o.ImageFeatures = None,
     device: o.Device = "auto",
-    precision: o.Precision = "auto",
     json_output: o.Json = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -42,9 +41,9 @@ def evaluate(
     config = EvalConfig(
         runs=tuple(runs or ()),
         languages=o.names("--lang", lang),
-        model=ModelConfig(model or "demo", image_model) if model or image_model else None,
+        model=ModelConfig(model, image_model),
         data=DataConfig(name=data, root=data_root, variant=variant, image_features=image_features),
-        fit=FitConfig(device=device, precision=precision),
+        fit=FitConfig(device=device),
         lint_only=lint,
     )
     from xpet.jobs.evaluate import run

@@ -79,9 +79,15 @@ Model = Annotated[
     typer.Option("--model", help="Text tower in M-CLIP layout: folder or hub name.", rich_help_panel=HOW),
 ]
 EvalModel = Annotated[
-    str | None,
-    typer.Option("--model", help="Text tower [default: demo; with runs: theirs].", rich_help_panel=HOW),
+    str, typer.Option("--model", help="Text tower [default: the runs' own, or demo].", rich_help_panel=HOW)
 ]
+EvalData = Annotated[
+    str,
+    typer.Option(
+        "--data", autocompletion=_values(*SOURCE_NAMES), help="Data set [default: the runs' own, or demo].",
+        rich_help_panel=HOW,
+    ),
+]  # fmt: skip
 ImageModel = Annotated[
     str | None,
     typer.Option("--image-model", help="CLIP image tower [default: the text tower's partner].", rich_help_panel=HOW),
@@ -106,7 +112,9 @@ SplitFile = Annotated[
     str | None, typer.Option("--split-file", help="JSON with image names per part.", rich_help_panel=HOW)
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=TRAIN)]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, tf32 or bf16.", rich_help_panel=TRAIN)]
+Precision = Annotated[
+    str, typer.Option("--precision", help="Of training: auto, fp32, tf32 or bf16.", rich_help_panel=TRAIN)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks instead of one-line errors.", rich_help_panel=OUT)]
@@ -131,7 +139,10 @@ def names(option: str, text: str | None) -> tuple[str, ...] | None:
 
 def count_or_all(option: str, text: str) -> int | None:
     """A whole number, or None for `all`."""
-    return None if text == "all" else comma_list(option, text, int)[0]
+    try:
+        return None if text == "all" else int(text)
+    except ValueError:
+        raise ConfigError(f"{option}: expected one whole number or 'all', found '{text}'") from None
 
 
 def _element(part: str, parse: Callable[[str], T]) -> T:

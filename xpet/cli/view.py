@@ -203,15 +203,16 @@ def _show_spread(before: Spread | None, after: Spread | None, where: str) -> Non
     if before is None:
         return
     figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
+    columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
     rows = []
     for label, name in figures:
         old, new = getattr(before, name), getattr(after, name) if after else None
         change = new - old if old is not None and new is not None else None
         rows.append((label, _points(old), _points(new), _signed(change)))
     rows.append(("worst language", before.worst, after.worst if after else "-", ""))
-    columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
+    shown = 4 if after else 2
     line("")
-    _table(columns, rows, f"Disparity of R@1 {where}", lambda row: "")
+    _table(columns[:shown], [row[:shown] for row in rows], f"Disparity of R@1 {where}", lambda row: "")
 
 
 def _show_closing(result: AlignResult) -> None:
@@ -236,27 +237,32 @@ def _show_closing(result: AlignResult) -> None:
 
 
 def show_eval(result: EvalResult, as_json: bool) -> None:
-    """The report of `xpet eval`."""
+    """The report of `xpet eval`: zero-shot on natural and translated text; with runs, aligned, gain and forgetting."""
     if as_json:
         show_json(result.to_dict())
         return
     trained = result.after is not None
-    columns: list[Column] = [("lang", "left"), ("zero-shot", "right")]
-    if trained:
-        columns += [("aligned", "right"), ("gain", "right"), ("searched with", "left")]
+    columns: list[Column] = [("lang", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right")]
+    columns += [("aligned", "right"), ("gain", "right"), ("English", "right"), ("searched with", "left")]
+    english = next((s.before for s in result.scores if s.language == "en"), None)
     rows = []
     for s in result.scores:
-        row = [s.language, _points(s.before)]
-        if trained:
-            gain = None if s.after is None else s.after - s.before
-            row += [_points(s.after), _signed(gain), s.text if s.after is not None else "target (base)"]
-        rows.append(tuple(row))
-    _table(columns, rows, f"R@1 on {result.images} test images of {result.data}", lambda row: "")
+        seeds = f" ±{s.after_std:.1f}" if s.seeds > 1 else ""
+        gain = None if s.after is None else s.after - s.before
+        forgot = None if s.english_after is None or english is None else s.english_after - english
+        text = s.text if s.after is not None else "target (base)"
+        row = (s.language, _points(s.before), _points(s.translated), _points(s.after) + seeds, _signed(gain))
+        rows.append((*row, _signed(forgot), text))
+    shown = 7 if trained else 3
+    title = f"R@1 on {result.images} test images of {result.data}"
+    _table(columns[:shown], [row[:shown] for row in rows], title, lambda row: "")
     _show_spread(result.before, result.after, f"over {len(result.scores)} languages")
+    line("")
+    if result.translates_queries:
+        _paragraph("Languages searched with to_pivot need their queries translated to English when serving.")
     if result.synthetic:
         from xpet.jobs.results import SYNTHETIC
 
-        line("")
         _paragraph(f"Note: {SYNTHETIC}.", "yellow")
 
 

@@ -64,18 +64,23 @@ class RunConfig:
     @property
     def label(self) -> str:
         """Folder name of the run inside a sweep."""
-        weight, rate = f"{self.align_weight:g}", f"{self.learning_rate:g}"
+        weight, rate = float(self.align_weight), float(self.learning_rate)
         return f"{self.language}-{self.routine}-{self.loss}-w{weight}-lr{rate}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How every run of a stack is trained (SPEC section 6)."""
+    """How every run of a stack is trained (SPEC section 6).
+
+    Without `steps` a run takes `epochs`, but no more than `most_steps`; without `validate_every` it validates every
+    20 steps, or 50 times in all.
+    """
 
     batch_size: int = 20
     epochs: int = 40
     steps: int | None = None
-    validate_every: int = 20
+    most_steps: int | None = 2000
+    validate_every: int | None = None
     select: str = "loss"
     latest_tie_wins: bool = False
     include_start: bool = True
@@ -83,6 +88,15 @@ class FitConfig:
     device: str = "auto"
     precision: str = "auto"
     stack: int | None = None
+
+    def steps_for(self, per_epoch: int) -> int:
+        """Steps of a run whose epoch has `per_epoch` batches."""
+        wanted = self.epochs * per_epoch
+        return self.steps or min(wanted, self.most_steps or wanted)
+
+    def interval(self, steps: int) -> int:
+        """Steps between validations of a run of `steps` steps."""
+        return self.validate_every or max(20, steps // 50)
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
@@ -176,8 +190,8 @@ class AlignConfig:
         rates, weights = self.learning_rates, self.align_weights or ()
         problems += [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
         problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
-        if not self.languages:
-            problems.append("expected at least one language, found none")
+        axes = ("languages", "routines", "losses", "align_weights", "learning_rates", "seeds")
+        problems += [f"expected at least one of {name}, found none" for name in axes if getattr(self, name) == ()]
         shots = self.data.shots
         if shots is not None and shots < 2:
             problems.append(f"shots must be at least 2, found {shots}")
@@ -192,13 +206,13 @@ class AlignConfig:
 class EvalConfig:
     """Everything `xpet eval` needs: run folders (none: zero-shot only), data, model and what to do.
 
-    `model` None means the demo, or with runs the base they were trained on.
+    Empty names (`data.name`, `model.text`) and fields left None mean what the runs were trained on, or the demo.
     """
 
     runs: tuple[str, ...] = ()
     languages: tuple[str, ...] | None = None
-    model: ModelConfig | None = None
-    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(text=""))
+    data: DataConfig = field(default_factory=lambda: DataConfig(name=""))
     fit: FitConfig = field(default_factory=FitConfig)
     lint_only: bool = False
 

@@ -6,7 +6,7 @@ from typing import Any
 
 DEFAULTS: dict[str, Any] = {
     "shots": "100", "routine": "3", "loss": "mse", "align_weight": None, "lr": "5e-4", "seed": "1",
-    "batch_size": 20, "epochs": 40, "validate_every": 20, "select": "loss", "dropout": "off",
+    "batch_size": 20, "epochs": 40, "most_steps": 2000, "validate_every": None, "select": "loss", "dropout": "off",
     "latest_tie_wins": False, "include_start": True,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # SPEC section 6: the reference's few-shot search, 15 runs per language and routine.
     "paper": {
         "shots": "50", "routine": "3", "loss": "mse", "align_weight": "0.3,0.1,0.03,0.01,0.003",
-        "lr": "5e-5,1e-4,2e-4", "seed": "1", "batch_size": 5, "epochs": 50, "validate_every": 5, "select": "r1",
-        "dropout": "model", "latest_tie_wins": True, "include_start": False,
+        "lr": "5e-5,1e-4,2e-4", "seed": "1", "batch_size": 5, "epochs": 50, "most_steps": None, "validate_every": 5,
+        "select": "r1", "dropout": "model", "latest_tie_wins": True, "include_start": False,
     },
 }  # fmt: skip

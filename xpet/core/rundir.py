@@ -63,7 +63,7 @@ def is_replaceable(path: Path) -> bool:
     """Whether a folder holds nothing but a run, or a sweep of runs, so that replacing it loses nothing else."""
     if not path.is_dir():
         return False
-    inside = list(path.iterdir())
+    inside = [p for p in path.iterdir() if not (p.name.startswith(".") and p.name.endswith((".tmp", ".old")))]
     return is_run(path) or all(is_run(p) or p.name == "summary.json" for p in inside)
 
 
@@ -100,13 +100,18 @@ def replacing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A temporary sibling of `path` that takes its place when the block succeeds and vanishes when it does not."""
+def staged(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary sibling of `path` that takes its place when the block succeeds and vanishes when it does not.
+
+    Raises OutputError when something stands at `path` by then that is not to be overwritten.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     stage.mkdir()
     try:
         yield stage
+        if path.exists() and not overwrite:
+            raise OutputError(f"output folder {path} was made by somebody else meanwhile; choose another --out")
         with replacing(path):
             os.replace(stage, path)
     except BaseException:
@@ -114,13 +119,13 @@ def staged(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_run(path: Path, record: RunRecord) -> None:
-    """Write a run directory atomically; raises OutputError when the disk refuses."""
+def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:
+    """Write a run directory atomically; raises OutputError when the disk refuses or the place is taken."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        with staged(path) as stage:
+        with staged(path, overwrite) as stage:
             _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
             save_file({name: t.contiguous() for name, t in record.delta.items()}, stage / "delta.safetensors")
             lines = "".join(json.dumps(entry) + "\n" for entry in record.history)

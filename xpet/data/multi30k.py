@@ -13,8 +13,9 @@ from pathlib import Path
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, unknown
+from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
-from xpet.data.reading import aligned, choose_languages, data_root, language_code, spellings
+from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
 TRANSLATIONS = {"from_pivot": "translated_from_en", "to_pivot": "translated_to_en"}
@@ -76,7 +77,7 @@ def read(request: ReadRequest) -> Corpus:
 def _languages(raw: Path, stem: str) -> set[str]:
     names = (path.name.removesuffix(".gz").removeprefix(f"{stem}.") for path in raw.glob(f"{stem}.*"))
     codes = (name.lstrip("0123456789").removeprefix(".") for name in names)
-    return {language_code(code) for code in codes if code.isalpha() and len(code) <= 3}
+    return {normalise(code) for code in codes if code.isalpha() and len(code) <= 3}
 
 
 def _split(files: CaptionFiles, raw: Path, task: Task, split: str, languages: tuple[str, ...]) -> Split:

@@ -7,15 +7,7 @@ from pathlib import Path
 
 from xpet.core.captions import PIVOT, SLOTS, LanguageCaptions, ReadRequest
 from xpet.core.errors import ConfigError, DataError, unknown
-
-ALIASES = {"jp": "ja"}
-"""Spellings of language codes in published files, and the code xpet uses."""
-
-
-def language_code(text: str) -> str:
-    """The code xpet uses for a language (`jp` is `ja`), lower case."""
-    code = text.strip().lower()
-    return ALIASES.get(code, code)
+from xpet.core.languages import ALIASES, normalise
 
 
 def spellings(language: str) -> tuple[str, ...]:
@@ -44,7 +36,7 @@ def choose_languages(request: ReadRequest, found: Iterable[str], where: str, pro
         raise DataError(f"{where}: expected caption files, found none; check --data-root")
     if request.languages is None:
         return tuple(have)
-    wanted = tuple(dict.fromkeys(language_code(text) for text in request.languages))
+    wanted = tuple(dict.fromkeys(normalise(text) for text in request.languages))
     problems += [f"{where}: {unknown('language', code, have)}" for code in wanted if code not in have]
     return tuple(code for code in wanted if code in have)
 

@@ -27,7 +27,7 @@ class SplitPlan:
 
     def to_json(self, corpus: Corpus) -> str:
         """The plan as `{"train": [image names], "validation": [...], "test": [...]}`."""
-        named = {part: [_source(corpus, part).images[i] for i in getattr(self, part)] for part in PARTS}
+        named = {part: [source(corpus, part).images[i] for i in getattr(self, part)] for part in PARTS}
         return json.dumps(named, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
@@ -42,7 +42,7 @@ class SplitPlan:
         seen: dict[str, str] = {}
         parts = {}
         for part in PARTS:
-            place = {name: index for index, name in enumerate(_source(corpus, part).images)}
+            place = {name: index for index, name in enumerate(source(corpus, part).images)}
             unknown = [name for name in named[part] if name not in place]
             often = Counter(named[part])
             twice = [name for name in often if name in seen or often[name] > 1]
@@ -72,7 +72,7 @@ def few_shot(corpus: Corpus, shots: int | None, val_shots: int | None = None, se
         raise ConfigError(*wrong)
     if WHOLE in corpus.splits:
         return _cut(corpus, shots, val_shots, seed)
-    sizes = {part: len(_source(corpus, part).images) for part in PARTS}
+    sizes = {part: len(source(corpus, part).images) for part in PARTS}
     if shots is not None and val_shots is None:
         val_shots = min(shots, sizes["validation"])
     wanted = {"train": ("shots", shots), "validation": ("validation shots", val_shots)}
@@ -86,7 +86,7 @@ def few_shot(corpus: Corpus, shots: int | None, val_shots: int | None = None, se
 
 def apply(corpus: Corpus, plan: SplitPlan) -> dict[str, Split]:
     """The corpus cut by the plan: keys train, validation, test."""
-    return {part: _source(corpus, part).take(getattr(plan, part)) for part in PARTS}
+    return {part: source(corpus, part).take(getattr(plan, part)) for part in PARTS}
 
 
 def permutation(count: int, seed: int = SEED) -> list[int]:
@@ -120,7 +120,8 @@ def _too_many(what: str, most: int, found: int) -> str:
     return f"expected at most {most} {what}, found {found}"
 
 
-def _source(corpus: Corpus, part: str) -> Split:
+def source(corpus: Corpus, part: str) -> Split:
+    """The split a part is taken from: `all` where there is only that; raises DataError when there is neither."""
     split = corpus.splits.get(WHOLE) or corpus.splits.get(part)
     if split is None:
         have = ", ".join(corpus.splits)

@@ -16,8 +16,9 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, DataError
+from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
-from xpet.data.reading import aligned, choose_languages, data_root, language_code
+from xpet.data.reading import aligned, choose_languages, data_root
 from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
@@ -118,7 +119,7 @@ def _is_text(value: object) -> bool:
 def _row(fields: Mapping[str, Any]) -> Row:
     split = SPLITS[fields["split"]] if "split" in fields else WHOLE
     translations = {column: fields.get(column) or None for column in TRANSLATIONS}
-    return Row(fields["image"], language_code(fields["lang"]), fields["caption"], split, translations)
+    return Row(fields["image"], normalise(fields["lang"]), fields["caption"], split, translations)
 
 
 def _split(rows: list[Row], languages: tuple[str, ...]) -> Split:

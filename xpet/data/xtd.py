@@ -10,8 +10,9 @@ from pathlib import Path
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError
+from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
-from xpet.data.reading import aligned, choose_languages, data_root, language_code, spellings
+from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
 CAPTION_FOLDERS = ("XTD10", "MIC", "STAIR", ".")
@@ -55,7 +56,7 @@ def _caption_files(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in CAPTION_FOLDERS:
         for path in sorted((root / folder).glob(f"{PREFIX}*.txt")):
-            found.setdefault(language_code(path.stem.removeprefix(PREFIX)), path)
+            found.setdefault(normalise(path.stem.removeprefix(PREFIX)), path)
     return found
 
 

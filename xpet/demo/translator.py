@@ -11,10 +11,9 @@ import random
 from dataclasses import replace
 
 from xpet.demo.grammars import GRAMMARS, english
-from xpet.demo.scenes import BACKGROUNDS, COLOURS, KINDS, SIZES, Group, Message
+from xpet.demo.scenes import BACKGROUNDS, COLOURS, KINDS, OPPOSITE, SIZES, Group, Message
 
 ERROR_RATE = 0.025
-RELATION_PAIRS = {"left": "right", "right": "left", "above": "below", "below": "above", "beside": "beside"}
 
 
 def translate(message: Message, source: str, target: str, rng: random.Random) -> str:
@@ -28,7 +27,7 @@ def mishear(message: Message, rng: random.Random) -> Message:
     groups = tuple(_mishear_group(group, rng) for group in message.groups)
     relation, background = message.relation, message.background
     if relation and _slips(rng):
-        relation = RELATION_PAIRS[relation]
+        relation = OPPOSITE[relation]
     if background and _slips(rng):
         background = _other(background, BACKGROUNDS, rng)
     return Message(groups, relation, background)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.captions import PIVOT, Split
+from xpet.core.captions import PIVOT, Corpus, Split
 from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
-from xpet.core.errors import DataError, ModelError
+from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.languages import ALL, choose
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, find_runs, read_run
 from xpet.jobs import measure, wiring
-from xpet.jobs.results import EvalResult, LanguageScore, LintResult
-from xpet.jobs.summary import spread
+from xpet.jobs.results import EvalResult, LanguageScore, LintResult, RunResult
+from xpet.jobs.summary import after_spread, choose_setting, mean_known, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from xpet.methods.stack import Stack
 
 Runs = Sequence[tuple[Path, RunRecord]]
 
@@ -37,105 +40,151 @@ def run(config: EvalConfig, on_event: OnEvent = ignore) -> EvalResult | LintResu
     return _zero_shot(config, on_event)
 
 
+def _own(config: EvalConfig) -> tuple[ModelConfig, DataConfig]:
+    """Towers and data without runs: as asked, the demo where nothing is."""
+    demo = wiring.DEMO
+    return replace(config.model, text=config.model.text or demo), replace(config.data, name=config.data.name or demo)
+
+
 def _lint(config: EvalConfig) -> LintResult:
     from xpet.data.lint import lint
 
-    corpus = wiring.read_corpus(config.data)
+    corpus = wiring.read_corpus(_own(config)[1])
+    findings = [asdict(finding) for finding in lint(corpus)]
     if config.languages:
-        languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=True)
-        corpus = wiring.restrict(corpus, languages)
-    return LintResult(corpus.name, tuple(asdict(finding) for finding in lint(corpus)))
+        languages = set(choose(config.languages, corpus.languages, corpus.name, with_pivot=True))
+        findings = [f for f in findings if languages & set(f["languages"])]
+    return LintResult(corpus.name, tuple(findings))
 
 
 def _zero_shot(config: EvalConfig, on_event: OnEvent) -> EvalResult:
-    corpus = wiring.read_corpus(config.data)
-    languages = choose(config.languages or (ALL,), corpus.languages, corpus.name, with_pivot=True)
-    corpus = wiring.restrict(corpus, languages, ("target", "pivot"))
-    wiring.check_lint(corpus, on_event)
-    test = corpus.splits.get("test") or corpus.splits["all"]
-    model = config.model or ModelConfig()
-    towers = wiring.load_towers(model, with_image=config.data.image_features is None)
-    images = wiring.features_of(corpus, [test], towers, config.data, _device(config), on_event)[0]
-    tower = towers.text.tower.to(_device(config))
-    encode = measure.encoder(tower, towers.text.tokenizer)
+    model, data = _own(config)
+    corpus, test, languages = _test_of(config, data, None, on_event)
+    towers = wiring.load_towers(model, data.image_features)
+    device = _device(config)
+    images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0]
+    encode = measure.encoder(towers.text.tower.to(device), towers.text.tokenizer)
     scores = []
     for done, language in enumerate(languages, start=1):
-        scores.append(LanguageScore(language, measure.recall(encode, test.captions[language], "target", images)))
+        scores.append(_base_score(encode, test, images, language))
         on_event(Progress("evaluating", done, len(languages), language))
     before = spread([{s.language: s.before for s in scores}])
     return EvalResult(corpus.name, corpus.synthetic, len(test.images), tuple(scores), before, None)
 
 
+def _test_of(
+    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, on_event: OnEvent
+) -> tuple[Corpus, Split, tuple[str, ...]]:
+    """Corpus, test split (or the named images of it) and languages to show; linted."""
+    from xpet.data.splits import source
+
+    whole = wiring.read_corpus(data)
+    languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
+    slots = ("target", "pivot", "to_pivot")
+    corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
+    wiring.check_lint(whole, corpus, slots, on_event)
+    test = source(corpus, "test")
+    return corpus, test if names is None else _named(test, names), languages
+
+
 def _device(config: EvalConfig) -> str:
     from xpet.training.device import make_engine
 
-    return str(make_engine(config.fit.device, config.fit.precision).device)
+    return str(make_engine(config.fit.device).device)
+
+
+def _base_score(encode: measure.Encode, test: Split, images: Tensor, language: str) -> LanguageScore:
+    """The base model on natural captions and, where there are any, on translated ones."""
+    captions = test.captions[language]
+    translated = None
+    if language != PIVOT and "to_pivot" in captions.texts:
+        translated = measure.recall(encode, captions, "to_pivot", images)
+    return LanguageScore(language, measure.recall(encode, captions, "target", images), translated)
 
 
 def _runs(config: EvalConfig, on_event: OnEvent) -> EvalResult:
-    """Before and after of every language: each run's language by its own delta, all others by the base."""
+    """Before and after of every language: each aligned language by its own deltas, all others by the base."""
     records = [(path, _read(path)) for given in config.runs for path in find_runs(Path(given))]
     _check_together(records)
     first = records[0][1]
-    model = config.model or ModelConfig(**first.config["model"])
-    asked, stored = config.data, DataConfig(**first.config["data"])
-    features = asked.image_features or stored.image_features
-    data = replace(stored, root=asked.root or stored.root, image_features=features)
-    corpus = wiring.read_corpus(data)
-    languages = choose(config.languages or (ALL,), corpus.languages, corpus.name, with_pivot=True)
-    corpus = wiring.restrict(corpus, list(dict.fromkeys((*languages, *(_language(r) for _, r in records), PIVOT))))
-    _check_data(corpus.fingerprints, records)
-    test = _named(corpus.splits.get("test") or corpus.splits["all"], first.split["test"])
-    towers = wiring.load_towers(model, with_image=data.image_features is None)
-    _check_base(towers.fingerprints, records)
+    model, data = _theirs(config, first)
+    corpus, test, languages = _test_of(config, data, first.split["test"], on_event)
+    _check_captions(test, records)
+    towers = wiring.load_towers(model, data.image_features)
+    _check_base(towers, records)
     images = wiring.features_of(corpus, [test], towers, data, _device(config), on_event)[0]
-    scores = _scores(config, records, towers, test, images, languages, on_event)
-    recalls = [{s.language: s.before for s in scores}]
-    after = [{s.language: s.before if s.after is None else s.after for s in scores}]
-    return EvalResult(corpus.name, corpus.synthetic, len(test.images), tuple(scores), spread(recalls), spread(after))
+    chosen = _choose(records)
+    scores, per_seed = _scores(config, chosen, first, towers, test, images, languages, on_event)
+    before = {s.language: s.before for s in scores}
+    return EvalResult(
+        corpus.name, corpus.synthetic, len(test.images), tuple(scores), spread([before]),
+        after_spread(per_seed, before) if per_seed else spread([before]),
+        any(ROUTINES[r.config["run"]["routine"]].translates_queries for rs in chosen.values() for _, r in rs),
+    )  # fmt: skip
+
+
+def _theirs(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
+    """Towers and data of a run, with the places the user gives now; raises ConfigError for other data."""
+    model, data = ModelConfig(**record.config["model"]), DataConfig(**record.config["data"])
+    asked = config.data
+    for what, mine, theirs in (("data set", asked.name, data.name), ("variant", asked.variant, data.variant)):
+        if mine and mine != theirs:
+            raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
+    features = asked.image_features or data.image_features
+    model = ModelConfig(config.model.text or model.text, config.model.image or model.image)
+    return model, replace(data, root=asked.root or data.root, image_features=features)
+
+
+def _choose(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
+    """Per language the runs of the setting `align` would choose, best first."""
+    by_folder: dict[str, tuple[Path, RunRecord]] = {}
+    results: dict[str, list[RunResult]] = {}
+    for path, record in records:
+        by_folder[str(path)] = (path, record)
+        results.setdefault(_language(record), []).append(_result(path, record))
+    select = records[0][1].config["fit"]["select"]
+    return {lang: [by_folder[r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
 
 
 def _scores(
-    config: EvalConfig, records: Runs, towers: wiring.Towers, test: Split, images: Tensor,
-    languages: Sequence[str], on_event: OnEvent,
-) -> list[LanguageScore]:  # fmt: skip
+    config: EvalConfig, chosen: Mapping[str, Runs], first: RunRecord, towers: wiring.Towers, test: Split,
+    images: Tensor, languages: Sequence[str], on_event: OnEvent,
+) -> tuple[list[LanguageScore], dict[str, dict[int, float]]]:  # fmt: skip
+    """The score of every language, and R@1 per seed of the aligned ones."""
     from xpet.methods.stack import build_stack
 
-    method = _method_config(records[0][1].config["method"])
-    if method.name == "soft-prompt":
-        towers.text.tokenizer.reserve(records[0][1].delta["prompt.soft_embeddings"].shape[0])
-        method = replace(method, tokens=records[0][1].delta["prompt.soft_embeddings"].shape[0])
-    stack = build_stack(towers.text.tower, method, [1]).to(_device(config))
+    stack = build_stack(towers.text.tower, _method_config(first, towers), [1]).to(_device(config))
     encode = measure.encoder(stack.tower, towers.text.tokenizer)
-    best = _best_per_language(records)
-    scores = []
+    scores, per_seed = [], {}
     for done, language in enumerate(languages, start=1):
         with stack.bare():
-            score = LanguageScore(language, measure.recall(encode, test.captions[language], "target", images))
-        if language in best:
-            path, record = best[language]
-            slot = ROUTINES[record.config["run"]["routine"]].evaluation
-            stack.load(0, record.delta)
-            with stack.one(0):
-                after = measure.recall(encode, test.captions[language], slot, images)
-            score = replace(score, after=after, text=slot, run=str(path))
+            score = _base_score(encode, test, images, language)
+        if language in chosen:
+            score, per_seed[language] = _aligned(stack, encode, chosen[language], test, images, score)
         scores.append(score)
         on_event(Progress("evaluating", done, len(languages), language))
-    return scores
+    return scores, per_seed
 
 
-def _best_per_language(records: Runs) -> dict[str, tuple[Path, RunRecord]]:
-    """Of several runs of a language, the one with the best validation MRR; the first one wins ties."""
-    best: dict[str, tuple[Path, RunRecord]] = {}
-    for path, record in records:
-        language = _language(record)
-        if language not in best or _validation(record) > _validation(best[language][1]):
-            best[language] = (path, record)
-    return best
-
-
-def _validation(record: RunRecord) -> float:
-    return float(record.metrics["validation"].get("val_mrr", float("-inf")))
+def _aligned(
+    stack: Stack, encode: measure.Encode, runs: Runs, test: Split, images: Tensor, score: LanguageScore
+) -> tuple[LanguageScore, dict[int, float]]:
+    """A language's score completed by its runs, and R@1 per seed."""
+    slot = ROUTINES[runs[0][1].config["run"]["routine"]].evaluation
+    after: dict[int, float] = {}
+    english: list[float | None] = []
+    for _, record in runs:
+        stack.load(0, record.delta)
+        with stack.one(0):
+            after[record.config["run"]["seed"]] = measure.recall(encode, test.captions[score.language], slot, images)
+            if PIVOT in test.captions:
+                english.append(measure.recall(encode, test.captions[PIVOT], "target", images))
+    values = list(after.values())
+    done = replace(
+        score, after=statistics.fmean(values), after_std=statistics.pstdev(values), english_after=mean_known(english),
+        text=slot, seeds=len(values), run=str(runs[0][0]),
+    )  # fmt: skip
+    return done, after
 
 
 def _language(record: RunRecord) -> str:
@@ -148,11 +197,18 @@ def _read(path: Path) -> RunRecord:
     try:
         for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
             kind(**record.config[name])
-        needed = (record.split["test"], record.environment["fingerprints"], record.environment["data"])
-        ROUTINES[record.config["run"]["routine"]], record.metrics["validation"], *needed  # noqa: B018
+        _result(path, record), ROUTINES[record.config["run"]["routine"]], record.config["fit"]["select"]  # noqa: B018
+        record.split["test"], record.environment["fingerprints"], record.environment["test_captions"]  # noqa: B018
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: config.json or its fellows lack or add something ({error}); train it again") from None
     return record
+
+
+def _result(path: Path, record: RunRecord) -> RunResult:
+    """What the run measured when it was trained; raises TypeError when something is missing."""
+    names = {field.name for field in fields(RunResult)}
+    known = {name: value for name, value in record.metrics.items() if name in names}
+    return RunResult(**{**known, "folder": str(path)})
 
 
 def _check_together(records: Runs) -> None:
@@ -169,23 +225,30 @@ def _check_together(records: Runs) -> None:
                 raise DataError(f"{path} and {first_path} differ in {what}: evaluate them one at a time")
 
 
-def _check_base(found: dict[str, str | None], records: Runs) -> None:
+def _check_base(towers: wiring.Towers, records: Runs) -> None:
     for path, record in records:
         for which, expected in record.environment["fingerprints"].items():
-            if expected is not None and found[which] is not None and found[which] != expected:
-                name = record.environment["towers"][which]
+            found = towers.fingerprints[which]
+            if None not in (expected, found) and found != expected:
                 raise ModelError(
                     f"{path} was trained on another {which} tower: expected weights {expected[:12]}, found "
-                    f"{str(found[which])[:12]} in '{name}'; restore that checkpoint or train again"
+                    f"{str(found)[:12]} in '{towers.names[which]}'; restore that checkpoint or train again"
                 )
 
 
-def _check_data(found: Any, records: Runs) -> None:
-    for path, record in records:
-        expected = record.environment["data"]
-        changed = [name for name, digest in expected.items() if name in found and found[name] != digest]
-        if changed:
-            raise DataError(f"{path} was trained on other captions: changed since then: {', '.join(changed[:3])}")
+def _check_captions(test: Split, records: Runs) -> None:
+    """The test captions of every run's language must be those it was measured on."""
+    changed = {
+        _language(record)
+        for _, record in records
+        if _language(record) in test.captions
+        and wiring.captions_digest(test.captions[_language(record)]) != record.environment["test_captions"]
+    }
+    if changed:
+        raise DataError(
+            f"the test captions of {', '.join(sorted(changed))} changed since the runs were trained: "
+            "restore them or train again"
+        )
 
 
 def _named(split: Split, names: Sequence[str]) -> Split:
@@ -196,6 +259,12 @@ def _named(split: Split, names: Sequence[str]) -> Split:
     return split.take([place[name] for name in names])
 
 
-def _method_config(fields: dict[str, Any]) -> MethodConfig:
-    tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return MethodConfig(**tuples)
+def _method_config(record: RunRecord, towers: wiring.Towers) -> MethodConfig:
+    """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.config["method"].items()}
+    method = MethodConfig(**known)
+    prompt = record.delta.get("prompt.soft_embeddings")
+    if prompt is None:
+        return method
+    towers.text.tokenizer.reserve(len(prompt))
+    return replace(method, tokens=len(prompt))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
@@ -103,12 +103,20 @@ class AlignResult:
 
 @dataclass(frozen=True)
 class LanguageScore:
-    """R@1 in percent of one language on the test split, before and (with a run) after."""
+    """R@1 in percent of one language on the test split, before and (with runs) after, averaged over seeds.
+
+    `translated` is the base model on the captions translated to English. `text` is the slot searched with after,
+    `english_after` English under the language's module, `run` the best seed's folder.
+    """
 
     language: str
     before: float
+    translated: float | None = None
     after: float | None = None
+    after_std: float = 0.0
+    english_after: float | None = None
     text: str = "target"
+    seeds: int = 0
     run: str | None = None
 
 
@@ -122,7 +130,7 @@ class EvalResult:
     scores: tuple[LanguageScore, ...]
     before: Spread
     after: Spread | None
-    findings: tuple[Mapping[str, Any], ...] = field(default=())
+    translates_queries: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignConfig
+from xpet.core.errors import OutputError
 from xpet.core.routines import ROUTINES
 from xpet.jobs.results import AlignResult, LanguageResult, RunResult, Spread
 
@@ -18,7 +19,7 @@ VALIDATION_OF = {"mrr": ("val_mrr", 1.0), "r1": ("val_r1", 1.0), "loss": ("val_l
 
 
 def of_align(
-    config: AlignConfig, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, **facts: Any
+    config: AlignConfig, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""
     chosen = [_chosen(language, runs, config.fit.select) for language in dict.fromkeys(r.language for r in runs)]
@@ -28,7 +29,7 @@ def of_align(
         before = {PIVOT: english, **before}
     several = len(before) > 1
     result = AlignResult(
-        method=config.method.name, data=corpus.name, shots=config.data.shots, synthetic=corpus.synthetic,
+        method=config.method.name, data=corpus.name, shots=shots, synthetic=corpus.synthetic,
         compared=tuple(before), before=spread([before]) if several else None,
         after=_after(chosen, runs, before) if several else None,
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
@@ -55,34 +56,53 @@ def spread(per_seed: Sequence[Mapping[str, float]]) -> Spread:
     )
 
 
-def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageResult:
-    """The setting with the best mean validation score of a language; the earlier one wins ties."""
+def choose_setting(runs: Sequence[RunResult], select: str) -> list[RunResult]:
+    """Of the runs of one language, those of the setting that is best on validation, best run first.
+
+    A setting that lost seeds to divergence is behind every complete one; then the mean over seeds of the selection
+    figure decides, and the earlier setting wins ties.
+    """
     settings: dict[Any, list[RunResult]] = {}
     for run in runs:
-        if run.language == language:
-            settings.setdefault(run.setting, []).append(run)
-    best = max(settings.values(), key=lambda rs: statistics.fmean(_score(r, select) for r in rs))
+        settings.setdefault(run.setting, []).append(run)
+    best = max(settings.values(), key=lambda rs: (len(rs), statistics.fmean(_score(r, select) for r in rs)))
+    return sorted(best, key=lambda r: -_score(r, select))
+
+
+def after_spread(aligned: Mapping[str, Mapping[int, float]], before: Mapping[str, float]) -> Spread:
+    """Disparity when every language in `aligned` (seed -> R@1) has its module and the others keep the base.
+
+    Computed per seed, then averaged; a language without a seed stands in with its mean.
+    """
+    per_seed = []
+    for seed in sorted({seed for values in aligned.values() for seed in values}):
+        own = {lang: values.get(seed, statistics.fmean(values.values())) for lang, values in aligned.items()}
+        per_seed.append({**before, **own})
+    return spread(per_seed)
+
+
+def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageResult:
+    best = choose_setting([run for run in runs if run.language == language], select)
     first = best[0]
     aligned = [r.aligned for r in best]
-    top = max(best, key=lambda r: _score(r, select))
     return LanguageResult(
         language=language, routine=first.routine, loss=first.loss, align_weight=first.align_weight,
-        learning_rate=first.learning_rate, seeds=tuple(r.seed for r in best),
+        learning_rate=first.learning_rate, seeds=tuple(sorted(r.seed for r in best)),
         target_before=first.target_before, translated_before=first.translated_before,
         aligned=statistics.fmean(aligned), aligned_std=statistics.pstdev(aligned),
         gain=statistics.fmean(aligned) - first.target_before,
-        english_after=_mean([r.english_after for r in best]),
-        seconds=sum(r.seconds for r in best), folder=top.folder,
+        english_after=mean_known([r.english_after for r in best]),
+        seconds=sum(r.seconds for r in best), folder=first.folder,
     )  # fmt: skip
 
 
 def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
-    """What the figures suggest trying next: other routines where translation loses more than it brings."""
+    """What a reader should not miss: where translated queries retrieve worse than natural ones did before."""
     worse = [c.language for c in chosen if ROUTINES[c.routine].translates_queries and c.gain < 0]
     if not worse:
         return ()
     names = ", ".join(worse)
-    return (f"{names}: searching natural text was better than translated text here; try --routine 1",)
+    return (f"{names}: translated text retrieves worse than natural text did; --routine 1,3 lets validation choose",)
 
 
 def _score(run: RunResult, select: str) -> float:
@@ -91,27 +111,28 @@ def _score(run: RunResult, select: str) -> float:
     return sign * run.validation[name] if name in run.validation else float("-inf")
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are there; None when none is."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 
 
 def _after(chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: Mapping[str, float]) -> Spread:
-    """Disparity after: every aligned language by its own runs, the others (English) by the untouched base."""
-    seeds = sorted({seed for c in chosen for seed in c.seeds})
-    per_seed = []
-    for seed in seeds:
-        recall = dict(before)
-        for c in chosen:
-            setting = (c.routine, c.loss, c.align_weight, c.learning_rate)
-            own = [r.aligned for r in runs if (r.language, r.seed, r.setting) == (c.language, seed, setting)]
-            recall[c.language] = own[0] if own else c.aligned
-        per_seed.append(recall)
-    return spread(per_seed)
+    settings = {c.language: (c.routine, c.loss, c.align_weight, c.learning_rate) for c in chosen}
+    aligned: dict[str, dict[int, float]] = {}
+    for run in runs:
+        if run.setting == settings[run.language]:
+            aligned.setdefault(run.language, {})[run.seed] = run.aligned
+    return after_spread(aligned, before)
 
 
 def _write(path: Path, result: AlignResult) -> None:
+    """Put summary.json beside the runs; the runs themselves are safe already when the disk refuses."""
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"the runs are written, but not {path}: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.captions import SLOTS, Corpus, Reader, ReadRequest, Split
+from xpet.core.captions import SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
@@ -16,12 +16,10 @@ from xpet.core.paths import features_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.data.lint import Finding
     from xpet.models.checkpoint import LoadedText
     from xpet.models.image_tower import LoadedImage
 
 DEMO = "demo"
-LINT_SHOWN = 3
 
 
 def sources() -> dict[str, Reader]:
@@ -56,18 +54,32 @@ def read_corpus(config: DataConfig) -> Corpus:
     return readers[config.name](ReadRequest(root=config.root, variant=config.variant))
 
 
-def check_lint(corpus: Corpus, on_event: OnEvent) -> list[Finding]:
-    """Lint before work: errors stop (DataError with all of them), warnings become notices."""
+def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEvent) -> None:
+    """Lint the whole corpus before work, since a file may only be seen to be wrong beside another language's.
+
+    Errors in texts that are used stop (DataError with all of them); all else becomes one notice.
+    """
     from xpet.data.lint import lint
 
-    findings = lint(corpus)
-    errors = [f for f in findings if f.severity == "error"]
+    findings = lint(whole)
+    errors = [
+        f for f in findings if f.severity == "error" and set(f.languages) & set(used.languages) and f.slot in slots
+    ]
     if errors:
-        where = "; ".join(f"{corpus.name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
+        where = "; ".join(f"{whole.name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
         raise DataError(f"lint found {len(errors)} errors: {where}; mend the files, or see them by `xpet eval --lint`")
-    if findings:
-        on_event(Notice(f"lint: {len(findings)} warnings in {corpus.name}; `xpet eval --lint` lists them"))
-    return findings
+    mine = [f for f in findings if set(f.languages) & set(used.languages)]
+    if mine:
+        on_event(Notice(f"lint: {len(mine)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+
+
+def captions_digest(captions: LanguageCaptions) -> str:
+    """SHA-256 of the captions of one language, all slots in their order."""
+    import hashlib
+    import json
+
+    content = [captions.language, captions.owner, [captions.texts.get(slot) for slot in ("target", "to_pivot")]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SLOTS) -> Corpus:
@@ -111,38 +123,47 @@ def cut(corpus: Corpus, config: DataConfig) -> Parts:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both towers; `image` is None when the user brought image features."""
+    """Both towers; `image` is None when the user brought image features, `fingerprints` then tells that file's."""
 
     text: LoadedText
     image: LoadedImage | None
     names: Mapping[str, str | None]
-
-    @property
-    def fingerprints(self) -> dict[str, str | None]:
-        """Hex digests of the weights."""
-        return {"text": self.text.fingerprint, "image": self.image.fingerprint if self.image else None}
+    fingerprints: Mapping[str, str | None]
 
 
-def load_text(config: ModelConfig) -> LoadedText:
-    """The text tower of a configuration, freshly loaded and frozen."""
+def load_towers(config: ModelConfig, features: str | None) -> Towers:
+    """Both towers, checked to fit together before any work; raises ModelError.
+
+    `features` is a file of the user's own image features, in place of an image tower.
+    """
     from xpet.models.checkpoint import load_text_tower
-
-    return load_text_tower(_text_path(config.text))
-
-
-def load_towers(config: ModelConfig, with_image: bool) -> Towers:
-    """Both towers, checked to fit together before any work; raises ModelError."""
     from xpet.models.encode import check_dimensions
 
-    text = load_text(config)
-    if not with_image:
-        return Towers(text, None, {"text": config.text, "image": None})
+    text = load_text_tower(_text_path(config.text))
+    if features is not None:
+        names = {"text": config.text, "image": features}
+        return Towers(text, None, names, {"text": text.fingerprint, "image": _file_digest(features)})
     from xpet.models.image_tower import load_image_tower
 
     name = config.image or _image_of(config.text)
     image = load_image_tower(_image_path(name))
     check_dimensions(text.tower, image)
-    return Towers(text, image, {"text": config.text, "image": name})
+    prints = {"text": text.fingerprint, "image": image.fingerprint}
+    return Towers(text, image, {"text": config.text, "image": name}, prints)
+
+
+def _file_digest(path: str) -> str | None:
+    """SHA-256 of a file; None when it cannot be read, which its reader reports better."""
+    import hashlib
+
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError:
+        return None
 
 
 def _text_path(name: str) -> str | Path:

@@ -15,7 +15,8 @@ Afterwards the stand-ins are taken out again, so nobody else sees them. Further 
 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
-- Attaching happens in eval mode, so that dropout draws no random numbers, with the caller's generator state kept.
+- Attaching happens in eval mode, so that dropout draws no random numbers.
+- Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it.
 
 Prefix tuning cannot be offered: OpenDelta knows T5, DistilBERT, BERT, RoBERTa, GPT-2 and BART attention with
 `past_key_value` tuples; XLM-R's attention class is none of them, and transformers 5 dropped the tuples.
@@ -58,13 +59,16 @@ def _stand_ins() -> Iterator[None]:
         "transformers.deepspeed": importlib.import_module("transformers.integrations.deepspeed"),
     }
     distilbert = importlib.import_module("transformers.models.distilbert.modeling_distilbert")
-    if not hasattr(distilbert, "MultiHeadSelfAttention"):
+    lacking = not hasattr(distilbert, "MultiHeadSelfAttention")
+    if lacking:
         distilbert.MultiHeadSelfAttention = type("MultiHeadSelfAttention", (), {})  # type: ignore[attr-defined]
     before = {name: sys.modules.get(name) for name in stubs}
     sys.modules.update(stubs)
     try:
         yield
     finally:
+        if lacking:
+            del distilbert.MultiHeadSelfAttention  # type: ignore[attr-defined]
         for name, module in before.items():
             if module is None:
                 sys.modules.pop(name, None)
@@ -121,13 +125,22 @@ def unfreeze_biases(backbone: nn.Module, modules: tuple[str, ...]) -> None:
 
 def _maker(delta: Any, host: nn.Module, module: nn.Module) -> Callable[[], nn.Module]:
     def fresh() -> nn.Module:
-        made: nn.Module = delta.new_module_like(host)
+        like = _on_cpu(host)
+        made: nn.Module = delta.new_module_like(like)
         if hasattr(made, "instantiate"):
-            reference = next(module.parameters())
-            made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=reference.dtype, device=reference.device))  # type: ignore[operator, call-overload]
+            weight = next(like.parameters())
+            made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=weight.dtype, device=weight.device))  # type: ignore[operator, call-overload]
         return made
 
     return fresh
+
+
+def _on_cpu(host: nn.Module) -> nn.Module:
+    """The host, or an uninitialised linear layer of its shape on the CPU when it lies on a GPU."""
+    weight = next(host.parameters())
+    if not isinstance(host, nn.Linear) or weight.device.type in ("cpu", "meta"):
+        return host
+    return nn.utils.skip_init(nn.Linear, host.in_features, host.out_features, dtype=weight.dtype, device="cpu")
 
 
 def _quieten() -> None:

@@ -200,6 +200,9 @@ def _own_parameters(
         }
         if chosen:
             found[path] = chosen
+    for part in parts:
+        if not any(path == PARTS[part] or path.endswith("." + PARTS[part]) for path in found):
+            raise ModelError(f"nothing to train as '{part}': expected modules {PARTS[part]} in the tower, found none")
     return found
 
 
@@ -220,7 +223,8 @@ def _initial(
                     columns.setdefault(f"{_site_name(site)}.{name}", []).append(value.detach())
         for path, names in own.items():
             for name, parameter in names.items():
-                columns.setdefault(f"{path}.{name}", []).append(parameter.detach())
+                device = "meta" if parameter.is_meta else "cpu"
+                columns.setdefault(f"{path}.{name}", []).append(parameter.detach().to(device))
     return {name: torch.stack(values) for name, values in columns.items()}
 
 

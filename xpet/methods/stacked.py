@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 
@@ -100,12 +99,8 @@ def _compacter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Ten
     return _hypercomplex(p, "up_sampler", _hypercomplex(p, "down_sampler", hidden).relu())
 
 
-FAST: dict[str, Delta] = {"LowRankLinear": _lora, "AdapterLayer": _adapter, "HyperComplexAdapterLayer": _compacter}
-"""Hand-written batched forms by class name; any other delta module runs under vmap, slower but equal."""
-
-
-def _under_vmap(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    return torch.vmap(lambda q, x: functional_call(template, q, (x,)))(p, hidden)
+DELTAS: dict[str, Delta] = {"LowRankLinear": _lora, "AdapterLayer": _adapter, "HyperComplexAdapterLayer": _compacter}
+"""Batched forms of OpenDelta's modules by class name."""
 
 
 class StackedDelta(Stacked):
@@ -114,7 +109,7 @@ class StackedDelta(Stacked):
     def __init__(self, template: nn.Module, share: Share) -> None:
         super().__init__(share)
         self.template = [template]  # in a list: its own parameters are not ours
-        self.delta = FAST.get(type(template).__name__, _under_vmap)
+        self.delta = DELTAS[type(template).__name__]
 
     def added(self, hidden: Tensor) -> Tensor:
         """What the delta adds to the backbone's output, shaped as that output."""

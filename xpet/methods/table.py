@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
 from xpet.methods.adapter import ADAPTER
@@ -14,10 +16,25 @@ from xpet.methods.soft_prompt import SOFT_PROMPT
 
 METHODS: dict[str, Method] = {m.name: m for m in (LORA, ADAPTER, COMPACTER, SOFT_PROMPT, BITFIT, FULL)}
 
+SETTINGS = {
+    field.name: field.default for field in fields(MethodConfig) if field.name not in ("name", "modules", "train")
+}
+"""Settings that belong to some methods only, and their defaults."""
+
 
 def find_method(config: MethodConfig) -> Method:
-    """The method of a configuration; raises ConfigError listing the known or saying why it cannot be had."""
+    """The method of a configuration.
+
+    Raises ConfigError listing the known methods, or naming settings that the method does not have.
+    """
     problems = config.problems()
     if problems:
         raise ConfigError(*problems)
-    return METHODS[config.name]
+    method = METHODS[config.name]
+    foreign = [name for name in SETTINGS if name not in method.settings and getattr(config, name) != SETTINGS[name]]
+    if config.modules is not None and not method.modules:
+        foreign.append("modules")
+    if foreign:
+        have = ", ".join((*method.settings, *(["modules"] if method.modules else []))) or "no settings"
+        raise ConfigError(f"method '{method.name}' does not take {', '.join(foreign)}: it has {have}")
+    return method

@@ -35,21 +35,31 @@ def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> 
 
 
 def _fetch(name: str, allow_download: bool) -> Path:
-    import huggingface_hub
     from huggingface_hub import constants
 
     online = allow_download and not constants.HF_HUB_OFFLINE
     try:
-        patterns = [*_SMALL_FILES, *(_weights_of(name) if online else _SAFE + _PYTORCH)]
-        folder = huggingface_hub.snapshot_download(
-            name, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=not online
-        )
+        return _snapshot(name, _weights_of(name) if online else _SAFE + _PYTORCH, online)
     except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
+        problem = one_line(error)
+    try:
+        return _snapshot(name, _SAFE + _PYTORCH, online=False)
+    except Exception:
         where = "on the hub" if online else "in the local cache (downloads are switched off)"
         raise ModelError(
-            f"'{name}': expected a local folder or a model {where}, found neither: {one_line(error)}; "
+            f"'{name}': expected a local folder or a model {where}, found neither: {problem}; "
             "check the name and the connection, or give a folder"
         ) from None
+
+
+def _snapshot(name: str, weights: tuple[str, ...], online: bool) -> Path:
+    """The files of a repository, from the cache or downloaded."""
+    import huggingface_hub
+
+    patterns = [*_SMALL_FILES, *weights]
+    folder = huggingface_hub.snapshot_download(
+        name, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=not online
+    )
     return Path(folder)
 
 

@@ -45,14 +45,20 @@ class Engine:
 def make_engine(device: str = "auto", precision: str = "auto") -> Engine:
     """An engine for a device choice ('auto', 'cpu', 'cuda') and precision ('auto': fp32 on CPU, tf32 on GPU).
 
-    Raises ConfigError when a GPU is asked for and there is none.
+    Raises ConfigError when a GPU is asked for and there is none, or a precision the device does not have.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
 
-    if device == "cuda" and not torch.cuda.is_available():
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
         raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu or auto")
-    accelerator = Accelerator(cpu=device == "cpu")
-    on_gpu = accelerator.device.type == "cuda"
+    on_gpu = found and device != "cpu"
+    if precision == "tf32" and not on_gpu:
+        raise ConfigError("precision 'tf32' needs a GPU; use --precision fp32 or auto")
+    if PartialState._shared_state and PartialState().device.type != ("cuda" if on_gpu else "cpu"):
+        AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps a process's first choice
+    accelerator = Accelerator(cpu=not on_gpu)
     if precision == "auto":
         precision = "tf32" if on_gpu else "fp32"
     if on_gpu:

@@ -122,7 +122,8 @@ class _Session:
         self.per_epoch = batches_per_epoch(rows, config.batch_size)
         if self.per_epoch == 0:
             raise ConfigError(f"expected at least 2 training examples per batch, found {rows} in all")
-        self.steps = config.steps or config.epochs * self.per_epoch
+        self.steps = config.steps_for(self.per_epoch)
+        self.interval = config.interval(self.steps)
         self.order = [batch_order(rows, config.batch_size, self.steps, c.seed) for c in self.configs]
         device = engine.device
         self.images = torch.stack([d.image for d in self.data]).to(device)  # [runs, rows, d]
@@ -144,7 +145,7 @@ class _Session:
         started = time.monotonic()
         for step in range(1, self.steps + 1):
             self._step(step)
-            if step % config.validate_every == 0:
+            if step % self.interval == 0:
                 self._validate(step)
             if step % 10 == 0 or step == self.steps:
                 rate = (time.monotonic() - started) / step
@@ -153,7 +154,7 @@ class _Session:
                 )
             if step % 50 == 0 and not bool(self.alive.any()):
                 break
-        if config.include_start and self.steps % config.validate_every:
+        if config.include_start and self.steps % self.interval:
             self._validate(self.steps)
         self._finish()
         return self.outcomes

@@ -1,0 +1,83 @@
+"""Which setting and which checkpoint count: on validation only, complete settings before broken ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from xpet.cli.align import build_config
+from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig
+from xpet.core.errors import ConfigError
+from xpet.core.presets import PRESETS
+from xpet.jobs.results import RunResult
+from xpet.jobs.summary import after_spread, choose_setting
+from xpet.methods.table import find_method
+
+
+def run(rate: float, seed: int, loss: float, aligned: float = 50.0) -> RunResult:
+    return RunResult(
+        language="de", routine="routine1", loss="mse", align_weight=0.1, learning_rate=rate, seed=seed, status="ok",
+        chosen_step=20, validation={"val_loss": loss, "val_mrr": 90 - loss}, target_before=40.0,
+        translated_before=None, aligned=aligned, english_before=90.0, english_after=89.0, seconds=1.0, folder="x",
+    )  # fmt: skip
+
+
+def given(**options: object) -> dict[str, object]:
+    fixed = {
+        "lang": "de", "method": "lora", "preset": "default", "device": "auto", "precision": "auto", "rank": 8,
+        "alpha": 16.0, "bottleneck": 24, "reduction": 16, "tokens": 4, "model": "demo", "data": "demo",
+        "split_seed": 42, "overwrite": False,
+    }  # fmt: skip
+    return {**fixed, **options}
+
+
+def test_the_best_mean_on_validation_wins_whatever_the_test_says() -> None:
+    runs = [run(1e-3, 1, 0.5, 99.0), run(1e-3, 2, 0.6, 99.0), run(1e-4, 1, 0.4, 1.0), run(1e-4, 2, 0.3, 1.0)]
+    chosen = choose_setting(runs, "loss")
+    assert [(r.learning_rate, r.seed) for r in chosen] == [(1e-4, 2), (1e-4, 1)]
+
+
+def test_a_setting_that_lost_a_seed_comes_last_and_ties_go_to_the_earlier() -> None:
+    assert choose_setting([run(1e-1, 1, 0.0), run(1e-3, 1, 0.5), run(1e-3, 2, 0.5)], "loss")[0].learning_rate == 1e-3
+    assert choose_setting([run(1e-3, 1, 0.5), run(1e-4, 1, 0.5)], "mrr")[0].learning_rate == 1e-3
+
+
+def test_disparity_after_is_taken_per_seed_and_then_averaged() -> None:
+    spread = after_spread({"de": {1: 40.0, 2: 60.0}, "ja": {1: 60.0, 2: 40.0}}, {"en": 90.0, "de": 1.0, "ja": 1.0})
+    assert spread.range == pytest.approx(50.0)  # 90 - 40 in either seed, not 90 - 50
+    assert spread.mean == pytest.approx(190 / 3)
+    assert spread.mean_gap == pytest.approx(40.0)
+
+
+def test_the_command_line_and_python_have_the_same_defaults() -> None:
+    assert build_config(given()).check() == AlignConfig(languages=("de",)).check()
+
+
+def test_what_is_given_wins_over_the_preset() -> None:
+    config = build_config(given(preset="paper", lr="3e-4"))
+    assert config.learning_rates == (3e-4,)
+    assert config.align_weights == (0.3, 0.1, 0.03, 0.01, 0.003)
+    assert config.data == DataConfig(shots=50)
+    assert (config.fit.batch_size, config.fit.epochs, config.fit.validate_every) == (5, 50, 5)
+    assert (config.fit.select, config.fit.latest_tie_wins, config.fit.dropout) == ("r1", True, "model")
+    assert len(list(build_config(given(preset="paper")).runs())) == 15
+    assert set(PRESETS["paper"]) == set(PRESETS["default"])
+
+
+def test_steps_are_bounded_unless_epochs_are_asked_for() -> None:
+    assert FitConfig().steps_for(5) == 200
+    assert FitConfig().steps_for(1450) == 2000
+    assert build_config(given(epochs=3)).fit.steps_for(1450) == 4350
+    assert (FitConfig().interval(200), FitConfig().interval(2000)) == (20, 40)
+
+
+@pytest.mark.parametrize("text", ["100,200", "many", ""])
+def test_shots_are_one_number_or_all(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--shots: expected one whole number or 'all', found '{text}'"):
+        build_config(given(shots=text))
+
+
+def test_settings_of_another_method_are_refused() -> None:
+    with pytest.raises(ConfigError, match="method 'adapter' does not take rank: it has bottleneck, modules"):
+        find_method(MethodConfig("adapter", rank=4))
+    with pytest.raises(ConfigError, match="method 'full' does not take modules: it has no settings"):
+        find_method(MethodConfig("full", modules=("query",)))

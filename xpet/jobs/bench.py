@@ -1,0 +1,159 @@
+"""Everything the runs of one `xpet align` share: checked options, captions, features, towers, zero-shot figures."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, Corpus
+from xpet.core.config import AlignConfig
+from xpet.core.errors import DataError, ModelError
+from xpet.core.events import OnEvent, Progress
+from xpet.core.languages import choose
+from xpet.core.paths import runs_folder
+from xpet.core.routines import ROUTINES
+from xpet.core.rundir import RunRecord, check_free, replacing, write_run
+from xpet.jobs import measure, wiring
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.methods.stack import Stack
+    from xpet.training.device import Engine
+
+
+@dataclass
+class Bench:
+    """Everything the runs of one command share."""
+
+    config: AlignConfig
+    corpus: Corpus
+    parts: wiring.Parts
+    images: dict[str, Tensor]
+    towers: wiring.Towers
+    stack: Stack
+    engine: Engine
+    total: int
+    folder: Path
+    zero_shot: dict[tuple[str, str], float]
+    tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
+    train_images: dict[str, Tensor] = field(default_factory=dict)
+    written: bool = False
+
+    def write(self, path: Path, record: RunRecord) -> None:
+        """Write a run; the first of a sweep takes the place of what is to be overwritten, and only when it is there."""
+        if path == self.folder:
+            write_run(path, record, self.config.overwrite)
+        elif self.written or not self.config.overwrite:
+            write_run(path, record)
+        else:
+            with replacing(self.folder):
+                write_run(path, record)
+        self.written = True
+
+    @property
+    def english_before(self) -> float | None:
+        """R@1 of English by the base model; None without English captions."""
+        return self.zero_shot.get((PIVOT, "target"))
+
+
+def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
+    """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input."""
+    from xpet.methods.stack import build_stack, total_parameters
+    from xpet.methods.table import find_method
+    from xpet.training.device import make_engine
+
+    folder = Path(config.out) if config.out else _new_folder(config)
+    check_free(folder, config.overwrite)
+    find_method(config.method)
+    corpus = wiring.read_corpus(config.data)
+    languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
+    config = replace(config, languages=languages)
+    slots = {"target", "pivot", "to_pivot", *(s for name in config.routines for s in ROUTINES[name].slots)}
+    whole, corpus = corpus, wiring.restrict(corpus, list(dict.fromkeys((PIVOT, *languages))), sorted(slots))
+    _check_slots(config, corpus)
+    wiring.check_lint(whole, corpus, sorted(slots), on_event)
+    parts = wiring.cut(corpus, config.data)
+    _check_parts(config.languages, parts)
+    engine = make_engine(config.fit.device, config.fit.precision)
+    towers = wiring.load_towers(config.model, config.data.image_features)
+    total = total_parameters(towers.text.tower)
+    pieces = (parts.train, parts.validation, parts.test)
+    features = wiring.features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
+    images = dict(zip(("train", "validation", "test"), features, strict=True))
+    _start_prompt(config, towers)
+    stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
+    bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {})
+    _measure_zero_shot(bench, on_event)
+    return bench
+
+
+def _new_folder(config: AlignConfig) -> Path:
+    """A new folder in xpet's own cache, for runs whose place the user did not name; no two commands get the same."""
+    languages = "-".join(config.languages[:4])
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return runs_folder() / f"{languages}-{config.method.name}-{stamp}-{secrets.token_hex(2)}"
+
+
+def _check_slots(config: AlignConfig, corpus: Corpus) -> None:
+    """Every text a routine reads must be there; all that is missing is named at once."""
+    problems = []
+    for name in config.routines:
+        for language in config.languages:
+            for part, split in corpus.splits.items():
+                missing = [s for s in ROUTINES[name].slots if s not in split.captions[language].texts]
+                if missing:
+                    problems.append(f"{name} needs {' and '.join(missing)} texts of {language} in {part}, found none")
+                if not split.captions[language].owner:
+                    problems.append(f"{corpus.name}/{part}: expected captions of {language}, found none")
+    if problems:
+        raise DataError(*dict.fromkeys(problems))
+
+
+def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
+    """Where not every image is captioned in every language, a part of the split may have too few."""
+    counts = [
+        (language, part, len(getattr(parts, part).captions[language].owner), least)
+        for language in languages
+        for part, least in (("train", 2), ("validation", 1), ("test", 1))
+    ]
+    problems = [
+        f"expected at least {least} captions of {language} in the {part} images, found {found}"
+        for language, part, found, least in counts
+        if found < least
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def _start_prompt(config: AlignConfig, towers: wiring.Towers) -> None:
+    """Let a soft prompt start from the embeddings of a text, and leave room for it in the position table."""
+    method = config.method
+    tower, tokenizer = towers.text.tower, towers.text.tokenizer
+    if method.name != "soft-prompt":
+        return
+    if method.prompt is not None:
+        import torch
+
+        ids = tokenizer.encode([method.prompt])[0][1:-1]
+        if not ids:
+            raise ModelError("the soft prompt's text has no tokens: expected at least one word after --prompt")
+        tower.prompt_initial = tower.transformer.get_input_embeddings()(torch.tensor(ids))  # type: ignore[operator]
+    tokenizer.reserve(len(tower.prompt_initial) if tower.prompt_initial is not None else method.tokens)
+
+
+def _measure_zero_shot(bench: Bench, on_event: OnEvent) -> None:
+    encode = measure.encoder(bench.stack.tower, bench.towers.text.tokenizer)
+    test, images = bench.parts.test, bench.images["test"]
+    wanted = [(PIVOT, "target")] if PIVOT in test.captions else []
+    for language in bench.config.languages:
+        wanted += [(language, slot) for slot in ("target", "to_pivot") if slot in test.captions[language].texts]
+    wanted = list(dict.fromkeys(wanted))
+    with bench.stack.bare():
+        for done, (language, slot) in enumerate(wanted, start=1):
+            bench.zero_shot[language, slot] = measure.recall(encode, test.captions[language], slot, images)
+            on_event(Progress("zero-shot", done, len(wanted), language))
