@@ -51,9 +51,15 @@ class Finding:
     rows: tuple[int, ...] = ()
 
 
-def lint(corpus: Corpus) -> list[Finding]:
-    """All findings of a corpus, errors first."""
-    found = [f for name, split in corpus.splits.items() for check in CHECKS for f in check(name, split)]
+def lint(corpus: Corpus, beside: Corpus | None = None) -> list[Finding]:
+    """All findings of a corpus, errors first.
+
+    `beside` is the corpus with more languages than the one of interest: texts are compared with those as well, since
+    a file may only be seen to be wrong beside another language's.
+    """
+    pairs = (f for name, split in (beside or corpus).splits.items() for f in _identical(name, split))
+    found = [f for f in pairs if set(f.languages) & set(corpus.languages)]
+    found += [f for name, split in corpus.splits.items() for check in CHECKS for f in check(name, split)]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
@@ -149,7 +155,6 @@ def _unequal(name: str, split: Split) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[str, Split], Iterator[Finding]], ...] = (
-    _identical,
     _script,
     _untranslated,
     _duplicates,

@@ -55,22 +55,19 @@ def read_corpus(config: DataConfig) -> Corpus:
 
 
 def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEvent) -> None:
-    """Lint the whole corpus before work, since a file may only be seen to be wrong beside another language's.
+    """Lint what is used before work, beside all other languages of the data.
 
-    Errors in texts that are used stop (DataError with all of them); all else becomes one notice.
+    Errors stop (DataError with all of them); warnings become one notice.
     """
     from xpet.data.lint import lint
 
-    findings = lint(whole)
-    errors = [
-        f for f in findings if f.severity == "error" and set(f.languages) & set(used.languages) and f.slot in slots
-    ]
+    findings = lint(used, beside=restrict(whole, whole.languages, slots))
+    errors = [f for f in findings if f.severity == "error"]
     if errors:
         where = "; ".join(f"{whole.name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
         raise DataError(f"lint found {len(errors)} errors: {where}; mend the files, or see them by `xpet eval --lint`")
-    mine = [f for f in findings if set(f.languages) & set(used.languages)]
-    if mine:
-        on_event(Notice(f"lint: {len(mine)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+    if findings:
+        on_event(Notice(f"lint: {len(findings)} warnings in {whole.name}; `xpet eval --lint` lists them"))
 
 
 def captions_digest(captions: LanguageCaptions) -> str:
