@@ -71,5 +71,7 @@ def test_image_tower_of_published_text_towers() -> None:
     assert image_tower_of("M-CLIP/LABSE-Vit-L-14") == "openai/clip-vit-large-patch14"
     with pytest.raises(ModelError, match="ViT-B-16-plus-240, which xpet does not read yet"):
         image_tower_of("M-CLIP/XLM-Roberta-Large-Vit-B-16Plus")
-    with pytest.raises(ModelError, match="expected --image-model or --image-features with it; known without are M-CLIP"):
+    with pytest.raises(
+        ModelError, match="expected --image-model or --image-features with it; known without are M-CLIP"
+    ):
         image_tower_of("M-CLIP/LABSE-ViT-L-14")
