@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xpet.cli import align, completions, view
+from xpet.cli import align, completions, translate, view
 from xpet.cli import eval as evaluation
 from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
@@ -38,6 +38,7 @@ def root(
     """Lift the weak languages of a multilingual CLIP with a tiny module per language, and measure the disparity."""
 
 
+app.command("translate", epilog=translate.EXAMPLES)(translate.translate)
 app.command("align", epilog=align.EXAMPLES)(align.align)
 app.command("eval", epilog=evaluation.EXAMPLES)(evaluation.evaluate)
 
@@ -61,7 +62,7 @@ def _run(arguments: list[str]) -> int:
         view.error(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        view.error("interrupted; runs that were finished are kept, nothing half-written is left")
+        view.error("interrupted; what was finished is kept, nothing half-written is left")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
