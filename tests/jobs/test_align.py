@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,8 @@ def test_a_taken_folder_is_only_replaced_when_told(sweep: bool, world: World, tm
     with pytest.raises(OutputError, match="exists already; choose another --out or pass --overwrite$"):
         align.run(world.config(out, "tr"))
     assert tree(tmp_path) == before
-    for changes in ({}, {"seeds": (3, 4)}, {}):  # run over either, sweep over run, run over sweep
+    every: tuple[dict[str, Any], ...] = ({}, {"seeds": (3, 4)}, {})
+    for changes in every:  # run over either, sweep over run, run over sweep
         result = align.run(world.config(out, "tr", overwrite=True, **changes))
         single = len(result.runs) == 1
         assert set(tree(tmp_path)) == {f"out/{f}" for f in (FILES if single else files_of(result, out))}

@@ -53,6 +53,8 @@ def test_choice_takes_the_fewest_flags_and_the_first_of_equals() -> None:
     good, better = Hypothesis("a red dog"), Hypothesis("one red dog")
     assert choose("ein roter Hund", first, [copy, good, better], DE_EN) == (good, ())
     assert choose("ein roter Hund", first, [copy], DE_EN)[0] is first
+    noise = Hypothesis("a red man", score=-9.0)
+    assert choose("ein roter Hund", first, [copy, noise], DE_EN) == (first, ("copied",))
 
 
 def test_long_lines_are_judged_in_linear_time() -> None:

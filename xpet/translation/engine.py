@@ -24,10 +24,14 @@ BATCH_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A translation; `cut` when the text or its translation reached the length limit."""
+    """A translation; `cut` when the text or its translation reached the length limit.
+
+    `score` is the length-normalised log-probability, comparable within an n-best list (0 where nobody asks for it).
+    """
 
     text: str
     cut: bool = False
+    score: float = 0.0
 
 
 class Translator(Protocol):
@@ -136,13 +140,14 @@ class ArgosTranslator:
                 length_penalty=LENGTH_PENALTY,
                 max_input_length=MAX_SOURCE,
                 max_decoding_length=MAX_TARGET,
+                return_scores=count > 1,
             )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}") from error
         return [
             [
-                Hypothesis(self._text(pieces, text), len(read) > MAX_SOURCE or len(pieces) >= MAX_TARGET)
-                for pieces in result.hypotheses
+                Hypothesis(self._text(pieces, text), len(read) > MAX_SOURCE or len(pieces) >= MAX_TARGET, score)
+                for pieces, score in zip(result.hypotheses, result.scores or [0.0], strict=True)
             ]
             for text, read, result in zip(texts, tokens, results, strict=True)
         ]

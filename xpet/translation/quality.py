@@ -12,6 +12,7 @@ from xpet.translation.engine import Hypothesis
 
 VERSION = 1  # part of the cache's key: raise it whenever a flag changes its meaning
 FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated")
+MARGIN = 4.0  # nats
 MAX_RATIO = 3.0
 SLACK = 12.0  # characters added to both lengths, so that short captions may differ more
 DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
@@ -44,8 +45,13 @@ def flags(source: str, found: Hypothesis, languages: tuple[str, str]) -> tuple[s
 def choose(
     source: str, first: Hypothesis, others: Sequence[Hypothesis], languages: tuple[str, str]
 ) -> tuple[Hypothesis, tuple[str, ...]]:
-    """The hypothesis with the fewest flags, the earlier one on a tie, and its flags."""
-    judged = [(hypothesis, flags(source, hypothesis, languages)) for hypothesis in (first, *others)]
+    """The hypothesis with the fewest flags, the earlier one on a tie, and its flags.
+
+    Of the n-best list `others` only what the model finds nearly as likely as its head is considered: an unlikely
+    hypothesis may only look better because it is noise that no flag knows.
+    """
+    likely = [other for other in others if other.score >= others[0].score - MARGIN]
+    judged = [(hypothesis, flags(source, hypothesis, languages)) for hypothesis in (first, *likely)]
     return min(judged, key=lambda pair: len(pair[1]))
 
 
