@@ -21,7 +21,7 @@ from xpet.jobs.results import TranslateResult
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import Record, needs_column, read_records
+from xpet.translation.documents import Record, count_records, needs_column, read_records
 from xpet.translation.engine import BEAM, ArgosTranslator, find_device
 from xpet.translation.packages import Installed, need_chain, packages_folder
 
@@ -146,7 +146,7 @@ def _records(config: TranslateConfig, lines: Iterable[bytes]) -> Iterator[Record
 def _count(config: TranslateConfig) -> int:
     """Reads the whole file once; raises DataError for what cannot be read."""
     with _opened(config, None) as file:
-        return sum(record.counts for record in _records(config, file))
+        return count_records(file, str(config.file), config.column)
 
 
 def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, BinaryIO | None]:

@@ -108,6 +108,8 @@ def _after(entry: Entry, done: dict[str, Entry]) -> Entry:
     if is_blank(entry.text):
         return entry
     new = done[entry.text]
+    if not entry.flags and not entry.retried:
+        return new
     return Entry(new.text, tuple(dict.fromkeys((*entry.flags, *new.flags))), entry.retried or new.retried)
 
 

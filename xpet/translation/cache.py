@@ -10,8 +10,8 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xpet.core.errors import OutputError
 from xpet.core.paths import cache_folder
@@ -27,8 +27,7 @@ TABLES = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A finished translation of one line; `retried` when it is not the model's first choice."""
 
     text: str
@@ -65,7 +64,7 @@ class Cache:
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, text, flags, retried FROM translations WHERE key IN ({marks})"
                 for key, text, names, retried in self._base.execute(query, part):
-                    found[keys[key]] = Entry(text, tuple(names.split()), bool(retried))
+                    found[keys[key]] = Entry(text, tuple(names.split()) if names else (), bool(retried))
         return found
 
     def put(self, scope: str, entries: Iterable[tuple[str, Entry]]) -> None:

@@ -10,9 +10,8 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpet.core.errors import DataError
 
@@ -22,8 +21,7 @@ JSON_LINES = ".jsonl"
 MAX_FIELD = 1 << 24
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One text: the line it begins on (from 1) and how to write the record with a translation.
 
     `counts` is False for what belongs to the file and not to the texts, such as a table's header.
@@ -58,6 +56,13 @@ def read_records(lines: Iterable[bytes], name: str, column: str | None = None, i
     if ending == JSON_LINES:
         return _json_lines(lines, name, str(column), into)
     return _text(lines, name)
+
+
+def count_records(lines: Iterable[bytes], name: str, column: str | None = None) -> int:
+    """How many texts a file has; reads and checks all of it. Raises DataError as `read_records` does."""
+    if column is None:
+        return sum(1 for _ in _decoded(lines, name))
+    return sum(record.counts for record in read_records(lines, name, column, column))
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, str]]:

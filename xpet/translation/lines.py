@@ -10,7 +10,7 @@ BREAKS = re.compile("([\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+)")
 
 def pieces(text: str) -> list[str]:
     """Text between breaks at even places, the breaks at odd ones; joined they are the text again."""
-    return BREAKS.split(text)
+    return [text] if text.isprintable() else BREAKS.split(text)  # no break is printable
 
 
 def one_line(text: str) -> str:
@@ -20,4 +20,4 @@ def one_line(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether there is nothing to translate."""
-    return not text.strip().strip("\ufeff\u200b\0")
+    return not text[:1].isalnum() and not text.strip().strip("\ufeff\u200b\0")
