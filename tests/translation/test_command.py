@@ -199,6 +199,23 @@ def test_killed_in_the_middle_and_run_again(xpet: Command, tmp_path: Path, cache
     assert out.read_bytes() == (tmp_path / "whole.txt").read_bytes()
 
 
+@pytest.mark.usefixtures("packages")
+def test_interrupted(tmp_path: Path, cache: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("".join(f"ein Hund {n}\n" for n in range(4000)))
+    arguments = ["translate", str(source), "--from", "de", "--to", "en", "-o", str(out)]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (cache / "translations.sqlite").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate()
+    words = "xpet: error: interrupted; what was finished is kept, nothing half-written is left\n"
+    assert (process.returncode, message.decode()) == (130, words)
+    assert [n for n in files(tmp_path) if not n.startswith("cache")] == ["in.txt"]
+
+
 FULL = """
 import resource, signal, sys
 from xpet.jobs import translate

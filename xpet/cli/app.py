@@ -16,6 +16,7 @@ from xpet.version import VERSION
 EXIT_CODES = """\
 Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a gate failed, 130 interrupted.
 """
+INTERRUPTED = "interrupted; what was finished is kept, nothing half-written is left"
 
 app = typer.Typer(
     name="xpet", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -55,6 +56,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
         sys.stdout.flush()  # here, where a closed pipe is expected
+        if code == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
+            view.error(INTERRUPTED)
         return code if isinstance(code, int) else 0
     except XpetError as error:
         if "--debug" in arguments:
@@ -62,7 +65,7 @@ def _run(arguments: list[str]) -> int:
         view.error(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        view.error("interrupted; what was finished is kept, nothing half-written is left")
+        view.error(INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
