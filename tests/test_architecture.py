@@ -36,11 +36,12 @@ ONLY_IN = {
     "opendelta": ("xpet/methods/bridge.py",),
     "accelerate": ("xpet/training/",),
     "argostranslate": ("xpet/translation/",),
+    "ctranslate2": ("xpet/translation/",),
 }
 PRINTER = "xpet/cli/view.py"
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "pyarrow", "numpy", "pandas", "PIL",
-    "safetensors", "tokenizers",
+    "safetensors", "tokenizers", "ctranslate2", "sentencepiece",
 )  # fmt: skip
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)

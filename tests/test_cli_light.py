@@ -13,7 +13,10 @@ from xpet.cli import completions
 from xpet.core.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "transformers", "opendelta", "accelerate", "argostranslate", "numpy", "pyarrow", "PIL", "rich")
+HEAVY = (
+    "torch", "transformers", "opendelta", "accelerate", "argostranslate", "ctranslate2",
+    "numpy", "pyarrow", "PIL", "rich",
+)  # fmt: skip
 
 
 def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +25,9 @@ def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["align", "--help"], ["eval", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["align", "--help"], ["eval", "--help"], ["translate", "--help"], ["--version"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from xpet.cli.app import _run; code = _run(sys.argv[1:]);"
@@ -32,7 +37,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED 0 []"
 
 
-@pytest.mark.parametrize("command", ["align", "eval"])
+@pytest.mark.parametrize("command", ["align", "eval", "translate"])
 def test_every_command_has_examples_and_json(command: str) -> None:
     text = xpet(command, "--help").stdout
     assert "Examples:" in text

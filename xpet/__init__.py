@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 from xpet.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from xpet.core.config import AlignConfig, DataConfig, EvalConfig, FitConfig, MethodConfig, ModelConfig
+    from xpet.core.config import (
+        AlignConfig,
+        DataConfig,
+        EvalConfig,
+        FitConfig,
+        MethodConfig,
+        ModelConfig,
+        TranslateConfig,
+    )
     from xpet.core.errors import XpetError
     from xpet.jobs.align import run as align
     from xpet.jobs.evaluate import run as evaluate
+    from xpet.jobs.translate import run as translate
 
 _LAZY = {
     "AlignConfig": ("xpet.core.config", "AlignConfig"),
@@ -25,14 +34,16 @@ _LAZY = {
     "FitConfig": ("xpet.core.config", "FitConfig"),
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
     "ModelConfig": ("xpet.core.config", "ModelConfig"),
+    "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
     "align": ("xpet.jobs.align", "run"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
+    "translate": ("xpet.jobs.translate", "run"),
 }
 
 __all__ = [
-    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "XpetError",
-    "__version__", "align", "evaluate",
+    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "TranslateConfig",
+    "XpetError", "__version__", "align", "evaluate", "translate",
 ]  # fmt: skip
 
 

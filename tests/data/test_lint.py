@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xpet.core.captions import Corpus, LanguageCaptions, ReadRequest, Split
+from xpet.core.scripts import expected_scripts, letters
 from xpet.data.lint import lint
-from xpet.data.scripts import expected_scripts, letters
 from xpet.data.sources import SOURCES
 
 ENGLISH = tuple(f"the cat number {n} sits on a mat" for n in range(20))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xpet.cli import align, completions, view
+from xpet.cli import align, completions, translate, view
 from xpet.cli import eval as evaluation
 from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
@@ -16,6 +16,7 @@ from xpet.version import VERSION
 EXIT_CODES = """\
 Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a gate failed, 130 interrupted.
 """
+INTERRUPTED = "interrupted; what was finished is kept, nothing half-written is left"
 
 app = typer.Typer(
     name="xpet", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -38,6 +39,7 @@ def root(
     """Lift the weak languages of a multilingual CLIP with a tiny module per language, and measure the disparity."""
 
 
+app.command("translate", epilog=translate.EXAMPLES)(translate.translate)
 app.command("align", epilog=align.EXAMPLES)(align.align)
 app.command("eval", epilog=evaluation.EXAMPLES)(evaluation.evaluate)
 
@@ -63,7 +65,7 @@ def _run(arguments: list[str]) -> int:
         view.error(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        view.error("interrupted; runs that were finished are kept, nothing half-written is left")
+        view.error(INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

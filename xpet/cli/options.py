@@ -26,6 +26,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
+PACKAGES, HOW_FAST = "Packages", "Speed"
 
 Lang = Annotated[
     str,
@@ -115,6 +116,16 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich
 Precision = Annotated[
     str, typer.Option("--precision", help="Of training: auto, fp32, tf32 or bf16.", rich_help_panel=TRAIN)
 ]
+From = Annotated[str | None, typer.Option("--from", "-f", help="Language translated from.", rich_help_panel=WHAT)]
+To = Annotated[str | None, typer.Option("--to", "-t", help="Language translated to.", rich_help_panel=WHAT)]
+Column = Annotated[
+    str | None, typer.Option("--column", help="Column to translate (.csv, .tsv, .jsonl).", rich_help_panel=WHAT)
+]
+Into = Annotated[
+    str | None,
+    typer.Option("--into", help="Column for the translation [default: COLUMN_TO].", rich_help_panel=WHAT),
+]
+TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks instead of one-line errors.", rich_help_panel=OUT)]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from xpet.jobs.results import AlignResult, EvalResult, LintResult, Spread
+    from xpet.jobs.results import AlignResult, EvalResult, LintResult, PackagesResult, Spread, TranslateResult
 
 WARNING = "warning"
 FOLDED = 12
@@ -35,6 +35,21 @@ def error(text: str) -> None:
 def warning(text: str) -> None:
     """One line on stderr."""
     print(f"xpet: warning: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+
+
+def is_typed() -> bool:
+    """Whether standard input is a person at a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def byte_input() -> BinaryIO | None:
+    """Standard input as bytes."""
+    return None if sys.stdin is None else sys.stdin.buffer
+
+
+def byte_output() -> BinaryIO | None:
+    """Standard output as bytes."""
+    return None if sys.stdout is None else sys.stdout.buffer
 
 
 @contextmanager
@@ -285,3 +300,55 @@ def show_lint(result: LintResult, as_json: bool) -> None:
 
 def _rows(rows: Sequence[int]) -> str:
     return ", ".join(str(r + 1) for r in rows)
+
+
+def show_translate(result: TranslateResult, as_json: bool) -> None:
+    """The summary of `xpet translate`."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    speed = f", {result.lines / result.seconds:,.0f} lines/s" if result.seconds >= 0.1 else ""
+    _paragraph(
+        f"{_count(result.lines, 'line')} {result.source} -> {result.target} through {', '.join(result.chain)} "
+        f"in {result.seconds:.1f} s{speed}: {result.translated:,} translated, {result.cached:,} from the cache, "
+        f"{result.retried:,} replaced by a better hypothesis."
+    )
+    if result.flagged_lines:
+        kinds = ", ".join(f"{name} {count:,}" for name, count in result.flags.items())
+        _paragraph(f"Flagged: {_count(result.flagged_lines, 'line')} ({kinds}); see {result.report}", "yellow")
+    else:
+        _paragraph("Flagged: none.", "green")
+    _paragraph(f"Written: {result.out}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def show_packages(result: PackagesResult, as_json: bool) -> None:
+    """Installed packages and the pairs they serve."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    if result.packages:
+        columns: list[Column] = [(c, "left") for c in ("package", "version", "folder", "")]
+        rows = [(p.pair, p.version, p.folder, "" if p.used else "not used: a newer one is") for p in result.packages]
+        _table(columns, rows, f"Packages in {result.folder}", lambda row: "dim" if row[3] else "")
+        through = [(pair, " -> ".join(chain)) for pair, chain in result.chains.items()]
+        line("")
+        _table([("pair", "left"), ("through", "left")], through, "Translates", lambda row: "")
+    else:
+        _paragraph(f"No packages in {result.folder}; install one: xpet translate --install FILE.argosmodel")
+    for problem in result.problems:
+        _paragraph(f"Broken: {problem}", "red")
+
+
+def show_installed(result: PackagesResult, as_json: bool) -> None:
+    """What an install did."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    for package in result.packages:
+        state = "Installed" if package.new else "Already there"
+        _paragraph(f"{state}: {package.pair} {package.version} in {package.folder} (SHA-256 {package.sha256})")
+    _paragraph(f"Translates: {', '.join(result.chains)}")

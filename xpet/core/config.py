@@ -217,6 +217,23 @@ class EvalConfig:
     lint_only: bool = False
 
 
+@dataclass(frozen=True)
+class TranslateConfig:
+    """Everything `xpet translate` needs. `file` None is standard input, `out` None standard output.
+
+    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes.
+    """
+
+    source: str
+    target: str
+    file: str | None = None
+    out: str | None = None
+    column: str | None = None
+    into: str | None = None
+    fast: bool = False
+    device: str = "auto"
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON-ready values."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}

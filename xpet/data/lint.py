@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
-from xpet.data.scripts import REQUIRED_SCRIPTS, expected_scripts, letters
+from xpet.core.scripts import REQUIRED_SCRIPTS, expected_scripts, letters
 
 OWN_SLOTS = ("target", "from_pivot")
 """Slots in the language itself; the others are English."""

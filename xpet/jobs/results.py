@@ -153,3 +153,54 @@ class LintResult:
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
         return {"command": "lint", "schema": 1, "errors": self.errors, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TranslateResult:
+    """The outcome of `xpet translate`. Of `lines`, `flagged_lines` have flags; `flags` counts each kind.
+
+    `cached`, `translated` and `retried` count different lines over all hops of the `chain` of packages.
+    """
+
+    source: str
+    target: str
+    chain: tuple[str, ...]
+    out: str | None
+    report: str | None
+    lines: int
+    cached: int
+    translated: int
+    retried: int
+    flagged_lines: int
+    flags: Mapping[str, int]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        return {"command": "translate", "schema": 1, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """An installed package. `used` is False when another one serves the pair; `new` and `sha256` are of an install."""
+
+    pair: str
+    version: str
+    folder: str
+    used: bool = True
+    sha256: str | None = None
+    new: bool | None = None
+
+
+@dataclass(frozen=True)
+class PackagesResult:
+    """Installed packages, the chain of packages for every pair of languages that has one, and what is broken."""
+
+    folder: str
+    packages: tuple[PackageInfo, ...]
+    chains: Mapping[str, tuple[str, ...]]
+    problems: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        return {"command": "translate", "schema": 1, **asdict(self)}

@@ -1,0 +1,244 @@
+"""Cache, discovery, language codes, documents and line cutting."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.translation import toy
+from xpet.core.errors import DataError, ModelError, OutputError
+from xpet.translation.bulk import Bulk
+from xpet.translation.cache import Cache, Entry
+from xpet.translation.codes import argos_code
+from xpet.translation.documents import read_records
+from xpet.translation.engine import Hypothesis
+from xpet.translation.lines import BREAKS, pieces
+from xpet.translation.packages import all_chains, find_packages, need_chain, read_installed
+
+
+class Upper:
+    """A translator that shouts, counts its texts, and may put line breaks where none were."""
+
+    identity, source, target = "upper", "de", "en"
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def best(self, texts):
+        self.seen += texts
+        return [Hypothesis(f"{text.upper()} ok") for text in texts]
+
+    def alternatives(self, texts):
+        return [[Hypothesis(text.upper())] for text in texts]
+
+
+def test_cache_keeps_texts_by_scope(cache: Path) -> None:
+    odd = ["", "a\0b", "\u2028", "\U0001f600", "x" * 10_000]
+    with Cache() as store:
+        store.put("one", [(text, Entry(text + "!", ("copied", "length"), True)) for text in odd])
+        store.put("one", [("", Entry("other"))])
+    with Cache() as store:
+        assert store.get("one", odd) == {text: Entry(text + "!", ("copied", "length"), True) for text in odd}
+        assert store.get("two", odd) == {}
+        many = [f"line {n}" for n in range(3000)]
+        store.put("many", [(text, Entry(text)) for text in many])
+        assert len(store.get("many", many)) == 3000
+    assert [p.name for p in cache.iterdir()] == ["translations.sqlite"]
+
+
+def _fill(start: int) -> None:
+    with Cache() as store:
+        for n in range(start, start + 50):
+            store.put("shared", [(f"line {n}", Entry(f"LINE {n}"))])
+
+
+def test_two_processes_share_the_cache() -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_fill, args=(start,)) for start in (0, 30)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    lines = [f"line {n}" for n in range(80)]
+    with Cache() as store:
+        assert store.get("shared", lines) == {line: Entry(line.upper()) for line in lines}
+
+
+def test_a_full_disk_keeps_what_was_stored() -> None:
+    with Cache() as store:
+        store.put("s", [("a", Entry("A"))])
+        store._base.execute("PRAGMA max_page_count = 8")
+        big = [(f"{n}", Entry("x" * 10_000)) for n in range(20)]
+        with pytest.raises(OutputError, match="database or disk is full; free space"):
+            store.put("s", big)
+        assert store.get("s", ["a", "0"]) == {"a": Entry("A")}
+
+
+def test_a_damaged_cache_is_named(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "translations.sqlite").write_bytes(b"not a database " * 100)
+    with pytest.raises(
+        OutputError, match=r"cannot use the translation cache .*translations.sqlite: file is not a data"
+    ):
+        Cache()
+
+
+def test_fingerprint_follows_the_files(tmp_path: Path, german: dict[str, bytes]) -> None:
+    place = toy.unpack(tmp_path, "de_en", german)
+    package = read_installed(place)
+    assert package is not None
+    with Cache() as store:
+        first = store.fingerprint(package)
+        (place / "README.md").write_text("other")
+        assert store.fingerprint(package) == first
+        (place / "model" / "model.bin").write_bytes(german["model/model.bin"][:-1] + b"x")
+        assert store.fingerprint(package) != first
+        (place / "model" / "model.bin").write_bytes(german["model/model.bin"])
+        assert store.fingerprint(package) == first
+
+
+def test_bulk_translates_different_lines_once() -> None:
+    engine = Upper()
+    with Cache() as store:
+        bulk = Bulk([engine], store)
+        done: list[int] = []
+        found = bulk.translate(["b", "a", "b", "", " ", "a\nc", "c\u2028\r\nb\r"], done.append)
+        assert [e.text for e in found] == ["B ok", "A ok", "B ok", "", " ", "A ok\nC ok", "C ok\u2028\r\nB ok\r"]
+        assert sorted(engine.seen) == ["a", "b", "c"]
+        assert done[-1] == 7
+        assert Bulk([engine], store).translate(["a"])[0].text == "A ok"
+        assert len(engine.seen) == 3
+
+
+def test_bulk_stores_after_every_call() -> None:
+    class Stops(Upper):
+        def best(self, texts):
+            if len(self.seen) > 200:
+                raise KeyboardInterrupt
+            return super().best(texts)
+
+    lines = [f"line {n:04d}" for n in range(1000)]
+    with Cache() as store:
+        first, second = Stops(), Upper()
+        with pytest.raises(KeyboardInterrupt):
+            Bulk([first], store).translate(lines)
+        assert 200 < len(first.seen) < 1000
+        whole = Bulk([second], store).translate(lines)
+    assert sorted(first.seen + second.seen) == lines
+    assert [e.text for e in whole] == [f"LINE {n:04d} ok" for n in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "code"),
+    [
+        ("jp", "ja"), ("JA", "ja"), ("zh-cn", "zh"), ("zh_CN", "zh"), ("zh-Hans", "zh"), ("zt", "zt"), ("zh-TW", "zt"),
+        ("zh-Hant-HK", "zt"), ("pt-BR", "pb"), ("pt", "pt"), ("de_AT", "de"), ("en-US", "en"), ("no", "nb"),
+        ("nb", "nb"), ("kr", "ko"),
+    ],
+)  # fmt: skip
+def test_codes(spelling: str, code: str) -> None:
+    assert argos_code(spelling) == code
+
+
+def test_discovery_survives_junk(installed: Path, tmp_path: Path, german: dict[str, bytes]) -> None:
+    toy.unpack(tmp_path, "old", german)
+    facts = json.dumps(toy.metadata("de", "en", package_version="1.10")).encode()
+    toy.unpack(tmp_path, "new", {**german, "metadata.json": facts})
+    facts = json.dumps(toy.metadata("fr", "en")).encode()
+    toy.unpack(tmp_path, "french", {**german, "metadata.json": facts})
+    toy.unpack(tmp_path, "splitter", {"metadata.json": b'{"type": "sbd"}'})
+    (tmp_path / "junk").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "file").write_text("")
+    packages, problems = find_packages(tmp_path)
+    assert [(p.pair, p.folder.name) for p in packages] == [("de-en", "new"), ("de-en", "old"), ("fr-en", "french")]
+    assert problems == [f"package {tmp_path / 'junk'}: expected metadata.json, found none"]
+    assert find_packages(tmp_path / "nowhere") == ([], [])
+    chains = {pair: [p.pair for p in chain] for pair, chain in all_chains(find_packages(installed)[0]).items()}
+    assert chains == {("de", "en"): ["de-en"], ("en", "ja"): ["en-ja"], ("de", "ja"): ["de-en", "en-ja"]}
+
+
+def test_missing_pairs_say_what_to_install(installed: Path) -> None:
+    words = (
+        "cannot translate de to fr: expected an Argos package de-fr, or de-en and en-fr in .*, found de-en, en-ja; "
+        "install what is missing from its file: xpet translate --install translate-en_fr.argosmodel$"
+    )
+    with pytest.raises(ModelError, match=words):
+        need_chain(installed, "de", "fr")
+    with pytest.raises(ModelError, match="expected an Argos package ja-en in .*translate-ja_en.argosmodel$"):
+        need_chain(installed, "ja", "en")
+
+
+def through(data: bytes, name: str = "x.txt", column: str | None = None, into: str = "") -> bytes:
+    """The file with every text in brackets."""
+    records = read_records(data.splitlines(keepends=True) if b"\r" not in data else _lines(data), name, column, into)
+    return b"".join(r.write(f"[{r.text}]") for r in records)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    parts = [part + b"\n" for part in data.split(b"\n")]
+    parts[-1] = parts[-1][:-1]
+    return [part for part in parts if part]
+
+
+def test_text_keeps_marks_and_endings() -> None:
+    assert through(b"\xef\xbb\xbfa\r\nb\n\nc") == b"\xef\xbb\xbf[a]\r\n[b]\n[]\n[c]"
+    assert through(b"a\rb\r\n") == b"[a\rb]\r\n"
+    assert through(b"") == b""
+
+
+def test_tables_keep_everything_else() -> None:
+    table = 'id,text,n\r\n1,"a, ""b""\r\nc",x\r\n\r\n2,\u00e9,\r\n'.encode()
+    expected = 'id,text,n,text_en\r\n1,"a, ""b""\r\nc",x,"[a, ""b""\r\nc]"\r\n\r\n2,\u00e9,,[\u00e9]\r\n'.encode()
+    assert through(table, "x.csv", "text", "text_en") == expected
+    assert through(b"a\tb\n1\t2\n", "x.TSV", "a", "b") == b"a\tb\n1\t[1]\n"
+    lines = b'{"a": "x", "n": 1.5}\n\n{"a": "\\u00e9", "b": "old"}'
+    assert (
+        through(lines, "x.jsonl", "a", "b")
+        == '{"a": "x", "n": 1.5, "b": "[x]"}\n\n{"a": "\u00e9", "b": "[\u00e9]"}'.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "words"),
+    [
+        (b"ok\nab\xe9c\n", "x.txt", "x.txt line 2, byte 3: expected UTF-8, found 0xe9; convert the file to UTF-8"),
+        (b"\xef\xbb\xbfa\xff\n", "x.txt", "x.txt line 1, byte 5: expected UTF-8, found 0xff"),
+        (b"\xff\xfea\0", "x.txt", "line 1, byte 1: expected UTF-8, found 0xff"),
+        (b"a,b\n1,2\n3\n", "x.csv", "x.csv line 3: expected 2 fields as the header has, found 1"),
+        (b"b,c\n", "x.csv", "x.csv line 1: expected a column a, found b, c; give its name with --column"),
+        (b"a,a\n", "x.csv", "found 2 columns of that name"),
+        (b'a,b\n"x\n', "x.csv", "expected a well-formed row"),
+        (b"", "x.csv", "expected a header with column a, found an empty file"),
+        (b'{"a": "x"}\n{"b": 1}\n', "x.jsonl", "x.jsonl line 2: expected text in a, found b; see --column"),
+        (b'{"a": 1}\n', "x.jsonl", "expected text in a, found 1"),
+        (b"[1]\n", "x.jsonl", "line 1: expected a JSON object, found list"),
+        (b"{\n", "x.jsonl", "line 1: expected a JSON object, found Exp"),
+        (b'{"a": "\\ud800"}\n', "x.jsonl", "line 1: expected whole characters, found half of a surrogate pair"),
+    ],
+)
+def test_bad_documents_are_named(data: bytes, name: str, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        through(data, name, None if name == "x.txt" else "a", "t")
+    assert words in str(caught.value)
+
+
+def test_pieces_break_where_readers_do() -> None:
+    for number in range(0x3000):
+        text = f"a{chr(number)}b"
+        assert len(pieces(text)) == (3 if len(text.splitlines()) > 1 else 1)
+    assert "".join(pieces("\r\na\u2028\n")) == "\r\na\u2028\n"
+    assert BREAKS.sub("", "\x85") == ""
+
+
+def test_cache_survives_being_opened_by_another_tool(cache: Path) -> None:
+    with Cache() as store:
+        store.put("s", [("a", Entry("A"))])
+    base = sqlite3.connect(cache / "translations.sqlite")
+    assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    base.close()

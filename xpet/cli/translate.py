@@ -1,0 +1,92 @@
+"""`xpet translate`: options -> TranslateConfig -> the job -> view."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpet.cli import options as o
+from xpet.cli import view
+from xpet.core.config import TranslateConfig
+from xpet.core.errors import ConfigError
+
+EXAMPLES = """\
+Examples:
+
+\b
+  xpet translate captions.de.txt --from de --to en -o captions.en.txt
+  xpet translate captions.csv --column caption --into to_pivot --from tr --to en -o translated.csv
+  xpet translate --from de --to ja --fast < in.txt > out.txt
+  xpet translate --install translate-de_en-1_0.argosmodel
+  xpet translate --list-packages --json | jq .chains
+"""
+
+
+def translate(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="Text, .csv, .tsv or .jsonl; none: standard input."),
+    ] = None,
+    source: o.From = None,
+    target: o.To = None,
+    column: o.Column = None,
+    into: o.Into = None,
+    list_packages: Annotated[
+        bool, typer.Option("--list-packages", help="Show what is installed.", rich_help_panel=o.PACKAGES)
+    ] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Install the packages FILE...", rich_help_panel=o.PACKAGES)
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Beam 1 instead of Argos' 4.", rich_help_panel=o.HOW_FAST)
+    ] = False,
+    device: o.TranslateDevice = "auto",
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="File [default: standard output].", rich_help_panel=o.OUT)
+    ] = None,
+    json_output: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Translate texts with Argos packages, offline: a line for a line, cached, checked."""
+    if list_packages or install:
+        _packages(files or [], list_packages, install, json_output)
+        return
+    config = build_config(files or [], source, target)
+    if json_output and out is None:
+        raise ConfigError("--json needs --out: standard output cannot hold the translation and the document")
+    if config.file is None and view.is_typed():
+        raise ConfigError("expected a file, or text piped to standard input; see xpet translate --help")
+    from dataclasses import replace
+
+    from xpet.jobs.translate import run
+
+    config = replace(config, out=out, column=column, into=into, fast=fast, device=device)
+    with view.progress(quiet) as on_event:
+        result = run(config, on_event, view.byte_input(), view.byte_output())
+    if out is not None:
+        view.show_translate(result, json_output)
+
+
+def build_config(files: list[str], source: str | None, target: str | None) -> TranslateConfig:
+    """What is translated from where to where; raises ConfigError with every problem."""
+    problems = [
+        f"expected a language in {name}, found none" for name, v in (("--from", source), ("--to", target)) if not v
+    ]
+    if len(files) > 1:
+        problems.append(f"expected one file to translate, found {len(files)}")
+    if problems or not source or not target:
+        raise ConfigError(*problems)
+    return TranslateConfig(source, target, files[0] if files and files[0] != "-" else None)
+
+
+def _packages(files: list[str], listing: bool, install: bool, as_json: bool) -> None:
+    if listing and (install or files):
+        raise ConfigError("--list-packages goes with neither --install nor files")
+    from xpet.jobs.packages import install_packages, list_packages
+
+    if install:
+        view.show_installed(install_packages(files), as_json)
+    else:
+        view.show_packages(list_packages(), as_json)

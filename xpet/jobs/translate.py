@@ -1,0 +1,199 @@
+"""`xpet translate`: records, chain of packages, cache, bulk translation, output and report: wired together here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from xpet.core.config import DEVICES, TranslateConfig
+from xpet.core.errors import ConfigError, DataError, OutputError, unknown
+from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.files import replacing_file
+from xpet.jobs.results import TranslateResult
+from xpet.translation.bulk import Bulk
+from xpet.translation.cache import Cache, Entry
+from xpet.translation.codes import argos_code
+from xpet.translation.documents import Record, count_records, needs_column, read_records
+from xpet.translation.engine import BEAM, ArgosTranslator, find_device
+from xpet.translation.packages import Installed, need_chain, packages_folder
+
+CHUNK = 8192  # records held in memory
+REPORT = ".flagged.jsonl"
+
+
+def run(
+    config: TranslateConfig, on_event: OnEvent = ignore, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+) -> TranslateResult:
+    """Translate a file or standard input, record by record; as many come out as go in.
+
+    A file is read through once before any work, so that bad bytes or rows cost no time. The output is written whole or
+    not at all (not so on standard output). `stdin` and `stdout` stand for what `file` and `out` do not name.
+
+    Raises the XpetError family; what was translated before an error or a crash is in the cache and not done again.
+    """
+    started = time.monotonic()
+    config = _checked(config)
+    chain = need_chain(packages_folder(), config.source, config.target)
+    total = _count(config) if config.file else None
+    with ExitStack() as stack:
+        sink, report = _outputs(config, stdout, stack)
+        cache = stack.enter_context(Cache())
+        work = _Work(Bulk(_translators(chain, cache, config), cache), sink, report, total or 0, on_event)
+        source = stack.enter_context(_opened(config, stdin))
+        with _disk(config.out):
+            work.all(_records(config, source))
+    return _result(config, chain, work, time.monotonic() - started, on_event)
+
+
+@dataclass
+class _Work:
+    """Records in, bytes and reports out."""
+
+    bulk: Bulk
+    sink: BinaryIO
+    report: BinaryIO | None
+    total: int
+    on_event: OnEvent
+    lines: int = 0
+    flagged: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+
+    def all(self, records: Iterator[Record]) -> None:
+        """Translate and write everything, a chunk at a time."""
+        while chunk := list(itertools.islice(records, CHUNK)):
+            entries = self.bulk.translate([record.text for record in chunk], self._progress)
+            self.sink.write(b"".join(r.write(e.text) for r, e in zip(chunk, entries, strict=True)))
+            self.lines += sum(record.counts for record in chunk)
+            for record, entry in zip(chunk, entries, strict=True):
+                if entry.flags:
+                    self._note(record, entry)
+            self._progress(0)
+        self.sink.flush()
+
+    def _progress(self, more: int) -> None:
+        """`more` lines of the chunk at hand are done."""
+        done = self.lines + more
+        self.on_event(Progress("translate", done, max(self.total, done)))
+
+    def _note(self, record: Record, entry: Entry) -> None:
+        self.flagged += 1
+        self.flags.update(entry.flags)
+        if self.report is not None:
+            facts = {"line": record.line, "flags": entry.flags, "source": record.text, "translation": entry.text}
+            self.report.write((json.dumps(facts, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def _checked(config: TranslateConfig) -> TranslateConfig:
+    """The configuration with Argos' language codes; raises ConfigError with every problem."""
+    config = replace(config, source=argos_code(config.source), target=argos_code(config.target))
+    if config.column is not None and config.into is None:
+        config = replace(config, into=f"{config.column}_{config.target}")
+    problems = []
+    if config.source == config.target:
+        problems.append(f"expected two languages, found {config.source} for both --from and --to")
+    if config.device not in DEVICES:
+        problems.append(unknown("device", config.device, DEVICES))
+    table = config.file is not None and needs_column(config.file)
+    if table and config.column is None:
+        problems.append(f"{config.file} has columns: expected the one to translate in --column, found none")
+    if config.column is not None and not table:
+        problems.append(f"--column is for .csv, .tsv and .jsonl files, found {config.file or 'standard input'}")
+    if config.into is not None and config.column is None:
+        problems.append("--into needs --column")
+    if config.out is not None and config.file is not None and _same(config.file, config.out):
+        problems.append(f"expected another file for --out than the input, found {config.out} for both")
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+@contextmanager
+def _opened(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+    if config.file is None:
+        if stdin is None:
+            raise ConfigError("expected a file or standard input to translate, found neither")
+        yield stdin
+        return
+    try:
+        file = open(config.file, "rb")
+    except OSError as error:
+        raise DataError(
+            f"{config.file}: expected a file to translate, found none to read ({error.strerror})"
+        ) from error
+    with file:
+        yield file
+
+
+def _records(config: TranslateConfig, lines: Iterable[bytes]) -> Iterator[Record]:
+    return read_records(lines, config.file or "standard input", config.column, config.into or "")
+
+
+def _count(config: TranslateConfig) -> int:
+    """Reads the whole file once; raises DataError for what cannot be read."""
+    with _opened(config, None) as file:
+        return count_records(file, str(config.file), config.column)
+
+
+def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, BinaryIO | None]:
+    if config.out is None:
+        if stdout is None:
+            raise ConfigError("expected --out or standard output, found neither")
+        return stdout, None
+    report = stack.enter_context(replacing_file(_report_path(config.out)))
+    return stack.enter_context(replacing_file(Path(config.out))), report
+
+
+def _report_path(out: str) -> Path:
+    return Path(out + REPORT)
+
+
+@contextmanager
+def _disk(out: str | None) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {out or 'standard output'}: {error.strerror or error}; run the same command again when that "
+            "is solved: what is translated so far is kept"
+        ) from error
+
+
+def _translators(chain: tuple[Installed, ...], cache: Cache, config: TranslateConfig) -> list[ArgosTranslator]:
+    device = find_device(config.device)
+    beam = 1 if config.fast else BEAM
+    return [ArgosTranslator(package, cache.fingerprint(package), beam, device) for package in chain]
+
+
+def _result(
+    config: TranslateConfig, chain: tuple[Installed, ...], work: _Work, seconds: float, on_event: OnEvent
+) -> TranslateResult:
+    report = None
+    if config.out is not None and work.flagged:
+        report = str(_report_path(config.out))
+    elif config.out is not None:
+        _report_path(config.out).unlink(missing_ok=True)  # nothing was flagged
+    if config.out is None and work.flagged:
+        on_event(Notice(f"{work.flagged} of {work.lines} lines are flagged; --out FILE writes a report of them"))
+    tally = work.bulk.tally
+    return TranslateResult(
+        source=config.source, target=config.target, chain=tuple(p.pair for p in chain), out=config.out, report=report,
+        lines=work.lines, cached=tally.cached, translated=tally.translated, retried=tally.retried,
+        flagged_lines=work.flagged, flags=dict(work.flags), seconds=seconds,
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""The one door to argostranslate: `.package` (with `.tokenizer`) only, imported without traces outside xpet's cache.
+
+`argostranslate.settings` creates folders at import, reads its variables once and, with ARGOS_DEBUG, prints to stdout;
+`argostranslate.translate` would load torch, stanza, spaCy and onnxruntime: it is never imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xpet.core.errors import ModelError, OutputError
+from xpet.core.paths import cache_folder
+
+
+def load_package(folder: Path) -> Any:
+    """The `argostranslate.package.Package` of a package folder: its metadata, and its tokenizer (loaded at first use).
+
+    Raises ModelError when the folder is no readable package.
+    """
+    package = _module()
+    try:
+        return package.Package(folder)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ModelError(f"package {folder}: expected a readable Argos package, found {error}") from error
+
+
+def _module() -> Any:
+    home = cache_folder() / "argos"
+    with _environment(home):
+        try:
+            from argostranslate import package
+        except OSError as error:
+            raise OutputError(f"cannot write the cache {home}: {error.strerror}; set XPET_CACHE") from error
+    return package
+
+
+@contextmanager
+def _environment(home: Path) -> Iterator[None]:
+    """Argos' folders below `home`, and none of the user's Argos or snap settings."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("ARGOS_") or name == "SNAP":
+            del os.environ[name]
+    os.environ.update({name: str(home) for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")})
+    os.environ["ARGOS_PACKAGES_DIR"] = str(home / "packages")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,121 @@
+"""Many texts through a chain of translators: cut into lines, duplicates once, cache, quality control, joined again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xpet.translation import quality
+from xpet.translation.cache import Cache, Entry
+from xpet.translation.engine import Translator
+from xpet.translation.lines import is_blank, pieces
+
+SMALLEST, LARGEST = 128, 8192  # lines a call; what is done is stored after each
+SECONDS = 4.0  # what a call should take at most
+
+
+@dataclass
+class Tally:
+    """Lines counted over all hops: found in the cache, translated now, changed by a retry."""
+
+    cached: int = 0
+    translated: int = 0
+    retried: int = 0
+
+
+class Bulk:
+    """Translates lists of texts; the result does not depend on how they are grouped.
+
+    Attributes:
+        tally: what was done so far.
+    """
+
+    def __init__(self, chain: Sequence[Translator], cache: Cache) -> None:
+        self.chain = chain
+        self.cache = cache
+        self.tally = Tally()
+        self._size = SMALLEST
+
+    def translate(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda count: None) -> list[Entry]:
+        """As many results as texts, in their order, with as many line breaks as each text has; blank ones unchanged.
+
+        `on_done` gets the number of texts that are about done, after each call of a translator.
+        """
+        cut = [pieces(text) for text in texts]
+        wanted = {line for parts in cut for line in parts[::2] if not is_blank(line)}
+        known = {line: Entry(line) for line in sorted(wanted)}
+        share = len(texts) / max(1, len(wanted) * len(self.chain))
+        for hop, translator in enumerate(self.chain):
+            start = hop * len(wanted)
+
+            def on_call(count: int, start: int = start) -> None:
+                on_done(min(len(texts), int((start + count) * share)))
+
+            known = self._hop(translator, known, on_call)
+        return [_joined(parts, known) for parts in cut]
+
+    def _hop(self, translator: Translator, known: dict[str, Entry], on_call: Callable[[int], None]) -> dict[str, Entry]:
+        sources = list(dict.fromkeys(entry.text for entry in known.values() if not is_blank(entry.text)))
+        scope = _scope(translator)
+        done = self.cache.get(scope, sources)
+        missing = sorted((text for text in sources if text not in done), key=len)
+        self.tally.cached += len(done)
+        self.tally.translated += len(missing)
+        place = 0
+        while place < len(missing):
+            part = missing[place : place + self._size]
+            started = time.monotonic()
+            entries = self._fresh(translator, part)
+            self.cache.put(scope, entries.items())
+            done |= entries
+            place += len(part)
+            self._resize(time.monotonic() - started)
+            on_call(len(done))
+        self.tally.retried += sum(entry.retried for entry in done.values())
+        return {line: _after(entry, done) for line, entry in known.items()}
+
+    def _resize(self, seconds: float) -> None:
+        if seconds < SECONDS / 4:
+            self._size = min(self._size * 2, LARGEST)
+        elif seconds > SECONDS:
+            self._size = max(self._size // 2, SMALLEST)
+
+    @staticmethod
+    def _fresh(translator: Translator, texts: Sequence[str]) -> dict[str, Entry]:
+        languages = (translator.source, translator.target)
+        first = dict(zip(texts, translator.best(texts), strict=True))
+        found = {text: quality.flags(text, hypothesis, languages) for text, hypothesis in first.items()}
+        bad = [text for text in texts if found[text]]
+        others = dict(zip(bad, translator.alternatives(bad), strict=True)) if bad else {}
+        entries = {}
+        for text, hypothesis in first.items():
+            chosen, names = hypothesis, found[text]
+            if names:
+                chosen, names = quality.choose(text, hypothesis, others[text], languages)
+            entries[text] = Entry(chosen.text, names, chosen.text != hypothesis.text)
+        return entries
+
+
+def _scope(translator: Translator) -> str:
+    return hashlib.sha256(json.dumps([translator.identity, quality.VERSION]).encode()).hexdigest()
+
+
+def _after(entry: Entry, done: dict[str, Entry]) -> Entry:
+    """The next hop's result with the flags of both."""
+    if is_blank(entry.text):
+        return entry
+    new = done[entry.text]
+    if not entry.flags and not entry.retried:
+        return new
+    return Entry(new.text, tuple(dict.fromkeys((*entry.flags, *new.flags))), entry.retried or new.retried)
+
+
+def _joined(parts: list[str], known: dict[str, Entry]) -> Entry:
+    if len(parts) == 1:
+        return known.get(parts[0]) or Entry(parts[0])
+    entries = [known.get(part, Entry(part)) for part in parts]
+    names = dict.fromkeys(name for entry in entries for name in entry.flags)
+    return Entry("".join(e.text for e in entries), tuple(names), any(e.retried for e in entries))

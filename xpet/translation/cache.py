@@ -1,0 +1,133 @@
+"""The persistent store of translations: SQLite, keyed by what made a translation and by the text.
+
+Two processes may share it; what is stored is there after a crash. A translation is a function of its key, so whoever
+writes first is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from xpet.core.errors import OutputError
+from xpet.core.paths import cache_folder
+from xpet.translation.packages import TOKENIZERS, Installed
+
+FILE = "translations.sqlite"
+WAIT = 60.0  # seconds for another process's write
+AT_ONCE = 400  # keys a query; SQLite's oldest limit is 999 variables
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL, flags TEXT NOT NULL, "
+    "retried INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)",
+)
+
+
+class Entry(NamedTuple):
+    """A finished translation of one line; `retried` when it is not the model's first choice."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+    retried: bool = False
+
+
+class Cache:
+    """The store; a context manager. Every method raises OutputError when the disk refuses or the file is damaged."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.path = (folder or cache_folder()) / FILE
+        with self._guarded():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+            self._base.execute("PRAGMA synchronous = NORMAL")
+            known = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not {"translations", "files"} <= known:
+                for table in TABLES:
+                    self._base.execute(table)
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._base.close()
+
+    def get(self, scope: str, texts: Sequence[str]) -> dict[str, Entry]:
+        """What is stored for texts, by text; `scope` says what made the translations."""
+        keys = {_key(scope, text): text for text in texts}
+        found: dict[str, Entry] = {}
+        with self._guarded():
+            for part in _parts(list(keys)):
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, text, flags, retried FROM translations WHERE key IN ({marks})"
+                for key, text, names, retried in self._base.execute(query, part):
+                    found[keys[key]] = Entry(text, tuple(names.split()) if names else (), bool(retried))
+        return found
+
+    def put(self, scope: str, entries: Iterable[tuple[str, Entry]]) -> None:
+        """Store translations of texts; they are on disk when this returns."""
+        rows = [(_key(scope, text), e.text, " ".join(e.flags), e.retried) for text, e in entries]
+        with self._guarded(), self._writing():
+            self._base.executemany("INSERT OR IGNORE INTO translations VALUES (?, ?, ?, ?)", rows)
+
+    def fingerprint(self, package: Installed) -> str:
+        """SHA-256 over the files that decide a package's translations; a file is read again only when it changed."""
+        names = ["metadata.json", *TOKENIZERS]
+        paths = [package.folder / name for name in names] + sorted((package.folder / "model").iterdir())
+        digest = hashlib.sha256()
+        for path in paths:
+            if path.is_file():
+                digest.update(f"{path.relative_to(package.folder)}\0{self._sha256(path)}\n".encode())
+        return digest.hexdigest()
+
+    def _sha256(self, path: Path) -> str:
+        real = path.resolve()
+        info = real.stat()
+        state = f"{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
+        with self._guarded():
+            row = self._base.execute("SELECT state, sha256 FROM files WHERE path = ?", (str(real),)).fetchone()
+            if row is not None and row[0] == state:
+                known: str = row[1]
+                return known
+            with real.open("rb") as file:
+                digest = hashlib.sha256()
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            with self._writing():
+                self._base.execute(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (str(real), state, digest.hexdigest())
+                )
+        return digest.hexdigest()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(
+                f"cannot use the translation cache {self.path}: {error}; free space, set XPET_CACHE or remove it, "
+                "then run the same command again: what was stored is not translated twice"
+            ) from error
+
+
+def _key(scope: str, text: str) -> bytes:
+    return hashlib.blake2b(f"{scope}\n{text}".encode(), digest_size=20).digest()
+
+
+def _parts(keys: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(keys), AT_ONCE):
+        yield keys[start : start + AT_ONCE]

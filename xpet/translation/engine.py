@@ -1,0 +1,165 @@
+"""Translators: what one has to do, and Argos packages driven directly through CTranslate2 in large batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from xpet.core.errors import ConfigError, ModelError
+from xpet.translation.argos import load_package
+from xpet.translation.lines import one_line
+from xpet.translation.packages import Installed
+
+BEAM = 4  # Argos' own setting, as are the next three
+LENGTH_PENALTY = 0.2
+MAX_SOURCE = 1024  # pieces; CTranslate2's defaults
+MAX_TARGET = 256
+BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A translation; `cut` when the text or its translation reached the length limit.
+
+    `score` is the length-normalised log-probability, comparable within an n-best list (0 where nobody asks for it).
+    """
+
+    text: str
+    cut: bool = False
+    score: float = 0.0
+
+
+class Translator(Protocol):
+    """One hop. A text's translation depends on nothing but the text and `identity`, whatever it is batched with."""
+
+    @property
+    def source(self) -> str:
+        """Code of the language translated from."""
+
+    @property
+    def target(self) -> str:
+        """Code of the language translated to."""
+
+    @property
+    def identity(self) -> str:
+        """What the result depends on besides the text: model and options, as a short digest."""
+
+    def best(self, texts: Sequence[str]) -> list[Hypothesis]:
+        """The best translation of each text; texts have no line breaks and are not blank."""
+
+    def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """Several translations of each text, the best first."""
+
+
+def find_device(name: str) -> str:
+    """The device meant by `auto`, `cpu` or `cuda`; raises ConfigError when there is no GPU for `cuda`."""
+    if name == "cpu":
+        return name
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count() > 0:
+        return "cuda"
+    if name == "cuda":
+        raise ConfigError("--device cuda: expected a GPU that CTranslate2 can use, found none; use --device cpu")
+    return "cpu"
+
+
+class ArgosTranslator:
+    """An installed package. The model is loaded when the first text needs it: cached runs never load it."""
+
+    def __init__(self, package: Installed, fingerprint: str, beam: int = BEAM, device: str = "cpu") -> None:
+        self.package = package
+        self.fingerprint = fingerprint
+        self.beam = beam
+        self.device = device
+
+    @property
+    def source(self) -> str:
+        """Code of the language translated from."""
+        return self.package.source
+
+    @property
+    def target(self) -> str:
+        """Code of the language translated to."""
+        return self.package.target
+
+    @property
+    def identity(self) -> str:
+        """Digest of package, options and the limits of this file."""
+        facts = [self.fingerprint, self.beam, self.device, BEAM, LENGTH_PENALTY, MAX_SOURCE, MAX_TARGET]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def best(self, texts: Sequence[str]) -> list[Hypothesis]:
+        """The best translation of each text, as Argos' own API gives it. Raises ModelError."""
+        return [found[0] for found in self._translate(texts, self.beam, 1)]
+
+    def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """The n-best list at Argos' beam, also where the beam is 1. Raises ModelError."""
+        return self._translate(texts, BEAM, BEAM)
+
+    @cached_property
+    def _argos(self) -> Any:
+        return load_package(self.package.folder)
+
+    @cached_property
+    def _model(self) -> Any:
+        import ctranslate2
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        try:
+            return ctranslate2.Translator(
+                str(self.package.folder / "model"),
+                device=self.device,
+                compute_type="auto",
+                inter_threads=cores if self.device == "cpu" else 1,
+                intra_threads=1,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"package {self.package.folder}: CTranslate2 cannot load its model: {error}") from error
+
+    def _translate(self, texts: Sequence[str], beam: int, count: int) -> list[list[Hypothesis]]:
+        try:
+            tokens = [self._argos.tokenizer.encode(text) for text in texts]
+        except (RuntimeError, OSError) as error:
+            raise ModelError(f"package {self.package.folder}: its tokenizer fails: {error}") from error
+        prefix = self._argos.target_prefix
+        try:
+            results = self._model.translate_batch(
+                tokens,
+                target_prefix=[[prefix]] * len(tokens) if prefix else None,
+                replace_unknowns=True,
+                max_batch_size=BATCH_TOKENS,
+                batch_type="tokens",
+                beam_size=beam,
+                num_hypotheses=count,
+                length_penalty=LENGTH_PENALTY,
+                max_input_length=MAX_SOURCE,
+                max_decoding_length=MAX_TARGET,
+                return_scores=count > 1,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}") from error
+        return [
+            [
+                Hypothesis(self._text(pieces, text), len(read) > MAX_SOURCE or len(pieces) >= MAX_TARGET, score)
+                for pieces, score in zip(result.hypotheses, result.scores or [0.0], strict=True)
+            ]
+            for text, read, result in zip(texts, tokens, results, strict=True)
+        ]
+
+    def _text(self, pieces: list[str], source: str) -> str:
+        """The text of pieces as Argos makes it, but underscores stay underscores where the source has some."""
+        tokenizer = self._argos.tokenizer
+        if "_" in source and hasattr(tokenizer, "lazy_processor"):
+            text: str = tokenizer.lazy_processor().decode_pieces(pieces).replace("\u2581", " ")
+        else:
+            text = tokenizer.decode(pieces)
+        prefix = self._argos.target_prefix
+        if prefix:
+            text = text.removeprefix(prefix)
+        return one_line(text.removeprefix(" "))

@@ -1,0 +1,219 @@
+"""Installs Argos packages from files: everything is checked aside, then a package is activated by one rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpet.core.errors import ModelError, OutputError
+from xpet.core.paths import cache_folder
+from xpet.translation.argos import load_package
+from xpet.translation.modelfile import check_model
+from xpet.translation.packages import Installed, read_installed
+
+RECORD = "xpet.json"
+MAX_MEMBERS = 1_000
+MAX_BYTES = 2 << 30
+FREE_BYTES = 64 << 20  # up to here any compression is believed
+MAX_RATIO = 50
+MIN_KNOWN = 0.25  # share of the tokenizer's pieces the model must know; joint tokenizers serve two languages
+PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+TOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+MEMBERS = re.compile(
+    rf"metadata\.json|sentencepiece\.model|bpe\.model|[A-Za-z0-9_-]+\.(md|txt)|LICEN[CS]E"
+    rf"|model/{PART}\.(bin|json|txt)|minisbd/{PART}\.onnx|(stanza|spacy)/({PART}/)*{PART}"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file; `new` is False when the very same package was installed before."""
+
+    package: Installed
+    sha256: str
+    new: bool
+
+
+def install(files: Sequence[Path], folder: Path) -> list[Outcome]:
+    """Check all files, then activate all: a bad one among them leaves everything as it was.
+
+    Raises:
+        ModelError: a file is damaged, hostile or no package, or another package is in its place.
+        OutputError: the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        staged = [stack.enter_context(_staged(path)) for path in files]
+        tops = [stage.name for stage, _ in staged]
+        for path, top in zip(files, tops, strict=True):
+            if tops.count(top) > 1:
+                raise ModelError(f"{path}: expected packages of different names, found {top} twice")
+        present = [_is_present(folder / stage.name, sha) for stage, sha in staged]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for (stage, _), there in zip(staged, present, strict=True):
+                if not there:
+                    _activate(stage, folder / stage.name)
+        except OSError as error:
+            raise OutputError(f"cannot write the package folder {folder}: {error.strerror}") from error
+    outcomes = []
+    for (stage, sha), there in zip(staged, present, strict=True):
+        package = read_installed(folder / stage.name)
+        assert package is not None, "checked when it was staged"
+        outcomes.append(Outcome(package, sha, not there))
+    return outcomes
+
+
+def _is_present(place: Path, sha: str) -> bool:
+    """Whether the very same package is in place; raises ModelError when another one is."""
+    if not os.path.lexists(place):
+        return False
+    try:
+        recorded = json.loads((place / RECORD).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        recorded = None
+    if recorded == sha:
+        return True
+    raise ModelError(f"{place} is another package, and none is ever overwritten: remove that folder first")
+
+
+def _activate(stage: Path, place: Path) -> None:
+    try:
+        os.rename(stage, place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = place.with_name(f".xpet-{uuid.uuid4().hex[:8]}")  # the cache is on another disk
+        try:
+            shutil.copytree(stage, near)
+            os.rename(near, place)
+        finally:
+            shutil.rmtree(near, ignore_errors=True)
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[tuple[Path, str]]:
+    """The unpacked and checked package in xpet's cache, and the SHA-256 of the file; gone after the block."""
+    base = cache_folder() / "staging" / uuid.uuid4().hex
+    try:
+        with _archive(path) as (archive, sha):
+            members = _check_members(path, archive)
+            top = next(iter(members)).filename.split("/")[0]
+            _unpack(path, archive, members, base)
+        _check_package(path, base / top)
+        record = {"sha256": sha, "file": path.name}
+        (base / top / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        yield base / top, sha
+    except OSError as error:
+        raise OutputError(f"cannot unpack {path} in {base.parent}: {error.strerror}; set XPET_CACHE") from error
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ModelError(f"{path}: expected an .argosmodel file, found none to read ({error.strerror})") from error
+    with file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        file.seek(0)
+        try:
+            archive = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise ModelError(f"{path}: expected an .argosmodel file (a zip archive), found {error}") from error
+        with archive:
+            yield archive, digest.hexdigest()
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files of the archive, every name and size found harmless; raises ModelError."""
+    infos = archive.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise ModelError(f"{path}: expected at most {MAX_MEMBERS} members, found {len(infos)}")
+    for info in infos:
+        _check_kind(path, info)
+    files = [info for info in infos if not info.is_dir()]
+    tops = sorted({info.filename.split("/")[0] for info in infos})
+    if not files or len(tops) != 1 or not TOP.fullmatch(tops[0]):
+        raise ModelError(f"{path}: expected one top folder, found {', '.join(map(repr, tops[:4])) or 'no files'}")
+    seen = set()
+    for info in files:
+        inside = info.filename.removeprefix(tops[0] + "/")
+        if not MEMBERS.fullmatch(inside):
+            raise ModelError(f"{path}: expected only the files of a package, found {info.filename!r}")
+        if inside.lower() in seen:
+            raise ModelError(f"{path}: expected different names, found {info.filename!r} twice")
+        seen.add(inside.lower())
+    _check_size(path, files)
+    return files
+
+
+def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise ModelError(f"{path}: expected plain files, found a link or device: {info.filename!r}")
+    parts = info.filename.removesuffix("/").split("/")
+    if info.filename.startswith("/") or "\\" in info.filename or ":" in info.filename or {"..", ".", ""} & set(parts):
+        raise ModelError(f"{path}: expected paths inside its folder, found {info.filename!r}")
+    if info.flag_bits & 1:
+        raise ModelError(f"{path}: expected plain files, found an encrypted one: {info.filename!r}")
+
+
+def _check_size(path: Path, files: Sequence[zipfile.ZipInfo]) -> None:
+    total, packed = sum(info.file_size for info in files), sum(info.compress_size for info in files)
+    if total > MAX_BYTES or (total > FREE_BYTES and total > MAX_RATIO * packed):
+        raise ModelError(
+            f"{path}: expected at most {MAX_BYTES >> 30} GiB, packed at most {MAX_RATIO} to 1, "
+            f"found {total} bytes packed in {packed}"
+        )
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInfo], base: Path) -> None:
+    for info in files:
+        place = base / info.filename
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with archive.open(info) as source, place.open("xb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise ModelError(f"{path}: expected a readable archive, found {info.filename}: {error}") from error
+
+
+def _check_package(path: Path, folder: Path) -> None:
+    """Metadata, model, vocabularies and tokenizer belong together; raises ModelError."""
+    try:
+        if read_installed(folder) is None:
+            raise ModelError(f"package {folder}: expected a translation package, found one of another type")
+        vocabulary = set(check_model(folder / "model")["source"])
+        if (folder / "sentencepiece.model").is_file():
+            _check_pieces(folder, vocabulary)
+    except ModelError as error:
+        raise ModelError(str(error).replace(str(folder), str(path))) from error
+
+
+def _check_pieces(folder: Path, vocabulary: set[str]) -> None:
+    try:
+        processor = load_package(folder).tokenizer.lazy_processor()
+        count = processor.get_piece_size()
+        special = (processor.is_control, processor.is_unknown, processor.is_unused, processor.is_byte)
+        ids = [i for i in range(count) if not any(check(i) for check in special)]
+        known = sum(processor.id_to_piece(i) in vocabulary for i in ids)
+    except (RuntimeError, OSError) as error:
+        raise ModelError(f"{folder}/sentencepiece.model: expected a tokenizer, found {error}") from error
+    if known < MIN_KNOWN * len(ids) or not ids:
+        raise ModelError(f"{folder}: expected a tokenizer whose pieces the model knows, found {known} of {len(ids)}")

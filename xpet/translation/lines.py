@@ -1,0 +1,23 @@
+"""Cuts a text at everything that any reader may take for the end of a line, so that no line is ever gained or lost."""
+
+from __future__ import annotations
+
+import re
+
+BREAKS = re.compile("([\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+)")
+"""What `str.splitlines` and text editors break lines at."""
+
+
+def pieces(text: str) -> list[str]:
+    """Text between breaks at even places, the breaks at odd ones; joined they are the text again."""
+    return [text] if text.isprintable() else BREAKS.split(text)  # no break is printable
+
+
+def one_line(text: str) -> str:
+    """The text with a space for every break that a model may have put into it."""
+    return BREAKS.sub(" ", text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to translate."""
+    return not text[:1].isalnum() and not text.strip().strip("\ufeff\u200b\0")

@@ -1,0 +1,144 @@
+"""Installed Argos packages: where they are, which there are, and the chain of packages for a pair of languages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpet.core.captions import PIVOT
+from xpet.core.errors import ModelError
+
+CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
+TOKENIZERS = ("sentencepiece.model", "bpe.model")
+MAX_METADATA = 1 << 20
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A translation package in a folder of its own."""
+
+    folder: Path
+    source: str
+    target: str
+    version: str
+
+    @property
+    def pair(self) -> str:
+        """Source and target code, as `de-en`."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def rank(self) -> tuple[list[int], str]:
+        """Where several packages serve one pair the highest rank is used: newest version, then name."""
+        return [int(number) for number in re.findall(r"\d+", self.version)], self.folder.name
+
+
+def packages_folder() -> Path:
+    """Argos' own package folder (`ARGOS_PACKAGES_DIR`, else below `XDG_DATA_HOME`); not created here."""
+    if chosen := os.environ.get("ARGOS_PACKAGES_DIR"):
+        return Path(chosen)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "argos-translate" / "packages"
+
+
+def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
+    """The usable translation packages of a folder, best of each pair first, and what is wrong with the others."""
+    found, problems = [], []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith(".") or not path.is_dir():
+            continue
+        try:
+            package = read_installed(path)
+        except ModelError as error:
+            problems.append(str(error))
+            continue
+        if package is not None:
+            found.append(package)
+    found.sort(key=lambda p: p.rank, reverse=True)
+    return sorted(found, key=lambda p: p.pair), problems
+
+
+def read_installed(folder: Path) -> Installed | None:
+    """The package in a folder; None when it is one for another purpose than translation. Raises ModelError."""
+    facts = read_metadata(folder)
+    if facts.get("type", "translate") != "translate":
+        return None
+    missing = [name for name in ("model/model.bin",) if not (folder / name).is_file()]
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        missing.append(" or ".join(TOKENIZERS))
+    if missing:
+        raise ModelError(f"package {folder}: expected {' and '.join(missing)}, found none")
+    return Installed(folder, facts["from_code"], facts["to_code"], str(facts.get("package_version", "")))
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The checked metadata of a package folder; raises ModelError."""
+    path = folder / "metadata.json"
+    try:
+        if path.stat().st_size > MAX_METADATA:
+            raise ValueError(f"more than {MAX_METADATA} bytes")
+        facts = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"package {folder}: expected metadata.json, found none") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"package {folder}: expected readable metadata.json, found {error}") from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"package {folder}: expected an object in metadata.json, found {type(facts).__name__}")
+    if facts.get("type", "translate") == "translate":
+        for name in ("from_code", "to_code"):
+            if not (isinstance(facts.get(name), str) and CODE.fullmatch(facts[name])):
+                raise ModelError(f"package {folder}: expected a language in {name}, found {facts.get(name)!r}")
+        if not isinstance(facts.get("target_prefix", ""), str):
+            raise ModelError(f"package {folder}: expected text in target_prefix, found {facts['target_prefix']!r}")
+    return facts
+
+
+def best_of_pairs(packages: Sequence[Installed]) -> dict[tuple[str, str], Installed]:
+    """The package used for each pair."""
+    best: dict[tuple[str, str], Installed] = {}
+    for package in packages:
+        best.setdefault((package.source, package.target), package)
+    return best
+
+
+def find_chain(packages: Sequence[Installed], source: str, target: str) -> tuple[Installed, ...] | None:
+    """The packages that lead from one language to the other: one, or two through English; None when some is missing."""
+    best = best_of_pairs(packages)
+    if (source, target) in best:
+        return (best[source, target],)
+    hops = (best.get((source, PIVOT)), best.get((PIVOT, target)))
+    return (hops[0], hops[1]) if hops[0] and hops[1] else None
+
+
+def all_chains(packages: Sequence[Installed]) -> dict[tuple[str, str], tuple[Installed, ...]]:
+    """The chain of every pair of languages that has one."""
+    codes = sorted({code for p in packages for code in (p.source, p.target)})
+    pairs = [(source, target) for source in codes for target in codes if source != target]
+    return {pair: chain for pair in pairs if (chain := find_chain(packages, *pair))}
+
+
+def need_chain(folder: Path, source: str, target: str) -> tuple[Installed, ...]:
+    """The chain of a pair; raises ModelError saying what is missing, what is there and how to install it."""
+    packages, problems = find_packages(folder)
+    chain = find_chain(packages, source, target)
+    if chain is not None:
+        return chain
+    best = best_of_pairs(packages)
+    if PIVOT in (source, target):
+        missing = [f"{source}-{target}"]
+        wanted = f"an Argos package {source}-{target}"
+    else:
+        missing = [f"{a}-{b}" for a, b in ((source, PIVOT), (PIVOT, target)) if (a, b) not in best]
+        wanted = f"an Argos package {source}-{target}, or {source}-{PIVOT} and {PIVOT}-{target}"
+    there = ", ".join(dict.fromkeys(p.pair for p in packages)) or "none"
+    broken = f" (and broken: {'; '.join(problems)})" if problems else ""
+    files = " ".join(f"translate-{pair.replace('-', '_')}.argosmodel" for pair in missing)
+    raise ModelError(
+        f"cannot translate {source} to {target}: expected {wanted} in {folder}, found {there}{broken}; "
+        f"install what is missing from its file: xpet translate --install {files}"
+    )

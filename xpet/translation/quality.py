@@ -1,0 +1,130 @@
+"""Flags for translations that failed in one of the known ways; a flag is a reason to look, not a proof."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from xpet.core.scripts import expected_scripts, letters
+from xpet.translation.engine import Hypothesis
+
+VERSION = 1  # part of the cache's key: raise it whenever a flag changes its meaning
+FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated")
+MARGIN = 4.0  # nats
+MAX_RATIO = 3.0
+SLACK = 12.0  # characters added to both lengths, so that short captions may differ more
+DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
+DENSITY = 2.2  # a Han character, kana or Hangul syllable says about as much as so many letters
+RUNS = {"words": 3, "characters": 4}
+LONGEST = {"words": 4, "characters": 8}
+COPIED = 0.8
+WRONG_SCRIPT = 0.3
+NUMBER_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
+NUMBER = re.compile(r"\d+(?:[.,:\u066b\u066c]\d+)*")
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def flags(source: str, found: Hypothesis, languages: tuple[str, str]) -> tuple[str, ...]:
+    """Names from FLAGS that apply to a translation; `languages` are the codes of source and target."""
+    target = found.text
+    checks = (
+        _repeats(target) > max(_repeats(source), 1),
+        _length_differs(source, target),
+        _is_copied(source, target, languages),
+        _is_wrong_script(source, target, languages[1]),
+        _loses_numbers(source, target, languages[1]),
+        found.cut,
+    )
+    return tuple(name for name, wrong in zip(FLAGS, checks, strict=True) if wrong)
+
+
+def choose(
+    source: str, first: Hypothesis, others: Sequence[Hypothesis], languages: tuple[str, str]
+) -> tuple[Hypothesis, tuple[str, ...]]:
+    """The hypothesis with the fewest flags, the earlier one on a tie, and its flags.
+
+    Of the n-best list `others` only what the model finds nearly as likely as its head is considered: an unlikely
+    hypothesis may only look better because it is noise that no flag knows.
+    """
+    likely = [other for other in others if other.score >= others[0].score - MARGIN]
+    judged = [(hypothesis, flags(source, hypothesis, languages)) for hypothesis in (first, *likely)]
+    return min(judged, key=lambda pair: len(pair[1]))
+
+
+def _units(text: str) -> tuple[list[str], str]:
+    """Words, or characters where the text is one long word."""
+    words = text.lower().split()
+    dense = sum(letters(text)[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
+    return (list(text), "characters") if 2 * dense > len(text) else (words, "words")
+
+
+def _repeats(text: str) -> int:
+    """How often in a row the most repeated run of words (or characters) stands, if often enough to be odd; or 1."""
+    units, kind = _units(text)
+    worst = 1
+    for size in range(1, LONGEST[kind] + 1):
+        run = 0
+        for place in range(size, len(units)):
+            run = run + 1 if units[place] == units[place - size] else 0
+            worst = max(worst, run // size + 1)
+    return worst if worst >= RUNS[kind] else 1
+
+
+def _weight(text: str) -> float:
+    counts = letters(text)
+    return len(text) + (DENSITY - 1) * sum(counts[script] for script in DENSE)
+
+
+def _length_differs(source: str, target: str) -> bool:
+    if not target.strip():
+        return True
+    ratio = (_weight(target) + SLACK) / (_weight(source) + SLACK)
+    return not 1 / MAX_RATIO <= ratio <= MAX_RATIO
+
+
+def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
+    """The source's own words: all of two and more, most of four and more; any where the scripts differ."""
+    if languages[0] == languages[1]:
+        return False
+    theirs, mine = WORD.findall(source.lower()), WORD.findall(target.lower())
+    if not mine or not theirs:
+        return False
+    if theirs == mine:
+        return len(mine) >= 2 or expected_scripts(languages[0]) != expected_scripts(languages[1])
+    known = set(theirs)
+    return len(mine) >= 4 and sum(word in known for word in mine) >= COPIED * len(mine)
+
+
+def _is_wrong_script(source: str, target: str, language: str) -> bool:
+    """Many letters of scripts the language is not written in; names in Latin letters may come from the source."""
+    kept = set(WORD.findall(source.lower()))
+    counts: Counter[str] = Counter()
+    for word in WORD.findall(target):
+        scripts = letters(word)
+        if word.lower() not in kept or set(scripts) != {"LATIN"}:
+            counts.update(scripts)
+    right = sum(counts[script] for script in expected_scripts(language))
+    wrong = sum(counts.values()) - right
+    return wrong > WRONG_SCRIPT * (right + wrong)
+
+
+def _numbers(text: str) -> Counter[str]:
+    """Numbers in ASCII digits without separators."""
+    found = (re.sub(r"\D", "", match) for match in NUMBER.findall(text))
+    return Counter("".join(str(unicodedata.digit(c)) for c in number).lstrip("0") or "0" for number in found)
+
+
+def _loses_numbers(source: str, target: str, language: str) -> bool:
+    """A number of the source that the target does not have; small ones may be words (looked up in English only)."""
+    lost = _numbers(source) - _numbers(target)
+    if not lost:
+        return False
+    words = Counter(WORD.findall(target.lower()))
+    small = {str(value): word for value, word in enumerate(NUMBER_WORDS)}
+    if language not in ("en",):
+        return any(number not in small for number in lost)
+    return any(number not in small or words[small[number]] < count for number, count in lost.items())
