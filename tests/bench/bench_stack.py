@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--method", default="lora", choices=("lora", "adapter", "compacter", "bitfit"))
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    method = MethodConfig(options.method, reduction=8)
+    method = MethodConfig(options.method, reduction=8 if options.method == "compacter" else 16)
     train = reader.read(ReadRequest()).splits["train"].take(range(100))
     images = torch.randn(100, 128, generator=torch.Generator().manual_seed(0))
     runs = [RunConfig(LANGUAGES[i % len(LANGUAGES)], "routine1", seed=i) for i in range(options.runs)]

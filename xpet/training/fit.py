@@ -29,8 +29,8 @@ VALIDATION_ROWS = 2048
 """Texts encoded at a time while validating, over all runs."""
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
 """Mean training losses since the last validation, as they stand in the history."""
-SMALLEST_SLICE = 5
-"""Rows per run below which a batch is not read in slices of similar length."""
+SMALLEST_SLICE = 64
+"""Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
 
 
 class StackLike(Protocol):
@@ -179,7 +179,7 @@ class _Session:
         Every run's rows are sorted by length and read in a few slices, so that one long caption does not pad all.
         """
         count, device = len(rows[0]), self.engine.device
-        slices = max(1, min(self.engine.slices, count // SMALLEST_SLICE))
+        slices = max(1, min(self.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
         order = [sorted(range(count), key=lambda i, mine=mine: len(mine[i])) for mine in rows]  # type: ignore[misc]
         bounds = [round(count * k / slices) for k in range(slices + 1)]
         parts = []
@@ -232,7 +232,7 @@ class _Session:
         """Features [runs, rows, d] of every run's validation texts."""
         self.stack.tower.eval()
         count = len(self.data[0].val_text)
-        size = max(SMALLEST_SLICE, VALIDATION_ROWS // len(self.data))
+        size = max(1, VALIDATION_ROWS // len(self.data))
         parts = [self._encode([d.val_text[i : i + size] for d in self.data]) for i in range(0, count, size)]
         return torch.cat(parts, dim=1)
 
