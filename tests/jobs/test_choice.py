@@ -13,10 +13,10 @@ from xpet.jobs.summary import after_spread, choose_setting
 from xpet.methods.table import find_method
 
 
-def run(rate: float, seed: int, loss: float, aligned: float = 50.0) -> RunResult:
+def run(rate: float, seed: int, loss: float, aligned: float = 50.0, mrr: float | None = None) -> RunResult:
     return RunResult(
         language="de", routine="routine1", loss="mse", align_weight=0.1, learning_rate=rate, seed=seed, status="ok",
-        chosen_step=20, validation={"val_loss": loss, "val_mrr": 90 - loss}, target_before=40.0,
+        chosen_step=20, validation={"val_loss": loss, "val_mrr": 90 - loss if mrr is None else mrr}, target_before=40.0,
         translated_before=None, aligned=aligned, english_before=90.0, english_after=89.0, seconds=1.0, folder="x",
     )  # fmt: skip
 
@@ -34,6 +34,11 @@ def test_the_best_mean_on_validation_wins_whatever_the_test_says() -> None:
     runs = [run(1e-3, 1, 0.5, 99.0), run(1e-3, 2, 0.6, 99.0), run(1e-4, 1, 0.4, 1.0), run(1e-4, 2, 0.3, 1.0)]
     chosen = choose_setting(runs, "loss")
     assert [(r.learning_rate, r.seed) for r in chosen] == [(1e-4, 2), (1e-4, 1)]
+
+
+def test_settings_are_compared_by_retrieval_and_only_then_by_loss() -> None:
+    assert choose_setting([run(1e-3, 1, 0.1, mrr=60.0), run(1e-4, 1, 0.9, mrr=80.0)], "loss")[0].learning_rate == 1e-4
+    assert choose_setting([run(1e-3, 1, 0.9, mrr=80.0), run(1e-4, 1, 0.1, mrr=80.0)], "loss")[0].learning_rate == 1e-4
 
 
 def test_a_setting_that_lost_a_seed_comes_last_and_ties_go_to_the_earlier() -> None:

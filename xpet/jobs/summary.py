@@ -14,8 +14,12 @@ from xpet.core.errors import OutputError
 from xpet.core.routines import ROUTINES
 from xpet.jobs.results import AlignResult, LanguageResult, RunResult, Spread
 
-VALIDATION_OF = {"mrr": ("val_mrr", 1.0), "r1": ("val_r1", 1.0), "loss": ("val_loss", -1.0)}
-"""Selection rule -> figure of the history and its sign (higher is better)."""
+RETRIEVAL_OF = {"mrr": "val_mrr", "loss": "val_mrr", "r1": "val_r1"}
+"""Selection rule -> retrieval figure that compares settings (higher is better).
+
+A loss may choose among the checkpoints of one run; between settings, which may search with different texts, it is not
+comparable: a few mistranslated captions weigh more in it than many weak ones.
+"""
 
 
 def of_align(
@@ -59,14 +63,19 @@ def spread(per_seed: Sequence[Mapping[str, float]]) -> Spread:
 def choose_setting(runs: Sequence[RunResult], select: str) -> list[RunResult]:
     """Of the runs of one language, those of the setting that is best on validation, best run first.
 
-    A setting that lost seeds to divergence is behind every complete one; then the mean over seeds of the selection
-    figure decides, and the earlier setting wins ties.
+    A setting that lost seeds to divergence is behind every complete one; then the mean over seeds of the retrieval
+    figure decides, then the loss, and the earlier setting wins ties.
     """
     settings: dict[Any, list[RunResult]] = {}
     for run in runs:
         settings.setdefault(run.setting, []).append(run)
-    best = max(settings.values(), key=lambda rs: (len(rs), statistics.fmean(_score(r, select) for r in rs)))
-    return sorted(best, key=lambda r: -_score(r, select))
+
+    def rank(own: list[RunResult]) -> tuple[int, float, float]:
+        retrieval, loss = zip(*(_score(run, select) for run in own), strict=True)
+        return len(own), statistics.fmean(retrieval), statistics.fmean(loss)
+
+    best = max(settings.values(), key=rank)
+    return sorted(best, key=lambda run: _score(run, select), reverse=True)
 
 
 def after_spread(aligned: Mapping[str, Mapping[int, float]], before: Mapping[str, float]) -> Spread:
@@ -102,13 +111,15 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
     if not worse:
         return ()
     names = ", ".join(worse)
-    return (f"{names}: translated text retrieves worse than natural text did; --routine 1,3 lets validation choose",)
+    return (
+        f"{names}: translated text retrieves worse than natural text did; compare --routine 1,3 with many --val-shots",
+    )
 
 
-def _score(run: RunResult, select: str) -> float:
-    """Validation figure of a run's checkpoint, higher is better; a run too short to validate is behind all others."""
-    name, sign = VALIDATION_OF[select]
-    return sign * run.validation[name] if name in run.validation else float("-inf")
+def _score(run: RunResult, select: str) -> tuple[float, float]:
+    """Validation retrieval of a run's checkpoint, then its negative loss; a run too short to validate is behind all."""
+    worst = float("-inf")
+    return run.validation.get(RETRIEVAL_OF[select], worst), -run.validation.get("val_loss", -worst)
 
 
 def mean_known(values: Sequence[float | None]) -> float | None:
