@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "xpet"
 MIDDLE = {"training", "methods", "models", "data", "translation", "demo"}
 ALLOWED = {

@@ -12,7 +12,7 @@ import pytest
 from xpet.cli import completions
 from xpet.core.presets import PRESETS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "ctranslate2",
     "numpy", "pyarrow", "PIL", "rich",
