@@ -114,8 +114,9 @@ def first(place: Place) -> subprocess.CompletedProcess[str]:
     new = place.files() - before
     assert {Path(name).parts[0] for name in new} == {"cache"}
     assert {Path(name).parts[1] for name in new if "/" in name} == {"features", "runs"}
-    runs = {name for name in new if name.startswith("cache/runs/de")}
-    assert runs == {"cache/runs/de-lora-001"} | {f"cache/runs/de-lora-001/{name}" for name in FILES}
+    folder = json.loads(done.stdout)["folder"].removeprefix(f"{place.root}/")
+    assert re.fullmatch(r"cache/runs/de-lora-\d{8}-\d{6}-[0-9a-f]{4}", folder)
+    assert {name for name in new if name.startswith("cache/runs/")} == {folder, *(f"{folder}/{n}" for n in FILES)}
     return done
 
 
@@ -137,7 +138,8 @@ def test_json_is_one_document_and_nothing_else(
     assert set(language) == LANGUAGE
     assert set(document["before"]) == set(document["after"]) == SPREAD
     assert language["gain"] == pytest.approx(language["aligned"] - language["target_before"])
-    assert document["folder"] == language["folder"] == str(place.cache / "runs" / "de-lora-001")
+    assert document["folder"] == language["folder"]
+    assert Path(document["folder"]).parent == place.cache / "runs"
     assert (document["synthetic"], document["translates_queries"], document["failed"]) == (True, True, [])
     assert document["compared"] == ["en", "de"]
     assert 0 < document["share"] < 5
@@ -155,8 +157,10 @@ def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) 
     before = place.files()
     done = place.run(*SHORT, "--split-file", str(place.split))
     assert done.returncode == 0
-    folder = place.cache / "runs" / "de-lora-002"
-    assert place.files() - before == {"cache/runs/de-lora-002"} | {f"cache/runs/de-lora-002/{n}" for n in FILES}
+    folder = Path(done.stdout.splitlines()[-2].removeprefix("Run:  "))
+    name = f"cache/runs/{folder.name}"
+    assert str(folder) != document["folder"]
+    assert place.files() - before == {name, *(f"{name}/{n}" for n in FILES)}
     assert ESCAPE not in done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("R@1 on the test split of demo, lora, ")
@@ -189,8 +193,9 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
     assert "─────" in plain
     (language,) = document["languages"]
     row = next(line.split() for line in plain.splitlines() if line.startswith(" de "))
-    gain = f"{language['gain']:+.1f}"
-    assert row == ["de", f"{language['target_before']:.1f}", f"{language['aligned']:.1f}", gain, "to_pivot"]
+    figures = [f"{language[k]:.1f}" for k in ("target_before", "translated_before", "aligned")]
+    assert row[:5] == ["de", *figures, f"{language['gain']:+.1f}"]
+    assert row[-1] == "to_pivot"
     assert f"Note: {SYNTHETIC}." in plain
 
 
@@ -283,5 +288,5 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     out, error = capsys.readouterr()
     assert out == ""
     assert error.strip().splitlines() == [
-        "xpet: error: interrupted; runs that were finished are kept, nothing half-written is left"
+        "xpet: error: interrupted; what was finished is kept, nothing half-written is left"
     ]
