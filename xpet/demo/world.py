@@ -1,4 +1,4 @@
-"""The demo's numbers in one place: sizes, seeds, languages and what each language was exposed to."""
+"""The demo's numbers in one place: sizes, seeds, languages and how well each is to retrieve."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEv
 
 
 def captions_digest(captions: LanguageCaptions) -> str:
-    """SHA-256 of the captions of one language, all slots in their order."""
+    """SHA-256 of what one language is searched with: natural captions, those translated to English, owners."""
     import hashlib
     import json
 

@@ -1,1 +1,1 @@
-"""Interpreter: translators, cache and quality checks (not built yet; see CHANGELOG)."""
+"""Interpreter: packages, translators, cache and quality checks; the only room with argostranslate."""
