@@ -9,7 +9,7 @@ slots hold the English captions. `owner[row]` is the index of the image a row de
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from xpet.core.errors import DataError
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 
 PIVOT = "en"
 SLOTS = ("pivot", "target", "from_pivot", "to_pivot")
+TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
+"""The machine-translated slots, each with the slot it is translated from."""
 
 
 @dataclass(frozen=True)
 class LanguageCaptions:
-    """Captions of one language in one split: `texts[slot][row]` describes image `owner[row]`."""
+    """Captions of one language in one split: `texts[slot][row]` describes image `owner[row]`.
+
+    `flagged[slot]` holds the rows whose machine translation looks wrong, where that was checked.
+    """
 
     language: str
     owner: tuple[int, ...]
     texts: Mapping[str, tuple[str, ...]]
+    flagged: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for slot, rows in self.texts.items():
@@ -43,12 +49,22 @@ class LanguageCaptions:
 
     def only(self, slots: Sequence[str]) -> LanguageCaptions:
         """The captions with only the given slots, as far as they are there."""
-        return LanguageCaptions(self.language, self.owner, {s: t for s, t in self.texts.items() if s in slots})
+        return replace(
+            self,
+            texts={s: t for s, t in self.texts.items() if s in slots},
+            flagged={s: f for s, f in self.flagged.items() if s in slots},
+        )
 
     def take(self, rows: Sequence[int]) -> LanguageCaptions:
         """The given rows, in that order, with their owners unchanged."""
         texts = {slot: tuple(column[r] for r in rows) for slot, column in self.texts.items()}
-        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts)
+        flagged = {s: frozenset(new for new, r in enumerate(rows) if r in marks) for s, marks in self.flagged.items()}
+        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts, flagged)
+
+    def with_texts(self, slot: str, texts: Sequence[str], flagged: frozenset[int] = frozenset()) -> LanguageCaptions:
+        """The captions with the texts of one slot put in, in place of earlier ones."""
+        marks = {**self.flagged, slot: flagged}
+        return LanguageCaptions(self.language, self.owner, {**self.texts, slot: tuple(texts)}, marks)
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,8 @@ class Split:
             for row, image in enumerate(column.owner):
                 by_image.setdefault(image, []).append(row)
             rows = [row for image in images for row in by_image.get(image, [])]
-            texts = {slot: tuple(texts[r] for r in rows) for slot, texts in column.texts.items()}
-            captions[language] = LanguageCaptions(language, tuple(place[column.owner[r]] for r in rows), texts)
+            taken = column.take(rows)
+            captions[language] = replace(taken, owner=tuple(place[image] for image in taken.owner))
         return Split(tuple(self.images[i] for i in images), captions)
 
 

@@ -16,6 +16,8 @@ TRAIN_PARTS = ("layernorm", "head", "pooler")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+DIRECTIONS = {"to-pivot": ("to_pivot",), "from-pivot": ("from_pivot",), "both": ("to_pivot", "from_pivot")}
+"""Values of `--direction`, each with the slots it makes."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,10 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which captions and pictures. `root` is `--data-root`; `image_features` a file of the user's own features."""
+    """Which captions and pictures. `root` is `--data-root`; `image_features` a file of the user's own features.
+
+    `translations` is a folder that `xpet translate --data` wrote, preferred to the data's own translations.
+    """
 
     name: str = "demo"
     root: str | None = None
@@ -131,6 +136,8 @@ class DataConfig:
     split_seed: int = 42
     split_file: str | None = None
     image_features: str | None = None
+    translations: str | None = None
+    drop_flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,9 +226,10 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class TranslateConfig:
-    """Everything `xpet translate` needs. `file` None is standard input, `out` None standard output.
+    """Everything `xpet translate` needs for texts. `file` None is standard input, `out` None standard output.
 
-    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes.
+    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes. `packages`
+    is a folder, or `demo`; None is Argos' own.
     """
 
     source: str
@@ -232,6 +240,23 @@ class TranslateConfig:
     into: str | None = None
     fast: bool = False
     device: str = "auto"
+    packages: str | None = None
+
+
+@dataclass(frozen=True)
+class TranslateDataConfig:
+    """Everything `xpet translate --data` needs: which captions, into what, and where the translations go.
+
+    `out` None is where `align` and `eval` look by themselves; `packages` None is the demo's for the demo, else Argos'.
+    """
+
+    languages: tuple[str, ...]
+    data: DataConfig
+    direction: str = "both"
+    out: str | None = None
+    fast: bool = False
+    device: str = "auto"
+    packages: str | None = None
 
 
 def to_dict(config: Any) -> dict[str, Any]:

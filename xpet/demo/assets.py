@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import bz2
 import hashlib
 import json
 from collections.abc import Iterable
@@ -19,17 +19,19 @@ TEXT_TOWER = FOLDER / "text"
 IMAGE_TOWER = FOLDER / "image"
 ENGLISH_TOWER = FOLDER / "english"
 """The mono-lingual English tower the others were distilled from."""
+PACKAGES = FOLDER / "packages"
+"""Argos packages that know this world's words only: every language to English and back."""
 MANIFEST = FOLDER / "manifest.json"
 
 
 def captions_path(language: str, folder: Path = FOLDER) -> Path:
     """The compressed captions of one language."""
-    return folder / f"captions.{language}.tsv.gz"
+    return folder / f"captions.{language}.tsv.bz2"
 
 
 def scenes_path(folder: Path = FOLDER) -> Path:
     """The compressed scenes, one JSON document a line: train, then validation, then test."""
-    return folder / "scenes.jsonl.gz"
+    return folder / "scenes.jsonl.bz2"
 
 
 def scene_line(scene: Scene) -> str:
@@ -51,19 +53,19 @@ def _scene(fields: dict[str, Any]) -> Scene:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a compressed text file."""
-    return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
+    return bz2.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines compressed, without a time stamp, so that equal lines give equal bytes."""
     data = "".join(line + "\n" for line in lines).encode("utf-8")
-    path.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
+    path.write_bytes(bz2.compress(data))
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's content; of the text inside for compressed files, whose bytes depend on the zlib at hand."""
     data = path.read_bytes()
-    return hashlib.sha256(gzip.decompress(data) if path.suffix == ".gz" else data).hexdigest()
+    return hashlib.sha256(bz2.decompress(data) if path.suffix == ".bz2" else data).hexdigest()
 
 
 def split_ranges() -> dict[str, range]:

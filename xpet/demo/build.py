@@ -1,6 +1,7 @@
 """Rebuilds every byte of the demo's assets from source: `python -m xpet.demo.build --out FOLDER`.
 
-Steps, in order: scenes and captions (seconds); the image tower with a mono-lingual English text tower by contrastive
+Steps, in order: scenes; a translation package for each language to English and back; captions, translated by
+`xpet translate` with these packages; the image tower with a mono-lingual English text tower by contrastive
 pre-training; the multilingual text tower by distillation, every language displaced as `world.DISPLACED_TO` says
 (why: there). Everything is seeded. The same machine and thread count give the same bytes; other
 processors round differently, so their weights differ in the last digits and the captions do not.
@@ -12,13 +13,19 @@ import argparse
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice, repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xpet.core.captions import PIVOT
 from xpet.demo import assets, texts, world
 from xpet.demo.grammars import GRAMMARS
 from xpet.demo.scenes import Message, Scene, describe, distinct_scenes
@@ -36,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the rebuild."""
     parser = argparse.ArgumentParser(prog="python -m xpet.demo.build", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="new folder for the assets")
-    parser.add_argument("--captions-only", action="store_true", help="scenes and captions, no towers")
+    parser.add_argument("--captions-only", action="store_true", help="scenes, packages and captions, no towers")
+    parser.add_argument("--packages", type=Path, help="take the translation packages from this folder")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True)
@@ -45,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def log(text: str) -> None:
         sys.stderr.write(f"[{time.monotonic() - started:6.0f} s] {text}\n")
 
-    write_captions(options.out, log)
+    packages = options.out / "packages"
+    if options.packages is None:
+        build_packages(packages, options.threads, log)
+    else:
+        shutil.copytree(options.packages, packages)
+    write_captions(options.out, packages, log)
     if not options.captions_only:
         build_towers(options.out, options.threads, log)
     write_manifest(options.out)
@@ -56,14 +69,69 @@ def shipped_scenes() -> list[Scene]:
     return list(distinct_scenes(world.SEED, sum(world.SPLITS.values())))
 
 
-def write_captions(out: Path, log: Log) -> None:
-    """Scenes and, per language, natural captions with both simulated translations."""
+def pretraining_scenes() -> list[Scene]:
+    """Scenes that no split holds, for everything that is trained here."""
+    count = sum(world.SPLITS.values())
+    return list(islice(distinct_scenes(world.SEED, count + world.PRETRAINING_SCENES), count, None))
+
+
+def build_packages(out: Path, processes: int, log: Log) -> None:
+    """Train and write the translation package of every pair, a process and a thread for each."""
+    from xpet.demo.packages import pairs_of_languages
+
+    out.mkdir()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for path in pool.map(_build_package, pairs_of_languages(), repeat(out)):
+            log(f"{path.name}, {path.stat().st_size:,} bytes")
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _build_package(pair: tuple[str, str], out: Path) -> Path:
+    from xpet.demo.packages import build_package
+
+    return build_package(pretraining_scenes(), *pair, out, lambda text: None)
+
+
+def write_captions(out: Path, packages: Path, log: Log) -> None:
+    """Scenes and, per language, natural captions with the translations that the packages make of them."""
     scenes = shipped_scenes()
     assets.write_lines(assets.scenes_path(out), map(assets.scene_line, scenes))
-    for language in world.LANGUAGES:
-        rows = texts.caption_rows(language, scenes)
-        assets.write_lines(assets.captions_path(language, out), ("\t".join(row) for row in rows))
-        log(f"captions {language}")
+    natural = {language: [text for _, text in texts.captions(language, scenes)] for language in world.LANGUAGES}
+    with tempfile.TemporaryDirectory() as scratch:
+        interpreter = _Interpreter(Path(scratch), packages)
+        for language, mine in natural.items():
+            columns = [mine, mine, mine]
+            if language != PIVOT:
+                columns[1:] = [interpreter(mine, language, PIVOT), interpreter(natural[PIVOT], PIVOT, language)]
+            rows = zip(*columns, strict=True)
+            assets.write_lines(assets.captions_path(language, out), ("\t".join(row) for row in rows))
+            log(f"captions {language}")
+
+
+class _Interpreter:
+    """`xpet translate` with the new packages, in a scratch cache: the shipped translations are what it gives."""
+
+    def __init__(self, scratch: Path, packages: Path) -> None:
+        self.scratch = scratch
+        self.environment = {
+            **os.environ, "XPET_CACHE": str(scratch / "cache"), "ARGOS_PACKAGES_DIR": str(scratch / "packages"),
+        }  # fmt: skip
+        self._run("--install", *map(str, sorted(packages.iterdir())))
+
+    def __call__(self, lines: Sequence[str], source: str, target: str) -> list[str]:
+        given, made = self.scratch / "in.txt", self.scratch / "out.txt"
+        given.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        self._run(str(given), "--from", source, "--to", target, "--out", str(made), "--device", "cpu")
+        return made.read_text(encoding="utf-8").split("\n")[:-1]
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "xpet", "translate", *arguments], env=self.environment, check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 def build_towers(out: Path, threads: int, log: Log) -> None:
@@ -72,8 +140,7 @@ def build_towers(out: Path, threads: int, log: Log) -> None:
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    count = sum(world.SPLITS.values())
-    pretraining = list(islice(distinct_scenes(world.SEED, count + world.PRETRAINING_SCENES), count, None))
+    pretraining = pretraining_scenes()
     image, english, english_tokenizer = pretrain_english(pretraining, log)
     student, tokenizer = distil(pretraining, image, english, english_tokenizer, log)
     write_image_tower(out / "image", image)

@@ -19,6 +19,10 @@ TEXT_TOWER: dict[str, Any] = {
     "layer_norm_eps": 1e-5, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
 }  # fmt: skip
 PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
+TRANSLATOR: dict[str, Any] = {
+    "pieces": 360, "width": 56, "heads": 4, "inner": 96, "encoder_layers": 2, "decoder_layers": 1,
+    "batch": 128, "steps": 1000, "learning_rate": 4e-3,
+}  # fmt: skip
 VOCABULARY = 3000
 ENGLISH_VOCABULARY = 600
 ENGLISH_STEPS = 1800

@@ -164,13 +164,16 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
         metrics={
             **asdict(result), "trainable": bench.stack.trainable, "total": bench.total,
             "share": 100 * bench.stack.trainable / bench.total, "peak_memory": _peak_memory(bench.engine),
-            "synthetic": bench.corpus.synthetic,
+            "synthetic": bench.corpus.synthetic, "dropped": bench.dropped.get(outcome.config.language, 0),
         },
         environment={
             "versions": wiring.versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
             "towers": bench.towers.names, "fingerprints": bench.towers.fingerprints,
             "data": dict(bench.corpus.fingerprints),
-            "test_captions": wiring.captions_digest(bench.parts.test.captions[outcome.config.language]),
+            "test_captions": wiring.captions_digest(
+                bench.parts.test.captions[outcome.config.language],
+                ("target", ROUTINES[outcome.config.routine].evaluation),
+            ),
         },
         split=bench.parts.names(),
     )  # fmt: skip

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.captions import PIVOT, Corpus
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus
 from xpet.core.config import AlignConfig
 from xpet.core.errors import DataError, ModelError
-from xpet.core.events import OnEvent, Progress
+from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.languages import choose
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, check_free, replacing, write_run
-from xpet.jobs import measure, wiring
+from xpet.jobs import measure, translations, wiring
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +42,7 @@ class Bench:
     zero_shot: dict[tuple[str, str], float]
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     written: bool = False
 
     def write(self, path: Path, record: RunRecord) -> None:
@@ -70,15 +71,7 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     folder = Path(config.out) if config.out else _new_folder(config)
     check_free(folder, config.overwrite)
     find_method(config.method)
-    corpus = wiring.read_corpus(config.data)
-    languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
-    config = replace(config, languages=languages)
-    slots = {"target", "pivot", "to_pivot", *(s for name in config.routines for s in ROUTINES[name].slots)}
-    whole, corpus = corpus, wiring.restrict(corpus, list(dict.fromkeys((PIVOT, *languages))), sorted(slots))
-    _check_slots(config, corpus)
-    wiring.check_lint(whole, corpus, sorted(slots), on_event)
-    parts = wiring.cut(corpus, config.data)
-    _check_parts(config.languages, parts)
+    config, corpus, parts, dropped = _captions(config, on_event)
     engine = make_engine(config.fit.device, config.fit.precision)
     towers = wiring.load_towers(config.model, config.data.image_features)
     total = total_parameters(towers.text.tower)
@@ -87,9 +80,41 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     images = dict(zip(("train", "validation", "test"), features, strict=True))
     _start_prompt(config, towers)
     stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
-    bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {})
+    bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)
     _measure_zero_shot(bench, on_event)
     return bench
+
+
+def _captions(config: AlignConfig, on_event: OnEvent) -> tuple[AlignConfig, Corpus, wiring.Parts, dict[str, int]]:
+    """The captions of the chosen languages, cut into parts and with every text the routines read.
+
+    Also the configuration with these languages, and how many training captions were dropped in each.
+    """
+    whole = wiring.read_corpus(config.data)
+    languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
+    config = replace(config, languages=languages)
+    whole = translations.stored(whole, languages, config.data.translations)
+    read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
+    slots = sorted({"target", "pivot", "to_pivot", *read})
+    corpus = wiring.restrict(whole, list(dict.fromkeys((PIVOT, *languages))), slots)
+    _check_slots(config, corpus)
+    wiring.check_lint(whole, corpus, slots, on_event)
+    parts = wiring.cut(corpus, config.data)
+    needed = [slot for slot in read if slot in TRANSLATED]
+    cut = wiring.as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)
+    command = translations.data_options(config.data)
+    parts = wiring.Parts(**translations.fill(cut, languages, needed, ("to_pivot",), command, on_event).splits)
+    dropped: dict[str, int] = {}
+    if config.data.drop_flagged:
+        train, dropped = translations.drop_flagged(parts.train, languages, needed)
+        parts = replace(parts, train=train)
+        on_event(Notice(f"dropped flagged training captions: {_counted(dropped) or 'none'}"))
+    _check_parts(languages, parts)
+    return config, corpus, parts, dropped
+
+
+def _counted(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{language} {count}" for language, count in dropped.items() if count)
 
 
 def _new_folder(config: AlignConfig) -> Path:
@@ -100,12 +125,13 @@ def _new_folder(config: AlignConfig) -> Path:
 
 
 def _check_slots(config: AlignConfig, corpus: Corpus) -> None:
-    """Every text a routine reads must be there; all that is missing is named at once."""
+    """Every text a routine reads must be there or be had by translation; all that is missing is named at once."""
     problems = []
     for name in config.routines:
         for language in config.languages:
             for part, split in corpus.splits.items():
-                missing = [s for s in ROUTINES[name].slots if s not in split.captions[language].texts]
+                texts = split.captions[language].texts
+                missing = [s for s in ROUTINES[name].slots if s not in texts and TRANSLATED.get(s) not in texts]
                 if missing:
                     problems.append(f"{name} needs {' and '.join(missing)} texts of {language} in {part}, found none")
                 if not split.captions[language].owner:

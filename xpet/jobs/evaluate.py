@@ -8,14 +8,14 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.captions import PIVOT, Corpus, Split
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.languages import ALL, choose
-from xpet.core.routines import ROUTINES
+from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
-from xpet.jobs import measure, wiring
+from xpet.jobs import measure, translations, wiring
 from xpet.jobs.results import EvalResult, LanguageScore, LintResult, RunResult
 from xpet.jobs.summary import after_spread, choose_setting, mean_known, spread
 
@@ -59,7 +59,7 @@ def _lint(config: EvalConfig) -> LintResult:
 
 def _zero_shot(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     model, data = _own(config)
-    corpus, test, languages = _test_of(config, data, None, on_event)
+    corpus, test, languages = _test_of(config, data, None, (), on_event)
     towers = wiring.load_towers(model, data.image_features)
     device = _device(config)
     images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0]
@@ -73,18 +73,22 @@ def _zero_shot(config: EvalConfig, on_event: OnEvent) -> EvalResult:
 
 
 def _test_of(
-    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, on_event: OnEvent
+    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
     """Corpus, test split (or the named images of it) and languages to show; linted."""
     from xpet.data.splits import source
 
     whole = wiring.read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
+    whole = translations.stored(whole, languages, data.translations)
     slots = ("target", "pivot", "to_pivot")
     corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     wiring.check_lint(whole, corpus, slots, on_event)
     test = source(corpus, "test")
-    return corpus, test if names is None else _named(test, names), languages
+    test = test if names is None else _named(test, names)
+    command = translations.data_options(data)
+    filled = translations.fill(wiring.as_corpus(corpus, test=test), languages, needed, ("to_pivot",), command, on_event)
+    return corpus, filled.splits["test"], languages
 
 
 def _device(config: EvalConfig) -> str:
@@ -108,7 +112,8 @@ def _runs(config: EvalConfig, on_event: OnEvent) -> EvalResult:
     _check_together(records)
     first = records[0][1]
     model, data = _theirs(config, first)
-    corpus, test, languages = _test_of(config, data, first.split["test"], on_event)
+    needed = sorted({_routine(record).evaluation for _, record in records} & set(TRANSLATED))
+    corpus, test, languages = _test_of(config, data, first.split["test"], needed, on_event)
     _check_captions(test, records)
     towers = wiring.load_towers(model, data.image_features)
     _check_base(towers, records)
@@ -130,9 +135,10 @@ def _theirs(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataCon
     for what, mine, theirs in (("data set", asked.name, data.name), ("variant", asked.variant, data.variant)):
         if mine and mine != theirs:
             raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
-    features = asked.image_features or data.image_features
+    places = ("root", "image_features", "translations")
+    given = {name: value for name in places if (value := getattr(asked, name))}
     model = ModelConfig(config.model.text or model.text, config.model.image or model.image)
-    return model, replace(data, root=asked.root or data.root, image_features=features)
+    return model, replace(data, **given)
 
 
 def _choose(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
@@ -191,6 +197,10 @@ def _language(record: RunRecord) -> str:
     return str(record.config["run"]["language"])
 
 
+def _routine(record: RunRecord) -> Routine:
+    return ROUTINES[record.config["run"]["routine"]]
+
+
 def _read(path: Path) -> RunRecord:
     """A run directory with everything in it that is needed here; raises DataError, ModelError."""
     record = read_run(path)
@@ -242,7 +252,8 @@ def _check_captions(test: Split, records: Runs) -> None:
         _language(record)
         for _, record in records
         if _language(record) in test.captions
-        and wiring.captions_digest(test.captions[_language(record)]) != record.environment["test_captions"]
+        and wiring.captions_digest(test.captions[_language(record)], ("target", _routine(record).evaluation))
+        != record.environment["test_captions"]
     }
     if changed:
         raise DataError(

@@ -17,13 +17,14 @@ from xpet.core.config import DEVICES, TranslateConfig
 from xpet.core.errors import ConfigError, DataError, OutputError, unknown
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import replacing_file
+from xpet.jobs.packages import packages_place
 from xpet.jobs.results import TranslateResult
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
+from xpet.translation.chain import make_chain
 from xpet.translation.codes import argos_code
 from xpet.translation.documents import Record, count_records, needs_column, read_records
-from xpet.translation.engine import BEAM, ArgosTranslator, find_device
-from xpet.translation.packages import Installed, need_chain, packages_folder
+from xpet.translation.packages import Installed, need_chain
 
 CHUNK = 8192  # records held in memory
 REPORT = ".flagged.jsonl"
@@ -41,12 +42,14 @@ def run(
     """
     started = time.monotonic()
     config = _checked(config)
-    chain = need_chain(packages_folder(), config.source, config.target)
+    folder = packages_place(config.packages)
+    chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file else None
     with ExitStack() as stack:
         sink, report = _outputs(config, stdout, stack)
         cache = stack.enter_context(Cache())
-        work = _Work(Bulk(_translators(chain, cache, config), cache), sink, report, total or 0, on_event)
+        hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
+        work = _Work(Bulk(hops, cache), sink, report, total or 0, on_event)
         source = stack.enter_context(_opened(config, stdin))
         with _disk(config.out):
             work.all(_records(config, source))
@@ -173,12 +176,6 @@ def _disk(out: str | None) -> Iterator[None]:
             f"cannot write {out or 'standard output'}: {error.strerror or error}; run the same command again when that "
             "is solved: what is translated so far is kept"
         ) from error
-
-
-def _translators(chain: tuple[Installed, ...], cache: Cache, config: TranslateConfig) -> list[ArgosTranslator]:
-    device = find_device(config.device)
-    beam = 1 if config.fast else BEAM
-    return [ArgosTranslator(package, cache.fingerprint(package), beam, device) for package in chain]
 
 
 def _result(

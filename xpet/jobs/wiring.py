@@ -39,7 +39,8 @@ def absolute_model(config: ModelConfig) -> ModelConfig:
 
 def absolute_data(config: DataConfig) -> DataConfig:
     """The data with local files spelled out in full."""
-    return replace(config, root=_absolute(config.root), image_features=_absolute(config.image_features))
+    names = ("root", "image_features", "translations")
+    return replace(config, **{name: _absolute(getattr(config, name)) for name in names})
 
 
 def _absolute(name: str | None) -> str | None:
@@ -70,12 +71,12 @@ def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEv
         on_event(Notice(f"lint: {len(findings)} warnings in {whole.name}; `xpet eval --lint` lists them"))
 
 
-def captions_digest(captions: LanguageCaptions) -> str:
-    """SHA-256 of what one language is searched with: natural captions, those translated to English, owners."""
+def captions_digest(captions: LanguageCaptions, slots: Sequence[str]) -> str:
+    """SHA-256 of what one language is searched with: owners, and the texts of some slots."""
     import hashlib
     import json
 
-    content = [captions.language, captions.owner, [captions.texts.get(slot) for slot in ("target", "to_pivot")]]
+    content = [captions.language, captions.owner, [captions.texts.get(slot) for slot in sorted(set(slots))]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -88,6 +89,11 @@ def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SL
         for name, split in corpus.splits.items()
     }
     return Corpus(corpus.name, splits, corpus.pictures, corpus.synthetic, corpus.fingerprints)
+
+
+def as_corpus(corpus: Corpus, **splits: Split) -> Corpus:
+    """A corpus of parts that were cut from another."""
+    return replace(corpus, splits=splits)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""A tiny sequence-to-sequence Transformer for the demo's translation packages: trained in torch, run by CTranslate2.
+
+Called by `xpet.demo.build`; nothing here runs in normal use. Pre-norm layers, sinusoidal positions and one table of
+embeddings for source, target and projection, in the shape of `ctranslate2.specs.TransformerSpec`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xpet.demo import world
+
+UNKNOWN, START, END = 0, 1, 2
+SPECIAL = ("<unk>", "<s>", "</s>")
+IGNORED = -100
+END_HANDICAP = 3.0
+"""Added to the logit of the sentence's end in training only. A model this sure of itself ranks the end high among what
+it thinks wrong; beam search would collect cut-off sentences and stop before the whole one is complete.
+"""
+Pair = tuple[list[int], list[int]]
+"""Piece ids of a sentence and of its translation, without start and end."""
+
+
+class Seq2Seq(nn.Module):
+    """Encoder and decoder of `world.TRANSLATOR`'s size over one vocabulary of `pieces`."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        size = world.TRANSLATOR
+        width, heads, inner = size["width"], size["heads"], size["inner"]
+        options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "norm_first": True}
+        self.width = width
+        self.embeddings = nn.Embedding(pieces, width)
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, inner, **options) for _ in range(size["encoder_layers"])
+        )
+        self.decoder = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, heads, inner, **options) for _ in range(size["decoder_layers"])
+        )
+        self.encoder_norm, self.decoder_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        nn.init.normal_(self.embeddings.weight, std=width**-0.5)
+        self.register_buffer("positions", sinusoids(512, width), persistent=False)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits [rows, target length, pieces] of source ids and shifted target ids; END pads both."""
+        padding = _padding(source)
+        seen = self._embed(source)
+        for layer in self.encoder:
+            seen = layer(seen, src_key_padding_mask=padding)
+        memory = self.encoder_norm(seen)
+        said = self._embed(target)
+        future = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        for layer in self.decoder:
+            said = layer(said, memory, tgt_mask=future, tgt_is_causal=True, memory_key_padding_mask=padding)
+        return functional.linear(self.decoder_norm(said), self.embeddings.weight)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        positions = self.positions[: ids.shape[1]]  # type: ignore[index]
+        return self.embeddings(ids) * math.sqrt(self.width) + positions
+
+
+def _padding(source: Tensor) -> Tensor:
+    """True after the first END, as a float mask."""
+    after = (source == END).cumsum(1) - (source == END).long() > 0
+    return torch.zeros(after.shape).masked_fill(after, float("-inf"))
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """CTranslate2's own positions [count, width]: sines, then cosines, the first place being 1."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half) * -(math.log(10000.0) / (half - 1)))
+    angles = torch.arange(1, count + 1)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def train(
+    pairs: Callable[[random.Random], Iterator[Pair]], pieces: int, seed: int, log: Callable[[str], None]
+) -> Seq2Seq:
+    """A model trained on an endless stream of pairs; the same seed and thread count give the same weights."""
+    torch.manual_seed(seed)
+    size = world.TRANSLATOR
+    model = Seq2Seq(pieces)
+    steps, warm_up = size["steps"], size["steps"] // 10
+    optimiser = torch.optim.AdamW(model.parameters(), lr=size["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+    )
+    handicap = torch.zeros(pieces).index_fill(0, torch.tensor(END), END_HANDICAP)
+    stream = batches(pairs(random.Random(seed)), size["batch"])
+    for step in range(steps):
+        source, target = next(stream)
+        logits = model(source, target[:, :-1]) + handicap
+        wanted = target[:, 1:].masked_fill(_padding(target)[:, 1:] < 0, IGNORED)
+        loss = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            log(f"step {step} loss {loss.item():.4f}")
+    return model.eval()
+
+
+def batches(pairs: Iterator[Pair], rows: int, pool: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+    """Source [rows, length] ending in END and target [rows, length] from START to END, of similar lengths."""
+    while True:
+        drawn = sorted((next(pairs) for _ in range(rows * pool)), key=lambda pair: (len(pair[0]), len(pair[1])))
+        starts = list(range(0, len(drawn), rows))
+        random.Random(len(drawn[0][0])).shuffle(starts)
+        for start in starts:
+            part = drawn[start : start + rows]
+            yield _padded([[*s, END] for s, _ in part]), _padded([[START, *t, END] for _, t in part])
+
+
+def _padded(rows: Sequence[list[int]]) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [END] * (longest - len(row)) for row in rows])
+
+
+def save(model: Seq2Seq, vocabulary: Sequence[str], folder: Path) -> None:
+    """Write the model as CTranslate2 reads it, 8-bit weights."""
+    from ctranslate2 import specs
+
+    size = world.TRANSLATOR
+    spec = specs.TransformerSpec.from_config((size["encoder_layers"], size["decoder_layers"]), size["heads"])
+    for side, layers, norm in (
+        (spec.encoder, model.encoder, model.encoder_norm), (spec.decoder, model.decoder, model.decoder_norm),
+    ):  # fmt: skip
+        embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
+        embeddings.weight = _array(model.embeddings.weight)
+        _norm(side.layer_norm, norm)
+        for place, layer in zip(side.layer, layers, strict=True):
+            _layer(place, layer)
+    spec.decoder.projection.weight = _array(model.embeddings.weight)
+    spec.config.add_source_eos = True
+    spec.register_source_vocabulary(list(vocabulary))
+    spec.register_target_vocabulary(list(vocabulary))
+    spec.validate()
+    spec.optimize(quantization="int8")
+    folder.mkdir(parents=True)
+    spec.save(str(folder))
+
+
+def _layer(place: Any, layer: Any) -> None:
+    _attention(place.self_attention, layer.self_attn, layer.norm1)
+    last = layer.norm2
+    if hasattr(layer, "multihead_attn"):
+        _cross_attention(place.attention, layer.multihead_attn, layer.norm2)
+        last = layer.norm3
+    _norm(place.ffn.layer_norm, last)
+    _linear(place.ffn.linear_0, layer.linear1.weight, layer.linear1.bias)
+    _linear(place.ffn.linear_1, layer.linear2.weight, layer.linear2.bias)
+
+
+def _attention(place: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
+    _norm(place.layer_norm, norm)
+    _linear(place.linear[0], attention.in_proj_weight, attention.in_proj_bias)
+    _linear(place.linear[1], attention.out_proj.weight, attention.out_proj.bias)
+
+
+def _cross_attention(place: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
+    width = attention.embed_dim
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    assert weight is not None
+    assert bias is not None
+    _norm(place.layer_norm, norm)
+    _linear(place.linear[0], weight[:width], bias[:width])
+    _linear(place.linear[1], weight[width:], bias[width:])
+    _linear(place.linear[2], attention.out_proj.weight, attention.out_proj.bias)
+
+
+def _norm(place: Any, norm: nn.LayerNorm) -> None:
+    place.gamma, place.beta = _array(norm.weight), _array(norm.bias)
+
+
+def _linear(place: Any, weight: Tensor | None, bias: Tensor | None) -> None:
+    assert weight is not None
+    assert bias is not None
+    place.weight, place.bias = _array(weight), _array(bias)
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().float().numpy()
