@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xpet.cli import options as o
-from xpet.cli import view
+from xpet.cli import translate_view, view
 from xpet.core.config import TranslateConfig
 from xpet.core.errors import ConfigError
 
@@ -66,7 +66,7 @@ def translate(
     with view.progress(quiet) as on_event:
         result = run(config, on_event, view.byte_input(), view.byte_output())
     if out is not None:
-        view.show_translate(result, json_output)
+        view.show(translate_view.summary(result), result, json_output)
 
 
 def build_config(files: list[str], source: str | None, target: str | None) -> TranslateConfig:
@@ -87,6 +87,8 @@ def _packages(files: list[str], listing: bool, install: bool, as_json: bool) -> 
     from xpet.jobs.packages import install_packages, list_packages
 
     if install:
-        view.show_installed(install_packages(files), as_json)
+        result = install_packages(files)
+        view.show(translate_view.installed(result), result, as_json)
     else:
-        view.show_packages(list_packages(), as_json)
+        result = list_packages()
+        view.show(translate_view.packages(result), result, as_json)
