@@ -18,6 +18,7 @@ Examples:
   xpet translate captions.de.txt --from de --to en -o captions.en.txt
   xpet translate captions.csv --column caption --into to_pivot --from tr --to en -o translated.csv
   xpet translate --from de --to ja --fast < in.txt > out.txt
+  xpet translate --install de-en en-ja
   xpet translate --install translate-de_en-1_0.argosmodel
   xpet translate --list-packages --json | jq .chains
 """
@@ -36,7 +37,10 @@ def translate(
         bool, typer.Option("--list-packages", help="Show what is installed.", rich_help_panel=o.PACKAGES)
     ] = False,
     install: Annotated[
-        bool, typer.Option("--install", help="Install the packages FILE...", rich_help_panel=o.PACKAGES)
+        bool,
+        typer.Option(
+            "--install", help="Install packages: .argosmodel files, or pairs such as de-en.", rich_help_panel=o.PACKAGES
+        ),
     ] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Beam 1 instead of Argos' 4.", rich_help_panel=o.HOW_FAST)
@@ -51,7 +55,7 @@ def translate(
 ) -> None:
     """Translate texts with Argos packages, offline: a line for a line, cached, checked."""
     if list_packages or install:
-        _packages(files or [], list_packages, install, json_output)
+        _packages(files or [], list_packages, install, json_output, quiet)
         return
     config = build_config(files or [], source, target)
     if json_output and out is None:
@@ -81,13 +85,14 @@ def build_config(files: list[str], source: str | None, target: str | None) -> Tr
     return TranslateConfig(source, target, files[0] if files and files[0] != "-" else None)
 
 
-def _packages(files: list[str], listing: bool, install: bool, as_json: bool) -> None:
+def _packages(files: list[str], listing: bool, install: bool, as_json: bool, quiet: bool) -> None:
     if listing and (install or files):
         raise ConfigError("--list-packages goes with neither --install nor files")
     from xpet.jobs.packages import install_packages, list_packages
 
     if install:
-        result = install_packages(files)
+        with view.progress(quiet) as on_event:
+            result = install_packages(files, on_event)
         view.show(translate_view.installed(result), result, as_json)
     else:
         result = list_packages()

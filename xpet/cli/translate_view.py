@@ -37,7 +37,7 @@ def packages(result: PackagesResult) -> Iterator[Block]:
         yield Paragraph("")
         yield Table("Translates", [("pair", "left"), ("through", "left")], through)
     else:
-        yield Paragraph(f"No packages in {result.folder}; install one: xpet translate --install FILE.argosmodel")
+        yield Paragraph(f"No packages in {result.folder}; install one: xpet translate --install de-en")
     for problem in result.problems:
         yield Paragraph(f"Broken: {problem}", "red")
 
@@ -46,7 +46,8 @@ def installed(result: PackagesResult) -> Iterator[Block]:
     """What an install did."""
     for package in result.packages:
         state = "Installed" if package.new else "Already there"
-        yield Paragraph(f"{state}: {package.pair} {package.version} in {package.folder} (SHA-256 {package.sha256})")
+        sha = f" (SHA-256 {package.sha256})" if package.sha256 else ""
+        yield Paragraph(f"{state}: {package.pair} {package.version} in {package.folder}{sha}")
     yield Paragraph(f"Translates: {', '.join(result.chains)}")
 
 

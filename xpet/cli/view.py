@@ -81,12 +81,12 @@ def _notices(event: Event) -> None:
 @contextmanager
 def _bars() -> Iterator[OnEvent]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
         TextColumn("ETA"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
     )  # fmt: skip
     tasks: dict[str, Any] = {}
@@ -98,10 +98,20 @@ def _bars() -> Iterator[OnEvent]:
                 bars.console.print(event.text, style=style, highlight=False, markup=False)
             elif isinstance(event, Progress):
                 if event.stage not in tasks:
-                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="")
-                bars.update(tasks[event.stage], completed=event.done, total=event.total, note=event.note)
+                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="", amount="")
+                bars.update(
+                    tasks[event.stage], completed=event.done, total=event.total, note=event.note, amount=_amount(event)
+                )
 
         yield on_event
+
+
+def _amount(event: Progress) -> str:
+    if event.unit != "bytes":
+        return f"{event.done}/{event.total}"
+    from rich.filesize import decimal
+
+    return f"{decimal(event.done)}/{decimal(event.total)}"
 
 
 def show_json(document: Mapping[str, Any]) -> None:
