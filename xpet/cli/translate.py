@@ -18,6 +18,8 @@ Examples:
   xpet translate captions.de.txt --from de --to en -o captions.en.txt
   xpet translate captions.csv --column caption --into to_pivot --from tr --to en -o translated.csv
   xpet translate --from de --to ja --fast < in.txt > out.txt
+  xpet translate captions.de.txt --from de --to en -o captions.en.txt --reference natural.en.txt
+  xpet translate captions.de.txt --from de --to en -o noisy.en.txt --noise 0.2
   xpet translate --install de-en en-ja
   xpet translate --install translate-de_en-1_0.argosmodel
   xpet translate --list-packages --json | jq .chains
@@ -33,6 +35,10 @@ def translate(
     target: o.To = None,
     column: o.Column = None,
     into: o.Into = None,
+    reference: o.Reference = None,
+    reference_column: o.ReferenceColumn = None,
+    noise: o.Noise = None,
+    noise_seed: o.NoiseSeed = None,
     list_packages: Annotated[
         bool, typer.Option("--list-packages", help="Show what is installed.", rich_help_panel=o.PACKAGES)
     ] = False,
@@ -67,6 +73,8 @@ def translate(
     from xpet.jobs.translate import run
 
     config = replace(config, out=out, column=column, into=into, fast=fast, device=device)
+    config = replace(config, reference=reference, reference_column=reference_column)
+    config = replace(config, noise=noise, noise_seed=noise_seed)
     with view.progress(quiet) as on_event:
         result = run(config, on_event, view.byte_input(), view.byte_output())
     if out is not None:

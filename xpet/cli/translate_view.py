@@ -24,6 +24,13 @@ def summary(result: TranslateResult) -> Iterator[Block]:
         yield Paragraph(f"Flagged: {_count(result.flagged_lines, 'line')} ({kinds}); see {result.report}", "yellow")
     else:
         yield Paragraph("Flagged: none.", "green")
+    if result.noise is not None:
+        rate, seed = result.noise["rate"], result.noise["seed"]
+        yield Paragraph(f"Degraded: {_count(result.noise['degraded_lines'], 'line')} (rate {rate:g}, seed {seed}).")
+    if result.scores is not None:
+        from xpet.jobs.results import describe_scores
+
+        yield Paragraph(f"{describe_scores(result.scores)}.")
     yield Paragraph(f"Written: {result.out}")
 
 

@@ -221,7 +221,8 @@ class EvalConfig:
 class TranslateConfig:
     """Everything `xpet translate` needs. `file` None is standard input, `out` None standard output.
 
-    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes.
+    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes. `reference`
+    is a file the translation is scored against. `noise` is the share of words that are degraded after translation.
     """
 
     source: str
@@ -232,6 +233,10 @@ class TranslateConfig:
     into: str | None = None
     fast: bool = False
     device: str = "auto"
+    reference: str | None = None
+    reference_column: str | None = None
+    noise: float | None = None
+    noise_seed: int | None = None
 
 
 def to_dict(config: Any) -> dict[str, Any]:
