@@ -6,61 +6,21 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.translation import toy
 from tests.translation.conftest import Command
+from tests.translation.web import Server, answer, redirect
 from xpet.core.errors import ConfigError, ModelError, NetworkError, OutputError, XpetError
 from xpet.core.events import Event, Notice, Progress
 from xpet.jobs.packages import install_packages
 from xpet.translation import index
 
 Members = dict[str, bytes]
-Page = bytes | Callable[[BaseHTTPRequestHandler], None]
-
-
-class Server:
-    """Pages by path; counts what is asked for."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, Page] = {}
-        self.asked: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                page = outer.pages.get(self.path)
-                if page is None:
-                    self.send_error(404)
-                elif isinstance(page, bytes):
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(page)))
-                    self.end_headers()
-                    self.wfile.write(page)
-                else:
-                    page(self)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def offer(self, source: str, target: str, *links: str, version: str = "1.0", **more: Any) -> dict[str, Any]:
-        """An entry of the index, as Argos writes it."""
-        full = [link if "://" in link or ":" in link[:8] else self.url + link for link in links]
-        return {**toy.metadata(source, target, package_version=version), "links": full, **more}
-
-    def index(self, *entries: Any) -> None:
-        self.pages["/index.json"] = json.dumps(entries).encode()
 
 
 @pytest.fixture
@@ -221,14 +181,6 @@ def test_sizes_are_limited(server: Server, folder: Path, model: bytes, monkeypat
             f"found {len(model)} or more; {server.url}/endless: expected at most 1000 bytes, found ")  # fmt: skip
 
 
-def answer(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None:
-    handler.send_response(200)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
 def test_cut_short(server: Server, folder: Path, model: bytes) -> None:
     server.index(server.offer("de", "en", "/short", "/chunks"))
     server.pages["/short"] = lambda handler: answer(handler, model[:-7], Content_Length=str(len(model)))
@@ -276,15 +228,6 @@ def test_stalls(server: Server, folder: Path, model: bytes, monkeypatch: pytest.
     server.pages["/index.json"] = silent
     refused(folder, ["de-en"], f"/index.json: {none}")
     over.set()
-
-
-def redirect(place: str) -> Page:
-    def page(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", place)
-        handler.end_headers()
-
-    return page
 
 
 @pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://example.org/x", "data:,x"])
