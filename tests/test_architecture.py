@@ -37,11 +37,12 @@ ONLY_IN = {
     "accelerate": ("xpet/training/",),
     "argostranslate": ("xpet/translation/",),
     "ctranslate2": ("xpet/translation/",),
+    "sacrebleu": ("xpet/translation/",),
 }
 PRINTER = "xpet/cli/view.py"
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "pyarrow", "numpy", "pandas", "PIL",
-    "safetensors", "tokenizers", "ctranslate2", "sentencepiece",
+    "safetensors", "tokenizers", "ctranslate2", "sentencepiece", "sacrebleu",
 )  # fmt: skip
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)

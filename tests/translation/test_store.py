@@ -166,7 +166,8 @@ def test_discovery_survives_junk(installed: Path, tmp_path: Path, german: dict[s
 def test_missing_pairs_say_what_to_install(installed: Path) -> None:
     words = (
         "cannot translate de to fr: expected an Argos package de-fr, or de-en and en-fr in .*, found de-en, en-ja; "
-        "install what is missing from its file: xpet translate --install translate-en_fr.argosmodel$"
+        r"install what is missing: xpet translate --install en-fr \(from the Argos index\), or offline from its file: "
+        "xpet translate --install translate-en_fr.argosmodel$"
     )
     with pytest.raises(ModelError, match=words):
         need_chain(installed, "de", "fr")

@@ -26,7 +26,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
-PACKAGES, HOW_FAST = "Packages", "Speed"
+PACKAGES, HOW_FAST, QUALITY = "Packages", "Speed", "Quality"
 
 Lang = Annotated[
     str,
@@ -125,6 +125,19 @@ Into = Annotated[
     str | None,
     typer.Option("--into", help="Column for the translation [default: COLUMN_TO].", rich_help_panel=WHAT),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option("--reference", help="Score against this file: a line a line (BLEU, chrF).", rich_help_panel=QUALITY),
+]
+ReferenceColumn = Annotated[
+    str | None,
+    typer.Option("--reference-column", help="Its column (.csv, .tsv, .jsonl).", rich_help_panel=QUALITY),
+]
+Noise = Annotated[
+    float | None,
+    typer.Option("--noise", help="Drop, swap or replace this share of words, 0 to 1.", rich_help_panel=QUALITY),
+]
+NoiseSeed = Annotated[int | None, typer.Option("--noise-seed", help="[default: 1]", rich_help_panel=QUALITY)]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]

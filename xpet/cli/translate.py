@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xpet.cli import options as o
-from xpet.cli import view
+from xpet.cli import translate_view, view
 from xpet.core.config import TranslateConfig
 from xpet.core.errors import ConfigError
 
@@ -18,6 +18,9 @@ Examples:
   xpet translate captions.de.txt --from de --to en -o captions.en.txt
   xpet translate captions.csv --column caption --into to_pivot --from tr --to en -o translated.csv
   xpet translate --from de --to ja --fast < in.txt > out.txt
+  xpet translate captions.de.txt --from de --to en -o captions.en.txt --reference natural.en.txt
+  xpet translate captions.de.txt --from de --to en -o noisy.en.txt --noise 0.2
+  xpet translate --install de-en en-ja
   xpet translate --install translate-de_en-1_0.argosmodel
   xpet translate --list-packages --json | jq .chains
 """
@@ -32,11 +35,18 @@ def translate(
     target: o.To = None,
     column: o.Column = None,
     into: o.Into = None,
+    reference: o.Reference = None,
+    reference_column: o.ReferenceColumn = None,
+    noise: o.Noise = None,
+    noise_seed: o.NoiseSeed = None,
     list_packages: Annotated[
         bool, typer.Option("--list-packages", help="Show what is installed.", rich_help_panel=o.PACKAGES)
     ] = False,
     install: Annotated[
-        bool, typer.Option("--install", help="Install the packages FILE...", rich_help_panel=o.PACKAGES)
+        bool,
+        typer.Option(
+            "--install", help="Install packages: .argosmodel files, or pairs such as de-en.", rich_help_panel=o.PACKAGES
+        ),
     ] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Beam 1 instead of Argos' 4.", rich_help_panel=o.HOW_FAST)
@@ -51,7 +61,7 @@ def translate(
 ) -> None:
     """Translate texts with Argos packages, offline: a line for a line, cached, checked."""
     if list_packages or install:
-        _packages(files or [], list_packages, install, json_output)
+        _packages(files or [], list_packages, install, json_output, quiet)
         return
     config = build_config(files or [], source, target)
     if json_output and out is None:
@@ -63,10 +73,12 @@ def translate(
     from xpet.jobs.translate import run
 
     config = replace(config, out=out, column=column, into=into, fast=fast, device=device)
+    config = replace(config, reference=reference, reference_column=reference_column)
+    config = replace(config, noise=noise, noise_seed=noise_seed)
     with view.progress(quiet) as on_event:
         result = run(config, on_event, view.byte_input(), view.byte_output())
     if out is not None:
-        view.show_translate(result, json_output)
+        view.show(translate_view.summary(result), result, json_output)
 
 
 def build_config(files: list[str], source: str | None, target: str | None) -> TranslateConfig:
@@ -81,12 +93,15 @@ def build_config(files: list[str], source: str | None, target: str | None) -> Tr
     return TranslateConfig(source, target, files[0] if files and files[0] != "-" else None)
 
 
-def _packages(files: list[str], listing: bool, install: bool, as_json: bool) -> None:
+def _packages(files: list[str], listing: bool, install: bool, as_json: bool, quiet: bool) -> None:
     if listing and (install or files):
         raise ConfigError("--list-packages goes with neither --install nor files")
     from xpet.jobs.packages import install_packages, list_packages
 
     if install:
-        view.show_installed(install_packages(files), as_json)
+        with view.progress(quiet) as on_event:
+            result = install_packages(files, on_event)
+        view.show(translate_view.installed(result), result, as_json)
     else:
-        view.show_packages(list_packages(), as_json)
+        result = list_packages()
+        view.show(translate_view.packages(result), result, as_json)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    from xpet.jobs.results import AlignResult, EvalResult, LintResult, PackagesResult, Spread, TranslateResult
+    from xpet.jobs.results import AlignResult, EvalResult, LintResult, Spread
 
 WARNING = "warning"
 FOLDED = 12
@@ -80,12 +81,12 @@ def _notices(event: Event) -> None:
 @contextmanager
 def _bars() -> Iterator[OnEvent]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
         TextColumn("ETA"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
     )  # fmt: skip
     tasks: dict[str, Any] = {}
@@ -97,10 +98,20 @@ def _bars() -> Iterator[OnEvent]:
                 bars.console.print(event.text, style=style, highlight=False, markup=False)
             elif isinstance(event, Progress):
                 if event.stage not in tasks:
-                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="")
-                bars.update(tasks[event.stage], completed=event.done, total=event.total, note=event.note)
+                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="", amount="")
+                bars.update(
+                    tasks[event.stage], completed=event.done, total=event.total, note=event.note, amount=_amount(event)
+                )
 
         yield on_event
+
+
+def _amount(event: Progress) -> str:
+    if event.unit != "bytes":
+        return f"{event.done}/{event.total}"
+    from rich.filesize import decimal
+
+    return f"{decimal(event.done)}/{decimal(event.total)}"
 
 
 def show_json(document: Mapping[str, Any]) -> None:
@@ -122,6 +133,47 @@ Column = tuple[str, str]
 """(heading, alignment 'left' or 'right')."""
 
 
+@dataclass(frozen=True)
+class Paragraph:
+    """Text in one style; not broken by the view."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; `style` gives a row's colour."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    style: Callable[[Row], str] = lambda row: ""
+
+
+class Documented(Protocol):
+    """A result that is also a JSON document."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result, JSON-ready."""
+
+
+Block = Paragraph | Table
+"""What other modules of this room make of a result, for `show`."""
+
+
+def show(blocks: Iterable[Block], result: Documented, as_json: bool) -> None:
+    """A result on stdout: its blocks one below the other, or its document."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    for block in blocks:
+        if isinstance(block, Paragraph):
+            _paragraph(block.text, block.style)
+        else:
+            _table(block.columns, block.rows, block.title, block.style)
+
+
 def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str]) -> None:
     console = _console()
     if console is None:
@@ -138,16 +190,16 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
 
 def _rich_table(
     columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str], width: int
-) -> Table:
+) -> RichTable:
     """A table no figure of which is cut: where the terminal is narrow, headings break and columns move together."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     firm = [place == 0 or align == "right" for place, (_, align) in enumerate(columns)]
     cells = [[heading, *(row[place] for row in rows)] for place, (heading, _) in enumerate(columns)]
     needed = [max(map(len, c)) if kept else min(FOLDED, max(map(len, c))) for c, kept in zip(cells, firm, strict=True)]
     narrow = sum(needed) + 3 * len(columns) > width
-    table = Table(
+    table = RichTable(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
         padding=(0, 0 if narrow else 1),
     )  # fmt: skip
@@ -300,55 +352,3 @@ def show_lint(result: LintResult, as_json: bool) -> None:
 
 def _rows(rows: Sequence[int]) -> str:
     return ", ".join(str(r + 1) for r in rows)
-
-
-def show_translate(result: TranslateResult, as_json: bool) -> None:
-    """The summary of `xpet translate`."""
-    if as_json:
-        show_json(result.to_dict())
-        return
-    speed = f", {result.lines / result.seconds:,.0f} lines/s" if result.seconds >= 0.1 else ""
-    _paragraph(
-        f"{_count(result.lines, 'line')} {result.source} -> {result.target} through {', '.join(result.chain)} "
-        f"in {result.seconds:.1f} s{speed}: {result.translated:,} translated, {result.cached:,} from the cache, "
-        f"{result.retried:,} replaced by a better hypothesis."
-    )
-    if result.flagged_lines:
-        kinds = ", ".join(f"{name} {count:,}" for name, count in result.flags.items())
-        _paragraph(f"Flagged: {_count(result.flagged_lines, 'line')} ({kinds}); see {result.report}", "yellow")
-    else:
-        _paragraph("Flagged: none.", "green")
-    _paragraph(f"Written: {result.out}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def show_packages(result: PackagesResult, as_json: bool) -> None:
-    """Installed packages and the pairs they serve."""
-    if as_json:
-        show_json(result.to_dict())
-        return
-    if result.packages:
-        columns: list[Column] = [(c, "left") for c in ("package", "version", "folder", "")]
-        rows = [(p.pair, p.version, p.folder, "" if p.used else "not used: a newer one is") for p in result.packages]
-        _table(columns, rows, f"Packages in {result.folder}", lambda row: "dim" if row[3] else "")
-        through = [(pair, " -> ".join(chain)) for pair, chain in result.chains.items()]
-        line("")
-        _table([("pair", "left"), ("through", "left")], through, "Translates", lambda row: "")
-    else:
-        _paragraph(f"No packages in {result.folder}; install one: xpet translate --install FILE.argosmodel")
-    for problem in result.problems:
-        _paragraph(f"Broken: {problem}", "red")
-
-
-def show_installed(result: PackagesResult, as_json: bool) -> None:
-    """What an install did."""
-    if as_json:
-        show_json(result.to_dict())
-        return
-    for package in result.packages:
-        state = "Installed" if package.new else "Already there"
-        _paragraph(f"{state}: {package.pair} {package.version} in {package.folder} (SHA-256 {package.sha256})")
-    _paragraph(f"Translates: {', '.join(result.chains)}")

@@ -229,7 +229,8 @@ class TranslateConfig:
     """Everything `xpet translate` needs for texts. `file` None is standard input, `out` None standard output.
 
     `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes. `packages`
-    is a folder, or `demo`; None is Argos' own.
+    is a folder, or `demo`; None is Argos' own. `reference` is a file the translation is scored against. `noise` is the
+    share of words that are degraded after translation.
     """
 
     source: str
@@ -241,6 +242,10 @@ class TranslateConfig:
     fast: bool = False
     device: str = "auto"
     packages: str | None = None
+    reference: str | None = None
+    reference_column: str | None = None
+    noise: float | None = None
+    noise_seed: int | None = None
 
 
 @dataclass(frozen=True)

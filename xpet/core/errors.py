@@ -40,6 +40,10 @@ class TrainingError(XpetError):
     """Training could not yield any usable run."""
 
 
+class NetworkError(XpetError):
+    """A download failed: offline, a time-out, a refused address, an HTTP error, a file cut short."""
+
+
 class OutputError(XpetError):
     """An output path is taken or cannot be written."""
 

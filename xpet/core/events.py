@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps of a stage; the view makes a bar and an ETA of it. `note` is a short live figure."""
+    """`done` of `total` steps of a stage; the view makes a bar and an ETA of it. `note` is a short live figure.
+
+    `unit` is "" for things that are counted, or "bytes".
+    """
 
     stage: str
     done: int
     total: int
     note: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,9 @@ class LintResult:
 class TranslateResult:
     """The outcome of `xpet translate`. Of `lines`, `flagged_lines` have flags; `flags` counts each kind.
 
-    `cached`, `translated` and `retried` count different lines over all hops of the `chain` of packages.
+    `cached`, `translated` and `retried` count different lines over all hops of the `chain` of packages. `scores` are
+    `bleu` and `chrf` (0 to 100) with `bleu_signature` and `chrf_signature`, over `lines` lines of `reference`; `noise`
+    has `rate`, `seed` and `degraded_lines`. Flags are of the clean translation, scores of the one that is written.
     """
 
     source: str
@@ -174,10 +176,18 @@ class TranslateResult:
     flagged_lines: int
     flags: Mapping[str, int]
     seconds: float
+    scores: Mapping[str, Any] | None = None
+    noise: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
         return {"command": "translate", "schema": 1, **asdict(self)}
+
+
+def describe_scores(scores: Mapping[str, Any]) -> str:
+    """Scores of a translation in one line, with what makes them comparable."""
+    bleu, chrf = (f"{scores[name]:.1f} ({scores[f'{name}_signature']})" for name in ("bleu", "chrf"))
+    return f"Against {scores['reference']}: BLEU {bleu}, chrF {chrf}"
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,19 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from xpet.core.config import DEVICES, TranslateConfig
 from xpet.core.errors import ConfigError, DataError, OutputError, unknown
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import replacing_file
+from xpet.jobs import finish
 from xpet.jobs.packages import packages_place
-from xpet.jobs.results import TranslateResult
+from xpet.jobs.results import TranslateResult, describe_scores
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
@@ -45,15 +46,17 @@ def run(
     folder = packages_place(config.packages)
     chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file else None
+    finishing = finish.Finish.prepare(config, total)
     with ExitStack() as stack:
         sink, report = _outputs(config, stdout, stack)
         cache = stack.enter_context(Cache())
         hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
-        work = _Work(Bulk(hops, cache), sink, report, total or 0, on_event)
+        work = _Work(Bulk(hops, cache), finishing, sink, report, total or 0, on_event)
         source = stack.enter_context(_opened(config, stdin))
         with _disk(config.out):
             work.all(_records(config, source))
-    return _result(config, chain, work, time.monotonic() - started, on_event)
+        scores = finishing.scores()
+    return _result(config, chain, work, scores, time.monotonic() - started, on_event)
 
 
 @dataclass
@@ -61,6 +64,7 @@ class _Work:
     """Records in, bytes and reports out."""
 
     bulk: Bulk
+    finish: finish.Finish
     sink: BinaryIO
     report: BinaryIO | None
     total: int
@@ -73,7 +77,8 @@ class _Work:
         """Translate and write everything, a chunk at a time."""
         while chunk := list(itertools.islice(records, CHUNK)):
             entries = self.bulk.translate([record.text for record in chunk], self._progress)
-            self.sink.write(b"".join(r.write(e.text) for r, e in zip(chunk, entries, strict=True)))
+            texts = self.finish.texts([entry.text for entry in entries], [record.counts for record in chunk])
+            self.sink.write(b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
             self.lines += sum(record.counts for record in chunk)
             for record, entry in zip(chunk, entries, strict=True):
                 if entry.flags:
@@ -113,6 +118,9 @@ def _checked(config: TranslateConfig) -> TranslateConfig:
         problems.append("--into needs --column")
     if config.out is not None and config.file is not None and _same(config.file, config.out):
         problems.append(f"expected another file for --out than the input, found {config.out} for both")
+    if config.out is not None and config.reference is not None and _same(config.reference, config.out):
+        problems.append(f"expected another file for --out than the references, found {config.out} for both")
+    problems += finish.problems(config)
     if problems:
         raise ConfigError(*problems)
     return config
@@ -179,7 +187,12 @@ def _disk(out: str | None) -> Iterator[None]:
 
 
 def _result(
-    config: TranslateConfig, chain: tuple[Installed, ...], work: _Work, seconds: float, on_event: OnEvent
+    config: TranslateConfig,
+    chain: tuple[Installed, ...],
+    work: _Work,
+    scores: Mapping[str, Any] | None,
+    seconds: float,
+    on_event: OnEvent,
 ) -> TranslateResult:
     report = None
     if config.out is not None and work.flagged:
@@ -188,9 +201,12 @@ def _result(
         _report_path(config.out).unlink(missing_ok=True)  # nothing was flagged
     if config.out is None and work.flagged:
         on_event(Notice(f"{work.flagged} of {work.lines} lines are flagged; --out FILE writes a report of them"))
+    if config.out is None and scores is not None:
+        on_event(Notice(describe_scores(scores)))
     tally = work.bulk.tally
     return TranslateResult(
         source=config.source, target=config.target, chain=tuple(p.pair for p in chain), out=config.out, report=report,
         lines=work.lines, cached=tally.cached, translated=tally.translated, retried=tally.retried,
         flagged_lines=work.flagged, flags=dict(work.flags), seconds=seconds,
+        scores=scores, noise=work.finish.noise(),
     )  # fmt: skip

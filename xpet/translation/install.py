@@ -12,7 +12,7 @@ import stat
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +46,19 @@ class Outcome:
     new: bool
 
 
-def install(files: Sequence[Path], folder: Path) -> list[Outcome]:
+def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | None = None) -> list[Outcome]:
     """Check all files, then activate all: a bad one among them leaves everything as it was.
 
+    `pairs` says what some files must translate, as `de-en`.
+
     Raises:
-        ModelError: a file is damaged, hostile or no package, or another package is in its place.
+        ModelError: a file is damaged, hostile, no package or for another pair, or another package is in its place.
         OutputError: the folder cannot be written.
     """
     with ExitStack() as stack:
         staged = [stack.enter_context(_staged(path)) for path in files]
+        for path, (stage, _) in zip(files, staged, strict=True):
+            _check_pair(path, stage, (pairs or {}).get(path))
         tops = [stage.name for stage, _ in staged]
         for path, top in zip(files, tops, strict=True):
             if tops.count(top) > 1:
@@ -79,13 +83,24 @@ def _is_present(place: Path, sha: str) -> bool:
     """Whether the very same package is in place; raises ModelError when another one is."""
     if not os.path.lexists(place):
         return False
+    if recorded_sha256(place) == sha:
+        return True
+    raise ModelError(f"{place} is another package, and none is ever overwritten: remove that folder first")
+
+
+def recorded_sha256(place: Path) -> str | None:
+    """SHA-256 of the file an installed package came from; None when something else than xpet installed it."""
     try:
         recorded = json.loads((place / RECORD).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        recorded = None
-    if recorded == sha:
-        return True
-    raise ModelError(f"{place} is another package, and none is ever overwritten: remove that folder first")
+        return None
+    return recorded if isinstance(recorded, str) else None
+
+
+def _check_pair(path: Path, stage: Path, expected: str | None) -> None:
+    package = read_installed(stage)
+    if package is not None and expected not in (None, package.pair):
+        raise ModelError(f"{path}: expected a package {expected}, found one for {package.pair}")
 
 
 def _activate(stage: Path, place: Path) -> None:

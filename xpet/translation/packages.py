@@ -35,7 +35,12 @@ class Installed:
     @property
     def rank(self) -> tuple[list[int], str]:
         """Where several packages serve one pair the highest rank is used: newest version, then name."""
-        return [int(number) for number in re.findall(r"\d+", self.version)], self.folder.name
+        return version_number(self.version), self.folder.name
+
+
+def version_number(version: str) -> list[int]:
+    """A version as numbers, so that 1.10 is newer than 1.9."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def packages_folder() -> Path:
@@ -137,8 +142,10 @@ def need_chain(folder: Path, source: str, target: str) -> tuple[Installed, ...]:
         wanted = f"an Argos package {source}-{target}, or {source}-{PIVOT} and {PIVOT}-{target}"
     there = ", ".join(dict.fromkeys(p.pair for p in packages)) or "none"
     broken = f" (and broken: {'; '.join(problems)})" if problems else ""
+    pairs = " ".join(missing)
     files = " ".join(f"translate-{pair.replace('-', '_')}.argosmodel" for pair in missing)
     raise ModelError(
         f"cannot translate {source} to {target}: expected {wanted} in {folder}, found {there}{broken}; "
-        f"install what is missing from its file: xpet translate --install {files}"
+        f"install what is missing: xpet translate --install {pairs} (from the Argos index), or offline from its file: "
+        f"xpet translate --install {files}"
     )

@@ -1,0 +1,86 @@
+"""What `xpet translate` does with clean translations before they are written: noise, then scores of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xpet.core.config import TranslateConfig
+from xpet.translation.documents import needs_column
+from xpet.translation.noise import degrade
+from xpet.translation.scores import check_counts, read_references, score
+
+SEED = 1  # of noise whose seed was not named
+
+
+def problems(config: TranslateConfig) -> list[str]:
+    """What is wrong with the options of this module."""
+    found = []
+    if config.noise is not None and not 0 <= config.noise <= 1:
+        found.append(f"--noise: expected a rate from 0 to 1, found {config.noise:g}")
+    if config.noise is None and config.noise_seed is not None:
+        found.append("--noise-seed needs --noise")
+    table = config.reference is not None and needs_column(config.reference)
+    if table and config.reference_column is None:
+        found.append(f"{config.reference} has columns: expected that of the references in --reference-column")
+    if config.reference_column is not None and not table:
+        where = config.reference or "no --reference"
+        found.append(f"--reference-column is for .csv, .tsv and .jsonl files, found {where}")
+    return found
+
+
+@dataclass
+class Finish:
+    """Finishes a run's translations, chunk by chunk; with references it keeps what was written for their scores.
+
+    Attributes:
+        degraded: lines that noise has changed so far.
+    """
+
+    config: TranslateConfig
+    references: Sequence[str] | None = None
+    degraded: int = 0
+    _written: list[str] = field(default_factory=list)
+
+    @classmethod
+    def prepare(cls, config: TranslateConfig, lines: int | None) -> Finish:
+        """With the references read; `lines` is how many texts there are, if that is known. Raises DataError."""
+        if config.reference is None:
+            return cls(config)
+        finish = cls(config, read_references(config.reference, config.reference_column))
+        if lines is not None:
+            finish._check(lines)
+        return finish
+
+    def texts(self, clean: Sequence[str], counts: Sequence[bool]) -> list[str]:
+        """What is written for clean translations; `counts` is False where a record is no text, as a table's header."""
+        rate, seed = self.config.noise or 0.0, self._seed
+        written = [degrade(text, rate, seed) for text in clean] if rate else list(clean)
+        self.degraded += sum(new != old for new, old in zip(written, clean, strict=True))
+        if self.references is not None:
+            self._written += [text for text, counted in zip(written, counts, strict=True) if counted]
+        return written
+
+    def noise(self) -> dict[str, Any] | None:
+        """Rate, seed and degraded lines; None without noise."""
+        if self.config.noise is None:
+            return None
+        return {"rate": self.config.noise, "seed": self._seed, "degraded_lines": self.degraded}
+
+    def scores(self) -> dict[str, Any] | None:
+        """The scores of what was written; None without references or lines. Raises DataError for other counts."""
+        if self.references is None:
+            return None
+        self._check(len(self._written))
+        if not self._written:
+            return None
+        return {"reference": self.config.reference, **score(self._written, self.references, self.config.target)}
+
+    @property
+    def _seed(self) -> int:
+        return SEED if self.config.noise_seed is None else self.config.noise_seed
+
+    def _check(self, lines: int) -> None:
+        where = self.config.file or "standard input"
+        check_counts(self.references or (), str(self.config.reference), lines, where)

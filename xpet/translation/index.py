@@ -1,0 +1,248 @@
+"""The Argos package index: the one place of xpet that uses the network, when a pair is installed by name.
+
+argostranslate's own reader has no time-outs and hides errors, so index and packages are read here: https only (plain
+http from this machine alone), redirects checked like links, every wait and every size bounded.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from xpet.core.captions import PIVOT
+from xpet.core.errors import ModelError, NetworkError, OutputError
+from xpet.translation.codes import argos_code
+from xpet.translation.install import MAX_BYTES
+from xpet.translation.packages import CODE, version_number
+
+INDEX = "https://raw.githubusercontent.com/argosopentech/argospm-index/main"
+VARIABLE = "ARGOS_PACKAGE_INDEX"  # a folder of the web, as in Argos; the address of a .json file is taken too
+MAX_INDEX = 16 << 20
+MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
+WAIT = 20.0  # seconds for a connection, and for the next bytes
+WINDOW = 30.0  # seconds in which at least SLOWEST bytes must come
+SLOWEST = 16 << 10
+BLOCK = 1 << 16
+LOCAL = ("localhost", "127.0.0.1", "::1")
+PAIR = re.compile(r"([a-z]{2,3}(?:_[a-z0-9]+)*)-([a-z]{2,3}(?:_[a-z0-9]+)*)", re.IGNORECASE)
+
+OnBytes = Callable[[int, int], None]
+"""Called with the bytes that are here and those expected (0 when the server does not say)."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A package of the index and the places it can be had from."""
+
+    source: str
+    target: str
+    version: str
+    links: tuple[str, ...]
+
+    @property
+    def pair(self) -> str:
+        """Source and target code, as `de-en`."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def file(self) -> str:
+        """A name for the file, whatever its links are called."""
+        version = re.sub(r"[^0-9A-Za-z]+", "_", self.version)[:32]
+        return f"translate-{self.source}_{self.target}-{version}.argosmodel"
+
+
+def parse_pair(text: str) -> tuple[str, str] | None:
+    """Argos' codes of a pair such as `de-en` or `zh_TW-en`; None for what is no pair."""
+    match = PAIR.fullmatch(text)
+    return (argos_code(match[1]), argos_code(match[2])) if match else None
+
+
+def index_address() -> str:
+    """Where the index is: `ARGOS_PACKAGE_INDEX`, else Argos' own."""
+    base = os.environ.get(VARIABLE) or INDEX
+    return base if base.endswith(".json") else base.rstrip("/") + "/index.json"
+
+
+def read_index(address: str) -> list[Offer]:
+    """The translation packages of the index, newest first; entries that cannot be used are left out.
+
+    Raises:
+        NetworkError: offline, a time-out, a refused address, an HTTP error.
+        ModelError: something else than an index came.
+    """
+    body = b"".join(_fetched(address, MAX_INDEX))
+    try:
+        entries = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{address}: expected the JSON of a package index, found {error}; see {VARIABLE}") from error
+    if not isinstance(entries, list):
+        raise ModelError(f"{address}: expected a list of packages, found {type(entries).__name__}; see {VARIABLE}")
+    offers = [offer for entry in entries if (offer := _offer(entry))]
+    if not offers:
+        raise ModelError(f"{address}: expected translation packages with links, found none; see {VARIABLE}")
+    return sorted(offers, key=lambda offer: version_number(offer.version), reverse=True)
+
+
+def _offer(entry: object) -> Offer | None:
+    if not isinstance(entry, Mapping) or entry.get("type", "translate") != "translate":
+        return None
+    codes = [entry.get("from_code"), entry.get("to_code")]
+    links = entry.get("links")
+    if not all(isinstance(code, str) and CODE.fullmatch(code) for code in codes) or not isinstance(links, list):
+        return None
+    found = tuple(link for link in links if isinstance(link, str))
+    version = str(entry.get("package_version", ""))
+    return Offer(str(codes[0]), str(codes[1]), version, found) if found else None
+
+
+def find_offer(offers: Sequence[Offer], source: str, target: str) -> Offer:
+    """The newest package of a pair; raises ModelError saying what there is instead, two hops through English too."""
+    for offer in offers:
+        if (offer.source, offer.target) == (source, target):
+            return offer
+    pairs = {(offer.source, offer.target) for offer in offers}
+    hops = ((source, PIVOT), (PIVOT, target))
+    problem = f"the index has no package {source}-{target}"
+    if all(hop in pairs for hop in hops):
+        names = " ".join(f"{a}-{b}" for a, b in hops)
+        raise ModelError(f"{problem}, but both hops through English: xpet translate --install {names}")
+    targets = sorted(b for a, b in pairs if a == source)
+    if targets:
+        raise ModelError(f"{problem}: from {source} it has packages to {', '.join(targets)}")
+    sources = sorted({a for a, _ in pairs})
+    raise ModelError(f"{problem}: expected one of its languages to translate from, {', '.join(sources)}")
+
+
+def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple[Path, str]:
+    """The package's file in a folder, from the first of its links that works, and that link.
+
+    Raises:
+        NetworkError: no link works; with the reason of each.
+        OutputError: the folder cannot be written.
+    """
+    path = folder / offer.file
+    problems = []
+    for link in offer.links:
+        try:
+            with path.open("wb") as file:
+                for block in _fetched(link, MAX_BYTES, index, on_bytes):
+                    file.write(block)
+            return path, link
+        except NetworkError as error:
+            problems.append(str(error))
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; free space or set XPET_CACHE") from error
+    raise NetworkError(f"no link of package {offer.pair} {offer.version} works: {'; '.join(problems)}")
+
+
+def _fetched(
+    address: str, limit: int, origin: str | None = None, on_bytes: OnBytes = lambda done, total: None
+) -> Iterator[bytes]:
+    """The file at an address, block by block; `origin` is the page that pointed there. Raises NetworkError."""
+    try:
+        with _answer(address, origin) as response:
+            yield from _blocks(response, limit, on_bytes)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise NetworkError(f"{address}: expected the file, found HTTP status {error.code}") from error
+    except urllib.error.URLError as error:
+        raise NetworkError(f"{address}: {_reason(error.reason)}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NetworkError(f"{address}: {_reason(error)}") from error
+
+
+def _answer(address: str, origin: str | None) -> http.client.HTTPResponse:
+    """The open answer at an address, behind its redirects, each of them checked like a link."""
+    for _ in range(MAX_REDIRECTS + 1):
+        _check_address(address, origin)
+        response: http.client.HTTPResponse = _opener(address).open(_request(address), timeout=WAIT)
+        if response.status < 300:
+            return response
+        response.close()
+        origin, address = address, urljoin(address, response.headers["Location"])
+    raise NetworkError(f"{address}: expected at most {MAX_REDIRECTS} redirects, found more")
+
+
+def _request(address: str) -> urllib.request.Request:
+    return urllib.request.Request(address, headers={"User-Agent": "xpet", "Accept-Encoding": "identity"})
+
+
+class _NoRedirect(urllib.request.HTTPErrorProcessor):
+    """Hands redirects back, as `_answer` follows them itself."""
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        """The response; raises HTTPError for other statuses than success and redirects."""
+        if response.status in REDIRECTS and response.headers.get("Location"):
+            return response
+        return super().http_response(request, response)
+
+    https_response = http_response
+
+
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    """Knows http and https and nothing else; the environment's proxies, but not for this machine."""
+    opener = urllib.request.OpenerDirector()
+    proxies: dict[str, str] | None = {} if urlsplit(address).hostname in LOCAL else None
+    for handler in (
+        urllib.request.ProxyHandler(proxies),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _NoRedirect(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _check_address(address: str, origin: str | None) -> None:
+    """https, or http of this machine when the user's own index there (and not a page of the web) points to it."""
+    parts = urlsplit(address)
+    local = parts.hostname in LOCAL and (origin is None or urlsplit(origin).hostname in LOCAL)
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+        via = f" (from {origin})" if origin else ""
+        raise NetworkError(f"{address}{via}: expected an https:// address, or http:// of this machine")
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, TimeoutError):
+        return f"expected an answer, found none within {WAIT:g} s; check the network, then run the command again"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"expected a trusted certificate, found {error.verify_message}; see SSL_CERT_FILE"
+    found = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"expected an answer, found {found}; is this machine online? Packages install from files too"
+
+
+def _blocks(response: http.client.HTTPResponse, limit: int, on_bytes: OnBytes) -> Iterator[bytes]:
+    """The whole body as it comes; raises NetworkError when it is too long, cut short or trickles."""
+    address = response.geturl()
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdecimal() else 0
+    done, mark, since = 0, 0, time.monotonic()
+    while True:
+        if max(total, done) > limit:
+            raise NetworkError(f"{address}: expected at most {limit} bytes, found {max(total, done)} or more")
+        block = response.read1(BLOCK)
+        if not block:
+            break
+        yield block
+        done += len(block)
+        on_bytes(done, total)
+        if time.monotonic() - since > WINDOW:
+            if done - mark < SLOWEST:
+                found = f"expected {SLOWEST} bytes in {WINDOW:g} s, found {done - mark}"
+                raise NetworkError(f"{address}: {found}; the server is too slow, run the command again later")
+            mark, since = done, time.monotonic()
+    if done < total:
+        raise NetworkError(f"{address}: expected {total} bytes, found {done}: cut short; run the command again")

@@ -1,0 +1,108 @@
+"""Degrades translations reproducibly, for the question how much the quality of translation matters.
+
+A line's result depends on nothing but the line, the rate and the seed: not on its neighbours, its file, the chunk or
+the process it is handled in. So all chance comes from a hash of seed and line, and a replaced word becomes another word
+of the same line (a vocabulary of the whole file would tie each line to all others). Equal lines are degraded alike.
+A higher rate touches the words that a lower one touches, and more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import unicodedata
+
+from xpet.translation.lines import pieces
+
+MARKED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))  # Thai and Lao, Burmese, Khmer
+PLAIN = (
+    (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3100, 0x312F), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF),
+)  # fmt: skip
+"""Han, kana and bopomofo: with MARKED, the scripts without spaces between words."""
+DENSE = "".join(f"{chr(first)}-{chr(last)}" for first, last in (*MARKED, *PLAIN))
+MARKS = "\u3099\u309a\uff9e\uff9f" + "".join(
+    chr(code) for span in MARKED for code in range(span[0], span[1] + 1) if unicodedata.category(chr(code))[0] == "M"
+)
+WORD = re.compile(rf"[{DENSE}][{MARKS}]*|[^\s{DENSE}]+")
+KINDS = ("drop", "swap", "replace")
+
+
+def degrade(text: str, rate: float, seed: int = 1) -> str:
+    """The text with each word, with probability `rate`, dropped, swapped with its neighbour or replaced.
+
+    A word is what stands between spaces, or one character (with its marks) where a script has no spaces. The three
+    kinds are equally likely; where one cannot change anything the next does: no other neighbour to swap with (also when
+    one of both was swapped before), then no other word in the line to take. The last word left is never dropped, so a
+    line of one word stays as it is, and at rate 1 every other line changes. Line breaks stay.
+
+    Args:
+        text: any; the parts between line breaks are degraded each by itself.
+        rate: from 0 (nothing changes) to 1.
+        seed: another one, another outcome.
+    """
+    parts = pieces(text)
+    return "".join(part if place % 2 else _line(part, rate, seed) for place, part in enumerate(parts))
+
+
+def _line(text: str, rate: float, seed: int) -> str:
+    found = list(WORD.finditer(text))
+    if len(found) < 2:
+        return text
+    chance = _chance(text, seed)
+    edited = _Edited([match[0] for match in found])
+    for place in range(len(found)):
+        touched, kind, choice = chance.random() < rate, chance.random(), chance.random()
+        if touched:
+            edited.edit(place, KINDS[int(kind * len(KINDS))], choice)
+    ends = [0, *(match.end() for match in found)]
+    gaps = [text[end : match.start()] for end, match in zip(ends, found, strict=False)]
+    kept = [(gap, word) for gap, word in zip(gaps, edited.words, strict=True) if word is not None]
+    kept[0] = (gaps[0], kept[0][1])  # the line begins as it did, whichever word is first now
+    return "".join(gap + word for gap, word in kept) + text[ends[-1] :]
+
+
+def _chance(text: str, seed: int) -> random.Random:
+    """The generator of a line; of it only `random()` is used, whose values Python keeps the same in all versions."""
+    return random.Random(int.from_bytes(hashlib.blake2b(f"{seed}\n{text}".encode(), digest_size=16).digest(), "big"))
+
+
+class _Edited:
+    """The words of a line while they are edited; None where one is dropped."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words: list[str | None] = list(words)
+        self._source = words
+        self._different = list(dict.fromkeys(words))
+        self._left = len(words)
+        self._swapped: set[int] = set()
+
+    def edit(self, place: int, kind: str, choice: float) -> None:
+        """The edit drawn for a place, or the next kind that changes something."""
+        if kind == "swap" and self._swap(place):
+            return
+        if kind != "drop" and self._replace(place, choice):
+            return
+        if self._left > 1:
+            self.words[place] = None
+            self._left -= 1
+
+    def _swap(self, place: int) -> bool:
+        for other in (place + 1, place - 1):
+            if not 0 <= other < len(self.words) or {place, other} & self._swapped:
+                continue
+            if self.words[other] not in (None, self.words[place]):
+                self.words[place], self.words[other] = self.words[other], self.words[place]
+                self._swapped |= {place, other}
+                return True
+        return False
+
+    def _replace(self, place: int, choice: float) -> bool:
+        here, start = {self.words[place], self._source[place]}, int(choice * len(self._different))
+        for step in range(min(3, len(self._different))):  # at most two of them are here already
+            word = self._different[(start + step) % len(self._different)]
+            if word not in here:
+                self.words[place] = word
+                return True
+        return False
