@@ -110,6 +110,13 @@ def align(
     split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of the split.", rich_help_panel=o.HOW)] = 42,
     split_file: o.SplitFile = None,
     image_features: o.ImageFeatures = None,
+    translations: o.Translations = None,
+    drop_flagged: Annotated[
+        bool,
+        typer.Option(
+            "--drop-flagged", help="Leave out training captions whose translation looks wrong.", rich_help_panel=o.HOW
+        ),
+    ] = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -154,6 +161,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         shots=o.count_or_all("--shots", v["shots"]),
         val_shots=v.get("val_shots"),
         split_seed=v["split_seed"], split_file=v.get("split_file"), image_features=v.get("image_features"),
+        translations=v.get("translations"), drop_flagged=v["drop_flagged"],
     )  # fmt: skip
     weights: str | None = v["align_weight"]
     return AlignConfig(

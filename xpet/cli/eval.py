@@ -32,6 +32,7 @@ def evaluate(
     data_root: o.DataRoot = None,
     variant: o.Variant = None,
     image_features: o.ImageFeatures = None,
+    translations: o.Translations = None,
     device: o.Device = "auto",
     json_output: o.Json = False,
     quiet: o.Quiet = False,
@@ -42,7 +43,9 @@ def evaluate(
         runs=tuple(runs or ()),
         languages=o.names("--lang", lang),
         model=ModelConfig(model, image_model),
-        data=DataConfig(name=data, root=data_root, variant=variant, image_features=image_features),
+        data=DataConfig(
+            name=data, root=data_root, variant=variant, image_features=image_features, translations=translations
+        ),
         fit=FitConfig(device=device),
         lint_only=lint,
     )

@@ -26,7 +26,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
-PACKAGES, HOW_FAST, QUALITY = "Packages", "Speed", "Quality"
+PACKAGES, HOW_FAST, QUALITY, DATASET = "Packages", "Speed", "Quality", "A whole data set"
 
 Lang = Annotated[
     str,
@@ -138,6 +138,24 @@ Noise = Annotated[
     typer.Option("--noise", help="Drop, swap or replace this share of words, 0 to 1.", rich_help_panel=QUALITY),
 ]
 NoiseSeed = Annotated[int | None, typer.Option("--noise-seed", help="[default: 1]", rich_help_panel=QUALITY)]
+TranslateData = Annotated[
+    str | None, typer.Option("--data", help="Translate this data set, instead of texts.", rich_help_panel=DATASET)
+]
+TranslateLang = Annotated[
+    str | None, typer.Option("--lang", "-l", help="Languages of the data, or all.", rich_help_panel=DATASET)
+]
+Direction = Annotated[
+    str | None,
+    typer.Option("--direction", help="to-pivot, from-pivot or both [default: both].", rich_help_panel=DATASET),
+]
+Packages = Annotated[
+    str | None,
+    typer.Option("--packages", help="Folder of packages, or demo [default: Argos' own].", rich_help_panel=PACKAGES),
+]
+Translations = Annotated[
+    str | None,
+    typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
+]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]

@@ -1,14 +1,14 @@
-"""`xpet translate`: options -> TranslateConfig -> the job -> view."""
+"""`xpet translate`: options -> TranslateConfig or TranslateDataConfig -> the job -> view."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import options as o
 from xpet.cli import translate_view, view
-from xpet.core.config import TranslateConfig
+from xpet.core.config import DataConfig, TranslateConfig, TranslateDataConfig
 from xpet.core.errors import ConfigError
 
 EXAMPLES = """\
@@ -20,6 +20,7 @@ Examples:
   xpet translate --from de --to ja --fast < in.txt > out.txt
   xpet translate captions.de.txt --from de --to en -o captions.en.txt --reference natural.en.txt
   xpet translate captions.de.txt --from de --to en -o noisy.en.txt --noise 0.2
+  xpet translate --data xtd --data-root XTD10 --lang de,ja --direction both
   xpet translate --install de-en en-ja
   xpet translate --install translate-de_en-1_0.argosmodel
   xpet translate --list-packages --json | jq .chains
@@ -35,6 +36,11 @@ def translate(
     target: o.To = None,
     column: o.Column = None,
     into: o.Into = None,
+    data: o.TranslateData = None,
+    data_root: o.DataRoot = None,
+    variant: o.Variant = None,
+    lang: o.TranslateLang = None,
+    direction: o.Direction = None,
     reference: o.Reference = None,
     reference_column: o.ReferenceColumn = None,
     noise: o.Noise = None,
@@ -48,21 +54,28 @@ def translate(
             "--install", help="Install packages: .argosmodel files, or pairs such as de-en.", rich_help_panel=o.PACKAGES
         ),
     ] = False,
+    packages: o.Packages = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Beam 1 instead of Argos' 4.", rich_help_panel=o.HOW_FAST)
     ] = False,
     device: o.TranslateDevice = "auto",
     out: Annotated[
-        str | None, typer.Option("--out", "-o", help="File [default: standard output].", rich_help_panel=o.OUT)
+        str | None,
+        typer.Option("--out", "-o", help="File [default: stdout]; with --data a folder.", rich_help_panel=o.OUT),
     ] = None,
     json_output: o.Json = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
     """Translate texts with Argos packages, offline: a line for a line, cached, checked."""
+    given = {name: value for name, value in locals().items() if value not in (None, False)}
     if list_packages or install:
-        _packages(files or [], list_packages, install, json_output, quiet)
+        _packages(files or [], list_packages, packages, install, json_output, quiet)
         return
+    if data is not None:
+        _data(data_config(given), json_output, quiet)
+        return
+    _refuse(given, ("data_root", "variant", "lang", "direction"), "needs --data")
     config = build_config(files or [], source, target)
     if json_output and out is None:
         raise ConfigError("--json needs --out: standard output cannot hold the translation and the document")
@@ -72,7 +85,7 @@ def translate(
 
     from xpet.jobs.translate import run
 
-    config = replace(config, out=out, column=column, into=into, fast=fast, device=device)
+    config = replace(config, out=out, column=column, into=into, fast=fast, device=device, packages=packages)
     config = replace(config, reference=reference, reference_column=reference_column)
     config = replace(config, noise=noise, noise_seed=noise_seed)
     with view.progress(quiet) as on_event:
@@ -93,9 +106,41 @@ def build_config(files: list[str], source: str | None, target: str | None) -> Tr
     return TranslateConfig(source, target, files[0] if files and files[0] != "-" else None)
 
 
-def _packages(files: list[str], listing: bool, install: bool, as_json: bool, quiet: bool) -> None:
+def data_config(given: dict[str, Any]) -> TranslateDataConfig:
+    """The configuration for a data set; raises ConfigError with every option that is for texts."""
+    texts = ("files", "source", "target", "column", "into", "reference", "reference_column")
+    _refuse(given, texts, "does not go with --data; see --lang and --direction")
+    if "lang" not in given:
+        raise ConfigError("--data: expected languages in --lang (comma list, or all), found none")
+    return TranslateDataConfig(
+        o.comma_list("--lang", given["lang"], str),
+        DataConfig(name=given["data"], root=given.get("data_root"), variant=given.get("variant")),
+        **{
+            n: given[n] for n in ("direction", "out", "fast", "device", "packages", "noise", "noise_seed") if n in given
+        },
+    )
+
+
+def _refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+    spelled = {"source": "--from", "target": "--to", "files": "FILE"}
+    problems = [f"{spelled.get(n, '--' + n.replace('_', '-'))} {why}" for n in names if given.get(n)]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _data(config: TranslateDataConfig, as_json: bool, quiet: bool) -> None:
+    from xpet.jobs.translate_data import run
+
+    with view.progress(quiet) as on_event:
+        result = run(config, on_event)
+    view.show(translate_view.columns(result), result, as_json)
+
+
+def _packages(files: list[str], listing: bool, place: str | None, install: bool, as_json: bool, quiet: bool) -> None:
     if listing and (install or files):
         raise ConfigError("--list-packages goes with neither --install nor files")
+    if install and place:
+        raise ConfigError("--packages does not go with --install: set ARGOS_PACKAGES_DIR to install elsewhere")
     from xpet.jobs.packages import install_packages, list_packages
 
     if install:
@@ -103,5 +148,5 @@ def _packages(files: list[str], listing: bool, install: bool, as_json: bool, qui
             result = install_packages(files, on_event)
         view.show(translate_view.installed(result), result, as_json)
     else:
-        result = list_packages()
+        result = list_packages(place)
         view.show(translate_view.packages(result), result, as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Column, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results import PackagesResult, TranslateResult
+    from xpet.jobs.results import PackagesResult, TranslateDataResult, TranslateResult
 
 
 def summary(result: TranslateResult) -> Iterator[Block]:
@@ -32,6 +32,35 @@ def summary(result: TranslateResult) -> Iterator[Block]:
 
         yield Paragraph(f"{describe_scores(result.scores)}.")
     yield Paragraph(f"Written: {result.out}")
+
+
+def columns(result: TranslateDataResult) -> Iterator[Block]:
+    """What was translated of a data set."""
+    names = ("lang", "slot", "split", "through", "rows", "translated", "cached", "retried", "flagged")
+    head: list[Column] = [(name, "left" if number < 4 else "right") for number, name in enumerate(names)]
+    rows = [
+        (c.language, c.slot, c.split, " -> ".join(c.chain), *(f"{n:,}" for n in (
+            c.rows, c.translated, c.cached, c.retried, c.flagged
+        )))
+        for c in result.columns
+    ]  # fmt: skip
+    yield Table(f"Translations of {result.data}", head, rows, lambda row: "yellow" if row[-1] != "0" else "")
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        yield Paragraph(f"Note: {SYNTHETIC}")
+    yield Paragraph("Rows are captions; translated and cached count different texts over all hops.", "dim")
+    if result.noise is not None:
+        rate, seed = result.noise["rate"], result.noise["seed"]
+        yield Paragraph(f"Degraded: {_count(result.noise['degraded_lines'], 'line')} (rate {rate:g}, seed {seed}).")
+    yield Paragraph(f"Written in {result.seconds:.1f} s: {result.folder}")
+    if not result.found:
+        yield Paragraph(f"Use them: --translations {result.folder} with align and eval")
+    elif result.own:
+        yield Paragraph(
+            f"{result.data} has {' and '.join(result.own)} texts of its own, which align and eval prefer to these; "
+            f"to use these: --translations {result.folder}"
+        )
 
 
 def packages(result: PackagesResult) -> Iterator[Block]:

@@ -262,6 +262,8 @@ class TranslateDataConfig:
     fast: bool = False
     device: str = "auto"
     packages: str | None = None
+    noise: float | None = None
+    noise_seed: int | None = None
 
 
 def to_dict(config: Any) -> dict[str, Any]:

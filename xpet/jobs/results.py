@@ -191,6 +191,45 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
+class ColumnResult:
+    """One slot of one language in one split, translated: `rows` captions, of which `flagged` look wrong."""
+
+    language: str
+    slot: str
+    split: str
+    chain: tuple[str, ...]
+    rows: int
+    cached: int
+    translated: int
+    retried: int
+    flagged: int
+    flags: Mapping[str, int]
+    file: str
+
+
+@dataclass(frozen=True)
+class TranslateDataResult:
+    """The outcome of `xpet translate --data`. `found` says whether `align` and `eval` find `folder` by themselves.
+
+    `own` names slots that the data itself has, which come before what is found in the default folder.
+    """
+
+    data: str
+    synthetic: bool
+    columns: tuple[ColumnResult, ...]
+    folder: str
+    found: bool
+    own: tuple[str, ...]
+    seconds: float
+    noise: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "translate", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class PackageInfo:
     """An installed package. `used` is False when another one serves the pair; `new` and `sha256` are of an install."""
 

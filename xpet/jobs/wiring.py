@@ -39,8 +39,10 @@ def absolute_model(config: ModelConfig) -> ModelConfig:
 
 def absolute_data(config: DataConfig) -> DataConfig:
     """The data with local files spelled out in full."""
-    names = ("root", "image_features", "translations")
-    return replace(config, **{name: _absolute(getattr(config, name)) for name in names})
+    return replace(
+        config, root=_absolute(config.root), image_features=_absolute(config.image_features),
+        translations=_absolute(config.translations),
+    )  # fmt: skip
 
 
 def _absolute(name: str | None) -> str | None:
