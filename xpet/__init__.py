@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         MethodConfig,
         ModelConfig,
         TranslateConfig,
+        TranslateDataConfig,
     )
     from xpet.core.errors import XpetError
     from xpet.jobs.align import run as align
     from xpet.jobs.evaluate import run as evaluate
     from xpet.jobs.translate import run as translate
+    from xpet.jobs.translate_data import run as translate_data
 
 _LAZY = {
     "AlignConfig": ("xpet.core.config", "AlignConfig"),
@@ -35,15 +37,17 @@ _LAZY = {
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
     "ModelConfig": ("xpet.core.config", "ModelConfig"),
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
+    "TranslateDataConfig": ("xpet.core.config", "TranslateDataConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
     "align": ("xpet.jobs.align", "run"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
     "translate": ("xpet.jobs.translate", "run"),
+    "translate_data": ("xpet.jobs.translate_data", "run"),
 }
 
 __all__ = [
     "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "TranslateConfig",
-    "XpetError", "__version__", "align", "evaluate", "translate",
+    "TranslateDataConfig", "XpetError", "__version__", "align", "evaluate", "translate", "translate_data",
 ]  # fmt: skip
 
 
