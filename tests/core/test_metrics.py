@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests import naive
-from xpet.core import metrics
+from xpet.core import ranking
 from xpet.core.errors import DataError
 from xpet.core.metrics import Retrieval, disparity, retrieval
 
@@ -80,7 +80,7 @@ def test_ties_are_worth_their_expected_value() -> None:
 
 @pytest.mark.parametrize("cells", [10**9, 10_000, 331])
 def test_duplicates_tie_exactly_wherever_they_stand(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(ranking, "CHUNK_CELLS", cells)
     base = draw(165, 2, dims=37).float()
     place = torch.randperm(330, generator=torch.Generator().manual_seed(0))
     twice = base.repeat(2, 1)[place]
@@ -162,7 +162,7 @@ def test_chunking_gives_the_same_result(cells: int, monkeypatch: pytest.MonkeyPa
     text = image[owner] + 0.8 * draw(40, 6)
     text[10:13], image[2] = text[5], image[3]
     whole = retrieval(image, text, owner)
-    monkeypatch.setattr(metrics, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(ranking, "CHUNK_CELLS", cells)
     chunked = retrieval(image, text, owner)
     for name in FIELDS:
         torch.testing.assert_close(getattr(chunked, name), getattr(whole, name), atol=1e-12, rtol=0)
@@ -179,7 +179,7 @@ def test_features_without_a_ranking(value: float, side: str) -> None:
     features[side][1] = features[side][3] = value
     with pytest.raises(DataError) as error:
         retrieval(**features)
-    assert str(error.value) == f"expected finite, non-zero {side} features, found 2 of 5 that are not"
+    assert str(error.value) == f"expected finite, non-zero {side} features, found 2 of 5 that are not (row 1, 3)"
 
 
 def test_owners_that_do_not_fit() -> None:
