@@ -23,7 +23,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Search:
-    """One direction of retrieval: the ranks of its queries and the images they belong to.
+    """One direction of retrieval: the ranks of its queries and the ones of `images` images that they belong to.
 
     Entry `i` says that query `query[i]` belongs to image `image[i]` with `weight[i]`; a query's weights sum to 1 (a
     caption of m images belongs to each by 1/m). Image queries come in ascending order of image.
@@ -33,6 +33,12 @@ class Search:
     query: Tensor
     image: Tensor
     weight: Tensor
+    images: int
+
+    def per_image(self, values: Tensor | None = None) -> Tensor:
+        """Weighted sum over each image's queries of values [queries], or of 1: a tensor [images], double."""
+        part = self.weight if values is None else values[self.query] * self.weight
+        return torch.zeros(self.images, dtype=torch.float64).index_add_(0, self.image, part)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None, pairs: T
     """
     text_of, image_of = _relevance(len(image), len(text), owner, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
-    images, image_place, image_ranks = _search(image, text, image_of, text_of)
+    asked, _, image_ranks = _search(image, text, image_of, text_of)
     _, text_place, text_ranks = _search(text, image, text_of, image_of)
     weight = 1 / torch.bincount(text_place).double()
     return Retrieval(
@@ -86,8 +92,8 @@ def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None, pairs: T
         text_hits=text_ranks.hits(1),
         image_reciprocal=image_ranks.reciprocal(),
         text_reciprocal=text_ranks.reciprocal(),
-        by_image=Search(image_ranks, torch.arange(len(images)), images, torch.ones(len(images)).double()),
-        by_text=Search(text_ranks, text_place, image_of.cpu(), weight[text_place]),
+        by_image=Search(image_ranks, torch.arange(len(asked)), asked, torch.ones(len(asked)).double(), len(image)),
+        by_text=Search(text_ranks, text_place, image_of.cpu(), weight[text_place], len(image)),
     )
 
 
