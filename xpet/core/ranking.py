@@ -94,14 +94,18 @@ def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> 
 
 def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct candidates, repeated ones first; each candidate's place; how many more the repeated ones stand for."""
-    distinct, place, weight = torch.unique(candidates, dim=0, return_inverse=True, return_counts=True)
-    if len(distinct) == len(candidates):
+    _, place, count = torch.unique(candidates[:, 0], return_inverse=True, return_counts=True)
+    suspect = count[place] > 1  # comparing whole rows is dear, and only rows that begin alike can be equal
+    rows, place, weight = torch.unique(candidates[suspect], dim=0, return_inverse=True, return_counts=True)
+    if len(rows) == len(place):
         return candidates, torch.arange(len(candidates), device=candidates.device), weight[:0]
     order = torch.argsort(weight == 1, stable=True)
     moved = torch.empty_like(order)
     moved[order] = torch.arange(len(order), device=order.device)
-    weight = weight[order]
-    return distinct[order], moved[place], weight[weight > 1] - 1
+    where = torch.empty(len(candidates), dtype=torch.int64, device=candidates.device)
+    where[suspect] = moved[place]
+    where[~suspect] = torch.arange(len(rows), len(rows) + len(candidates) - len(place), device=where.device)
+    return torch.cat([rows[order], candidates[~suspect]]), where, weight[weight > 1] - 1
 
 
 def count_around(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
