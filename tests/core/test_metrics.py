@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests import naive
-from xpet.core import metrics
+from xpet.core import ranking
 from xpet.core.errors import DataError
 from xpet.core.metrics import Retrieval, disparity, retrieval
+from xpet.core.ranking import Ranks
 
 FIELDS = ("image_hits", "text_hits", "image_reciprocal", "text_reciprocal")
 
@@ -39,6 +42,24 @@ def reciprocal_by_enumeration(scores: list[float], right: set[int]) -> float:
         if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order)):
             values.append(1 / next(rank for rank, c in enumerate(order, start=1) if c in right))
     return sum(values) / len(values)
+
+
+def first_ranks(scores: list[float], right: set[int]) -> list[int]:
+    """Rank of the first right candidate in every order that sorts the scores downwards."""
+    return [
+        next(rank for rank, c in enumerate(order, start=1) if c in right)
+        for order in itertools.permutations(range(len(scores)))
+        if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order))
+    ]
+
+
+def agrees_with_enumeration(ranks: Ranks, rows: list[list[float]], right: list[set[int]]) -> None:
+    for i, (scores, own) in enumerate(zip(rows, right, strict=True)):
+        every = first_ranks(scores, own)
+        assert float(ranks.expected()[i]) == pytest.approx(sum(every) / len(every), abs=1e-12)
+        for k in (1, 2, 3, 5, 10):
+            share = sum(rank <= k for rank in every) / len(every)
+            assert float(ranks.hits(k)[i]) == pytest.approx(share, abs=1e-12)
 
 
 def cosines(image: Tensor, text: Tensor) -> list[list[float]]:
@@ -80,7 +101,7 @@ def test_ties_are_worth_their_expected_value() -> None:
 
 @pytest.mark.parametrize("cells", [10**9, 10_000, 331])
 def test_duplicates_tie_exactly_wherever_they_stand(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(ranking, "CHUNK_CELLS", cells)
     base = draw(165, 2, dims=37).float()
     place = torch.randperm(330, generator=torch.Generator().manual_seed(0))
     twice = base.repeat(2, 1)[place]
@@ -155,6 +176,117 @@ def test_reciprocal_ranks_against_every_order_of_ties(seed: int) -> None:
     assert found.mrr == pytest.approx(mean, abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_hits_and_expected_ranks_against_every_order_of_ties(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = draw(4, seed)[torch.randint(0, 3, (4,), generator=generator)]
+    text = draw(6, seed + 20)[torch.randint(0, 3, (6,), generator=generator)]
+    owner = torch.randint(0, 4, (6,), generator=generator).tolist()
+    by_image, by_text = retrieval(image, text, torch.tensor(owner)).searches
+    table = cosines(image, text)
+    queries = sorted(set(owner))
+    agrees_with_enumeration(by_text.ranks, [[row[t] for row in table] for t in range(6)], [{i} for i in owner])
+    own = [{t for t in range(6) if owner[t] == i} for i in queries]
+    agrees_with_enumeration(by_image.ranks, [table[i] for i in queries], own)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_several_images_per_caption(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image, text = draw(5, seed), draw(5, seed + 30)
+    image[1] = image[2]
+    pairs = torch.randint(0, 5, (7, 2), generator=generator)
+    known = {(t, i) for t, i in pairs.tolist()}
+    found = retrieval(image, text, pairs=torch.cat([pairs, pairs[:2]]))  # a pair given twice counts once
+    by_image, by_text = found.searches
+    texts, images = sorted({t for t, _ in known}), sorted({i for _, i in known})
+    table = cosines(image, text)
+    right = [{i for t, i in known if t == text} for text in texts]
+    agrees_with_enumeration(by_text.ranks, [[row[t] for row in table] for t in texts], right)
+    agrees_with_enumeration(
+        by_image.ranks, [table[i] for i in images], [{t for t, j in known if j == i} for i in images]
+    )
+    assert by_image.image.tolist() == images
+    shared = torch.zeros(5).double()
+    for own in right:
+        for i in own:
+            shared[i] += 1 / len(own)
+    assert by_text.per_image().tolist() == pytest.approx(shared.tolist(), abs=1e-12)
+    hits = by_text.per_image(by_text.ranks.hits(1))
+    assert float(hits.sum()) / len(texts) == pytest.approx(float(found.text_hits.mean()), abs=1e-12)
+
+
+def test_pairs_add_to_owners() -> None:
+    image, text, owner = draw(6, 1), draw(6, 2), torch.tensor([0, 1, 2, 3, 4, 0])
+    pairs = torch.tensor([[0, 3], [5, 5]])
+    whole = torch.cat([torch.stack([torch.arange(6), owner], dim=1), pairs])
+    added, alone = retrieval(image, text, owner, pairs), retrieval(image, text, pairs=whole)
+    assert all(torch.equal(getattr(added, f), getattr(alone, f)) for f in FIELDS)
+    assert not torch.equal(added.text_reciprocal, retrieval(image, text, owner).text_reciprocal)
+
+
+def test_pairs_that_do_not_fit() -> None:
+    image, text = torch.eye(3), torch.eye(3)
+    cases = {
+        "expected at least 1 pair (text, image), found shape (0, 2)": torch.zeros(0, 2),
+        "expected at least 1 pair (text, image), found shape (3,)": torch.zeros(3),
+        "expected pairs of 3 texts and 3 images, found texts 0 to 3 and images 1 to 1": torch.tensor([[0, 1], [3, 1]]),
+        "expected pairs of 3 texts and 3 images, found texts 0 to 0 and images -1 to 2": torch.tensor(
+            [[0, -1], [0, 2]]
+        ),
+    }
+    for expected, pairs in cases.items():
+        with pytest.raises(DataError) as error:
+            retrieval(image, text, pairs=pairs)
+        assert str(error.value) == expected
+
+
+def test_hits_of_wide_ties_are_hypergeometric() -> None:
+    hypergeom = pytest.importorskip("scipy.stats").hypergeom
+    cases = [(g, t, p) for g in (0, 2, 9, 10, 50) for t in (1, 2, 7, 40) for p in (1, 2, 7) if p <= t]
+    ranks = Ranks(*(torch.tensor(column) for column in zip(*cases, strict=True)))
+    for k in (1, 5, 10):
+        for (greater, tied, good), found in zip(cases, ranks.hits(k).tolist(), strict=True):
+            expected = 1 - hypergeom.pmf(0, tied, good, min(tied, max(0, k - greater)))
+            assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_reciprocals_of_wide_ties_are_exact() -> None:
+    cases = [(0, 1000, 1), (3, 1000, 999), (17, 500, 40), (0, 3, 3)]
+    ranks = Ranks(*(torch.tensor(column) for column in zip(*cases, strict=True)))
+    for (greater, tied, good), found in zip(cases, ranks.reciprocal().tolist(), strict=True):
+        orders = math.comb(tied, good)
+        chances = [Fraction(math.comb(tied - j, good - 1), orders) for j in range(1, tied - good + 2)]
+        expected = sum(chance / (greater + j) for j, chance in enumerate(chances, start=1))
+        assert found == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_no_more_cells_than_allowed_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, count = [], ranking.count_around
+    monkeypatch.setattr(ranking, "CHUNK_CELLS", 1000)
+
+    def spy(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        held.append((scores.numel(), scores.untyped_storage().data_ptr()))
+        return count(scores, best, extra)
+
+    monkeypatch.setattr(ranking, "count_around", spy)
+    retrieval(draw(90, 1), draw(120, 2), torch.arange(120) % 90)
+    assert max(cells for cells, _ in held) <= 1000
+    assert sum(cells for cells, _ in held) == 2 * 90 * 120
+    assert len({place for _, place in held}) == 2  # one buffer for each direction
+
+
+def test_rows_that_begin_alike_are_not_taken_for_equal() -> None:
+    base = draw(8, 4).float()
+    base[2:6, 0] = base[1, 0]
+    twice = torch.cat([base, base[3:5], base[7:]])
+    distinct, place, extra = ranking._distinct(twice)
+    assert torch.equal(distinct[place], twice)
+    assert len(distinct) == 8
+    assert extra.tolist() == [1, 1, 1]
+    assert len(torch.unique(place)) == 8
+
+
 @pytest.mark.parametrize("cells", [1, 7, 40, 161])
 def test_chunking_gives_the_same_result(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = torch.arange(40) % 16
@@ -162,7 +294,7 @@ def test_chunking_gives_the_same_result(cells: int, monkeypatch: pytest.MonkeyPa
     text = image[owner] + 0.8 * draw(40, 6)
     text[10:13], image[2] = text[5], image[3]
     whole = retrieval(image, text, owner)
-    monkeypatch.setattr(metrics, "CHUNK_CELLS", cells)
+    monkeypatch.setattr(ranking, "CHUNK_CELLS", cells)
     chunked = retrieval(image, text, owner)
     for name in FIELDS:
         torch.testing.assert_close(getattr(chunked, name), getattr(whole, name), atol=1e-12, rtol=0)
@@ -179,7 +311,21 @@ def test_features_without_a_ranking(value: float, side: str) -> None:
     features[side][1] = features[side][3] = value
     with pytest.raises(DataError) as error:
         retrieval(**features)
-    assert str(error.value) == f"expected finite, non-zero {side} features, found 2 of 5 that are not"
+    assert str(error.value) == f"expected finite, non-zero {side} features, found 2 of 5 that are not (row 1, 3)"
+
+
+def test_many_features_without_a_ranking_are_not_all_named() -> None:
+    with pytest.raises(DataError) as error:
+        retrieval(torch.zeros(9, 2), torch.ones(9, 2))
+    assert str(error.value) == (
+        "expected finite, non-zero image features, found 9 of 9 that are not (row 0, 1, 2, 3, 4, ...)"
+    )
+
+
+def test_a_retrieval_of_hits_alone_has_no_ranks() -> None:
+    value = torch.ones(1)
+    with pytest.raises(DataError, match="^expected the ranks behind a retrieval, found only its hits at 1"):
+        _ = Retrieval(value, value, value, value).searches
 
 
 def test_owners_that_do_not_fit() -> None:

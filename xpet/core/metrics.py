@@ -1,7 +1,8 @@
 """Retrieval metrics and disparity (SPEC section 8): exact, tie-safe, and linear in memory.
 
 Ties are resolved by expected value: a query whose best score is shared by `t` candidates, `p` of them right, counts as
-`p/t` found at rank 1. Several captions per image: an image counts as found when any of its captions is on top.
+`p/t` found at rank 1. Several captions per image: an image counts as found when any of its captions is on top; several
+images per caption: a caption counts as found when any of its images is.
 """
 
 from __future__ import annotations
@@ -9,25 +10,50 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from xpet.core.errors import DataError
+from xpet.core.ranking import Ranks, rank
 
-CHUNK_CELLS = 16_000_000
-"""Cells of the similarity matrix held at a time."""
+NAMED = 5
+"""Rows named in an error about features."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One direction of retrieval: the ranks of its queries and the ones of `images` images that they belong to.
+
+    Entry `i` says that query `query[i]` belongs to image `image[i]` with `weight[i]`; a query's weights sum to 1 (a
+    caption of m images belongs to each by 1/m). Image queries come in ascending order of image.
+    """
+
+    ranks: Ranks
+    query: Tensor
+    image: Tensor
+    weight: Tensor
+    images: int
+
+    def per_image(self, values: Tensor | None = None) -> Tensor:
+        """Weighted sum over each image's queries of values [queries], or of 1: a tensor [images], double."""
+        part = self.weight if values is None else values[self.query] * self.weight
+        return torch.zeros(self.images, dtype=torch.float64).index_add_(0, self.image, part)
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Per-query results in both directions: expected hits at rank 1 and expected reciprocal ranks, each in 0..1."""
+    """Per-query results in both directions: expected hits at rank 1 and expected reciprocal ranks, each in 0..1.
+
+    On the CPU in double precision. `by_image` (image->text) and `by_text` (text->image) hold the ranks behind them.
+    """
 
     image_hits: Tensor
     text_hits: Tensor
     image_reciprocal: Tensor
     text_reciprocal: Tensor
+    by_image: Search | None = None
+    by_text: Search | None = None
 
     @property
     def recall(self) -> float:
@@ -39,74 +65,84 @@ class Retrieval:
         """Mean reciprocal rank in percent, mean of both directions."""
         return 50.0 * (self.image_reciprocal.double().mean().item() + self.text_reciprocal.double().mean().item())
 
+    @property
+    def searches(self) -> tuple[Search, Search]:
+        """Image->text and text->image; raises DataError where only rank 1 was kept."""
+        if self.by_image is None or self.by_text is None:
+            raise DataError("expected the ranks behind a retrieval, found only its hits at 1; call retrieval()")
+        return self.by_image, self.by_text
 
-def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None) -> Retrieval:
+
+def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None, pairs: Tensor | None = None) -> Retrieval:
     """Retrieval of images [images, d] by texts [texts, d] and back; `owner[text]` is its image (default: same row).
 
-    Features need not be normalised. Images without a caption are candidates but no queries. Equal texts, and equal
-    images, get exactly equal scores. Memory is linear in the number of features (CHUNK_CELLS scores at a time).
+    `pairs` [n, 2] of (text, image) adds to the owners, for captions of several images; given alone, it is all there
+    is. Features need not be normalised. Images without a caption, and texts without an image, are candidates but no
+    queries. Equal texts, and equal images, get exactly equal scores. Memory is linear in the number of features.
     Raises DataError on non-finite or zero features, on which no ranking is defined, and when there are no texts or
     texts without an image.
     """
-    owner = torch.arange(len(text), device=text.device) if owner is None else owner.to(text.device)
-    if len(owner) != len(text) or not len(text):
-        raise DataError(f"expected an image for each of at least 1 text, found {len(owner)} for {len(text)} texts")
-    if int(owner.min()) < 0 or int(owner.max()) >= len(image):
-        raise DataError(f"expected owners among {len(image)} images, found {int(owner.min())} to {int(owner.max())}")
+    text_of, image_of = _relevance(len(image), len(text), owner, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
-    text_hits, text_reciprocal = _search(text, image, owner, torch.arange(len(text), device=text.device))
-    queries, place = torch.unique(owner, return_inverse=True)  # images that have captions
-    image_hits, image_reciprocal = _search(image[queries], text, torch.arange(len(text), device=text.device), place)
-    return Retrieval(image_hits, text_hits, image_reciprocal, text_reciprocal)
+    asked, _, image_ranks = _search(image, text, image_of, text_of)
+    _, text_place, text_ranks = _search(text, image, text_of, image_of)
+    weight = 1 / torch.bincount(text_place).double()
+    return Retrieval(
+        image_hits=image_ranks.hits(1),
+        text_hits=text_ranks.hits(1),
+        image_reciprocal=image_ranks.reciprocal(),
+        text_reciprocal=text_ranks.reciprocal(),
+        by_image=Search(image_ranks, torch.arange(len(asked)), asked, torch.ones(len(asked)).double(), len(image)),
+        by_text=Search(text_ranks, text_place, image_of.cpu(), weight[text_place], len(image)),
+    )
 
 
-def _search(query: Tensor, candidates: Tensor, right: Tensor, of_query: Tensor) -> tuple[Tensor, Tensor]:
-    """Expected hit at 1 and reciprocal rank of each query; candidate `right[i]` is right for query `of_query[i]`.
-
-    Distinct candidates are scored once and weighted, so that duplicates tie exactly.
-    """
-    distinct, place = torch.unique(candidates, dim=0, return_inverse=True)
-    weight = torch.bincount(place, minlength=len(distinct)).to(query.dtype)  # how many candidates share a vector
-    order = torch.argsort(of_query, stable=True)
-    right, of_query = place[right[order]], of_query[order]
-    bounds = torch.searchsorted(of_query, torch.arange(len(query) + 1, device=query.device))
-    size = max(1, CHUNK_CELLS // max(1, len(distinct)))
-    hits, reciprocals = [], []
-    for start in range(0, len(query), size):
-        stop = min(start + size, len(query))
-        scores = query[start:stop] @ distinct.T  # [chunk, distinct]
-        mine = slice(int(bounds[start]), int(bounds[stop]))
-        row, column = of_query[mine] - start, right[mine]
-        best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, scores[row, column], "amax")
-        greater = ((scores > best.unsqueeze(1)) * weight).sum(dim=1)
-        tied = ((scores == best.unsqueeze(1)) * weight).sum(dim=1)
-        good = torch.zeros_like(best).index_add(0, row, (scores[row, column] == best[row]).to(best.dtype))
-        hits.append(torch.where(greater == 0, good / tied, 0.0))
-        reciprocals.append(_expected_reciprocal(greater, tied, good))
-    return torch.cat(hits), torch.cat(reciprocals)
+def _relevance(
+    images: int, texts: int, owner: Tensor | None, pairs: Tensor | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Right pairs as two columns, (text, image), each pair once, sorted by text."""
+    given = [] if pairs is None else [_checked(pairs, images, texts).to(device)]
+    if owner is not None or pairs is None:
+        owner = torch.arange(texts, device=device) if owner is None else owner.to(device)
+        if len(owner) != texts or not texts:
+            raise DataError(f"expected an image for each of at least 1 text, found {len(owner)} for {texts} texts")
+        if int(owner.min()) < 0 or int(owner.max()) >= images:
+            raise DataError(f"expected owners among {images} images, found {int(owner.min())} to {int(owner.max())}")
+        given.append(torch.stack([torch.arange(texts, device=device), owner.long()], dim=1))
+    both = torch.unique(torch.cat(given), dim=0)
+    return both[:, 0], both[:, 1]
 
 
-def _expected_reciprocal(greater: Tensor, tied: Tensor, good: Tensor) -> Tensor:
-    """E[1 / rank of the first right one] when `good` of `tied` equal scores behind `greater` better ones are right."""
-    value = 1 / (greater + 1)
-    for i in (tied > good).nonzero().flatten().tolist():
-        value[i] = _mean_reciprocal(int(greater[i]), int(tied[i]), int(good[i]))
-    return value
+def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
+        raise DataError(f"expected at least 1 pair (text, image), found shape {tuple(pairs.shape)}")
+    low, high = pairs.amin(dim=0).tolist(), pairs.amax(dim=0).tolist()
+    if min(low) < 0 or high[0] >= texts or high[1] >= images:
+        raise DataError(
+            f"expected pairs of {texts} texts and {images} images, found texts {low[0]} to {high[0]} and images "
+            f"{low[1]} to {high[1]}"
+        )
+    return pairs.long()
 
 
-@lru_cache(maxsize=4096)  # collapsed features give every query the same ties
-def _mean_reciprocal(greater: int, tied: int, good: int) -> float:
-    orders = math.comb(tied, good)
-    first = [math.comb(tied - j, good - 1) / orders for j in range(1, tied - good + 2)]
-    return sum(chance / (greater + j) for j, chance in enumerate(first, start=1))
+def _search(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Ranks]:
+    """Rows of `query` with a right candidate, the place among them of every pair (both on the CPU), their ranks."""
+    asked, place = torch.unique(of_query, return_inverse=True)
+    ranks = rank(query if len(asked) == len(query) else query[asked], candidates, place, right)
+    return asked.cpu(), place.cpu(), ranks
 
 
 def _unit(features: Tensor, what: str) -> Tensor:
+    """Rows divided by their norm; raises DataError naming rows without a direction."""
+    features = features.detach()
     features = features if features.dtype == torch.float64 else features.float()
     norm = features.norm(dim=-1, keepdim=True)
-    bad = int((~(norm.isfinite() & (norm > 0))).sum())
-    if bad:
-        raise DataError(f"expected finite, non-zero {what} features, found {bad} of {len(features)} that are not")
+    bad = (~(norm.isfinite() & (norm > 0))).flatten().nonzero().flatten()
+    if len(bad):
+        rows = ", ".join(map(str, bad[:NAMED].tolist())) + (", ..." if len(bad) > NAMED else "")
+        raise DataError(
+            f"expected finite, non-zero {what} features, found {len(bad)} of {len(features)} that are not (row {rows})"
+        )
     unit: Tensor = features / norm
     return unit
 

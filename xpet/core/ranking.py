@@ -1,0 +1,141 @@
+"""Ranks of the right candidates in a search: exact with ties, in memory linear in the number of features.
+
+A query's result is three counts about its best-scoring right candidate: how many candidates score above it, how many
+share its score, and how many of these are right. Every figure follows from them by expectation over the orders of
+the tied ones (ranks of the first of `good` draws without replacement: negative hypergeometric), so that no figure
+depends on the order in which a sort happens to return equal scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK_CELLS = 16_000_000
+"""Cells of the similarity matrix held at a time."""
+COUNT_CELLS = 262_144
+"""Cells compared at a time on the CPU: few enough to stay in a core's cache."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Counts per query [queries], int64 on the CPU, about its best right candidate.
+
+    `greater` score above it, `tied` share its score (itself included), `good` of these are right (at least 1).
+    """
+
+    greater: Tensor
+    tied: Tensor
+    good: Tensor
+
+    def hits(self, k: int) -> Tensor:
+        """Probability [queries] that a right candidate is among the first k: 1 - C(tied-good, s) / C(tied, s).
+
+        `s` is the number of the k places that the tied ones take.
+        """
+        places = (k - self.greater).clamp(min=0).minimum(self.tied)
+        wrong, tied = (self.tied - self.good).double(), self.tied.double()
+        missed = torch.ones_like(tied)
+        for i in range(int(places.max()) if len(places) else 0):
+            missed = torch.where(places > i, missed * (wrong - i).clamp(min=0) / (tied - i).clamp(min=1), missed)
+        return 1 - missed
+
+    def expected(self) -> Tensor:
+        """Expected rank [queries] of the first right candidate, from 1: greater + (tied + 1) / (good + 1)."""
+        return self.greater + (self.tied + 1).double() / (self.good + 1)
+
+    def reciprocal(self) -> Tensor:
+        """Expected 1 / rank [queries] of the first right candidate."""
+        value = 1 / (self.greater + 1).double()
+        open_ = (self.tied > self.good).nonzero().flatten()
+        if len(open_):
+            ties = torch.stack([self.greater, self.tied, self.good], dim=1)[open_]
+            distinct, place = torch.unique(ties, dim=0, return_inverse=True)  # collapsed features: all the same
+            value[open_] = torch.tensor([_mean_reciprocal(*row) for row in distinct.tolist()]).double()[place]
+        return value
+
+
+def _mean_reciprocal(greater: int, tied: int, good: int) -> Tensor:
+    """E[1 / (greater + J)], J the place of the first of `good` right ones in a random order of `tied`."""
+    place = torch.arange(1, tied - good + 2, dtype=torch.float64)
+    later = (tied - good - place + 1) / (tied - place + 1)  # P(J > place | J >= place)
+    reached = torch.cat([torch.ones(1, dtype=torch.float64), later.cumprod(0)[:-1]])
+    return (reached * (1 - later) / (greater + place)).sum()
+
+
+def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> Ranks:
+    """Ranks of queries [q, d] among candidates [c, d] by dot product; `right[i]` is right for query `of_query[i]`.
+
+    Every query needs a right candidate, and pairs must differ. Distinct candidates are scored once and weighted, so
+    that duplicates tie exactly. Runs on the device of the features, CHUNK_CELLS scores at a time.
+    """
+    distinct, place, extra = _distinct(candidates)
+    order = torch.argsort(of_query, stable=True)
+    right, of_query = place[right[order]], of_query[order]
+    bounds = torch.searchsorted(of_query, torch.arange(len(query) + 1, device=query.device)).tolist()
+    size = max(1, min(len(query), CHUNK_CELLS // max(1, len(distinct))))
+    buffer = query.new_empty(size, len(distinct))
+    greater, tied, good = (torch.empty(len(query), dtype=torch.int64) for _ in range(3))
+    for start in range(0, len(query), size):
+        stop = min(start + size, len(query))
+        scores = torch.matmul(query[start:stop], distinct.T, out=buffer[: stop - start])  # [chunk, distinct]
+        mine = slice(bounds[start], bounds[stop])
+        row, column = of_query[mine] - start, right[mine]
+        own = scores[row, column]
+        best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, own, "amax")
+        count = torch.zeros(stop - start, dtype=torch.int64, device=query.device)
+        count.index_add_(0, row, (own == best[row]).long())
+        greater[start:stop], tied[start:stop] = count_around(scores, best, extra)
+        good[start:stop] = count.cpu()
+    return Ranks(greater, tied, good)
+
+
+def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct candidates, repeated ones first; each candidate's place; how many more the repeated ones stand for."""
+    _, place, count = torch.unique(candidates[:, 0], return_inverse=True, return_counts=True)
+    suspect = count[place] > 1  # comparing whole rows is dear, and only rows that begin alike can be equal
+    rows, place, weight = torch.unique(candidates[suspect], dim=0, return_inverse=True, return_counts=True)
+    if len(rows) == len(place):
+        return candidates, torch.arange(len(candidates), device=candidates.device), weight[:0]
+    order = torch.argsort(weight == 1, stable=True)
+    moved = torch.empty_like(order)
+    moved[order] = torch.arange(len(order), device=order.device)
+    where = torch.empty(len(candidates), dtype=torch.int64, device=candidates.device)
+    where[suspect] = moved[place]
+    where[~suspect] = torch.arange(len(rows), len(rows) + len(candidates) - len(place), device=where.device)
+    return torch.cat([rows[order], candidates[~suspect]]), where, weight[weight > 1] - 1
+
+
+def count_around(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    """Per row of scores [q, c], candidates above `best` [q] and equal to it (int64, on the CPU).
+
+    The first `len(extra)` columns stand for `extra` more candidates each.
+    """
+    if scores.device.type == "cpu":
+        return _count_on_cpu(scores, best, extra)
+    found = []
+    for compare in (torch.gt, torch.eq):
+        mask = compare(scores, best.unsqueeze(1))
+        repeated = (mask[:, : len(extra)] * extra).sum(dim=1)
+        found.append((mask.sum(dim=1) + repeated).cpu())
+    return found[0], found[1]
+
+
+def _count_on_cpu(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in blocks that fit the cache, by numpy, whose counting of booleans is several times torch's."""
+    import numpy as np
+
+    table, level, more = scores.numpy(), best.numpy()[:, None], extra.numpy()
+    found = np.zeros((2, len(table)), dtype=np.int64)
+    size = max(1, COUNT_CELLS // max(1, table.shape[1]))
+    for start in range(0, len(table), size):
+        block = slice(start, start + size)
+        for i, compare in enumerate((np.greater, np.equal)):
+            mask = compare(table[block], level[block])
+            found[i, block] = np.count_nonzero(mask, axis=1)
+            if len(more):
+                found[i, block] += mask[:, : len(more)] @ more
+    greater, tied = torch.from_numpy(found)
+    return greater, tied
