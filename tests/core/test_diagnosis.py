@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xpet.core import diagnosis
-from xpet.core.diagnosis import Recovery, kind, recovery, rigid_map
+from xpet.core.diagnosis import Recovery, kind, recovery, procrustes
 from xpet.core.errors import DataError
 from xpet.core.metrics import retrieval
 
@@ -71,10 +71,10 @@ def rotation(dims: int, seed: int) -> Tensor:
     return torch.linalg.qr(features(dims, dims, seed))[0]
 
 
-def test_a_rigid_map_undoes_a_rotation():
+def test_a_procrustes_undoes_a_rotation():
     target = features(400, 8, 7)
     source = target @ rotation(8, 8)
-    moved = rigid_map(source[:200], target[:200])(source[200:])
+    moved = procrustes(source[:200], target[:200])(source[200:])
     expected = torch.nn.functional.normalize(target[200:], dim=1)
     assert torch.nn.functional.cosine_similarity(moved, expected).min() > 0.99
 
@@ -83,7 +83,7 @@ def test_few_pairs_leave_unknown_directions_as_they_are():
     source = torch.zeros(6, 50, dtype=torch.float64)
     source[:, :3] = features(6, 3, 9)
     axis = torch.eye(50, dtype=torch.float64)[40:41]
-    here = rigid_map(source, source)(axis) - rigid_map(source, source)(-axis)
+    here = procrustes(source, source)(axis) - procrustes(source, source)(-axis)  # without the shift
     torch.testing.assert_close(here, 2 * axis)
 
 
@@ -97,7 +97,7 @@ def world(rows: int = 400, dims: int = 32, words: int = 60) -> tuple[Tensor, Ten
 def test_a_displaced_language_is_geometric_and_one_without_words_lexical():
     bags, image, english = world()
     owner = torch.arange(len(image))
-    displaced = english @ rotation(32, 13) + 2 * features(1, 32, 14)
+    displaced = english @ rotation(32, 13) + 8 * features(1, 32, 14)
     found = recovery(image, displaced, english, owner)
     assert (kind(found), found.pairs) == ("geometric", 400)
     assert found.word_recognition > 95
