@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xpet.core import diagnosis
-from xpet.core.diagnosis import Recovery, kind, recovery, procrustes
+from xpet.core.diagnosis import Recovery, kind, procrustes, recovery
 from xpet.core.errors import DataError
 from xpet.core.metrics import retrieval
 

@@ -1,10 +1,10 @@
 """Why a language is weak: the geometry of its embeddings against English and against the pictures.
 
 The question that decides what to do is whether a language's words are known but lie in the wrong place (*geometric*: a
-few captioned pictures can move them) or are not known (*lexical*: they cannot). `recovery` answers it by fitting a shift,
-rotation and scale of half of the captions onto their English ones and looking at the other half: such a map mends a
-wrong place, but cannot teach words. A free linear map can (in a small world it relearns a whole scrambled vocabulary from 500 pairs),
-which is why it is not used. The bounds below were set by experiment on the demo world; `tests/core/test_diagnosis.py`
+few captioned pictures can move them) or are not known (*lexical*: they cannot). `recovery` answers it by fitting a
+shift, rotation and scale of half of the captions onto their English ones and looking at the other half: such a map
+mends a wrong place, but cannot teach words. A free linear map can (in the demo's small world it relearns a randomised
+vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment on the demo world; `tests/core/test_diagnosis.py`
 and `tests/jobs/test_diagnose.py` hold the cases.
 """
 
@@ -78,9 +78,9 @@ def hubness(query: Tensor, candidates: Tensor, k: int = NEIGHBOURS) -> float:
 def procrustes(source: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
     """The shift, rotation and scale of unit features [n, d] that bring `source` onto `target`, row by row.
 
-    Orthogonal Procrustes on centred rows, then as much spread as `target` has. Directions the pairs say little about stay as they are: the identity is
-    added to the covariance, weighted by its mean singular value times d / 2n (at 20 pairs in 128 dimensions that
-    decides, at 500 it changes nothing).
+    Orthogonal Procrustes on centred rows, then as much spread as `target` has. Directions the pairs say little about
+    stay as they are: the identity is added to the covariance, weighted by its mean singular value times d / 2n (at 20
+    pairs in 128 dimensions that decides, at 500 it changes nothing).
     """
     source, target = _unit(source), _unit(target)
     source_centre, target_centre = source.mean(dim=0), target.mean(dim=0)
@@ -121,7 +121,7 @@ class Recovery:
 
 
 def recovery(image: Tensor, text: Tensor, english: Tensor, owner: Tensor, seed: int = 0) -> Recovery:
-    """Fit and test the `procrustes` map: `text` [n, d] and `english` [n, d] are paired, `owner[row]` is the row's image.
+    """Fit and test the map: `text` [n, d] and `english` [n, d] are paired, `owner[row]` is the row's image.
 
     The halves have no picture in common. Raises DataError on features without a direction, and for fewer than two
     pictures with captions.

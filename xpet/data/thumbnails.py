@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 LARGEST = 96
 """Longer side of a thumbnail, in pixels."""
-QUALITY = 80
-_FORMATS = {"jpeg": {"quality": QUALITY, "optimize": True}, "png": {"optimize": True}}
+_FORMATS: dict[str, dict[str, int]] = {"jpeg": {"quality": 80, "optimize": 1}, "png": {"optimize": 1}}
 
 
 def thumbnail(picture: Image, largest: int = LARGEST) -> str:
