@@ -4,8 +4,8 @@ The question that decides what to do is whether a language's words are known but
 few captioned pictures can move them) or are not known (*lexical*: they cannot). `recovery` answers it by fitting a
 shift, rotation and scale of half of the captions onto their English ones and looking at the other half: such a map
 mends a wrong place, but cannot teach words. A free linear map can (in the demo's small world it relearns a randomised
-vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment on the demo world; `tests/core/test_diagnosis.py`
-and `tests/jobs/test_diagnose.py` hold the cases.
+vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment on the demo world;
+`tests/core/test_diagnosis.py` and `tests/jobs/test_diagnose.py` hold the cases.
 """
 
 from __future__ import annotations

@@ -181,7 +181,8 @@ def _numbers(case: Case) -> str:
 def _prompt(case: Case) -> str:
     if case.prompted is None or case.prompted <= case.raw + MARGIN:
         return ""
-    return f" Without any training, --prompt {shlex.quote(str(case.prompt))} brings {case.prompted - case.raw:+.1f} points."
+    prompt = shlex.quote(str(case.prompt))
+    return f" Without any training, --prompt {prompt} brings {case.prompted - case.raw:+.1f} points."
 
 
 def align_command(
