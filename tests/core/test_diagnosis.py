@@ -127,6 +127,17 @@ def test_recovery_counts_what_it_says():
     assert (found.word_recognition, found.gap, found.closed) == (100.0, 0.0, 0.0)
 
 
+def test_recovery_draws_pictures_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch):
+    _, image, english = world(rows=60)
+    owner = torch.arange(60)
+    assert recovery(image, english, english, owner).pairs == 60
+    monkeypatch.setattr(diagnosis, "MOST_IMAGES", 20)
+    found = recovery(image, english, english, owner, seed=3)
+    drawn = torch.randperm(60, generator=torch.Generator().manual_seed(3))[:20]
+    expected = [retrieval(image[part], english[part]).recall for part in (drawn[:10], drawn[10:])]
+    assert (found.pairs, found.before) == (20, pytest.approx(sum(expected) / 2, abs=1e-9))
+
+
 def test_recovery_needs_two_pictures_and_features_with_a_direction():
     rows = features(3, 4, 0)
     with pytest.raises(DataError, match="^expected captions of at least 2 pictures, found 1$"):

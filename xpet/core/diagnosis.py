@@ -23,6 +23,8 @@ from xpet.core.metrics import CHUNK_CELLS, retrieval
 NEIGHBOURS = 10
 MIN_PAIRS = 80
 """Fewer pairs fit no map: with 40 the demo's displaced languages came out anywhere between 0 and 1."""
+MOST_IMAGES = 5000
+"""More pictures than these add nothing to `recovery` but time; that many are drawn."""
 NO_GAP = 5.0
 """Points of R@1 behind English (among half the pictures) below which 100 shots bring nothing measurable."""
 GEOMETRIC, LEXICAL = 0.8, 0.6
@@ -123,25 +125,24 @@ class Recovery:
 def recovery(image: Tensor, text: Tensor, english: Tensor, owner: Tensor, seed: int = 0) -> Recovery:
     """Fit and test the map: `text` [n, d] and `english` [n, d] are paired, `owner[row]` is the row's image.
 
-    The halves have no picture in common. Raises DataError on features without a direction, and for fewer than two
-    pictures with captions.
+    The halves have no picture in common; of more than MOST_IMAGES pictures as many are drawn. Raises DataError on
+    features without a direction, and for fewer than two pictures with captions.
     """
     image, text, english = image.cpu(), text.cpu(), english.cpu()
     own = torch.unique(owner.cpu())
     if len(own) < 2:
         raise DataError(f"expected captions of at least 2 pictures, found {len(own)}")
-    order = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))]
-    first = torch.isin(owner.cpu(), order[: len(own) // 2])
+    order = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))][:MOST_IMAGES]
+    one, other = (torch.isin(owner.cpu(), half) for half in order.tensor_split([len(order) // 2]))
     found = torch.zeros(4, dtype=torch.float64)
-    for fit in (first, ~first):
-        test = ~fit
+    for fit, test in ((one, other), (other, one)):
         pictures, place = torch.unique(owner.cpu()[test], return_inverse=True)
         moved = procrustes(text[fit], english[fit])(text[test])
         found += torch.tensor([
             100 * retrieval(english[test].double(), moved).text_hits.mean().item(),
             *(retrieval(image[pictures].double(), x.double(), place).recall for x in (text[test], moved, english[test]))
         ], dtype=torch.float64)  # fmt: skip
-    return Recovery(len(text), *(found / 2).tolist())
+    return Recovery(int((one | other).sum()), *(found / 2).tolist())
 
 
 def kind(found: Recovery | None) -> str:
