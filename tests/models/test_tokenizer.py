@@ -69,6 +69,13 @@ def test_saved_files_read_back_through_transformers(tmp_path: Path) -> None:
     assert len(tokenizer.encode(["dog " * 50])[0]) == 10  # saving leaves the limit in place
 
 
+def test_tokens_per_text_counts_no_special_tokens_and_stops_at_the_limit() -> None:
+    tokenizer = TextTokenizer(tiny_tokenizer(), 12, 1)
+    assert tokenizer.tokens_per_text(["dog cat", "dog", "red dog cat"]) == 2.0
+    assert tokenizer.tokens_per_text(["dog " * 50]) == 12.0
+    assert tokenizer.tokens_per_text([]) == 0.0
+
+
 def test_damaged_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", ')
     with pytest.raises(ModelError, match=r"cannot read .*tokenizer\.json: damaged"):

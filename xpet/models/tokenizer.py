@@ -67,9 +67,16 @@ class TextTokenizer:
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
         """Share of the texts' tokens, special ones aside, that the vocabulary does not know; 0.0 for no tokens."""
-        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
-        tokens = [token for e in encoded for token in e.ids]
+        tokens = [token for row in self._plain(texts) for token in row]
         return sum(token == self.unknown_id for token in tokens) / len(tokens) if tokens else 0.0
+
+    def tokens_per_text(self, texts: Sequence[str]) -> float:
+        """Mean number of tokens, special ones aside and at most `limit`; 0.0 for no texts."""
+        return sum(map(len, self._plain(texts))) / len(texts) if texts else 0.0
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
+        return [list(e.ids) for e in encoded]
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""

@@ -1,0 +1,93 @@
+"""Hard prompts: templates with one `{}` for the caption, in English and in each language, as named sets.
+
+A caption comes in as it stands, so a template must be grammatical around any noun phrase or sentence. Where a natural
+"a photo of" would govern a case (German "ein Foto von" the dative, Polish and Russian the genitive), elide or contract
+("une photo d'un", "del"), need a personal "a" (Spanish) or turn a sentence into an attribute (Japanese "の写真"), the
+templates set the caption off with a colon instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xpet.core.captions import PIVOT
+from xpet.core.errors import ConfigError, unknown
+
+PLACE = "{}"
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "en": ("a photo of {}", "a picture of {}", "an image of {}", "a photo showing {}"),
+    "de": ("Foto: {}", "ein Bild: {}", "auf dem Foto: {}", "auf dem Bild ist zu sehen: {}"),
+    "fr": ("une photo montrant {}", "photo : {}", "sur la photo : {}", "une image montrant {}"),
+    "es": ("foto: {}", "una imagen: {}", "en la foto: {}", "en la imagen: {}"),
+    "it": ("una foto che mostra {}", "foto: {}", "nella foto: {}", "un'immagine che mostra {}"),
+    "ja": ("写真：{}", "画像：{}", "写真の内容：{}", "この写真の説明：{}"),
+    "ko": ("사진: {}", "이미지: {}", "사진 설명: {}", "이 사진의 내용: {}"),
+    "pl": ("zdjęcie: {}", "obraz: {}", "na zdjęciu: {}", "na obrazku: {}"),
+    "ru": ("фото: {}", "изображение: {}", "на фото: {}", "на фотографии: {}"),
+    "tr": ("fotoğraf: {}", "resim: {}", "fotoğrafta görülen: {}", "resimde görülen: {}"),
+    "zh": ("照片：{}", "图片：{}", "照片内容：{}", "图中：{}"),
+    "cs": ("fotografie: {}", "obrázek: {}", "na fotografii: {}", "na obrázku: {}"),
+}
+"""Templates per language; the first stands for its language where one is wanted, all of them are the ensemble."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Templates by language, or `shared` by all; several are averaged as an ensemble. `name` is as it was asked for."""
+
+    name: str
+    shared: tuple[str, ...] = ()
+    by_language: Mapping[str, tuple[str, ...]] | None = None
+
+    def templates(self, language: str) -> tuple[str, ...]:
+        """The templates for texts of a language; raises ConfigError where the set has none."""
+        if self.by_language is None:
+            return self.shared
+        if language not in self.by_language:
+            raise ConfigError(
+                f"prompt set '{self.name}' has no template in '{language}': expected one of "
+                f"{', '.join(self.by_language)}; give a template such as --prompt 'photo: {PLACE}'"
+            )
+        return self.by_language[language]
+
+    def covers(self, language: str) -> bool:
+        """Whether there is a template for texts of the language."""
+        return self.by_language is None or language in self.by_language
+
+    def apply(self, texts: Sequence[str], language: str) -> tuple[tuple[str, ...], ...]:
+        """The texts in each template: [templates][texts]; raises ConfigError as `templates` does."""
+        return tuple(tuple(fill(template, text) for text in texts) for template in self.templates(language))
+
+
+SETS = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt("none", shared=(PLACE,)),
+        Prompt("english", shared=TEMPLATES[PIVOT][:1]),
+        Prompt("native", by_language={language: rows[:1] for language, rows in TEMPLATES.items()}),
+        Prompt("english-ensemble", shared=TEMPLATES[PIVOT]),
+        Prompt("native-ensemble", by_language=TEMPLATES),
+    )
+}
+"""What `--prompt` offers by name: the English templates around captions of any language, or each language's own."""
+
+
+def fill(template: str, text: str) -> str:
+    """The text in the template; braces inside the text stay as they are."""
+    return template.replace(PLACE, text)
+
+
+def parse(spec: str) -> Prompt:
+    """The prompt of `--prompt`: the name of a set, or a template of one's own with exactly one `{}`.
+
+    Raises ConfigError for an unknown name and for a template with no or several places.
+    """
+    places = spec.count(PLACE)
+    if places == 1:
+        return Prompt(spec, shared=(spec,))
+    if spec in SETS:
+        return SETS[spec]
+    if places or not spec.replace("-", "_").isidentifier():
+        raise ConfigError(f"--prompt: expected a template with exactly one {PLACE}, found {places} in '{spec}'")
+    raise ConfigError(unknown("prompt set", spec, list(SETS)) + f"; a template of your own needs one {PLACE}")

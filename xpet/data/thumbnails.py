@@ -1,0 +1,31 @@
+"""Small pictures inside a report: a picture as a `data:` URI that needs no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LARGEST = 96
+"""Longer side of a thumbnail, in pixels."""
+_FORMATS: dict[str, dict[str, int]] = {"jpeg": {"quality": 80, "optimize": 1}, "png": {"optimize": 1}}
+
+
+def thumbnail(picture: Image, largest: int = LARGEST) -> str:
+    """The picture, shrunk so that no side is longer than `largest`, as a `data:image/...` URI.
+
+    JPEG for photographs or PNG for drawings, whichever is smaller. Pictures are never enlarged.
+    """
+    small = picture.convert("RGB")
+    small.thumbnail((largest, largest))
+    kind, data = min(((kind, _bytes(small, kind)) for kind in _FORMATS), key=lambda one: len(one[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _bytes(picture: Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **_FORMATS[kind])
+    return file.getvalue()

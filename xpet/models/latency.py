@@ -1,0 +1,69 @@
+"""How fast texts are encoded: single queries and many at once, in turns with the bare tower."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+Encode = Callable[[Sequence[str]], object]
+Use = Callable[[], AbstractContextManager[object]]
+BATCH = 256
+"""Texts encoded at once for the throughput."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians: milliseconds per single query, texts per second in batches, and time per query over the bare tower's."""
+
+    milliseconds_per_query: float
+    texts_per_second: float
+    against_bare: float
+
+
+def compare_speed(
+    encode: Encode,
+    texts: Sequence[str],
+    use: Use = nullcontext,
+    bare: Use = nullcontext,
+    device: str | torch.device = "cpu",
+    rounds: int = 30,
+    batches: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Speed:
+    """Time `encode` (tokenising included) under `use()`, query by query in turns with `bare()`.
+
+    `use` and `bare` make the contexts that choose what is measured, such as `lambda: stack.one(0)` and `stack.bare`;
+    entering them is not timed. Each way is warmed up once. `texts`: at least one; single queries cycle through them,
+    and batches hold up to BATCH. GPU work is waited for.
+    """
+    where = torch.device(device)
+
+    def seconds(context: Use, batch: Sequence[str]) -> float:
+        with context():
+            _wait(where)
+            started = clock()
+            encode(batch)
+            _wait(where)
+            return clock() - started
+
+    many = texts[:BATCH]
+    for context in (use, bare):
+        seconds(context, texts[:1])
+    single, reference = [], []
+    for turn in range(rounds):
+        query = [texts[turn % len(texts)]]
+        single.append(seconds(use, query))
+        reference.append(seconds(bare, query))
+    together = [seconds(use, many) for _ in range(batches)]
+    own = statistics.median(single)
+    return Speed(1000 * own, len(many) / statistics.median(together), own / statistics.median(reference))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
