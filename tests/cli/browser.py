@@ -94,8 +94,8 @@ class Browser:
 
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
         """Give the page a window of so many CSS pixels."""
-        size = {"width": width, "height": height}
-        self.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=mobile)
+        size: dict[str, Any] = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def colours(self, scheme: str) -> None:
         """Prefer `dark` or `light`."""
@@ -104,7 +104,7 @@ class Browser:
     def press(self, key: str, text: str = "") -> None:
         """Press and release a key."""
         code = {"Enter": 13, " ": 32, "Tab": 9}[key]
-        keys = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+        keys: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
         self.call("Input.dispatchKeyEvent", type="keyDown", **keys)
         self.call("Input.dispatchKeyEvent", type="keyUp", **keys)
 

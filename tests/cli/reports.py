@@ -8,9 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 from xpet.jobs.report import (
-    Advice, Comparison, Cost, Diagnosis, Difference, Direction, Figure, Gate, LanguageScores, Latency, PerImage,
-    Report, Spread, System, WorstQuery,
-)  # fmt: skip
+    Advice,
+    Comparison,
+    Cost,
+    Diagnosis,
+    Difference,
+    Direction,
+    Figure,
+    Gate,
+    LanguageScores,
+    Latency,
+    PerImage,
+    Report,
+    Spread,
+    System,
+    WorstQuery,
+)
 
 BEFORE = {
     "en": 92.5, "de": 38.6, "fr": 85.0, "es": 80.7, "it": 79.9, "ja": 37.8, "ko": 31.0, "pl": 49.1, "ru": 65.1,
@@ -143,15 +156,16 @@ def full() -> Report:
 
 
 def hostile() -> Report:
-    """Names and captions full of what each format treats specially, a language of its own script, and figures per image."""
+    """Names and captions full of what each format treats specially, another script, and figures per image."""
     bare = base({"en": 90.0, "ar": 40.0})
     marked = replace(bare.languages["ar"], per_image=PerImage((1.0, 0.5), (2.0, 0.0), (2, 1)))
     bare = replace(bare, languages={**bare.languages, "ar": marked})
     other = trained(HOSTILE, {"en": 90.0, "ar": 39.0})
     other = replace(other, prompt="a photo of <{}>", method="lo_ra", routine=HOSTILE)
+    change = comparison({"en": 90.0, "ar": 40.0}, {"en": 90.0, "ar": 39.0}, HOSTILE)
     query = replace(worst(HOSTILE, "<img src=x onerror=alert(1)>"), thumbnail="javascript:alert(1)")
     return Report(
-        HOSTILE, False, 10, 100, (bare, other), (comparison({"en": 90.0, "ar": 40.0}, {"en": 90.0, "ar": 39.0}, HOSTILE),),
+        HOSTILE, False, 10, 100, (bare, other), (change,),
         diagnosis={"ar": diagnosis("unclear", query)},
         advice={"ar": Advice(HOSTILE, None, None, None, HOSTILE, HOSTILE, HOSTILE)},
         gates=(Gate("--fail-under", 1.0, False, HOSTILE),), warnings=(HOSTILE,),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xpet.cli.reports.grids import BAD, DIM, GOOD, WARN, Cell, Column, Grid, interval, number, points, text
+from xpet.cli.reports.grids import (
+    BAD,
+    DIM,
+    GOOD,
+    WARN,
+    Cell,
+    Column,
+    Grid,
+    between,
+    clean,
+    interval,
+    number,
+    points,
+    text,
+)
 from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
 from xpet.jobs.report import Latency, Report, System
 
@@ -59,8 +73,9 @@ def _cost_row(name: str, system: System) -> list[Cell]:
     return [
         text(name), number(cost.trainable, ",d"), number(cost.share, ".3g", unit=" %"), number(kib, unit=" KiB"),
         number(cost.training_seconds, unit=" s"), number(cost.peak_mebibytes, ",.0f", unit=" MiB"),
-        number(fast and fast.milliseconds_per_query, ".2f"), number(fast and fast.texts_per_second, ",.0f"),
-        number(fast and fast.against_bare, ".2f", unit=" x"), text(fast and fast.device),
+        number(fast.milliseconds_per_query if fast else None, ".2f"),
+        number(fast.texts_per_second if fast else None, ",.0f"),
+        number(fast.against_bare if fast else None, ".2f", unit=" x"), text(fast.device if fast else None),
     ]  # fmt: skip
 
 
@@ -68,7 +83,7 @@ def directions(report: Report) -> Grid:
     """Every recall, MRR and median rank in both directions, one row per language, system and direction."""
     columns = [Column("lang", False), Column("system", False), Column("direction", False)]
     for label, _ in METRICS:
-        columns += [Column(label), Column("95 % interval", True, 1)]
+        columns += [Column(label), between(1)]
     rows = []
     for language in ordered(report):
         for system in (s for s in report.systems if language in s.languages):
@@ -81,13 +96,32 @@ def directions(report: Report) -> Grid:
     return Grid("directions", "Both directions", columns, rows).trimmed()
 
 
+def runs(report: Report) -> Grid:
+    """Where every figure comes from: captions, seeds and the folder of the best seed."""
+    columns = [Column("lang", False), Column("system", False), Column("images"), Column("captions"), Column("seeds")]
+    columns.append(Column("run", False, 1, wrap=True))
+    rows = [
+        [text(language), text(labels(report)[system.name]), number(scores.images, ",d"), number(scores.captions, ",d"),
+         number(scores.seeds, ",d"), text(scores.run)]
+        for language in ordered(report)
+        for system in report.systems
+        if (scores := system.languages.get(language)) is not None
+    ]  # fmt: skip
+    return Grid("runs", "Captions and runs", columns, rows).trimmed()
+
+
 def gates(report: Report) -> Grid | None:
     """PASS or FAIL of every condition."""
     rows = [
         [text("PASS", GOOD) if g.passed else text("FAIL", BAD), text(g.option), number(g.limit, "g"), text(g.message)]
         for g in report.gates
     ]
-    columns = [Column("gate", False), Column("option", False), Column("limit", True, 1), Column("", False, wrap=True)]
+    columns = [
+        Column("gate", False),
+        Column("option", False),
+        Column("limit", True, 1),
+        Column("found", False, wrap=True),
+    ]
     return Grid("gates", "Gates", columns, rows) if rows else None
 
 
@@ -121,8 +155,11 @@ def diagnosis(report: Report) -> Grid | None:
          number(d.anisotropy, ".2f"), number(d.tokens_per_caption), number(_percent(d.unknown_rate), unit=" %")]
         for language, d in report.diagnosis.items()
     ]  # fmt: skip
-    note = "Alignment: mean cosine to the English caption. Hubness: skewness of how often a picture is among the top."
-    return Grid("diagnosis", "Why languages are weak", columns, rows, note).trimmed() if rows else None
+    notes = [
+        ("alignment", "Alignment: mean cosine to the English caption."),
+        ("hubness", "Hubness: skewness of how often a picture is among the top."),
+    ]
+    return Grid("diagnosis", "Why languages are weak", columns, rows, notes).trimmed() if rows else None
 
 
 def _percent(share: float | None) -> float | None:
@@ -145,7 +182,7 @@ def notes(report: Report) -> list[tuple[str, str]]:
     """(tone, sentence) of what a reader must not miss."""
     from xpet.jobs.results import SYNTHETIC
 
-    found = [(WARN, f"Warning: {' '.join(warning.split())}") for warning in report.warnings]
+    found = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
     serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]
     if serving:
         found.append(("", f"Queries must be translated to English when serving: {', '.join(serving)}."))
@@ -159,5 +196,5 @@ def every(report: Report, full: bool) -> Sequence[Grid]:
     main = [languages(report), disparity(report), groups(report), systems(report), cost(report)]
     told = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []
     looked = [diagnosis(report), *(worst_queries(report) if full else []), advice(report), gates(report)]
-    grids = [*main, *told, *([directions(report)] if full else []), *looked]
+    grids = [*main, *told, *([directions(report), runs(report)] if full else []), *looked]
     return [grid for grid in grids if grid is not None]

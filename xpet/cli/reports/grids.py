@@ -1,7 +1,8 @@
-"""A table of a report, before it has a format: headings, cells with a meaning (tone), what may be left out when narrow."""
+"""A table before it has a format: headings, cells with a meaning (tone), and what may be left out when narrow."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
 """Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""
 BEST, WORST = "best", "worst"
 NONE = "-"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,51 @@ class Cell:
     @property
     def whole(self) -> str:
         """Text and tail, as one line."""
-        return " ".join((self.text + self.tail).split())
+        return clean(self.text + self.tail)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading. Of columns with `drop` above 0 the highest goes first where there is no room; `wrap`: prose."""
+    """A heading. Of columns with `drop` above 0 the highest goes first where there is no room.
+
+    `wrap`: prose. `part`: belongs to the value on its left, so that a format may show both in one cell.
+    """
 
     head: str
     right: bool = True
     drop: int = 0
     wrap: bool = False
+    part: bool = False
+
+
+INTERVAL = "95 % interval"
+
+
+def between(drop: int) -> Column:
+    """The column of intervals of the value on its left."""
+    return Column(INTERVAL, True, drop, part=True)
+
+
+def mark(drop: int) -> Column:
+    """A word or sign that says something of the value on its left."""
+    return Column("", False, drop, part=True)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: `name` is an identifier, `note` a line for below."""
+    """A table: `name` is an identifier, `notes` are (heading, sentence) for below, said if that column is there."""
 
     name: str
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-    note: str = ""
+    notes: Sequence[tuple[str, str]] = ()
+
+    @property
+    def note(self) -> str:
+        """What is said below the table; an empty heading means always."""
+        heads = {"", *(column.head for column in self.columns)}
+        return " ".join(sentence for head, sentence in self.notes if head in heads)
 
     def only(self, kept: Callable[[int], bool]) -> Grid:
         """The columns whose place is kept."""
@@ -59,6 +84,11 @@ class Grid:
         """Without the droppable columns in which nothing is said."""
         said = [any(row[p].whole not in ("", NONE) for row in self.rows) for p in range(len(self.columns))]
         return self.only(lambda place: said[place] or not self.columns[place].drop)
+
+    def without_words(self) -> Grid:
+        """Without the words best and worst, for formats that set these figures in bold and italics."""
+        words = [{row[p].whole for row in self.rows} <= {"", BEST, WORST} for p in range(len(self.columns))]
+        return self.only(lambda place: not (self.columns[place].part and words[place]))
 
     def fitted(self, width: int, length: Callable[[str], int], between: int = 2, prose: int = 16) -> Grid:
         """As many columns as go into `width`, those of one `drop` together; firm columns stay even if they do not."""
@@ -78,6 +108,11 @@ class Grid:
             needed = max([length(column.head), *(length(row[place].whole) for row in self.rows)])
             widths.append(min(prose, needed) if column.wrap else needed)
         return sum(widths) + between * (len(widths) - 1)
+
+
+def clean(words: str) -> str:
+    """Words on one line that cannot steer a terminal and can be written in UTF-8."""
+    return " ".join(CONTROL.sub(" ", words).encode("utf-8", "replace").decode().split())
 
 
 def text(value: object, tone: str = "") -> Cell:

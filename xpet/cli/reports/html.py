@@ -9,24 +9,27 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from xpet.cli.reports import details, sections
-from xpet.cli.reports.grids import Cell, Column, Grid
+from xpet.cli.reports.grids import INTERVAL, Cell, Column, Grid, clean
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.page import SCRIPT, STYLE
 from xpet.jobs.report import Report, WorstQuery
 
 PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+=*")
+CHANGE = "change"
+PROSE = 24
+"""Characters of prose that stay on one line."""
 CODE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 SVG_EXTRAS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|\sxmlns(:\w+)?=\"[^\"]*\"", re.DOTALL)
 
 
 def render(report: Report, look: Look) -> str:
     """The report as one self-contained page."""
-    title = f"R@1 on {' '.join(report.data.split())}"
+    title = f"R@1 on {clean(report.data)}"
     return "\n".join([
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_policy())}">',
@@ -68,11 +71,11 @@ def _body(report: Report, title: str) -> Iterator[str]:
     yield from _plots(report)
     yield from _section(sections.disparity(report))
     for grid in (sections.groups(report), details.systems(report), details.cost(report), details.advice(report),
-                 *sections.comparisons(report), details.diagnosis(report)):  # fmt: skip
+                 details.diagnosis(report)):  # fmt: skip
         yield from _optional(grid)
     yield from _worst(report)
-    directions = details.directions(report)
-    yield f"<details><summary>{directions.title}: R@1, R@5, R@10, MRR, median rank</summary>{_table(directions)}</details>"
+    for grid in (*sections.comparisons(report), details.directions(report), details.runs(report)):
+        yield f"<details><summary>{_text(grid.title)}</summary>{_table(grid)}</details>"
     for name, values in (("Configuration", report.configuration), ("Environment", report.environment)):
         if values:
             yield f"<details><summary>{name}</summary>{_values(values)}</details>"
@@ -87,9 +90,14 @@ def _lead(report: Report) -> str:
     return _text(", ".join(parts) + ".")
 
 
-def _text(words: object) -> str:
+def _text(words: str) -> str:
     """Escaped, and isolated in its own direction: names and captions may be right-to-left."""
-    return f'<bdi dir="auto">{escape(" ".join(str(words).split()))}</bdi>' if words not in ("", None) else ""
+    shown = escape(clean(words))
+    return shown if shown.isascii() else f'<bdi dir="auto">{shown}</bdi>'
+
+
+def _attribute(words: str) -> str:
+    return escape(clean(words))
 
 
 def _optional(grid: Grid | None) -> Iterator[str]:
@@ -106,32 +114,63 @@ def _section(grid: Grid) -> Iterator[str]:
 
 
 def _table(grid: Grid) -> str:
-    heads = "".join(f'<th scope="col"{_class(c)}>{escape(c.head)}</th>' for c in grid.columns)
-    rows = "\n".join(f"<tr>{_row(grid, row)}</tr>" for row in grid.rows)
+    places = _merged(grid.columns)
+    heads = "".join(_head(grid.columns[group[0]]) for group in places)
+    rows = "\n".join(f"<tr>{_row(grid, row, places)}</tr>" for row in grid.rows)
     # A box that scrolls must be reachable by keyboard.
     return (
-        f'<div class="box" tabindex="0" role="region" aria-label="{escape(" ".join(grid.title.split()))}">'
-        f'<table class="sortable" id="{escape(grid.name)}">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>'
-        "</table></div>"
+        f'<div class="box" tabindex="0" role="region" aria-label="{_attribute(grid.title)}">'
+        f'<table class="sortable" id="{_attribute(grid.name)}">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n'
+        "</tbody></table></div>"
     )
 
 
-def _class(column: Column, *more: str) -> str:
-    names = [*(["right"] if column.right else []), *(name for name in more if name)]
-    return f' class="{" ".join(names)}"' if names else ""
+def _merged(columns: Sequence[Column]) -> list[list[int]]:
+    """Places of the columns that share a cell: a value and its parts."""
+    groups: list[list[int]] = []
+    for place, column in enumerate(columns):
+        if column.part:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
 
 
-def _row(grid: Grid, row: Any) -> str:
-    cells = zip(grid.columns, row, strict=True)
-    return "".join(_cell(column, cell, place == 0) for place, (column, cell) in enumerate(cells))
+def _head(column: Column) -> str:
+    return f'<th scope="col"{_classes("right" if column.right else "")}>{_text(column.head)}</th>'
 
 
-def _cell(column: Column, cell: Cell, first: bool) -> str:
+def _classes(*names: str) -> str:
+    given = " ".join(name for name in names if name)
+    return f' class="{given}"' if given else ""
+
+
+def _row(grid: Grid, row: Sequence[Cell], places: list[list[int]]) -> str:
+    cells: list[str] = []
+    for group in places:
+        column, cell = grid.columns[group[0]], row[group[0]]
+        parts = [(grid.columns[place], row[place]) for place in group[1:]]
+        cells.append(_cell(column, cell, parts, first=not cells))
+    return "".join(cells)
+
+
+def _cell(column: Column, cell: Cell, parts: Sequence[tuple[Column, Cell]], first: bool) -> str:
+    """A value; before it best or worst, after it the sign of significance and the interval."""
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
+    inner, right = _text(cell.whole), "right" if column.right else ""
+    if parts:
+        inner = f'<span class="{cell.tone}">{inner}</span>' if cell.tone else inner
+    for part, said in parts:
+        if part.head == INTERVAL:
+            inner += f"<small>{_text(said.whole)}</small>"
+        elif said.tone:
+            inner = f"<b{_classes(said.tone)}>{_text(said.whole)}</b> {inner}"
+        elif column.head == CHANGE:
+            inner += f'<span class="sign">{_text(said.whole)}</span>'
     if first and not column.right:
-        return f'<th scope="row"{_class(column, cell.tone)}{value}>{_text(cell.whole)}</th>'
-    shape = "prose" if column.wrap and len(cell.whole) > 24 else "firm"
-    return f"<td{_class(column, shape, cell.tone)}{value}>{_text(cell.whole)}</td>"
+        return f'<th scope="row"{_classes(cell.tone)}{value}>{inner}</th>'
+    shape = "prose" if column.wrap and len(cell.whole) > PROSE else "firm"
+    return f"<td{_classes(right, shape, '' if parts else cell.tone)}{value}>{inner}</td>"
 
 
 def _plots(report: Report) -> Iterator[str]:
@@ -139,7 +178,7 @@ def _plots(report: Report) -> Iterator[str]:
 
     words = ("R@1 per language and system", "Mean and range of R@1 against the share of trained parameters")
     for place, (svg, label) in enumerate(zip(plot.inline(report), words, strict=False)):
-        yield f"<figure>{_svg(svg, f'plot{place}-', label)}</figure>"
+        yield f'<figure tabindex="0">{_svg(svg, f"plot{place}-", label)}</figure>'
 
 
 def _svg(svg: str, prefix: str, label: str) -> str:
@@ -158,7 +197,7 @@ def _worst(report: Report) -> Iterator[str]:
     yield "<section>\n<h2>Worst queries</h2>"
     for language, diagnosis in report.diagnosis.items():
         if diagnosis.worst:
-            yield f"<details open><summary>{_text(language)}</summary>\n<ul class=\"queries\">"
+            yield f'<details open><summary>{_text(language)}</summary>\n<ul class="queries">'
             yield from (_query(query, language) for query in diagnosis.worst)
             yield "</ul></details>"
     yield "</section>"
@@ -167,19 +206,23 @@ def _worst(report: Report) -> Iterator[str]:
 def _query(query: WorstQuery, language: str) -> str:
     lang = f' lang="{language}"' if CODE.fullmatch(language) else ""
     english = f'<p class="dim" lang="en">{_text(query.english)}</p>' if query.english else ""
-    pairs = (("wanted", query.image, query.thumbnail, ""), ("found", query.found, query.found_thumbnail, query.found_caption))
-    shown = "".join(
-        f"<div><span class=\"dim\">{word}</span> {_text(name)}{_picture(picture, f'{word}: {name}')}"
-        f"<span{lang}>{_text(caption)}</span></div>"
-        for word, name, picture, caption in pairs
+    wanted = (
+        f'<span class="dim">wanted</span> {_text(query.image)}{_picture(query.thumbnail, f"wanted: {query.image}")}'
     )
-    return f'<li><p{lang}><strong>{_text(query.text)}</strong></p>{english}<p class="dim">rank {query.rank:,.0f}</p><div class="pair">{shown}</div></li>'
+    found = (
+        f'<span class="dim">found</span> {_text(query.found)}{_picture(query.found_thumbnail, f"found: {query.found}")}'
+    )
+    return (
+        f"<li><p{lang}><strong>{_text(query.text)}</strong></p>{english}"
+        f'<p class="dim">rank {query.rank:,.0f}</p><div class="pair"><div>{wanted}</div>'
+        f"<div>{found}<span{lang}>{_text(query.found_caption)}</span></div></div></li>"
+    )
 
 
 def _picture(uri: str | None, words: str) -> str:
     if uri is None or not PICTURE.fullmatch(uri):
         return ""
-    return f'<img src="{uri}" alt="{escape(" ".join(words.split()))}" loading="lazy">'
+    return f'<img src="{uri}" alt="{_attribute(words)}" loading="lazy">'
 
 
 def _values(values: Mapping[str, Any]) -> str:

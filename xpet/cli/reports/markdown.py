@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from xpet.cli.reports.details import every, notes
-from xpet.cli.reports.grids import BEST, WARN, WORST, Cell, Grid
+from xpet.cli.reports.grids import BEST, WARN, WORST, Cell, Grid, clean
 from xpet.cli.reports.look import Look
 from xpet.jobs.report import Report
 
@@ -22,12 +22,13 @@ def render(report: Report, look: Look) -> str:
 
 def escape(words: str) -> str:
     """Text as one line that markdown and the HTML in it leave alone."""
-    return SPECIAL.sub(r"\\\1", " ".join(words.split()))
+    return SPECIAL.sub(r"\\\1", clean(words))
 
 
 def _grid(grid: Grid) -> str:
     from tabulate import tabulate
 
+    grid = grid.without_words()
     table = tabulate(
         [[_cell(cell) for cell in row] for row in grid.rows], headers=[escape(c.head) for c in grid.columns],
         tablefmt="pipe", colalign=["right" if c.right else "left" for c in grid.columns], disable_numparse=True,

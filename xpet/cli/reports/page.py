@@ -21,12 +21,17 @@ p { margin: .5rem 0; max-width: 60rem; }
 .box { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: .925rem; }
 th, td { padding: .35rem .7rem; text-align: start; vertical-align: top; border-bottom: 1px solid var(--line); }
+tbody tr { background: var(--back); }
 tbody tr:nth-child(even) { background: var(--stripe); }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th, td.firm { white-space: nowrap; }
 td.prose { min-width: 14rem; }
+tbody th { position: sticky; inset-inline-start: 0; background: inherit; font-weight: 600; }
 .right { text-align: end; }
+td small { display: inline-block; min-width: 8.2em; color: var(--soft); white-space: nowrap; }
+td b { font-size: .8em; }
+.sign { display: inline-block; width: .6em; text-align: start; }
 thead button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
 thead button:hover { text-decoration: underline; }
 thead button:focus-visible, summary:focus-visible, .box:focus-visible, a:focus-visible {
@@ -37,8 +42,8 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .best, .worst { font-weight: 700; } .worst { color: var(--bad); } .best { color: var(--good); }
 figure { margin: 1rem 0; overflow-x: auto; }
 figure svg { display: block; width: 100%; min-width: 30rem; max-width: 48rem; height: auto; }
-.queries { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); padding: 0;
-  list-style: none; }
+.queries { display: grid; gap: .75rem; padding: 0; list-style: none;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); }
 .queries > li { border: 1px solid var(--line); border-radius: .4rem; padding: .75rem; }
 .queries p { margin: 0 0 .35rem; }
 .pair { display: flex; gap: .75rem; margin: .5rem 0 0; }
@@ -49,7 +54,7 @@ summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; background: var(--stripe); padding: .75rem; border-radius: .4rem; font-size: .85rem; }
 a { color: var(--mark); }
 [hidden] { display: none; }
-@media (max-width: 30rem) { th, td { padding: .3rem .45rem; } }
+@media (max-width: 48rem) { th, td { padding: .3rem .45rem; } td small { display: block; min-width: 0; } }
 @media print { body { max-width: none; } #download { display: none; } }
 """
 
@@ -85,7 +90,7 @@ for (const head of document.querySelectorAll("table.sortable thead th")) {
 const download = document.getElementById("download");
 download.hidden = false;
 download.addEventListener("click", () => {
-  const text = JSON.stringify(JSON.parse(document.getElementById("report").textContent), null, 2) + "\\n";
+  const text = document.getElementById("report").textContent;
   const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   download.href = url;
   setTimeout(() => URL.revokeObjectURL(url), 10000);

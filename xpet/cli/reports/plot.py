@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from xpet.cli.reports.grids import positive_zero
+from xpet.cli.reports.grids import clean, positive_zero
 from xpet.cli.reports.sections import difference, labels, ordered
 from xpet.jobs.report import Figure, Report, System
 
@@ -24,9 +24,12 @@ MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 FLAT = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """What would make the bytes depend on the day."""
 DPI = 160
-SETTINGS = {
+LONGEST = 40
+"""Characters of a name that fit into the picture."""
+SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "xpet", "text.parse_math": False, "font.size": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.constrained_layout.use": True,
+    "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -67,7 +70,8 @@ def _style(more: dict[str, Any] | None = None) -> Iterator[None]:
 
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
-        mpl.rcParams.update({**SETTINGS, **(more or {})})
+        settings: Any = {**SETTINGS, **(more or {})}
+        mpl.rcParams.update(settings)
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # names of systems in scripts the font lacks
         yield
 
@@ -114,7 +118,7 @@ def _dumbbells(report: Report, part: Any) -> None:
     axes.set_xlabel("R@1 in percent, mean of both directions")
     axes.grid(axis="x", color=COLOURS[0], alpha=0.25, linewidth=0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(f"R@1 per language, {report.images:,} test images of {' '.join(report.data.split())}")
+    axes.set_title(f"R@1 per language, {report.images:,} test images of {_short(report.data)}")
     if len(report.systems) > 1:
         _legend(part, len(report.systems))
     _footer(report, part)
@@ -136,10 +140,13 @@ def _dots(axes: Axes, system: System, names: Sequence[str], place: int, shift: f
     for row, figure in shown:
         if figure.low is not None and figure.high is not None:
             axes.plot([figure.low, figure.high], [row, row], color=colour, linewidth=1, alpha=0.7, zorder=2)
-    label = " ".join(system.name.split())
-    label = label if len(label) <= 40 else f"{label[:39]}\u2026"
     axes.plot([f.value for _, f in shown], [row for row, _ in shown], marker, color=colour, markersize=5.5,
-              linestyle="none", zorder=3, label=label)  # fmt: skip
+              linestyle="none", zorder=3, label=_short(system.name))  # fmt: skip
+
+
+def _short(name: str) -> str:
+    name = clean(name)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
 
 
 def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:

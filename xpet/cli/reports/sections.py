@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from xpet.cli.reports.grids import (
-    BEST, DIM, WORST, Cell, Column, Grid, change, interval, number, points, text,
-)  # fmt: skip
+    BEST,
+    DIM,
+    INTERVAL,
+    WORST,
+    Cell,
+    Column,
+    Grid,
+    between,
+    change,
+    clean,
+    interval,
+    mark,
+    number,
+    points,
+    text,
+)
 from xpet.jobs.report import Comparison, Difference, Figure, Report, Spread, System
 
 LONGEST = 16
 """Characters of a system's name that fit into a heading."""
 SURE = "*"
+ENGLISH = "English"
 Bar = Callable[[float, float | None], Cell]
 
 
 def labels(report: Report) -> dict[str, str]:
     """Headings for systems: the name, or `#2` for the second one if its name is long (see the table of systems)."""
-    names = [" ".join(system.name.split()) for system in report.systems]
+    names = [clean(system.name) for system in report.systems]
     short = [name if len(name) <= LONGEST else f"#{place}" for place, name in enumerate(names, 1)]
     return {system.name: label for system, label in zip(report.systems, short, strict=True)}
 
@@ -55,12 +70,11 @@ def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar 
     """R@1 of every language: the reference, then each other system with what it changes; `bar` draws the last one."""
     systems = others(report) if systems is None else systems
     reference, names, rows = report.systems[0], labels(report), []
-    columns = [Column("lang", right=False), Column(names[reference.name]), Column("", False, 4)]
-    columns.append(Column("95 % interval", True, 6))
+    columns = [Column("lang", right=False), Column(names[reference.name]), mark(4)]
+    columns.append(between(5))
     for system in systems:
-        columns += [Column(names[system.name]), Column("", False, 4), Column("95 % interval", True, 10)]
-        columns += [Column("seeds std", True, 8), Column("change", True), Column("", False, 1)]
-        columns += [Column("95 % interval", True, 5), Column("English", True, 9)]
+        columns += [Column(names[system.name]), mark(4), between(10)]
+        columns += [Column("change"), mark(1), between(6), Column("seeds std", True, 8), Column(ENGLISH, True, 9)]
     for language in ordered(report):
         row = [text(language), *_measured(reference, language)]
         for system in systems:
@@ -71,22 +85,22 @@ def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar 
         for row, language in zip(rows, ordered(report), strict=True):
             values = [_value(system, language) for system in (reference, *systems)]
             row.append(Cell() if values[0] is None else bar(values[0], values[-1] if len(values) > 1 else None))
-    return Grid("languages", _title(report), columns, rows, _languages_note(report, systems)).trimmed()
+    return Grid("languages", _title(report), columns, rows, _notes(report, systems)).trimmed()
 
 
 def _title(report: Report) -> str:
-    return f"R@1 on {report.images:,} test images of {' '.join(report.data.split())}"
+    return f"R@1 on {report.images:,} test images of {clean(report.data)}"
 
 
-def _languages_note(report: Report, systems: Sequence[System]) -> str:
-    notes = ["R@1 in percent, mean of image->text and text->image."]
+def _notes(report: Report, systems: Sequence[System]) -> list[tuple[str, str]]:
+    notes = [("", "R@1 in percent, mean of image->text and text->image.")]
     if report.resamples and _has_intervals(report):
-        notes.append(f"95 % intervals: bootstrap over images, {report.resamples:,} resamples.")
+        notes.append((INTERVAL, f"95 % intervals: bootstrap over images, {report.resamples:,} resamples."))
     if any(d and d.significant is not None for s in systems for d in _differences(report, s)):
-        notes.append(f"{SURE}: significant, paired permutation test with Holm's correction, p < 0.05.")
+        notes.append(("", f"{SURE}: significant, paired permutation test with Holm's correction, p < 0.05."))
     if any(scores.english for s in systems for scores in s.languages.values()):
-        notes.append("English: change of English under the language's module.")
-    return " ".join(notes)
+        notes.append((ENGLISH, "English: change of English under the language's module."))
+    return notes
 
 
 def _differences(report: Report, system: System) -> list[Difference | None]:
@@ -106,24 +120,24 @@ def _measured(system: System, language: str) -> list[Cell]:
     scores = system.languages.get(language)
     if scores is None:
         return [points(None), Cell(), Cell()]
-    mark = _mark(system.spread, language)
-    return [points(scores.mean.r1, mark), text(mark, mark), interval(scores.mean.r1)]
+    word = _extreme(system.spread, language)
+    return [points(scores.mean.r1, word), text(word, word), interval(scores.mean.r1)]
 
 
-def _mark(spread: Spread, language: str) -> str:
+def _extreme(spread: Spread, language: str) -> str:
     if spread.best == spread.worst:
         return ""
     return {spread.best: BEST, spread.worst: WORST}.get(language, "")
 
 
 def _changed(report: Report, system: System, language: str) -> list[Cell]:
-    """Std over seeds, change, significance, interval of the change, change of English."""
+    """Change, significance, interval of the change, std over seeds, change of English."""
     scores, delta = system.languages.get(language), difference(report, system, language)
     std = number(scores.std, ".1f", DIM) if scores and scores.seeds > 1 else Cell()
     if delta is None:
-        return [std, points(None), Cell(), Cell(), Cell()]
+        return [points(None), Cell(), Cell(), std, Cell()]
     cells = [change(delta.r1, sure=delta.significant), text(SURE if delta.significant else "")]
-    return [std, *cells, interval(delta.r1, "+.1f"), _forgotten(report, system, language)]
+    return [*cells, interval(delta.r1, "+.1f"), std, _forgotten(report, system, language)]
 
 
 def _forgotten(report: Report, system: System, language: str) -> Cell:
@@ -142,10 +156,10 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
     """Mean, range, std, gap, worst and best language of every system, and what changes."""
     systems = others(report) if systems is None else systems
     reference, names = report.systems[0], labels(report)
-    columns = [Column("disparity", right=False), Column(names[reference.name]), Column("95 % interval", True, 3)]
+    columns = [Column("disparity", right=False), Column(names[reference.name]), between(3)]
     for system in systems:
-        columns += [Column(names[system.name]), Column("95 % interval", True, 4), Column("change", True)]
-        columns += [Column("95 % interval", True, 2)]
+        columns += [Column(names[system.name]), between(4), Column("change", True)]
+        columns += [between(2)]
     rows = []
     for label, name, fewer in FIGURES:
         old = getattr(reference.spread, name)
@@ -189,7 +203,7 @@ def groups(report: Report) -> Grid | None:
         return None
     columns = [
         Column("group", False), Column("system", False), Column("languages", False, 4, wrap=True), Column("mean"),
-        Column("95 % interval", True, 5), Column("range"), Column("95 % interval", True, 6), Column("std", True, 3),
+        between(5), Column("range"), between(6), Column("std", True, 3),
         Column("worst", False, 1), Column("mean gap", True, 2),
     ]  # fmt: skip
     return Grid("groups", "Disparity within groups", columns, rows).trimmed()
@@ -198,13 +212,13 @@ def groups(report: Report) -> Grid | None:
 def comparisons(report: Report) -> list[Grid]:
     """Every comparison in full, with p values."""
     grids = []
-    columns = [Column("lang", False), Column("change"), Column("95 % interval", True, 1), Column("p", True, 3)]
-    columns += [Column("p (Holm)", True, 2), Column("", False, 1)]
+    columns = [Column("lang", False), Column("change"), between(1), Column("p", True, 3)]
+    columns += [Column("p (Holm)", True, 2), Column("significant", False, 1)]
     names = labels(report)
     for place, comparison in enumerate(report.comparisons, 1):
         rows = [
             [text(language), change(d.r1, sure=d.significant), interval(d.r1, "+.1f"), number(d.p, ".4f"),
-             number(d.p_holm, ".4f"), text({True: SURE, False: "n.s."}.get(d.significant, ""))]  # type: ignore[call-overload]
+             number(d.p_holm, ".4f"), text("" if d.significant is None else "yes" if d.significant else "no")]
             for language, d in comparison.languages.items()
         ]  # fmt: skip
         pair = (names.get(name, name) for name in (comparison.system, comparison.reference))

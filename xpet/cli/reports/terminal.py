@@ -6,10 +6,10 @@ import io
 from typing import TYPE_CHECKING
 
 from xpet.cli.reports.details import every, notes
-from xpet.cli.reports.grids import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, Grid
+from xpet.cli.reports.grids import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, Grid, clean
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.sections import Bar, disparity, languages, others
-from xpet.jobs.report import Report
+from xpet.jobs.report import Report, System
 
 if TYPE_CHECKING:
     from rich.box import Box
@@ -52,13 +52,20 @@ def _grids(report: Report, look: Look, width: int) -> list[Grid]:
     systems = list(others(report))
     several = len(systems) > 1
     for at_once in range(max(1, len(systems)), 0, -1):
-        parts = [systems[start : start + at_once] for start in range(0, max(1, len(systems)), at_once)]
+        parts = _evenly(systems, at_once)
         grids = [languages(report, part, None if several else _bar(look)) for part in parts]
         grids += [disparity(report, part) for part in parts]
         fitted = [grid.fitted(width, cell_len, BETWEEN) for grid in grids]
         if all(grid.width(cell_len, BETWEEN) <= width for grid in fitted):
             break
     return fitted + [grid.fitted(width, cell_len, BETWEEN) for grid in rest]
+
+
+def _evenly(systems: list[System], at_once: int) -> list[list[System]]:
+    """As few parts as hold `at_once` systems each, of about one size; one empty part without systems."""
+    parts = max(1, -(-len(systems) // at_once))
+    size = max(1, -(-len(systems) // parts))
+    return [systems[start : start + size] for start in range(0, max(1, len(systems)), size)]
 
 
 def _bar(look: Look) -> Bar:
@@ -86,6 +93,7 @@ def _print(console: Console, grid: Grid, look: Look) -> None:
     console.print(_table(grid, look))
     note = _legend(grid, look) + grid.note
     if note:
+        console.print()
         console.print(note, style=STYLES[DIM])
     console.print()
 
@@ -118,5 +126,5 @@ def _box(look: Look) -> Box:
 def _text(cell: Cell) -> Text:
     from rich.text import Text
 
-    words = " ".join(cell.text.split())
+    words = clean(cell.text)
     return Text.assemble((words, STYLES.get(cell.tone, "")), (cell.tail, STYLES.get(cell.tail_tone, "")))
