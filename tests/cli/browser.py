@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -38,6 +37,8 @@ class Browser:
     """One page of a headless Chromium; `events` holds every event received, in order."""
 
     def __init__(self, program: str, folder: Path, timeout: float = 30.0) -> None:
+        import fcntl  # no Windows
+
         self.timeout, self.events, self._count, self._rest = timeout, [], 0, b""
         (child_in, self._write), (self._read, child_out) = os.pipe(), os.pipe()
         # High numbers, so that moving the one does not overwrite the other.

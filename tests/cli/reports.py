@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
+from xpet.cli.reports import render
 from xpet.jobs.report import (
     Advice,
     Comparison,
@@ -177,3 +179,9 @@ SAMPLES = {
     "zero-shot": zero_shot, "full": full, "several": several, "one": one_language, "no intervals": no_intervals,
     "hostile": hostile,
 }  # fmt: skip
+
+
+@cache
+def html(name: str) -> str:
+    """A sample as HTML, rendered once for all tests."""
+    return render(SAMPLES[name](), "html")
