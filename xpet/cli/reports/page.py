@@ -54,7 +54,8 @@ summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; background: var(--stripe); padding: .75rem; border-radius: .4rem; font-size: .85rem; }
 a { color: var(--mark); }
 [hidden] { display: none; }
-@media (max-width: 48rem) { th, td { padding: .3rem .45rem; } td small { display: block; min-width: 0; } }
+@media (max-width: 30rem) { table { font-size: .85rem; } }
+@media (max-width: 48rem) { th, td { padding: .3rem .35rem; } td small { display: block; min-width: 0; } }
 @media print { body { max-width: none; } #download { display: none; } }
 """
 

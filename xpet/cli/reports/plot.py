@@ -157,7 +157,7 @@ def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:
         if delta is None:
             continue
         old, new = first.languages[name].mean.r1, second.languages[name].mean.r1
-        axes.plot([old.value, new.value], [row, row], color=COLOURS[1], alpha=0.35, linewidth=3, zorder=1)
+        axes.plot([old.value, new.value], [row, row], color=COLOURS[1], alpha=0.45, linewidth=3, zorder=1)
         sure = "*" if delta.significant else ""
         _beside(axes, row, [old, new], positive_zero(f"{delta.r1.value:+.1f}") + sure)
 
