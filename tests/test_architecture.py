@@ -32,6 +32,7 @@ ONLY_IN = {
     "typer": ("xpet/cli/",),
     "rich": ("xpet/cli/",),
     "tabulate": ("xpet/cli/",),
+    "matplotlib": ("xpet/cli/reports/plot.py",),
     "transformers": ("xpet/models/", "xpet/methods/bridge.py"),
     "opendelta": ("xpet/methods/bridge.py",),
     "accelerate": ("xpet/training/",),
@@ -42,7 +43,7 @@ ONLY_IN = {
 PRINTER = "xpet/cli/view.py"
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "pyarrow", "numpy", "pandas", "PIL",
-    "safetensors", "tokenizers", "ctranslate2", "sentencepiece", "sacrebleu",
+    "safetensors", "tokenizers", "ctranslate2", "sentencepiece", "sacrebleu", "matplotlib",
 )  # fmt: skip
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)

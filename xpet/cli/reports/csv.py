@@ -1,0 +1,85 @@
+"""Long tidy CSV: one row per figure, ready for pandas or R.
+
+level       language: of one language; disparity: over a group of languages; change: of a comparison
+system      name of the system
+reference   what a change is measured against; empty elsewhere
+language    code; empty for disparity
+group       `all` or the group of languages; empty for single languages
+direction   image->text, text->image or mean (of both)
+metric      r1, r5, r10, mrr (percent), median_rank (from 1), seeds_std, english_r1; mean, range, std, mean_gap of r1
+            (points); p, p_holm
+value, low, high   the figure and its 95 % interval, in full precision; empty without an interval
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from xpet.cli.reports.details import DIRECTIONS, METRICS
+from xpet.cli.reports.look import Look
+from xpet.jobs.report import Comparison, Difference, Figure, LanguageScores, Report, Spread, System
+
+HEADER = ("level", "system", "reference", "language", "group", "direction", "metric", "value", "low", "high")
+SPREADS = ("mean", "range", "std", "mean_gap")
+ALL = "all"
+Row = tuple[object, ...]
+
+
+def render(report: Report, look: Look) -> str:
+    """The figures of a report as CSV; see the module for the columns."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADER)
+    for system in report.systems:
+        writer.writerows(_system(system))
+    for comparison in report.comparisons:
+        writer.writerows(_comparison(comparison))
+    return out.getvalue()
+
+
+def _system(system: System) -> Iterator[Row]:
+    for language, scores in system.languages.items():
+        for tail in _language(scores):
+            yield ("language", system.name, "", language, "", *tail)
+    for group, spread in {ALL: system.spread, **system.groups}.items():
+        for name, figure in _spread(spread):
+            yield ("disparity", system.name, "", "", group, "mean", name, *_cells(figure))
+
+
+def _language(scores: LanguageScores) -> Iterator[Row]:
+    for label, direction in DIRECTIONS:
+        for _, metric in METRICS:
+            yield (label, metric, *_cells(getattr(getattr(scores, direction), metric)))
+    if scores.seeds > 1:
+        yield ("mean", "seeds_std", *_cells(Figure(scores.std)))
+    if scores.english:
+        yield ("mean", "english_r1", *_cells(scores.english))
+
+
+def _comparison(comparison: Comparison) -> Iterator[Row]:
+    start = ("change", comparison.system, comparison.reference)
+    for language, difference in comparison.languages.items():
+        for metric, figure in _difference(difference):
+            yield (*start, language, "", "mean", metric, *_cells(figure))
+    for name, figure in _spread(comparison):
+        yield (*start, "", ALL, "mean", name, *_cells(figure))
+
+
+def _difference(difference: Difference) -> Iterator[tuple[str, Figure]]:
+    yield "r1", difference.r1
+    for name, p in (("p", difference.p), ("p_holm", difference.p_holm)):
+        if p is not None:
+            yield name, Figure(p)
+
+
+def _spread(spread: Spread | Comparison) -> Iterator[tuple[str, Figure]]:
+    for name in SPREADS:
+        figure = getattr(spread, name)
+        if figure is not None:
+            yield name, figure
+
+
+def _cells(figure: Figure) -> tuple[object, object, object]:
+    return figure.value, figure.low, figure.high

@@ -1,0 +1,200 @@
+"""The smaller tables of a report: systems and what they cost, both directions, gates, advice, diagnosis, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xpet.cli.reports.grids import (
+    BAD,
+    DIM,
+    GOOD,
+    WARN,
+    Cell,
+    Column,
+    Grid,
+    between,
+    clean,
+    interval,
+    number,
+    points,
+    text,
+)
+from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
+from xpet.jobs.report import Latency, Report, System
+
+DIRECTIONS = (("image->text", "image_to_text"), ("text->image", "text_to_image"), ("mean", "mean"))
+METRICS = (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10"), ("MRR", "mrr"), ("median rank", "median_rank"))
+TEXTS = {
+    "target": "own language", "to_pivot": "translated to English", "from_pivot": "translated from English",
+    "pivot": "English",
+}  # fmt: skip
+"""What is searched with, by slot."""
+
+
+def systems(report: Report) -> Grid | None:
+    """What the headings stand for; nothing where there is only a bare tower without a prompt."""
+    only = report.systems[0]
+    if len(report.systems) == 1 and not (only.method or only.prompt or only.text != "target"):
+        return None
+    names = labels(report)
+    columns = [
+        Column("system", False), Column("name", False, 1, wrap=True), Column("is", False, 4),
+        Column("method", False, 5), Column("routine", False, 6), Column("shots", True, 7),
+        Column("searches with", False, 3, wrap=True), Column("prompt", False, 2, wrap=True),
+    ]  # fmt: skip
+    rows = [
+        [text(names[s.name]), text("" if names[s.name] == s.name else s.name), text(s.kind), text(s.method),
+         text(s.routine), Cell() if s.shots is None else number(s.shots, ",d"), text(TEXTS.get(s.text, s.text)),
+         text(s.prompt)]
+        for s in report.systems
+    ]  # fmt: skip
+    return Grid("systems", "Systems", columns, rows).trimmed()
+
+
+def cost(report: Report) -> Grid | None:
+    """Parameters, size, training and encoding of every system that has a cost."""
+    priced = [s for s in report.systems if s.cost]
+    if not priced:
+        return None
+    columns = [
+        Column("system", False), Column("trained"), Column("share"), Column("size", True, 3),
+        Column("training", True, 5), Column("peak memory", True, 7), Column("ms/query", True, 2),
+        Column("texts/s", True, 6), Column("vs. bare", True, 4), Column("on", False, 8),
+    ]  # fmt: skip
+    rows = [_cost_row(labels(report)[s.name], s) for s in priced]
+    return Grid("cost", "Cost per language", columns, rows).trimmed()
+
+
+def _cost_row(name: str, system: System) -> list[Cell]:
+    cost = system.cost
+    assert cost is not None
+    kib = None if cost.module_bytes is None else cost.module_bytes / 1024
+    fast: Latency | None = cost.latency
+    return [
+        text(name), number(cost.trainable, ",d"), number(cost.share, ".3g", unit=" %"), number(kib, unit=" KiB"),
+        number(cost.training_seconds, unit=" s"), number(cost.peak_mebibytes, ",.0f", unit=" MiB"),
+        number(fast.milliseconds_per_query if fast else None, ".2f"),
+        number(fast.texts_per_second if fast else None, ",.0f"),
+        number(fast.against_bare if fast else None, ".2f", unit=" x"), text(fast.device if fast else None),
+    ]  # fmt: skip
+
+
+def directions(report: Report) -> Grid:
+    """Every recall, MRR and median rank in both directions, one row per language, system and direction."""
+    columns = [Column("lang", False), Column("system", False), Column("direction", False)]
+    for label, _ in METRICS:
+        columns += [Column(label), between(1)]
+    rows = []
+    for language in ordered(report):
+        for system in (s for s in report.systems if language in s.languages):
+            for label, direction in DIRECTIONS:
+                row = [text(language), text(labels(report)[system.name]), text(label)]
+                for _, metric in METRICS:
+                    figure = getattr(getattr(system.languages[language], direction), metric)
+                    row += [points(figure), interval(figure)]
+                rows.append(row)
+    return Grid("directions", "Both directions", columns, rows).trimmed()
+
+
+def runs(report: Report) -> Grid:
+    """Where every figure comes from: captions, seeds and the folder of the best seed."""
+    columns = [Column("lang", False), Column("system", False), Column("images"), Column("captions"), Column("seeds")]
+    columns.append(Column("run", False, 1, wrap=True))
+    rows = [
+        [text(language), text(labels(report)[system.name]), number(scores.images, ",d"), number(scores.captions, ",d"),
+         number(scores.seeds, ",d"), text(scores.run)]
+        for language in ordered(report)
+        for system in report.systems
+        if (scores := system.languages.get(language)) is not None
+    ]  # fmt: skip
+    return Grid("runs", "Captions and runs", columns, rows).trimmed()
+
+
+def gates(report: Report) -> Grid | None:
+    """PASS or FAIL of every condition."""
+    rows = [
+        [text("PASS", GOOD) if g.passed else text("FAIL", BAD), text(g.option), number(g.limit, "g"), text(g.message)]
+        for g in report.gates
+    ]
+    columns = [
+        Column("gate", False),
+        Column("option", False),
+        Column("limit", True, 1),
+        Column("found", False, wrap=True),
+    ]
+    return Grid("gates", "Gates", columns, rows) if rows else None
+
+
+def advice(report: Report) -> Grid | None:
+    """What to do for every language."""
+    columns = [
+        Column("lang", False), Column("do", False, wrap=True), Column("when serving", False, 1, wrap=True),
+        Column("because", False, 2, wrap=True), Column("command", False, 3, wrap=True),
+    ]  # fmt: skip
+    rows = []
+    for language, a in report.advice.items():
+        shots = None if a.shots is None else f"{a.shots:,} shots"
+        todo = ", ".join(part for part in (a.routine, a.method, shots, a.loss) if part) or "leave as it is"
+        rows.append([text(language), text(todo), text(a.serving), text(a.why), text(a.command)])
+    return Grid("advice", "Advice", columns, rows).trimmed() if rows else None
+
+
+KINDS = {"lexical": WARN, "geometric": WARN, "none": GOOD, "unclear": ""}
+
+
+def diagnosis(report: Report) -> Grid | None:
+    """Geometry and tokens of every language that was looked into."""
+    columns = [
+        Column("lang", False), Column("gap is", False), Column("alignment", True, 1), Column("words known", True, 2),
+        Column("modality gap", True, 6), Column("hubness", True, 4), Column("anisotropy", True, 5),
+        Column("tokens/caption", True, 7), Column("unknown tokens", True, 3),
+    ]  # fmt: skip
+    rows = [
+        [text(language), text(d.kind, KINDS.get(d.kind, "")), number(d.alignment, ".2f"),
+         number(_percent(d.word_recognition), unit=" %"), number(d.modality_gap, ".2f"), number(d.hubness, ".2f"),
+         number(d.anisotropy, ".2f"), number(d.tokens_per_caption), number(_percent(d.unknown_rate), unit=" %")]
+        for language, d in report.diagnosis.items()
+    ]  # fmt: skip
+    notes = [
+        ("alignment", "Alignment: mean cosine to the English caption."),
+        ("hubness", "Hubness: skewness of how often a picture is among the top."),
+    ]
+    return Grid("diagnosis", "Why languages are weak", columns, rows, notes).trimmed() if rows else None
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def worst_queries(report: Report) -> list[Grid]:
+    """The captions that find their picture worst, a table per language."""
+    columns = [Column("rank"), Column("caption", False, wrap=True), Column("English", False, 1, wrap=True)]
+    columns += [Column("found instead", False, wrap=True)]
+    grids = []
+    for language, d in report.diagnosis.items():
+        rows = [[number(q.rank, ",.0f"), text(q.text), text(q.english, DIM), text(q.found_caption)] for q in d.worst]
+        if rows:
+            grids.append(Grid(f"worst-{language}", f"Worst queries: {language}", columns, rows).trimmed())
+    return grids
+
+
+def notes(report: Report) -> list[tuple[str, str]]:
+    """(tone, sentence) of what a reader must not miss."""
+    from xpet.jobs.results import SYNTHETIC
+
+    found = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
+    serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]
+    if serving:
+        found.append(("", f"Queries must be translated to English when serving: {', '.join(serving)}."))
+    if report.synthetic:
+        found.append((WARN, f"Note: {SYNTHETIC}."))
+    return found
+
+
+def every(report: Report, full: bool) -> Sequence[Grid]:
+    """The tables of a report in reading order; `full` adds both directions, comparisons and worst queries."""
+    main = [languages(report), disparity(report), groups(report), systems(report), cost(report)]
+    told = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []
+    looked = [diagnosis(report), *(worst_queries(report) if full else []), advice(report), gates(report)]
+    grids = [*main, *told, *([directions(report), runs(report)] if full else []), *looked]
+    return [grid for grid in grids if grid is not None]

@@ -1,0 +1,153 @@
+"""A table before it has a format: headings, cells with a meaning (tone), and what may be left out when narrow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from xpet.jobs.report import Figure
+
+GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
+"""Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""
+BEST, WORST = "best", "worst"
+NONE = "-"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text and its tone; `value` is what to sort by, `tail` goes on in another tone."""
+
+    text: str = ""
+    tone: str = ""
+    value: float | None = None
+    tail: str = ""
+    tail_tone: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Text and tail, as one line."""
+        return clean(self.text + self.tail)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading. Of columns with `drop` above 0 the highest goes first where there is no room.
+
+    `wrap`: prose. `part`: belongs to the value on its left, so that a format may show both in one cell.
+    """
+
+    head: str
+    right: bool = True
+    drop: int = 0
+    wrap: bool = False
+    part: bool = False
+
+
+INTERVAL = "95 % interval"
+
+
+def between(drop: int) -> Column:
+    """The column of intervals of the value on its left."""
+    return Column(INTERVAL, True, drop, part=True)
+
+
+def mark(drop: int) -> Column:
+    """A word or sign that says something of the value on its left."""
+    return Column("", False, drop, part=True)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: `name` is an identifier, `notes` are (heading, sentence) for below, said if that column is there."""
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[tuple[str, str]] = ()
+
+    @property
+    def note(self) -> str:
+        """What is said below the table; an empty heading means always."""
+        heads = {"", *(column.head for column in self.columns)}
+        return " ".join(sentence for head, sentence in self.notes if head in heads)
+
+    def only(self, kept: Callable[[int], bool]) -> Grid:
+        """The columns whose place is kept."""
+        places = [place for place in range(len(self.columns)) if kept(place)]
+        rows = tuple(tuple(row[p] for p in places) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[p] for p in places), rows=rows)
+
+    def trimmed(self) -> Grid:
+        """Without the droppable columns in which nothing is said."""
+        said = [any(row[p].whole not in ("", NONE) for row in self.rows) for p in range(len(self.columns))]
+        return self.only(lambda place: said[place] or not self.columns[place].drop)
+
+    def without_words(self) -> Grid:
+        """Without the words best and worst, for formats that set these figures in bold and italics."""
+        words = [{row[p].whole for row in self.rows} <= {"", BEST, WORST} for p in range(len(self.columns))]
+        return self.only(lambda place: not (self.columns[place].part and words[place]))
+
+    def fitted(self, width: int, length: Callable[[str], int], between: int = 2, prose: int = 16) -> Grid:
+        """As many columns as go into `width`, those of one `drop` together; firm columns stay even if they do not."""
+        grid = self
+        while grid.width(length, between, prose) > width:
+            drops = [column.drop for column in grid.columns]
+            if not max(drops, default=0):
+                return grid
+            first = max(drops)
+            grid = grid.only(lambda place, drops=drops, first=first: drops[place] != first)  # type: ignore[misc]
+        return grid
+
+    def width(self, length: Callable[[str], int], between: int = 2, prose: int = 16) -> int:
+        """Characters a row takes; prose counts for at most `prose`."""
+        widths = []
+        for place, column in enumerate(self.columns):
+            needed = max([length(column.head), *(length(row[place].whole) for row in self.rows)])
+            widths.append(min(prose, needed) if column.wrap else needed)
+        return sum(widths) + between * (len(widths) - 1)
+
+
+def clean(words: str) -> str:
+    """Words on one line that cannot steer a terminal and can be written in UTF-8."""
+    return " ".join(CONTROL.sub(" ", words).encode("utf-8", "replace").decode().split())
+
+
+def text(value: object, tone: str = "") -> Cell:
+    """A cell of words; nothing for None."""
+    return Cell("" if value is None else str(value), tone)
+
+
+def number(value: float | None, pattern: str = ",.1f", tone: str = "", unit: str = "") -> Cell:
+    """A cell with a number."""
+    return Cell(NONE, DIM) if value is None else Cell(positive_zero(format(value, pattern)) + unit, tone, value)
+
+
+def points(figure: Figure | None, tone: str = "") -> Cell:
+    """The value of a figure with one decimal."""
+    return number(None if figure is None else figure.value, ".1f", tone)
+
+
+def interval(figure: Figure | None, pattern: str = ".1f") -> Cell:
+    """`[low, high]`, empty without an interval."""
+    if figure is None or figure.low is None or figure.high is None:
+        return Cell()
+    low, high = (positive_zero(format(end, pattern)) for end in (figure.low, figure.high))
+    return Cell(f"[{low}, {high}]", DIM, figure.high - figure.low)
+
+
+def change(figure: Figure | None, fewer_is_better: bool = False, sure: bool | None = None) -> Cell:
+    """A signed difference in the tone of what it means; without one where it rounds to nothing or may be chance."""
+    if figure is None:
+        return Cell(NONE, DIM)
+    shown = positive_zero(format(figure.value, "+.1f"))
+    if float(shown) == 0 or sure is False:
+        return Cell(shown, "", figure.value)
+    return Cell(shown, GOOD if (figure.value < 0) == fewer_is_better else BAD, figure.value)
+
+
+def positive_zero(shown: str) -> str:
+    """`-0.0` and `+0.0` as `0.0`: a sign on nothing misleads."""
+    return shown[1:] if shown[:1] in ("-", "+") and not shown.strip("+-0.,") else shown

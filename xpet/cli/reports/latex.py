@@ -1,0 +1,60 @@
+r"""LaTeX tables with booktabs, for any engine that knows the characters of the names."""
+
+from __future__ import annotations
+
+import re
+
+from xpet.cli.reports.details import every, notes
+from xpet.cli.reports.grids import BEST, WORST, Cell, Grid, clean
+from xpet.cli.reports.look import Look
+from xpet.jobs.report import Report
+
+ESCAPES = {
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "^": r"\^{}", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "`": r"\textasciigrave{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "*": "{*}",
+}  # fmt: skip
+"""Brackets and stars would be taken for an argument of the line break before them."""
+NOT_LABEL = re.compile(r"[^A-Za-z0-9-]+")
+OPEN = {BEST: r"\textbf{", WORST: r"\textit{"}
+
+
+def render(report: Report, look: Look) -> str:
+    """The report as table environments; best figures bold, worst ones italic, notes in the first caption."""
+    told = " ".join(sentence for _, sentence in notes(report))
+    grids = every(report, look.full)
+    told = f"Best in bold, worst in italics. {told}".strip()
+    tables = [_grid(grid, told if place == 0 else "") for place, grid in enumerate(grids)]
+    return "% Needs \\usepackage{booktabs}; \\textquotedbl needs \\usepackage[T1]{fontenc}.\n" + "\n".join(tables)
+
+
+def escape(words: str) -> str:
+    """Text as one line without LaTeX's special characters."""
+    return "".join(ESCAPES.get(char, char) for char in clean(words)).replace("--", "-{}-")  # no ligature
+
+
+def _grid(grid: Grid, told: str) -> str:
+    from tabulate import tabulate
+
+    grid = grid.without_words()
+    # tabulate's own escapes leave brackets and quotes alone: ours come first, and booktabs' rules replace its lines.
+    body = tabulate(
+        [[_cell(cell) for cell in row] for row in grid.rows], headers=[escape(c.head) for c in grid.columns],
+        tablefmt="latex_raw", colalign=["right" if c.right else "left" for c in grid.columns], disable_numparse=True,
+    )  # fmt: skip
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        body = body.replace(r"\hline", rule, 1)
+    label = NOT_LABEL.sub("-", grid.name)
+    caption = escape(" ".join(part for part in (f"{grid.title}.", grid.note, told) if part))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:xpet-{label}}}",
+    ]
+    return "\n".join([*lines, body, r"\end{table}", ""])
+
+
+def _cell(cell: Cell) -> str:
+    words = escape(cell.whole)
+    return f"{OPEN[cell.tone]}{words}}}" if words and cell.tone in OPEN else words

@@ -1,0 +1,224 @@
+"""Pictures of a report through matplotlib: a dumbbell per language, and recall and range against trained parameters.
+
+Drawn without pyplot, so no window system is touched; the same report gives the same bytes. Systems differ in colour
+(Okabe and Ito's, told apart by colour-blind readers) and in marker; labels are language codes, which every font has.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from xpet.cli.reports.grids import clean, positive_zero
+from xpet.cli.reports.sections import difference, labels, ordered
+from xpet.jobs.report import Figure, Report, System
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+COLOURS = ("#7f7f7f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "D", "s", "^", "v", "P", "X")
+FLAT = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""What would make the bytes depend on the day."""
+DPI = 160
+LONGEST = 40
+"""Characters of a name that fit into the picture."""
+SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "xpet", "text.parse_math": False, "font.size": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def render(report: Report, kind: str) -> bytes:
+    """The picture as `png`, `svg` or `pdf` on white: dumbbells, and the trade-off below where there is one."""
+    with _style():
+        rows = 2 if _priced(report) else 1
+        heights = [_height(report), 3.4][:rows]
+        picture = _picture(7.2, sum(heights))
+        parts = picture.subfigures(rows, 1, height_ratios=heights, squeeze=False)[:, 0]
+        _dumbbells(report, parts[0])
+        if rows == 2:
+            _tradeoff(report, parts[1])
+        return _save(picture, kind)
+
+
+def inline(report: Report) -> list[str]:
+    """The same as SVGs for an HTML page, each on its own: transparent, text as text, black as the page's own colour."""
+    with _style({"svg.fonttype": "none", **dict.fromkeys(INKS, INK)}):
+        pictures = [_picture(7.2, _height(report))]
+        _dumbbells(report, pictures[0])
+        if _priced(report):
+            pictures.append(_picture(7.2, 3.4))
+            _tradeoff(report, pictures[1])
+        return [_save(p, "svg", transparent=True).decode().replace(INK, "currentColor") for p in pictures]
+
+
+INK = "#010203"
+"""A colour nothing else has, to be replaced."""
+INKS = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+
+
+@contextmanager
+def _style(more: dict[str, Any] | None = None) -> Iterator[None]:
+    import warnings
+
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        settings: Any = {**SETTINGS, **(more or {})}
+        mpl.rcParams.update(settings)
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names of systems in scripts the font lacks
+        yield
+
+
+def _picture(width: float, height: float) -> Picture:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def _save(picture: Picture, kind: str, transparent: bool = False) -> bytes:
+    out = io.BytesIO()
+    picture.savefig(out, format=kind, dpi=DPI, metadata=FLAT[kind], transparent=transparent)
+    return out.getvalue()
+
+
+def _height(report: Report) -> float:
+    return 1.6 + 0.3 * len(ordered(report))
+
+
+def _priced(report: Report) -> list[System]:
+    """Systems that train something, if enough of them to see what more parameters buy."""
+    priced = [s for s in report.systems if s.cost and s.cost.trainable]
+    return priced if len(priced) > 1 else []
+
+
+def _dumbbells(report: Report, part: Any) -> None:
+    axes, names = part.add_subplot(), ordered(report)
+    english = report.systems[0].languages.get("en")
+    if english:
+        axes.axvline(english.mean.r1.value, color=COLOURS[0], linestyle=":", linewidth=1, zorder=0)
+    apart = 0.16 if len(report.systems) < 4 else 0.6 / len(report.systems)
+    middle = (len(report.systems) - 1) / 2
+    for place, system in enumerate(report.systems):
+        _dots(axes, system, names, place, (place - middle) * apart)
+    if len(report.systems) == 2:
+        _joined(report, axes, names)
+    elif len(report.systems) == 1:
+        _valued(report.systems[0], axes, names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(*_limits(report))
+    axes.set_xticks([tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= 100])
+    axes.set_xlabel("R@1 in percent, mean of both directions")
+    axes.grid(axis="x", color=COLOURS[0], alpha=0.25, linewidth=0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"R@1 per language, {report.images:,} test images of {_short(report.data)}")
+    if len(report.systems) > 1:
+        _legend(part, len(report.systems))
+    _footer(report, part)
+
+
+def _limits(report: Report) -> tuple[float, float]:
+    """From a round number below everything to a little over everything, for the labels."""
+    figures = [s.mean.r1 for system in report.systems for s in system.languages.values()]
+    low = min(f.value if f.low is None else f.low for f in figures)
+    high = max(f.value if f.high is None else f.high for f in figures)
+    start = max(0.0, 10 * (low // 10))
+    return start, high + 0.12 * (high - start) + 1
+
+
+def _dots(axes: Axes, system: System, names: Sequence[str], place: int, shift: float) -> None:
+    """One system: a dot per language and its interval as a thin line."""
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    shown = [(row + shift, system.languages[n].mean.r1) for row, n in enumerate(names) if n in system.languages]
+    for row, figure in shown:
+        if figure.low is not None and figure.high is not None:
+            axes.plot([figure.low, figure.high], [row, row], color=colour, linewidth=1, alpha=0.7, zorder=2)
+    axes.plot([f.value for _, f in shown], [row for row, _ in shown], marker, color=colour, markersize=5.5,
+              linestyle="none", zorder=3, label=_short(system.name))  # fmt: skip
+
+
+def _short(name: str) -> str:
+    name = clean(name)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"
+
+
+def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:
+    """The bar between both dots, and the change beside the right one."""
+    first, second = report.systems
+    for row, name in enumerate(names):
+        delta = difference(report, second, name)
+        if delta is None:
+            continue
+        old, new = first.languages[name].mean.r1, second.languages[name].mean.r1
+        axes.plot([old.value, new.value], [row, row], color=COLOURS[1], alpha=0.45, linewidth=3, zorder=1)
+        sure = "*" if delta.significant else ""
+        _beside(axes, row, [old, new], positive_zero(f"{delta.r1.value:+.1f}") + sure)
+
+
+def _valued(system: System, axes: Axes, names: Sequence[str]) -> None:
+    for row, name in enumerate(names):
+        if name in system.languages:
+            figure = system.languages[name].mean.r1
+            _beside(axes, row, [figure], f"{figure.value:.1f}")
+
+
+def _beside(axes: Axes, row: float, figures: Sequence[Figure], words: str) -> None:
+    right = max(f.value if f.high is None else f.high for f in figures)
+    axes.annotate(words, (right, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def _legend(part: Any, systems: int) -> None:
+    part.legend(loc="outside upper left", ncols=min(systems, 4), frameon=False, handletextpad=0.3, fontsize=9)
+
+
+def _footer(report: Report, part: Any) -> None:
+    from xpet.jobs.results import SYNTHETIC
+
+    told = [SYNTHETIC[0].upper() + SYNTHETIC[1:] + "."] if report.synthetic else []
+    if any(s.mean.r1.low is not None for system in report.systems for s in system.languages.values()):
+        told.append("Thin lines: 95 % intervals.")
+    if "en" in report.systems[0].languages:
+        told.append("Dotted: English.")
+    if len(report.systems) == 2 and any(d.significant for c in report.comparisons for d in c.languages.values()):
+        told.append("*: significant.")
+    if told:
+        part.supxlabel("\n".join([told[0], " ".join(told[1:])]).strip(), fontsize=8, x=0.01, ha="left")
+
+
+def _tradeoff(report: Report, part: Any) -> None:
+    """Mean and range of R@1 against the share of parameters trained, one dot per system."""
+    panels = part.subplots(1, 2)
+    priced = _priced(report)
+    for axes, name, title in zip(panels, ("mean", "range"), ("mean R@1: more is better", "range: less is better"),
+                                 strict=True):  # fmt: skip
+        axes.axhline(getattr(report.systems[0].spread, name).value, color=COLOURS[0], linestyle=":", linewidth=1)
+        for system in priced:
+            _priced_dot(axes, report, system, getattr(system.spread, name))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # the usual one needs mathematical text
+        axes.xaxis.set_minor_formatter("")
+        axes.margins(x=0.25, y=0.2)
+        axes.set_xlabel("trained parameters, percent (log)")
+        axes.set_title(title)
+        axes.grid(color=COLOURS[0], alpha=0.25, linewidth=0.6)
+    reference = labels(report)[report.systems[0].name]
+    part.supxlabel(f"Dotted: {reference}.", fontsize=8, x=0.01, ha="left")
+
+
+def _priced_dot(axes: Axes, report: Report, system: System, figure: Figure) -> None:
+    assert system.cost is not None
+    place = list(report.systems).index(system)
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    share = system.cost.share
+    if figure.low is not None and figure.high is not None:
+        axes.plot([share, share], [figure.low, figure.high], color=colour, linewidth=1, alpha=0.7)
+    axes.plot([share], [figure.value], marker, color=colour, markersize=6)
+    axes.annotate(labels(report)[system.name], (share, figure.value), xytext=(6, 4), textcoords="offset points",
+                  fontsize=8)  # fmt: skip

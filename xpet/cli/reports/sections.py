@@ -1,0 +1,232 @@
+"""The main tables of a report: recall per language, disparity, groups, comparisons between systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xpet.cli.reports.grids import (
+    BEST,
+    DIM,
+    INTERVAL,
+    WORST,
+    Cell,
+    Column,
+    Grid,
+    between,
+    change,
+    clean,
+    interval,
+    mark,
+    number,
+    points,
+    text,
+)
+from xpet.jobs.report import Comparison, Difference, Figure, Report, Spread, System
+
+LONGEST = 16
+"""Characters of a system's name that fit into a heading."""
+SURE = "*"
+ENGLISH = "English"
+Bar = Callable[[float, float | None], Cell]
+
+
+def labels(report: Report) -> dict[str, str]:
+    """Headings for systems: the name, or `#2` for the second one if its name is long (see the table of systems)."""
+    names = [clean(system.name) for system in report.systems]
+    short = [name if len(name) <= LONGEST else f"#{place}" for place, name in enumerate(names, 1)]
+    return {system.name: label for system, label in zip(report.systems, short, strict=True)}
+
+
+def others(report: Report) -> Sequence[System]:
+    """Every system but the reference."""
+    return report.systems[1:]
+
+
+def against(report: Report, system: System) -> Comparison | None:
+    """The comparison of a system with the reference."""
+    wanted = (report.systems[0].name, system.name)
+    return next((c for c in report.comparisons if (c.reference, c.system) == wanted), None)
+
+
+def ordered(report: Report) -> list[str]:
+    """Languages of any system, the best of the reference first; those it lacks at the end."""
+    first = report.systems[0].languages
+    names = dict.fromkeys(name for system in report.systems for name in system.languages)
+    return sorted(names, key=lambda name: -first[name].mean.r1.value if name in first else 1.0)
+
+
+def difference(report: Report, system: System, language: str) -> Difference | None:
+    """System minus reference for a language: compared, else the plain difference of both."""
+    comparison, reference = against(report, system), report.systems[0]
+    if comparison and language in comparison.languages:
+        return comparison.languages[language]
+    if language not in reference.languages or language not in system.languages:
+        return None
+    change = system.languages[language].mean.r1.value - reference.languages[language].mean.r1.value
+    return Difference(Figure(change))
+
+
+def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar | None = None) -> Grid:
+    """R@1 of every language: the reference, then each other system with what it changes; `bar` draws the last one."""
+    systems = others(report) if systems is None else systems
+    reference, names, rows = report.systems[0], labels(report), []
+    columns = [Column("lang", right=False), Column(names[reference.name]), mark(4)]
+    columns.append(between(5))
+    for system in systems:
+        columns += [Column(names[system.name]), mark(4), between(10)]
+        columns += [Column("change"), mark(1), between(6), Column("seeds std", True, 8), Column(ENGLISH, True, 9)]
+    for language in ordered(report):
+        row = [text(language), *_measured(reference, language)]
+        for system in systems:
+            row += _measured(system, language) + _changed(report, system, language)
+        rows.append(row)
+    if bar:
+        columns.append(Column("", False, 3))
+        for row, language in zip(rows, ordered(report), strict=True):
+            values = [_value(system, language) for system in (reference, *systems)]
+            row.append(Cell() if values[0] is None else bar(values[0], values[-1] if len(values) > 1 else None))
+    return Grid("languages", _title(report), columns, rows, _notes(report, systems)).trimmed()
+
+
+def _title(report: Report) -> str:
+    return f"R@1 on {report.images:,} test images of {clean(report.data)}"
+
+
+def _notes(report: Report, systems: Sequence[System]) -> list[tuple[str, str]]:
+    notes = [("", "R@1 in percent, mean of image->text and text->image.")]
+    if report.resamples and _has_intervals(report):
+        notes.append((INTERVAL, f"95 % intervals: bootstrap over images, {report.resamples:,} resamples."))
+    if any(d and d.significant is not None for s in systems for d in _differences(report, s)):
+        notes.append(("", f"{SURE}: significant, paired permutation test with Holm's correction, p < 0.05."))
+    if any(scores.english for s in systems for scores in s.languages.values()):
+        notes.append((ENGLISH, "English: change of English under the language's module."))
+    return notes
+
+
+def _differences(report: Report, system: System) -> list[Difference | None]:
+    return [difference(report, system, language) for language in system.languages]
+
+
+def _has_intervals(report: Report) -> bool:
+    return any(s.mean.r1.low is not None for system in report.systems for s in system.languages.values())
+
+
+def _value(system: System, language: str) -> float | None:
+    return system.languages[language].mean.r1.value if language in system.languages else None
+
+
+def _measured(system: System, language: str) -> list[Cell]:
+    """R@1, whether it is the best or worst, and the interval."""
+    scores = system.languages.get(language)
+    if scores is None:
+        return [points(None), Cell(), Cell()]
+    word = _extreme(system.spread, language)
+    return [points(scores.mean.r1, word), text(word, word), interval(scores.mean.r1)]
+
+
+def _extreme(spread: Spread, language: str) -> str:
+    if spread.best == spread.worst:
+        return ""
+    return {spread.best: BEST, spread.worst: WORST}.get(language, "")
+
+
+def _changed(report: Report, system: System, language: str) -> list[Cell]:
+    """Change, significance, interval of the change, std over seeds, change of English."""
+    scores, delta = system.languages.get(language), difference(report, system, language)
+    std = number(scores.std, ".1f", DIM) if scores and scores.seeds > 1 else Cell()
+    if delta is None:
+        return [points(None), Cell(), Cell(), std, Cell()]
+    cells = [change(delta.r1, sure=delta.significant), text(SURE if delta.significant else "")]
+    return [*cells, interval(delta.r1, "+.1f"), std, _forgotten(report, system, language)]
+
+
+def _forgotten(report: Report, system: System, language: str) -> Cell:
+    """English under the language's module against English of the reference."""
+    scores, english = system.languages.get(language), report.systems[0].languages.get("en")
+    if scores is None or scores.english is None or english is None:
+        return Cell()
+    return change(Figure(scores.english.value - english.mean.r1.value))
+
+
+FIGURES = (("mean", "mean", False), ("range", "range", True), ("std", "std", True),
+           ("mean gap to English", "mean_gap", True))  # fmt: skip
+
+
+def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
+    """Mean, range, std, gap, worst and best language of every system, and what changes."""
+    systems = others(report) if systems is None else systems
+    reference, names = report.systems[0], labels(report)
+    columns = [Column("disparity", right=False), Column(names[reference.name]), between(3)]
+    for system in systems:
+        columns += [Column(names[system.name]), between(4), Column("change", True)]
+        columns += [between(2)]
+    rows = []
+    for label, name, fewer in FIGURES:
+        old = getattr(reference.spread, name)
+        row = [text(label), points(old), interval(old)]
+        for system in systems:
+            new, delta = getattr(system.spread, name), _spread_change(report, system, name)
+            row += [points(new), interval(new), change(delta, fewer), interval(delta, "+.1f")]
+        rows.append(row)
+    for label, name in (("worst language", "worst"), ("best language", "best")):
+        row = [text(label), text(getattr(reference.spread, name), name), Cell()]
+        for system in systems:
+            row += [text(getattr(system.spread, name), name), Cell(), Cell(), Cell()]
+        rows.append(row)
+    return Grid("disparity", f"Disparity of R@1 over {count(len(reference.spread.languages), 'language')}", columns,
+                rows).trimmed()  # fmt: skip
+
+
+def _spread_change(report: Report, system: System, name: str) -> Figure | None:
+    comparison = against(report, system)
+    if comparison:
+        figure: Figure | None = getattr(comparison, name)
+        return figure
+    old, new = getattr(report.systems[0].spread, name), getattr(system.spread, name)
+    return None if old is None or new is None else Figure(new.value - old.value)
+
+
+def groups(report: Report) -> Grid | None:
+    """Disparity within every group of languages, one row per system."""
+    names = labels(report)
+    kinds = dict.fromkeys(name for system in report.systems for name in system.groups)
+    rows = []
+    for kind in kinds:
+        for place, system in enumerate(s for s in report.systems if kind in s.groups):
+            spread = system.groups[kind]
+            rows.append([
+                text("" if place else kind), text(names[system.name]), text(", ".join(spread.languages), DIM),
+                points(spread.mean), interval(spread.mean), points(spread.range), interval(spread.range),
+                points(spread.std), text(spread.worst, WORST), points(spread.mean_gap),
+            ])  # fmt: skip
+    if not rows:
+        return None
+    columns = [
+        Column("group", False), Column("system", False), Column("languages", False, 4, wrap=True), Column("mean"),
+        between(5), Column("range"), between(6), Column("std", True, 3),
+        Column("worst", False, 1), Column("mean gap", True, 2),
+    ]  # fmt: skip
+    return Grid("groups", "Disparity within groups", columns, rows).trimmed()
+
+
+def comparisons(report: Report) -> list[Grid]:
+    """Every comparison in full, with p values."""
+    grids = []
+    columns = [Column("lang", False), Column("change"), between(1), Column("p", True, 3)]
+    columns += [Column("p (Holm)", True, 2), Column("significant", False, 1)]
+    names = labels(report)
+    for place, comparison in enumerate(report.comparisons, 1):
+        rows = [
+            [text(language), change(d.r1, sure=d.significant), interval(d.r1, "+.1f"), number(d.p, ".4f"),
+             number(d.p_holm, ".4f"), text("" if d.significant is None else "yes" if d.significant else "no")]
+            for language, d in comparison.languages.items()
+        ]  # fmt: skip
+        pair = (names.get(name, name) for name in (comparison.system, comparison.reference))
+        title = "Change of R@1: {} against {}".format(*pair)
+        grids.append(Grid(f"comparison-{place}", title, columns, rows).trimmed())
+    return grids
+
+
+def count(amount: int, what: str) -> str:
+    """`1 language`, `2 languages`."""
+    return f"{amount:,} {what}{'' if amount == 1 else 's'}"

@@ -1,0 +1,142 @@
+"""Run directories as `xpet eval` and others read them: checked, fitting together, the best setting per language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from xpet.core.captions import Split
+from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
+from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.routines import ROUTINES, Routine
+from xpet.core.rundir import RunRecord, find_runs, read_run
+from xpet.jobs import wiring
+from xpet.jobs.results import RunResult
+from xpet.jobs.summary import choose_setting
+
+Runs = Sequence[tuple[Path, RunRecord]]
+
+
+def read_runs(folders: Sequence[str]) -> Runs:
+    """All runs of the folders (a sweep's folder holds many); raises DataError, ModelError, also for unlike ones."""
+    records = [(path, _read(path)) for folder in folders for path in find_runs(Path(folder))]
+    _check_together(records)
+    return records
+
+
+def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
+    """Towers and data of a run, with the places the user gives now; raises ConfigError for other data."""
+    model, data = ModelConfig(**record.config["model"]), DataConfig(**record.config["data"])
+    asked = config.data
+    for what, mine, theirs in (("data set", asked.name, data.name), ("variant", asked.variant, data.variant)):
+        if mine and mine != theirs:
+            raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
+    places = ("root", "image_features", "translations")
+    given = {name: value for name in places if (value := getattr(asked, name))}
+    model = ModelConfig(config.model.text or model.text, config.model.image or model.image)
+    return model, replace(data, **given)
+
+
+def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
+    """Per language the runs (one a seed) of the setting `align` would choose, best first."""
+    by_folder: dict[str, tuple[Path, RunRecord]] = {}
+    results: dict[str, list[RunResult]] = {}
+    for path, record in records:
+        by_folder[str(path)] = (path, record)
+        results.setdefault(language_of(record), []).append(_result(path, record))
+    select = records[0][1].config["fit"]["select"]
+    return {lang: [by_folder[r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
+
+
+def language_of(record: RunRecord) -> str:
+    """The language a run was trained for."""
+    return str(record.config["run"]["language"])
+
+
+def routine_of(record: RunRecord) -> Routine:
+    """The routine of a run."""
+    return ROUTINES[record.config["run"]["routine"]]
+
+
+def method_of(record: RunRecord, towers: wiring.Towers) -> MethodConfig:
+    """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.config["method"].items()}
+    method = MethodConfig(**known)
+    prompt = record.delta.get("prompt.soft_embeddings")
+    if prompt is None:
+        return method
+    towers.text.tokenizer.reserve(len(prompt))
+    return replace(method, tokens=len(prompt))
+
+
+def check_base(towers: wiring.Towers, records: Runs) -> None:
+    """The towers must be those the runs were trained on; raises ModelError."""
+    for path, record in records:
+        for which, expected in record.environment["fingerprints"].items():
+            found = towers.fingerprints[which]
+            if None not in (expected, found) and found != expected:
+                raise ModelError(
+                    f"{path} was trained on another {which} tower: expected weights {expected[:12]}, found "
+                    f"{str(found)[:12]} in '{towers.names[which]}'; restore that checkpoint or train again"
+                )
+
+
+def check_captions(test: Split, records: Runs) -> None:
+    """The test captions of every run's language must be those it was measured on; raises DataError."""
+    changed = {
+        language_of(record)
+        for _, record in records
+        if language_of(record) in test.captions
+        and wiring.captions_digest(test.captions[language_of(record)], ("target", routine_of(record).evaluation))
+        != record.environment["test_captions"]
+    }
+    if changed:
+        raise DataError(
+            f"the test captions of {', '.join(sorted(changed))} changed since the runs were trained: "
+            "restore them or train again"
+        )
+
+
+def named_images(split: Split, names: Sequence[str]) -> Split:
+    """The split restricted to images by name; raises DataError where some are gone."""
+    place = {name: i for i, name in enumerate(split.images)}
+    missing = [name for name in names if name not in place]
+    if missing:
+        raise DataError(f"expected the run's test images in the data, found {len(missing)} missing: {missing[:3]}")
+    return split.take([place[name] for name in names])
+
+
+def _read(path: Path) -> RunRecord:
+    """A run directory with everything in it that is needed here; raises DataError, ModelError."""
+    record = read_run(path)
+    try:
+        for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
+            kind(**record.config[name])
+        _result(path, record), routine_of(record), record.config["fit"]["select"]  # noqa: B018
+        record.split["test"], record.environment["fingerprints"], record.environment["test_captions"]  # noqa: B018
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: config.json or its fellows lack or add something ({error}); train it again") from None
+    return record
+
+
+def _result(path: Path, record: RunRecord) -> RunResult:
+    """What the run measured when it was trained; raises TypeError when something is missing."""
+    names = {field.name for field in fields(RunResult)}
+    known = {name: value for name, value in record.metrics.items() if name in names}
+    return RunResult(**{**known, "folder": str(path)})
+
+
+def _check_together(records: Runs) -> None:
+    """Runs shown in one table must share base, data, split and method."""
+    first_path, first = records[0]
+    for path, record in records[1:]:
+        for what, mine, theirs in (
+            ("base", record.environment["fingerprints"], first.environment["fingerprints"]),
+            ("data", record.config["data"]["name"], first.config["data"]["name"]),
+            ("test split", record.split["test"], first.split["test"]),
+            ("method", record.config["method"], first.config["method"]),
+        ):
+            if mine != theirs:
+                raise DataError(f"{path} and {first_path} differ in {what}: evaluate them one at a time")
