@@ -16,6 +16,8 @@ TRAIN_PARTS = ("layernorm", "head", "pooler")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+TEXTS = {"target": "target", "to-pivot": "to_pivot", "from-pivot": "from_pivot", "pivot": "pivot"}
+"""Values of `--text`, each with its slot."""
 DIRECTIONS = {"to-pivot": ("to_pivot",), "from-pivot": ("from_pivot",), "both": ("to_pivot", "from_pivot")}
 """Values of `--direction`, each with the slots it makes."""
 
@@ -210,10 +212,22 @@ class AlignConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """Everything `xpet eval` needs: run folders (none: zero-shot only), data, model and what to do.
+class GateConfig:
+    """What fails a CI job: points of R@1 lost by any language, a range above, a mean below (all in points)."""
 
-    Empty names (`data.name`, `model.text`) and fields left None mean what the runs were trained on, or the demo.
+    drop: float | None = None
+    range_above: float | None = None
+    under: float | None = None
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Everything `xpet eval` needs: what is measured, on which data, and what else to find out.
+
+    `runs` are run or sweep folders (none: zero-shot only), or result files. With `compare` each of them is a system of
+    its own, else all make one. Empty names (`data.name`, `model.text`) and fields left None mean what the runs were
+    trained on, or the demo. `texts` are slots to search with besides the usual, `prompts` as `xpet.core.prompts`
+    parses them, `english` a mono-lingual English text tower for translated captions. `resamples` 0: no intervals.
     """
 
     runs: tuple[str, ...] = ()
@@ -222,6 +236,31 @@ class EvalConfig:
     data: DataConfig = field(default_factory=lambda: DataConfig(name=""))
     fit: FitConfig = field(default_factory=FitConfig)
     lint_only: bool = False
+    compare: bool = False
+    texts: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] = ()
+    english: str | None = None
+    groups: tuple[str, ...] = ()
+    resamples: int = 2000
+    seed: int = 0
+    latency: bool = False
+    diagnose: bool = False
+    advise: bool = False
+    gate: GateConfig = field(default_factory=GateConfig)
+
+    def check(self) -> EvalConfig:
+        """Self with slot names for texts; raises ConfigError with every problem found, before anything is loaded."""
+        problems = [unknown("text", t, list(TEXTS)) for t in self.texts or () if t not in (*TEXTS, *TEXTS.values())]
+        if self.resamples < 0:
+            problems.append(f"resamples must not be negative, found {self.resamples}")
+        if self.compare and len(self.runs) < 2:
+            problems.append(f"--compare: expected at least two runs, folders or result files, found {len(self.runs)}")
+        if self.fit.device not in DEVICES:
+            problems.append(unknown("device", self.fit.device, DEVICES))
+        if problems:
+            raise ConfigError(*problems)
+        texts = None if self.texts is None else tuple(TEXTS.get(text, text) for text in self.texts)
+        return replace(self, texts=texts)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measures R@1 of a tower (bare, or with a run's delta) on a test split."""
+"""Measures retrieval by a tower (bare, or with a run's delta) on a test split."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import LanguageCaptions
+from xpet.core.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xpet.core.metrics import Retrieval
     from xpet.models.tokenizer import TextTokenizer
 
 Encode = Callable[[Sequence[str]], "Tensor"]
@@ -23,11 +25,19 @@ def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
     return lambda texts: encode_texts(tower, tokenizer, texts)  # type: ignore[arg-type]
 
 
-def recall(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> float:
-    """R@1 in percent of one language by the texts of a slot (SPEC section 8)."""
+def search(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
+    """Retrieval of images [images, d] by the texts of a slot, and back; raises DataError naming the language."""
     import torch
 
     from xpet.core.metrics import retrieval
 
     features = encode(captions.slot(slot))
-    return retrieval(images, features.to(images.dtype), torch.tensor(captions.owner)).recall
+    try:
+        return retrieval(images, features.to(images.dtype), torch.tensor(captions.owner))
+    except DataError as error:
+        raise DataError(f"{captions.language}: {error}") from error
+
+
+def recall(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> float:
+    """R@1 in percent of one language by the texts of a slot (SPEC section 8)."""
+    return search(encode, captions, slot, images).recall

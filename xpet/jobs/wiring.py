@@ -177,6 +177,13 @@ def _text_path(name: str) -> str | Path:
     return assets.TEXT_TOWER if name == DEMO else name
 
 
+def english_path(name: str) -> str | Path:
+    """Where a mono-lingual English text tower is; `demo` is the one the demo's was distilled from."""
+    from xpet.demo import assets
+
+    return assets.ENGLISH_TOWER if name == DEMO else name
+
+
 def _image_path(name: str) -> str | Path:
     from xpet.demo import assets
 

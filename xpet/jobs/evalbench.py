@@ -1,0 +1,110 @@
+"""What everything that one `xpet eval` measures shares: test captions, image features, towers, the method's stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
+from xpet.core.config import DataConfig, EvalConfig, ModelConfig
+from xpet.core.events import OnEvent
+from xpet.core.languages import ALL, choose
+from xpet.jobs import measure, translations, wiring
+from xpet.jobs.runs import Runs, check_base, check_captions, method_of, named_images, routine_of, trained_on
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.core.rundir import RunRecord
+    from xpet.methods.stack import Stack
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`languages` are shown; `images` are features of the test pictures, [images of test, d]."""
+
+    model: ModelConfig
+    data: DataConfig
+    corpus: Corpus
+    test: Split
+    languages: tuple[str, ...]
+    towers: wiring.Towers
+    images: Tensor
+    device: str
+    stack: Stack | None
+    encode: measure.Encode
+
+    @contextmanager
+    def bare(self) -> Iterator[measure.Encode]:
+        """The encoder of the base."""
+        if self.stack is None:
+            yield self.encode
+            return
+        with self.stack.bare():
+            yield self.encode
+
+    @contextmanager
+    def tuned(self, record: RunRecord) -> Iterator[measure.Encode]:
+        """The encoder with a run's module."""
+        assert self.stack is not None
+        self.stack.load(0, record.delta)
+        with self.stack.one(0):
+            yield self.encode
+
+
+def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
+    """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
+    from xpet.methods.stack import build_stack
+
+    model, data, names, needed = _asked(config, records)
+    corpus, test, languages = _captions(config, data, names, needed, on_event)
+    check_captions(test, records)
+    towers = wiring.load_towers(model, data.image_features)
+    check_base(towers, records)
+    device = _device(config)
+    images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0]
+    stack = build_stack(towers.text.tower, method_of(records[0][1], towers), [1]).to(device) if records else None
+    tower = stack.tower if stack is not None else towers.text.tower.to(device)
+    encode = measure.encoder(tower, towers.text.tokenizer)
+    return Bench(model, data, corpus, test, languages, towers, images, device, stack, encode)
+
+
+def _asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
+    """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
+    needed = set(config.texts or ())
+    if not records:
+        model = replace(config.model, text=config.model.text or wiring.DEMO)
+        data = replace(config.data, name=config.data.name or wiring.DEMO)
+        return model, data, None, sorted(needed & set(TRANSLATED))
+    first = records[0][1]
+    model, data = trained_on(config, first)
+    needed |= {routine_of(record).evaluation for _, record in records}
+    return model, data, first.split["test"], sorted(needed & set(TRANSLATED))
+
+
+def _captions(
+    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
+) -> tuple[Corpus, Split, tuple[str, ...]]:
+    """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""
+    from xpet.data.splits import source
+
+    whole = wiring.read_corpus(data)
+    languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
+    whole = translations.stored(whole, languages, data.translations)
+    slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
+    corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
+    wiring.check_lint(whole, corpus, slots, on_event)
+    test = source(corpus, "test")
+    test = test if names is None else named_images(test, names)
+    part = wiring.as_corpus(corpus, test=test)
+    wanted = () if config.texts is not None else ("to_pivot",)
+    filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
+    return corpus, filled.splits["test"], languages
+
+
+def _device(config: EvalConfig) -> str:
+    from xpet.training.device import make_engine
+
+    return str(make_engine(config.fit.device).device)

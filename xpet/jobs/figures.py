@@ -1,0 +1,158 @@
+"""Turns what was measured into the records of a report: figures with intervals, comparisons, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import GateConfig
+from xpet.core.errors import DataError
+from xpet.core.groups import group
+from xpet.jobs.report import (
+    Comparison,
+    Difference,
+    Direction,
+    Figure,
+    Gate,
+    LanguageScores,
+    PerImage,
+    Spread,
+    System,
+)
+from xpet.jobs.systems import Measured
+
+if TYPE_CHECKING:
+    from xpet.core.comparison import Hits
+    from xpet.core.resampling import Resamples
+    from xpet.core.statistics import SpreadEstimates
+
+SIGNIFICANT = 0.05
+PERMUTATIONS = 10_000
+DIGITS = 6
+
+
+def system_of(measured: Measured, resamples: Resamples | None, groupings: Sequence[str]) -> System:
+    """The record of a system; `groupings` as `xpet.core.groups` names them."""
+    from xpet.core.statistics import estimate
+
+    names = list(measured.results)
+    groups = {f"{by}: {name}": list(m) for by in groupings for name, m in group(by, names, measured.aligned).items()}
+    found = estimate(measured.results, resamples, groups)
+    english = estimate(measured.english, resamples).languages if measured.english else {}
+    languages = {
+        lang: LanguageScores(
+            images=own.images, captions=own.captions, image_to_text=_direction(own.image_to_text),
+            text_to_image=_direction(own.text_to_image), mean=_direction(own.mean), seeds=own.seeds, std=own.std,
+            run=measured.runs.get(lang), english=_figure(english[lang].mean.r1) if lang in english else None,
+            per_image=_per_image(measured.results[lang]),
+        )
+        for lang, own in found.languages.items()
+    }  # fmt: skip
+    return System(
+        name=measured.name, kind=measured.kind, text=measured.text, languages=languages, spread=_spread(found.spread),
+        groups={name: _spread(spread) for name, spread in found.groups.items()}, prompt=measured.prompt,
+        method=measured.method, routine=measured.routine, shots=measured.shots, aligned=measured.aligned,
+        translates_queries=measured.translates, cost=measured.cost,
+    )  # fmt: skip
+
+
+def comparison_of(reference: System, system: System, resamples: Resamples | None, seed: int = 0) -> Comparison:
+    """What changes from one system to another; raises DataError when one of them has no figures per image."""
+    from xpet.core.comparison import compare
+
+    permutations = PERMUTATIONS if resamples is not None else 0
+    found = compare(_hits(reference), _hits(system), resamples, permutations, seed)
+    languages = {
+        lang: Difference(_figure(own.r1), own.p, own.p_holm, None if own.p_holm is None else own.p_holm < SIGNIFICANT)
+        for lang, own in found.languages.items()
+    }
+    gap = None if found.mean_gap is None else _figure(found.mean_gap)
+    return Comparison(
+        reference.name, system.name, languages, _figure(found.mean), _figure(found.range), _figure(found.std), gap
+    )
+
+
+def gates_of(gate: GateConfig, systems: Sequence[System]) -> list[Gate]:
+    """What the limits say of the last system, against the first."""
+    first, last = systems[0], systems[-1]
+    found = []
+    if gate.drop is not None:
+        worst, lost = _largest_drop(first, last)
+        found.append(
+            Gate("--fail-if-drop", gate.drop, lost <= gate.drop, f"{worst} changes by {-lost:+.1f} points of R@1")
+        )
+    if gate.range_above is not None:
+        value = last.spread.range.value
+        found.append(
+            Gate("--fail-if-range-above", gate.range_above, value <= gate.range_above, f"range is {value:.1f}")
+        )
+    if gate.under is not None:
+        value = last.spread.mean.value
+        found.append(Gate("--fail-under", gate.under, value >= gate.under, f"mean R@1 is {value:.1f}"))
+    return found
+
+
+def _largest_drop(first: System, last: System) -> tuple[str, float]:
+    """The language that loses most, English under each module included, and by how many points."""
+    lost = {
+        lang: first.languages[lang].mean.r1.value - own.mean.r1.value
+        for lang, own in last.languages.items()
+        if lang in first.languages
+    }
+    if PIVOT in first.languages:
+        english = first.languages[PIVOT].mean.r1.value
+        lost |= {
+            f"English under the module of {lang}": english - own.english.value
+            for lang, own in last.languages.items()
+            if own.english is not None
+        }
+    worst = max(lost, key=lost.__getitem__)
+    return worst, lost[worst]
+
+
+def _figure(estimate: Any) -> Figure:
+    return Figure(estimate.value, estimate.low, estimate.high)
+
+
+def _direction(estimates: Any) -> Direction:
+    names = ("r1", "r5", "r10", "mrr", "median_rank")
+    return Direction(**{name: _figure(getattr(estimates, name)) for name in names})
+
+
+def _spread(found: SpreadEstimates) -> Spread:
+    return Spread(
+        found.languages, _figure(found.mean), _figure(found.range), _figure(found.std), found.worst, found.best,
+        None if found.mean_gap is None else _figure(found.mean_gap),
+    )  # fmt: skip
+
+
+def _per_image(result: Any) -> PerImage:
+    from xpet.core.comparison import hits
+
+    found = hits(result)
+
+    def short(values: Any) -> tuple[float, ...]:
+        return tuple(int(v) if v == int(v) else v for v in (round(v, DIGITS) for v in values.tolist()))
+
+    return PerImage(short(found.image), short(found.text), short(found.captions))
+
+
+def _hits(system: System) -> Mapping[str, Hits]:
+    import torch
+
+    from xpet.core.comparison import Hits
+
+    found = {}
+    for lang, own in system.languages.items():
+        if own.per_image is None:
+            raise DataError(f"{system.name}: expected hits per image of {lang} to compare, found none")
+        parts = (own.per_image.image, own.per_image.text, own.per_image.captions)
+        found[lang] = Hits(*(torch.tensor([float(v) for v in part], dtype=torch.float64) for part in parts))
+    return found
+
+
+def renamed(system: System, name: str) -> System:
+    """The system under another name."""
+    return replace(system, name=name)

@@ -1,0 +1,194 @@
+"""Measures systems: the base by every text and prompt asked for, the English tower, and runs with their modules."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import EvalConfig
+from xpet.core.errors import DataError
+from xpet.core.events import OnEvent, Progress
+from xpet.core.prompts import Prompt, parse
+from xpet.jobs import measure, wiring
+from xpet.jobs.evalbench import Bench
+from xpet.jobs.prompted import prompted
+from xpet.jobs.report import Cost, Latency
+from xpet.jobs.runs import Runs, chosen_runs, language_of, routine_of
+
+if TYPE_CHECKING:
+    from xpet.core.metrics import Retrieval
+
+NAMES = {
+    "target": "zero-shot", "to_pivot": "translated to English", "from_pivot": "English translated from",
+    "pivot": "English captions",
+}  # fmt: skip
+"""What the base is called when it searches with a slot."""
+DELTA = "delta.safetensors"
+
+
+@dataclass
+class Measured:
+    """A system's retrieval per language (and seed), before it becomes figures; see `xpet.jobs.report.System`."""
+
+    name: str
+    kind: str
+    text: str
+    results: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
+    english: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
+    prompt: str | None = None
+    runs: dict[str, str] = field(default_factory=dict)
+    method: str | None = None
+    routine: str | None = None
+    shots: int | None = None
+    aligned: tuple[str, ...] = ()
+    translates: bool = False
+    cost: Cost | None = None
+
+
+def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEvent) -> tuple[list[Measured], list[str]]:
+    """All systems asked for, the reference first, and what a reader must be warned of."""
+    warnings: list[str] = []
+    step = _Steps(bench, _count(config, bench, records), on_event)
+    with bench.bare() as encode:
+        systems = [_base(bench, encode, "target", None, step)]
+        for text in _texts(config, bench):
+            systems.append(_base(bench, encode, text, None, step))
+        for prompt in map(parse, config.prompts):
+            systems.append(_base(bench, encode, "target", prompt, step))
+    if config.english is not None:
+        systems.append(_english_tower(config.english, bench, step))
+    if records:
+        systems.append(_aligned(bench, records, systems[0], step))
+        if config.latency:
+            systems[-1].cost = _with_latency(bench, records, systems[-1])
+    for system in systems:
+        left = [lang for lang in bench.languages if lang not in system.results]
+        if left:
+            warnings.append(f"{system.name}: no such texts or templates for {', '.join(left)}; compare with care")
+    return systems, warnings
+
+
+class _Steps:
+    """Counts languages measured."""
+
+    def __init__(self, bench: Bench, total: int, on_event: OnEvent) -> None:
+        self.bench, self.total, self.on_event, self.done = bench, total, on_event, 0
+
+    def languages(self) -> Iterator[str]:
+        """The languages to show, with progress."""
+        for language in self.bench.languages:
+            yield language
+            self.done += 1
+            self.on_event(Progress("evaluating", self.done, max(self.total, self.done), language))
+
+
+def _count(config: EvalConfig, bench: Bench, records: Runs) -> int:
+    systems = 1 + len(_texts(config, bench)) + len(config.prompts) + bool(config.english) + bool(records)
+    return systems * len(bench.languages)
+
+
+def _texts(config: EvalConfig, bench: Bench) -> list[str]:
+    """Slots the base searches with besides natural captions: as asked, else translations where there are any."""
+    if config.texts is not None:
+        return [text for text in config.texts if text != "target"]
+    others = [bench.test.captions[lang] for lang in bench.languages if lang != PIVOT]
+    return ["to_pivot"] if any("to_pivot" in captions.texts for captions in others) else []
+
+
+def _slot(language: str, text: str) -> str:
+    """English is searched with as it is."""
+    return "target" if language == PIVOT else text
+
+
+def _base(bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps) -> Measured:
+    name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
+    system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
+    for language in step.languages():
+        captions, slot = bench.test.captions[language], _slot(language, text)
+        if slot not in captions.texts or (prompt is not None and not prompt.covers(language)):
+            continue
+        own = encode if prompt is None else prompted(encode, prompt, language)
+        system.results[language] = measure.search(own, captions, slot, bench.images)
+    if not system.results:
+        raise DataError(f"expected {text} texts of {', '.join(bench.languages)}, found none")
+    return system
+
+
+def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
+    """A mono-lingual English text tower, on captions translated to English."""
+    from xpet.models.checkpoint import load_text_tower
+
+    loaded = load_text_tower(wiring.english_path(name))
+    encode = measure.encoder(loaded.tower.to(bench.device), loaded.tokenizer)
+    system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
+    for language in step.languages():
+        captions, slot = bench.test.captions[language], _slot(language, "to_pivot")
+        if slot in captions.texts:
+            system.results[language] = measure.search(encode, captions, slot, bench.images)
+    return system
+
+
+def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measured:
+    """Every aligned language by its own modules, the others by the base."""
+    chosen = chosen_runs(records)
+    first = next(iter(chosen.values()))[0][1]
+    routines = {routine_of(runs[0][1]).name: routine_of(runs[0][1]) for runs in chosen.values()}
+    texts = {routine.evaluation for routine in routines.values()}
+    shots = {len(runs[0][1].split["train"]) for runs in chosen.values()}
+    system = Measured(
+        f"aligned, {first.config['method']['name']}", "run", texts.pop() if len(texts) == 1 else "target",
+        method=first.config["method"]["name"], routine=", ".join(routines),
+        shots=shots.pop() if len(shots) == 1 else None,
+        aligned=tuple(lang for lang in bench.languages if lang in chosen),
+        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records),
+    )  # fmt: skip
+    for language in step.languages():
+        system.results[language] = base.results[language]
+        if language in chosen:
+            _with_module(bench, chosen[language], language, system)
+    return system
+
+
+def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> None:
+    """One language by the modules of its runs (one a seed), and English under them."""
+    captions, slot = bench.test.captions, routine_of(runs[0][1]).evaluation
+    found: dict[int, Retrieval] = {}
+    english: dict[int, Retrieval] = {}
+    for _, record in runs:
+        seed = record.config["run"]["seed"]
+        with bench.tuned(record) as encode:
+            found[seed] = measure.search(encode, captions[language], slot, bench.images)
+            if PIVOT in captions:
+                english[seed] = measure.search(encode, captions[PIVOT], "target", bench.images)
+    system.results[language] = found
+    system.runs[language] = str(runs[0][0])
+    if english:
+        system.english[language] = english
+
+
+def _cost(records: Runs) -> Cost:
+    metrics = [record.metrics for _, record in records]
+    return Cost(
+        trainable=metrics[0]["trainable"],
+        total=metrics[0]["total"],
+        module_bytes=max((path / DELTA).stat().st_size for path, _ in records),
+        training_seconds=statistics.fmean(m["seconds"] for m in metrics),
+        peak_mebibytes=max(m["peak_memory"] for m in metrics),
+    )
+
+
+def _with_latency(bench: Bench, records: Runs, system: Measured) -> Cost:
+    """The cost with the encoding speed of the first aligned language's module."""
+    from xpet.models.latency import compare_speed
+
+    assert bench.stack is not None
+    assert system.cost is not None
+    stack, record = bench.stack, next(r for _, r in records if language_of(r) in system.aligned)
+    stack.load(0, record.delta)
+    texts = bench.test.captions[language_of(record)].slot(routine_of(record).evaluation)
+    speed = compare_speed(bench.encode, texts, lambda: stack.one(0), stack.bare, bench.device)
+    latency = Latency(bench.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
+    return replace(system.cost, latency=latency)
