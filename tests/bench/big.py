@@ -2,7 +2,7 @@
 
 6+6 layers, width 512, feed-forward 2048, 8 heads, 32,000 joint pieces, int8. Random weights alone would end a
 translation at once or never; so the length is wired in: 32 of the 512 dimensions hold the position and no layer writes
-to them, one attention head of the decoder looks at the source position of the step it is at (as in tests.translation.toy),
+to them, one attention head of the decoder looks at the source position of the step it is at (as in the toy package),
 and what it finds there decides between `</s>` and any other piece. All other work is that of a real package.
 """
 
@@ -134,7 +134,7 @@ def _find_the_end(attention: Any) -> None:
 
 
 def _decide_the_end(projection: Any, vocabulary: list[str]) -> None:
-    """Before the end `</s>` is out of reach, at the end nothing else is in reach; the other special pieces never are."""
+    """Before the end `</s>` is out of reach, at the end all else is; the other special pieces always are."""
     for piece in toy.SPECIAL:
         row = vocabulary.index(piece)
         projection.weight[row] = 0.0

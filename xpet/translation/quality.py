@@ -57,9 +57,9 @@ def choose(
 
 def _units(text: str) -> tuple[list[str], str]:
     """Words, or characters where the text is one long word."""
-    words = text.lower().split()
-    dense = sum(letters(text)[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
-    return (list(text), "characters") if 2 * dense > len(text) else (words, "words")
+    counts = Counter[str]() if text.isascii() else letters(text)
+    dense = sum(counts[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
+    return (list(text), "characters") if 2 * dense > len(text) else (text.lower().split(), "words")
 
 
 def _repeats(text: str) -> int:
@@ -77,6 +77,8 @@ def _repeats(text: str) -> int:
 
 
 def _weight(text: str) -> float:
+    if text.isascii():
+        return len(text)
     counts = letters(text)
     return len(text) + (DENSITY - 1) * sum(counts[script] for script in DENSE)
 
