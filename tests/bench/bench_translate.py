@@ -43,7 +43,7 @@ for line in sys.stdin:
     out = [translate.translate(text, "de", "en") for text in json.loads(line)]
     print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, out]), flush=True)
 """
-FULL = {"captions": 1000, "sample": 10, "rounds": 5, "pieces": 32_000, "layers": 6, "cli": 3,
+FULL = {"captions": 1000, "sample": 20, "rounds": 3, "pieces": 32_000, "layers": 6, "cli": 3,
         "million": 1_000_000, "small": 10_000, "cached": 100_000, "repeats": 5}  # fmt: skip
 SMOKE = {"captions": 4, "sample": 2, "rounds": 1, "pieces": 300, "layers": 1, "cli": 0,
          "million": 400, "small": 200, "cached": 200, "repeats": 1}  # fmt: skip
@@ -135,17 +135,15 @@ def api(root: Path, size: dict[str, int]) -> list[Row]:
     speeds: dict[str, list[tuple[float, float]]] = {"api": [], "xpet": [], "fast": []}  # lines per second, per CPU-s
     same = compared = retried = flagged = 0
     _ask(worker, lines[:1])  # loads its model
-    step = len(lines) // size["rounds"]
     for number in range(size["rounds"]):
-        part = lines[number * step : (number + 1) * step]
-        asked = part[:: size["sample"]]
+        asked = lines[number :: size["sample"]]
         wall, cpu, theirs = _ask(worker, asked)
         speeds["api"].append((len(asked) / wall, len(asked) / cpu))
         for name in ("xpet", "fast"):
-            mine, result, times = _job(root, part, f"{name}{number}", name == "fast")
-            speeds[name].append((len(part) / times[0], len(part) / times[1]))
+            mine, result, times = _job(root, lines, f"{name}{number}", name == "fast")
+            speeds[name].append((len(lines) / times[0], len(lines) / times[1]))
             if name == "xpet":
-                same += sum(a == b for a, b in zip(mine[:: size["sample"]], theirs, strict=True))
+                same += sum(a == b for a, b in zip(mine[number :: size["sample"]], theirs, strict=True))
                 compared += len(theirs)
                 retried, flagged = retried + result.retried, flagged + result.flagged_lines
     assert worker.stdin is not None

@@ -19,7 +19,7 @@ BEAM = 4  # Argos' own setting, as are the next three
 LENGTH_PENALTY = 0.2
 MAX_SOURCE = 1024  # pieces; CTranslate2's defaults
 MAX_TARGET = 256
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 512  # as quick as 2,048 for large models, quicker for tiny ones, and small calls keep all cores busy
 
 
 @dataclass(frozen=True)
