@@ -71,6 +71,16 @@ def test_alternatives_begin_with_the_best(installed: Path) -> None:
     assert found[1][0] == "dog"
 
 
+def test_alternatives_kept_by_the_first_search_are_those_of_a_second(installed: Path) -> None:
+    kept, fresh = translator(installed), translator(installed)
+    best = kept.best(LINES)
+    alternatives = kept.alternatives(LINES[::-1])[::-1]
+    assert alternatives == fresh.alternatives(LINES)
+    assert [options[0] for options in alternatives] == best
+    kept.best(["Hund"])
+    assert kept.alternatives(["kaputt"]) == fresh.alternatives(["kaputt"])
+
+
 def test_underscores_stay_where_the_source_has_them(installed: Path) -> None:
     assert texts(translator(installed), ["Hund_Katze ein_", "_"]) == ["dog_Katze a_", "_"]
 

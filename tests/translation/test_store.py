@@ -14,7 +14,7 @@ from xpet.core.errors import DataError, ModelError, OutputError
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import read_records
+from xpet.translation.documents import BLOCK, BOM, count_records, read_records
 from xpet.translation.engine import Hypothesis
 from xpet.translation.lines import BREAKS, pieces
 from xpet.translation.packages import all_chains, find_packages, need_chain, read_installed
@@ -48,6 +48,16 @@ def test_cache_keeps_texts_by_scope(cache: Path) -> None:
         store.put("many", [(text, Entry(text)) for text in many])
         assert len(store.get("many", many)) == 3000
     assert [p.name for p in cache.iterdir()] == ["translations.sqlite"]
+
+
+def test_a_number_shared_by_two_texts_is_not_a_hit(cache: Path) -> None:
+    with Cache() as store:
+        store.put("s", [("a", Entry("A")), ("b", Entry("B"))])
+    with sqlite3.connect(cache / "translations.sqlite") as base:
+        assert base.execute("UPDATE lines SET rest = zeroblob(12) WHERE text = 'A'").rowcount == 1
+    base.close()
+    with Cache() as store:
+        assert store.get("s", ["a", "b"]) == {"b": Entry("B")}
 
 
 def _fill(start: int) -> None:
@@ -185,6 +195,24 @@ def _lines(data: bytes) -> list[bytes]:
     parts = [part + b"\n" for part in data.split(b"\n")]
     parts[-1] = parts[-1][:-1]
     return [part for part in parts if part]
+
+
+@pytest.mark.parametrize("count", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+@pytest.mark.parametrize("last", [b"", b"\n", b"\r", b"\r\n"])
+def test_text_is_the_same_whatever_block_it_stands_in(count: int, last: bytes) -> None:
+    data = BOM + b"\r\n".join(f"\u00e9{n % 7}\r".encode() if n % 5 else b"" for n in range(count)) + last
+    records = list(read_records(_lines(data), "x.txt"))
+    assert [r.line for r in records] == list(range(1, data.count(b"\n") + 1 + (not data.endswith(b"\n"))))
+    assert b"".join(r.write(r.text) for r in records) == data
+    assert records[5].text == ""
+    assert records[6].text == "\u00e96\r"
+    assert count_records(_lines(data), "x.txt") == len(records)
+
+
+def test_bad_bytes_behind_the_first_block_are_named() -> None:
+    data = [b"ok\n"] * (BLOCK + 5) + [b"a\xff\n", b"ok\n"]
+    with pytest.raises(DataError, match=rf"x.txt line {BLOCK + 6}, byte 2: expected UTF-8, found 0xff"):
+        count_records(data, "x.txt")
 
 
 def test_text_keeps_marks_and_endings() -> None:

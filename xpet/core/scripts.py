@@ -33,7 +33,14 @@ def expected_scripts(language: str) -> tuple[str, ...]:
 
 def letters(text: str) -> Counter[str]:
     """How many letters of each script a text has."""
-    return Counter(script for char in text if (script := _script(char)))
+    if text.isascii():
+        count = sum(map(str.isalpha, text))
+        return Counter(LATIN=count) if count else Counter()
+    counts: Counter[str] = Counter()
+    for char, count in Counter(text).items():
+        if script := _script(char):
+            counts[script] += count
+    return counts
 
 
 @lru_cache(maxsize=1 << 16)

@@ -68,9 +68,9 @@ class Seq2Seq(nn.Module):
 
 
 def _padding(source: Tensor) -> Tensor:
-    """True after the first END, as a float mask."""
-    after = (source == END).cumsum(1) - (source == END).long() > 0
-    return torch.zeros(after.shape).masked_fill(after, float("-inf"))
+    """True after the first END."""
+    end = source == END
+    return end.cumsum(1) > end.long()
 
 
 def sinusoids(count: int, width: int) -> Tensor:
@@ -98,7 +98,7 @@ def train(
     for step in range(steps):
         source, target = next(stream)
         logits = model(source, target[:, :-1]) + handicap
-        wanted = target[:, 1:].masked_fill(_padding(target)[:, 1:] < 0, IGNORED)
+        wanted = target[:, 1:].masked_fill(_padding(target)[:, 1:], IGNORED)
         loss = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
         optimiser.zero_grad()
         loss.backward()
@@ -189,4 +189,4 @@ def _linear(place: Any, weight: Tensor | None, bias: Tensor | None) -> None:
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().float().numpy()
+    return tensor.detach().float().numpy().copy()  # quantising works in place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -44,9 +45,10 @@ class Bulk:
 
         `on_done` gets the number of texts that are about done, after each call of a translator.
         """
-        cut = [pieces(text) for text in texts]
-        wanted = {line for parts in cut for line in parts[::2] if not is_blank(line)}
-        known = {line: Entry(line) for line in sorted(wanted)}
+        cut = {text: pieces(text) for text in texts if not text.isprintable()}  # no line break is printable
+        lines = itertools.chain((t for t in texts if t not in cut), *(parts[::2] for parts in cut.values()))
+        wanted = [line for line in dict.fromkeys(lines) if not is_blank(line)]
+        known: dict[str, Entry] = {}
         share = len(texts) / max(1, len(wanted) * len(self.chain))
         for hop, translator in enumerate(self.chain):
             start = hop * len(wanted)
@@ -54,11 +56,17 @@ class Bulk:
             def on_call(count: int, start: int = start) -> None:
                 on_done(min(len(texts), int((start + count) * share)))
 
-            known = self._hop(translator, known, on_call)
-        return [_joined(parts, known) for parts in cut]
+            if hop == 0:
+                known = self._hop(translator, wanted, on_call)
+            else:
+                between = dict.fromkeys(entry.text for entry in known.values() if not is_blank(entry.text))
+                done = self._hop(translator, list(between), on_call)
+                known = {line: _after(entry, done) for line, entry in known.items()}
+        known |= {text: _joined(parts, known) for text, parts in cut.items()}
+        return [known.get(text) or Entry(text) for text in texts]
 
-    def _hop(self, translator: Translator, known: dict[str, Entry], on_call: Callable[[int], None]) -> dict[str, Entry]:
-        sources = list(dict.fromkeys(entry.text for entry in known.values() if not is_blank(entry.text)))
+    def _hop(self, translator: Translator, sources: Sequence[str], on_call: Callable[[int], None]) -> dict[str, Entry]:
+        """Distinct lines, none of them blank, by one translator."""
         scope = _scope(translator)
         done = self.cache.get(scope, sources)
         missing = sorted((text for text in sources if text not in done), key=len)
@@ -75,7 +83,7 @@ class Bulk:
             self._resize(time.monotonic() - started)
             on_call(len(done))
         self.tally.retried += sum(entry.retried for entry in done.values())
-        return {line: _after(entry, done) for line, entry in known.items()}
+        return done
 
     def _resize(self, seconds: float) -> None:
         if seconds < SECONDS / 4:
@@ -114,8 +122,6 @@ def _after(entry: Entry, done: dict[str, Entry]) -> Entry:
 
 
 def _joined(parts: list[str], known: dict[str, Entry]) -> Entry:
-    if len(parts) == 1:
-        return known.get(parts[0]) or Entry(parts[0])
     entries = [known.get(part, Entry(part)) for part in parts]
     names = dict.fromkeys(name for entry in entries for name in entry.flags)
     return Entry("".join(e.text for e in entries), tuple(names), any(e.retried for e in entries))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,11 @@ from xpet.translation.packages import TOKENIZERS, Installed
 FILE = "translations.sqlite"
 WAIT = 60.0  # seconds for another process's write
 AT_ONCE = 400  # keys a query; SQLite's oldest limit is 999 variables
+KEY = struct.Struct("<q12s")
+PAGES = 64 << 10  # kibibytes of the file kept in memory: keys are random, so every write touches all of it
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL, flags TEXT NOT NULL, "
-    "retried INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS lines (key INTEGER PRIMARY KEY, rest BLOB NOT NULL, text TEXT NOT NULL, "
+    "flags TEXT NOT NULL, retried INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)",
 )
 
@@ -44,8 +47,9 @@ class Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
             self._base.execute("PRAGMA synchronous = NORMAL")
+            self._base.execute(f"PRAGMA cache_size = -{PAGES}")
             known = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {"translations", "files"} <= known:
+            if not {"lines", "files"} <= known:
                 for table in TABLES:
                     self._base.execute(table)
 
@@ -57,21 +61,26 @@ class Cache:
 
     def get(self, scope: str, texts: Sequence[str]) -> dict[str, Entry]:
         """What is stored for texts, by text; `scope` says what made the translations."""
-        keys = {_key(scope, text): text for text in texts}
+        keys = {key: (rest, text) for (key, rest), text in zip(_keys(scope, texts), texts, strict=True)}
         found: dict[str, Entry] = {}
         with self._guarded():
-            for part in _parts(list(keys)):
+            for part in _parts(sorted(keys)):  # neighbours stand on the same page of the file
                 marks = ",".join("?" * len(part))
-                query = f"SELECT key, text, flags, retried FROM translations WHERE key IN ({marks})"
-                for key, text, names, retried in self._base.execute(query, part):
-                    found[keys[key]] = Entry(text, tuple(names.split()) if names else (), bool(retried))
+                query = f"SELECT key, rest, text, flags, retried FROM lines WHERE key IN ({marks})"
+                for key, stored, text, names, retried in self._base.execute(query, part):
+                    rest, source = keys[key]
+                    if stored == rest:
+                        plain = not (names or retried)
+                        found[source] = Entry(text) if plain else Entry(text, tuple(names.split()), bool(retried))
         return found
 
     def put(self, scope: str, entries: Iterable[tuple[str, Entry]]) -> None:
         """Store translations of texts; they are on disk when this returns."""
-        rows = [(_key(scope, text), e.text, " ".join(e.flags), e.retried) for text, e in entries]
+        new = dict(entries)
+        keys = _keys(scope, new)
+        rows = sorted((*key, e.text, " ".join(e.flags), e.retried) for key, e in zip(keys, new.values(), strict=True))
         with self._guarded(), self._writing():
-            self._base.executemany("INSERT OR IGNORE INTO translations VALUES (?, ?, ?, ?)", rows)
+            self._base.executemany("INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)", rows)
 
     def fingerprint(self, package: Installed) -> str:
         """SHA-256 over the files that decide a package's translations; a file is read again only when it changed."""
@@ -124,10 +133,17 @@ class Cache:
             ) from error
 
 
-def _key(scope: str, text: str) -> bytes:
-    return hashlib.blake2b(f"{scope}\n{text}".encode(), digest_size=20).digest()
+def _keys(scope: str, texts: Iterable[str]) -> list[tuple[int, bytes]]:
+    """BLAKE2b of scope and text, for each text: the number SQLite finds a row by, and the rest that proves it."""
+    start = hashlib.blake2b(f"{scope}\n".encode(), digest_size=20)
+    keys: list[tuple[int, bytes]] = []
+    for text in texts:
+        digest = start.copy()
+        digest.update(text.encode())
+        keys.append(KEY.unpack(digest.digest()))
+    return keys
 
 
-def _parts(keys: list[bytes]) -> Iterator[list[bytes]]:
+def _parts(keys: list[int]) -> Iterator[list[int]]:
     for start in range(0, len(keys), AT_ONCE):
         yield keys[start : start + AT_ONCE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ BOM = b"\xef\xbb\xbf"
 TABLES = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = ".jsonl"
 MAX_FIELD = 1 << 24
+BLOCK = 1024  # lines decoded at once
 
 
 class Record(NamedTuple):
@@ -61,13 +63,13 @@ def read_records(lines: Iterable[bytes], name: str, column: str | None = None, i
 def count_records(lines: Iterable[bytes], name: str, column: str | None = None) -> int:
     """How many texts a file has; reads and checks all of it. Raises DataError as `read_records` does."""
     if column is None:
-        return sum(1 for _ in _decoded(lines, name))
+        return sum(count for _, _, count, _ in _blocks(lines, name))
     return sum(record.counts for record in read_records(lines, name, column, column))
 
 
-def _decoded(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, str]]:
+def _decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple[int, bytes, str]]:
     """Line number, byte-order mark (first line only) and text with its line ending."""
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in enumerate(lines, start=first):
         mark = BOM if number == 1 and raw.startswith(BOM) else b""
         try:
             yield number, mark, raw[len(mark) :].decode("utf-8")
@@ -79,13 +81,36 @@ def _decoded(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, st
             ) from None
 
 
+def _blocks(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, int, str]]:
+    """Many lines as one text: number of the first, byte-order mark (first block only), how many, text."""
+    lines, first = iter(lines), 1
+    while raw := list(itertools.islice(lines, BLOCK)):
+        mark = BOM if first == 1 and raw[0].startswith(BOM) else b""
+        try:
+            yield first, mark, len(raw), b"".join(raw)[len(mark) :].decode("utf-8")
+        except UnicodeDecodeError:
+            for _ in _decoded(raw, name, first):  # one by one, for the line's number
+                pass
+        first += len(raw)
+
+
 def _text(lines: Iterable[bytes], name: str) -> Iterator[Record]:
-    for number, mark, line in _decoded(lines, name):
-        body = line.removesuffix("\n")
-        ending = "\n" if body != line else ""
-        if body.endswith("\r"):
-            body, ending = body[:-1], "\r" + ending
-        yield Record(number, body, _line_writer(mark, ending))
+    for first, mark, count, text in _blocks(lines, name):
+        bodies = text.split("\n")
+        endings = ["\n"] * count
+        if len(bodies) > count:
+            bodies.pop()  # nothing stands behind the last line feed
+        else:
+            endings[-1] = ""
+        if "\r" in text:
+            for place, body in enumerate(bodies):
+                if body.endswith("\r"):
+                    bodies[place], endings[place] = body[:-1], "\r" + endings[place]
+        writers = {ending: _line_writer(b"", ending) for ending in set(endings)}
+        writes = [writers[ending] for ending in endings]
+        if mark:
+            writes[0] = _line_writer(mark, endings[0])
+        yield from map(Record, range(first, first + count), bodies, writes)
 
 
 def _line_writer(mark: bytes, ending: str) -> Callable[[str], bytes]:

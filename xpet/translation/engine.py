@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from xpet.core.errors import ConfigError, ModelError
 from xpet.translation.argos import load_package
@@ -19,14 +19,14 @@ BEAM = 4  # Argos' own setting, as are the next three
 LENGTH_PENALTY = 0.2
 MAX_SOURCE = 1024  # pieces; CTranslate2's defaults
 MAX_TARGET = 256
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 512  # as quick as 2,048 for large models, quicker for tiny ones, and small calls keep all cores busy
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """A translation; `cut` when the text or its translation reached the length limit.
 
-    `score` is the length-normalised log-probability, comparable within an n-best list (0 where nobody asks for it).
+    `score` is the length-normalised log-probability, comparable within an n-best list (0 at beam 1).
     """
 
     text: str
@@ -56,6 +56,13 @@ class Translator(Protocol):
         """Several translations of each text, the best first."""
 
 
+class _Found(NamedTuple):
+    """CTranslate2's result for a text; `cut` when it did not read all of it."""
+
+    result: Any
+    cut: bool
+
+
 def find_device(name: str) -> str:
     """The device meant by `auto`, `cpu` or `cuda`; raises ConfigError when there is no GPU for `cuda`."""
     if name == "cpu":
@@ -77,6 +84,7 @@ class ArgosTranslator:
         self.fingerprint = fingerprint
         self.beam = beam
         self.device = device
+        self._kept: dict[str, _Found] = {}  # n-best lists of the last call, by text
 
     @property
     def source(self) -> str:
@@ -95,12 +103,19 @@ class ArgosTranslator:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
-        """The best translation of each text, as Argos' own API gives it. Raises ModelError."""
-        return [found[0] for found in self._translate(texts, self.beam, 1)]
+        """The best translation of each text, as Argos' own API gives it. Raises ModelError.
+
+        A search with Argos' beam has the n-best list anyway: it is kept for `alternatives` until the next call.
+        """
+        found = self._search(texts, self.beam)
+        self._kept = found if self.beam == BEAM else {}
+        return [self._hypotheses(text, found[text], 1)[0] for text in texts]
 
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
         """The n-best list at Argos' beam, also where the beam is 1. Raises ModelError."""
-        return self._translate(texts, BEAM, BEAM)
+        others = [text for text in texts if text not in self._kept]
+        found = self._kept | self._search(others, BEAM) if others else self._kept
+        return [self._hypotheses(text, found[text], BEAM) for text in texts]
 
     @cached_property
     def _argos(self) -> Any:
@@ -122,7 +137,8 @@ class ArgosTranslator:
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"package {self.package.folder}: CTranslate2 cannot load its model: {error}") from error
 
-    def _translate(self, texts: Sequence[str], beam: int, count: int) -> list[list[Hypothesis]]:
+    def _search(self, texts: Sequence[str], beam: int) -> dict[str, _Found]:
+        """What CTranslate2 finds, in its own form: only what is asked for becomes text."""
         try:
             tokens = [self._argos.tokenizer.encode(text) for text in texts]
         except (RuntimeError, OSError) as error:
@@ -136,20 +152,23 @@ class ArgosTranslator:
                 max_batch_size=BATCH_TOKENS,
                 batch_type="tokens",
                 beam_size=beam,
-                num_hypotheses=count,
+                num_hypotheses=beam,  # costs nothing: with a length penalty the search always goes on to the last one
                 length_penalty=LENGTH_PENALTY,
                 max_input_length=MAX_SOURCE,
                 max_decoding_length=MAX_TARGET,
-                return_scores=count > 1,
+                return_scores=beam > 1,
             )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}") from error
+        cut = [len(read) > MAX_SOURCE for read in tokens]
+        return dict(zip(texts, map(_Found, results, cut), strict=True))
+
+    def _hypotheses(self, text: str, found: _Found, count: int) -> list[Hypothesis]:
+        result = found.result
+        scores = result.scores or [0.0]
         return [
-            [
-                Hypothesis(self._text(pieces, text), len(read) > MAX_SOURCE or len(pieces) >= MAX_TARGET, score)
-                for pieces, score in zip(result.hypotheses, result.scores or [0.0], strict=True)
-            ]
-            for text, read, result in zip(texts, tokens, results, strict=True)
+            Hypothesis(self._text(pieces, text), found.cut or len(pieces) >= MAX_TARGET, score)
+            for pieces, score in zip(result.hypotheses[:count], scores[:count], strict=True)
         ]
 
     def _text(self, pieces: list[str], source: str) -> str:

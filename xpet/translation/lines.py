@@ -10,7 +10,7 @@ BREAKS = re.compile("([\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+)")
 
 def pieces(text: str) -> list[str]:
     """Text between breaks at even places, the breaks at odd ones; joined they are the text again."""
-    return [text] if text.isprintable() else BREAKS.split(text)  # no break is printable
+    return BREAKS.split(text)
 
 
 def one_line(text: str) -> str:

@@ -32,7 +32,7 @@ def flags(source: str, found: Hypothesis, languages: tuple[str, str]) -> tuple[s
     """Names from FLAGS that apply to a translation; `languages` are the codes of source and target."""
     target = found.text
     checks = (
-        _repeats(target) > max(_repeats(source), 1),
+        (often := _repeats(target)) > 1 and often > _repeats(source),
         _length_differs(source, target),
         _is_copied(source, target, languages),
         _is_wrong_script(source, target, languages[1]),
@@ -57,14 +57,16 @@ def choose(
 
 def _units(text: str) -> tuple[list[str], str]:
     """Words, or characters where the text is one long word."""
-    words = text.lower().split()
-    dense = sum(letters(text)[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
-    return (list(text), "characters") if 2 * dense > len(text) else (words, "words")
+    counts = Counter[str]() if text.isascii() else letters(text)
+    dense = sum(counts[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
+    return (list(text), "characters") if 2 * dense > len(text) else (text.lower().split(), "words")
 
 
 def _repeats(text: str) -> int:
     """How often in a row the most repeated run of words (or characters) stands, if often enough to be odd; or 1."""
     units, kind = _units(text)
+    if len(set(units)) == len(units):
+        return 1
     worst = 1
     for size in range(1, LONGEST[kind] + 1):
         run = 0
@@ -75,6 +77,8 @@ def _repeats(text: str) -> int:
 
 
 def _weight(text: str) -> float:
+    if text.isascii():
+        return len(text)
     counts = letters(text)
     return len(text) + (DENSITY - 1) * sum(counts[script] for script in DENSE)
 
@@ -101,6 +105,8 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
     """Many letters of scripts the language is not written in; names in Latin letters may come from the source."""
+    if target.isascii() and "LATIN" in expected_scripts(language):
+        return False
     kept = set(WORD.findall(source.lower()))
     counts: Counter[str] = Counter()
     for word in WORD.findall(target):
@@ -120,6 +126,8 @@ def _numbers(text: str) -> Counter[str]:
 
 def _loses_numbers(source: str, target: str, language: str) -> bool:
     """A number of the source that the target does not have; small ones may be words (looked up in English only)."""
+    if not NUMBER.search(source):
+        return False
     lost = _numbers(source) - _numbers(target)
     if not lost:
         return False
