@@ -109,7 +109,7 @@ def worst(text: str, found: str, english: str | None = "a red ball") -> WorstQue
 
 
 def diagnosis(kind: str, *queries: WorstQuery) -> Diagnosis:
-    return Diagnosis(0.81, 2.4, 0.12, 0.43, 0.97, 14.2, 0.013, kind, queries)
+    return Diagnosis(0.81, 2.4, 0.12, 0.43, 0.97, 14.2, 0.013, kind, 0.94, queries)
 
 
 def zero_shot(synthetic: bool = True) -> Report:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from xpet.core.config import AlignConfig, DataConfig, EvalConfig, FitConfig, MethodConfig, ModelConfig
+from xpet.jobs.report import Report
 
 FIT = FitConfig(batch_size=6, steps=4, validate_every=2, device="cpu")
 SHOTS, IMAGES = 12, 60
@@ -42,6 +43,35 @@ def rows_of(images: int = IMAGES) -> list[Row]:
                 row[column] = patterns[language].format(*words) if language in patterns else ""
             rows.append(row)
     return rows
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What tests look at of one language of a report: R@1 before, translated and after, English under its module."""
+
+    language: str
+    before: float
+    translated: float | None
+    after: float | None
+    english_after: float | None
+    run: str | None
+    seeds: int
+
+
+def shown(report: Any) -> list[Shown]:
+    """The languages of a report, in its order."""
+    assert isinstance(report, Report)
+    base = report.systems[0]
+    translated = next((s.languages for s in report.systems if s.kind == "base" and s.text == "to_pivot"), {})
+    tuned = next((s.languages for s in report.systems if s.kind == "run"), {})
+    found = []
+    for language, scores in base.languages.items():
+        own = tuned[language] if language in tuned and tuned[language].run else None
+        foreign = translated[language].mean.r1.value if language in translated and language != "en" else None
+        english = own.english.value if own and own.english else None
+        after = (own.mean.r1.value, english, own.run, own.seeds) if own else (None, None, None, 0)
+        found.append(Shown(language, scores.mean.r1.value, foreign, *after))
+    return found
 
 
 def write_table(path: Path, rows: list[Row]) -> Path:
@@ -74,7 +104,9 @@ class World:
 
     def evaluation(self, *runs: Path | str, **changes: Any) -> EvalConfig:
         fit = FitConfig(device="cpu")
-        return EvalConfig(**{"runs": tuple(map(str, runs)), "data": DataConfig(name="table"), "fit": fit, **changes})
+        return EvalConfig(
+            **{"runs": tuple(map(str, runs)), "data": DataConfig(name="table"), "fit": fit, "resamples": 0, **changes}
+        )
 
 
 @pytest.fixture(scope="session")
@@ -99,8 +131,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """xpet's cache of this test alone."""
+    """xpet's cache of this test alone, and no translation packages."""
     monkeypatch.setenv("XPET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ARGOS_PACKAGES_DIR", str(tmp_path / "no-packages"))
     return tmp_path / "cache"
 
 

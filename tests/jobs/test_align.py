@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import FIT, SHOTS, World, rows_of, write_table
+from tests.jobs.conftest import FIT, SHOTS, World, rows_of, shown, write_table
 from xpet.core import rundir
 from xpet.core.choices import METHOD_NAMES
 from xpet.core.config import MethodConfig
@@ -20,7 +20,8 @@ from xpet.core.presets import PRESETS
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs import align, evaluate
-from xpet.jobs.results import AlignResult, EvalResult
+from xpet.jobs.report import Report
+from xpet.jobs.results import AlignResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 REFERENCE = replace(
@@ -58,11 +59,11 @@ def test_every_method_and_routine(method: str, world: World, tmp_path: Path, tre
         }  # fmt: skip
     for run in result.runs:  # eval measures again what align wrote
         found = evaluate.run(world.evaluation(run.folder, languages=("de",)))
-        assert isinstance(found, EvalResult)
-        (score,) = found.scores
+        assert isinstance(found, Report)
+        (score,) = shown(found)
         assert score.after == pytest.approx(run.aligned, abs=1e-6)
         assert score.before == pytest.approx(run.target_before, abs=1e-6)
-        assert score.text == ROUTINES[run.routine].evaluation
+        assert found.systems[-1].text == ROUTINES[run.routine].evaluation
 
 
 def test_training_learns_and_a_run_explains_itself(world: World, tmp_path: Path, tree: Tree) -> None:
@@ -83,9 +84,8 @@ def test_training_learns_and_a_run_explains_itself(world: World, tmp_path: Path,
     stages = {e.stage for e in events if isinstance(e, Progress)}
     assert stages == {"zero-shot", "training"}
     english = evaluate.run(world.evaluation(run.folder, languages=("en", "tr")))
-    assert isinstance(english, EvalResult)
-    assert [(s.language, s.after) for s in english.scores] == [("en", None), ("tr", None)]
-    assert english.scores[0].before == pytest.approx(run.english_before, abs=1e-6)
+    assert [(s.language, s.after) for s in shown(english)] == [("en", None), ("tr", None)]
+    assert shown(english)[0].before == pytest.approx(run.english_before, abs=1e-6)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -184,8 +184,7 @@ def test_an_interrupted_sweep_keeps_finished_stacks(world: World, tmp_path: Path
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]
     assert set(tree(tmp_path)) == {f"out/{name}/{file}" for name in names for file in FILES}
     found = evaluate.run(world.evaluation(tmp_path / "out", languages=("de",)))
-    assert isinstance(found, EvalResult)
-    assert found.scores[0].run in {str(tmp_path / "out" / name) for name in names}
+    assert shown(found)[0].run in {str(tmp_path / "out" / name) for name in names}
 
 
 def test_an_interrupted_overwrite_keeps_the_old_until_there_is_a_new_one(
@@ -208,8 +207,7 @@ def test_too_short_to_validate_still_yields_a_run(fit: object, world: World, tmp
     if fit == replace(REFERENCE, validate_every=50):
         assert (run.chosen_step, run.validation, record.history) == (4, {}, [])
     found = evaluate.run(world.evaluation(run.folder, languages=("de",)))
-    assert isinstance(found, EvalResult)
-    assert found.scores[0].after == pytest.approx(run.aligned, abs=1e-6)
+    assert shown(found)[0].after == pytest.approx(run.aligned, abs=1e-6)
 
 
 def test_a_last_step_that_ruins_a_run_which_was_never_validated(world: World, tmp_path: Path) -> None:
@@ -229,8 +227,7 @@ def test_soft_prompts(text: str | None, world: World, tmp_path: Path) -> None:
     lengths = {read_run(Path(r.folder)).delta["prompt.soft_embeddings"].shape[0] for r in result.runs}
     assert lengths == {3 if text else 5}
     found = evaluate.run(world.evaluation(tmp_path / "out"))
-    assert isinstance(found, EvalResult)
-    after = {s.language: s.after for s in found.scores}
+    after = {s.language: s.after for s in shown(found)}
     assert [after[r.language] for r in result.runs] == [pytest.approx(r.aligned, abs=1e-6) for r in result.runs]
 
 
@@ -243,9 +240,9 @@ def test_a_split_of_the_users_own(world: World, tmp_path: Path) -> None:
     assert read_run(Path(result.folder)).split == split
     (tmp_path / "split.json").unlink()  # the run needs it no more
     found = evaluate.run(world.evaluation(result.folder, languages=("de",)))
-    assert isinstance(found, EvalResult)
+    assert isinstance(found, Report)
     assert found.images == 20
-    assert found.scores[0].after == pytest.approx(result.runs[0].aligned, abs=1e-6)
+    assert shown(found)[0].after == pytest.approx(result.runs[0].aligned, abs=1e-6)
 
 
 def test_a_batch_larger_than_the_shots(world: World, tmp_path: Path) -> None:
@@ -266,7 +263,7 @@ def test_several_captions_per_image(world: World, tmp_path: Path) -> None:
     data = world.data(root=str(write_table(tmp_path / "more.jsonl", rows)))
     result = align.run(world.config(tmp_path / "out", "de", "tr", data=data, routines=("1", "3")))
     found = evaluate.run(world.evaluation(tmp_path / "out"))
-    assert isinstance(found, EvalResult)
+    assert isinstance(found, Report)
     assert found.images == 60 - 2 * SHOTS
-    after = {s.run: s.after for s in found.scores if s.run}
+    after = {s.run: s.after for s in shown(found) if s.run}
     assert {r.folder: r.aligned for r in result.runs if r.folder in after} == pytest.approx(after, abs=1e-6)

@@ -10,13 +10,12 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.jobs.conftest import IMAGES, SHOTS, Row, World, rows_of, write_table
+from tests.jobs.conftest import IMAGES, SHOTS, Row, World, rows_of, shown, write_table
 from tests.tiny import tiny_text_checkpoint
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Event, Notice, Progress
 from xpet.jobs import align, evaluate
-from xpet.jobs.results import EvalResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -46,8 +45,9 @@ def test_a_language_that_is_absent(world: World, tmp_path: Path) -> None:
 def test_missing_translations_are_named_all_at_once(world: World, tmp_path: Path) -> None:
     text = refused(world, tmp_path, without("to_pivot", "from_pivot"), "de", "tr", routines=("1", "2", "3"))
     assert text == (
-        "routine2 needs from_pivot texts of de in all, found none; "
-        "routine3 needs to_pivot texts of de in all, found none"
+        "expected to_pivot and from_pivot texts of de, found neither them nor Argos packages for de-en en-de; "
+        "run: xpet translate --install de-en en-de && "
+        f"xpet translate --data table --data-root {tmp_path / 'own.jsonl'} --lang de --direction both"
     )
 
 
@@ -71,8 +71,7 @@ def test_without_english_only_the_baselines_work(world: World, tmp_path: Path) -
     assert (two.compared, two.before.mean_gap) == (("de", "tr"), None)
     json.dumps(two.to_dict(), allow_nan=False)
     found = evaluate.run(world.evaluation(tmp_path / "two"))
-    assert isinstance(found, EvalResult)
-    assert {s.language for s in found.scores} == {"de", "tr"}
+    assert {s.language for s in shown(found)} == {"de", "tr"}
 
 
 def test_a_language_with_too_few_captions_for_the_split(world: World, tmp_path: Path) -> None:
@@ -171,8 +170,7 @@ def test_pictures_are_encoded_once_and_a_damaged_store_is_rebuilt(
     assert "contents that do not match their checksum; computing these features again" in warning.text
     assert [r.aligned for r in first.runs] == [r.aligned for r in second.runs] == [r.aligned for r in third.runs]
     found = evaluate.run(world.evaluation(third.folder, languages=("de",)))
-    assert isinstance(found, EvalResult)
-    assert found.scores[0].after == pytest.approx(third.runs[0].aligned, abs=1e-6)
+    assert shown(found)[0].after == pytest.approx(third.runs[0].aligned, abs=1e-6)
 
 
 def test_towers_that_do_not_fit_together(

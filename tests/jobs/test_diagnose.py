@@ -66,7 +66,7 @@ def demo() -> Demo:
 
 def recognised(diagnosis: Diagnosis) -> float:
     assert diagnosis.word_recognition is not None
-    return diagnosis.word_recognition
+    return 100 * diagnosis.word_recognition
 
 
 @pytest.fixture(scope="module")

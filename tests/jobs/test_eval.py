@@ -12,21 +12,21 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.jobs.conftest import IMAGES, SHOTS, World, rows_of, write_table
+from tests.jobs.conftest import IMAGES, SHOTS, World, rows_of, shown, write_table
 from tests.tiny import tiny_text_checkpoint
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import DataError, ModelError, XpetError
 from xpet.core.rundir import FILES
 from xpet.jobs import align, evaluate
-from xpet.jobs.results import EvalResult, LintResult
+from xpet.jobs.report import Report
+from xpet.jobs.results import LintResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 
 
 def scores(world: World, *runs: Path | str, **changes: Any) -> dict[str, tuple[float, float | None]]:
     found = evaluate.run(world.evaluation(*runs, **changes))
-    assert isinstance(found, EvalResult)
-    return {s.language: (s.before, s.after) for s in found.scores}
+    return {s.language: (s.before, s.after) for s in shown(found)}
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +46,16 @@ def run(sweep: Path, tmp_path: Path) -> Path:
 def test_zero_shot_needs_no_run_and_writes_nothing(world: World, tmp_path: Path) -> None:
     config = world.evaluation(model=ModelConfig(str(world.text)), data=world.data(shots=None, val_shots=None))
     found = evaluate.run(config)
-    assert isinstance(found, EvalResult)
-    assert [s.language for s in found.scores] == ["en", "de", "tr"]
-    assert [s.after for s in found.scores] == [None] * 3
-    assert (found.images, found.after, found.synthetic) == (IMAGES, None, False)
-    values = [s.before for s in found.scores]
+    assert [s.language for s in shown(found)] == ["en", "de", "tr"]
+    assert [s.after for s in shown(found)] == [None] * 3
+    assert isinstance(found, Report)
+    assert (found.images, found.synthetic, [s.kind for s in found.systems]) == (IMAGES, False, ["base", "base"])
+    values = [s.before for s in shown(found)]
     assert values[0] > 60 > 20 > max(values[1:])  # features were made from the English captions
-    assert found.before.range == pytest.approx(max(values) - min(values))
-    assert found.before.mean_gap == pytest.approx(values[0] - (values[1] + values[2]) / 2)
+    spread = found.systems[0].spread
+    assert spread.range.value == pytest.approx(max(values) - min(values))
+    assert spread.mean_gap
+    assert spread.mean_gap.value == pytest.approx(values[0] - (values[1] + values[2]) / 2)
     assert list(tmp_path.iterdir()) == []
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -61,8 +63,7 @@ def test_zero_shot_needs_no_run_and_writes_nothing(world: World, tmp_path: Path)
 def test_a_sweep_shows_the_best_run_per_language_and_the_base_for_others(world: World, sweep: Path) -> None:
     metrics = {path.parent: json.loads(path.read_text("utf-8")) for path in sweep.glob("*/metrics.json")}
     found = evaluate.run(world.evaluation(sweep))
-    assert isinstance(found, EvalResult)
-    by_language = {s.language: s for s in found.scores}
+    by_language = {s.language: s for s in shown(found)}
     assert (by_language["en"].after, by_language["en"].run) == (None, None)
     for language in ("de", "tr"):
         mine = {path: m for path, m in sorted(metrics.items()) if m["language"] == language}
@@ -73,10 +74,10 @@ def test_a_sweep_shows_the_best_run_per_language_and_the_base_for_others(world: 
         assert score.english_after == pytest.approx(sum(m["english_after"] for m in mine.values()) / 2, abs=1e-6)
         assert score.translated == pytest.approx(mine[best]["translated_before"], abs=1e-6)
         assert score.before == pytest.approx(mine[best]["target_before"], abs=1e-6)
+    assert isinstance(found, Report)
     assert found.images == IMAGES - 2 * SHOTS
-    assert found.after is not None
     after = [by_language["en"].before, by_language["de"].after or 0, by_language["tr"].after or 0]
-    assert found.after.mean == pytest.approx(sum(after) / 3)
+    assert found.systems[-1].spread.mean.value == pytest.approx(sum(after) / 3)
 
 
 def test_runs_may_be_moved_and_need_nothing_but_their_path(world: World, run: Path, sweep: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.conftest import Row, World, rows_of, write_table
+from tests.jobs.conftest import Row, World, rows_of, shown, write_table
 from tests.translation import toy
 from xpet.core.captions import Corpus, LanguageCaptions, Split
 from xpet.core.config import DataConfig, TranslateDataConfig
@@ -98,8 +98,8 @@ def test_align_and_eval_find_them(
     data = world.data(root=str(captions))
     result = align.run(world.config(tmp_path / "run", data=data, routines=("routine3", "routine2")))
     assert {run.routine for run in result.runs} == {"routine2", "routine3"}
-    shown = evaluate.run(world.evaluation(tmp_path / "run"))
-    assert [s.after for s in shown.scores if s.language == "de"] == [result.languages[0].aligned]
+    found = evaluate.run(world.evaluation(tmp_path / "run"))
+    assert [s.after for s in shown(found) if s.language == "de"] == [result.languages[0].aligned]
 
 
 def test_align_translates_what_is_missing(world: World, captions: Path, packages: Path, tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_named_folder_comes_before_the_data(world: World, packages: Path, tmp_
     config = world.config(tmp_path / "named", routines=("routine3",), data=world.data(translations=str(folder)))
     named = align.run(config)
     assert own.languages[0].translated_before != named.languages[0].translated_before
-    shown = evaluate.run(world.evaluation(tmp_path / "named"))
-    assert [s.translated for s in shown.scores if s.language == "de"] == [named.languages[0].translated_before]
+    found = evaluate.run(world.evaluation(tmp_path / "named"))
+    assert [s.translated for s in shown(found) if s.language == "de"] == [named.languages[0].translated_before]
 
 
 def test_a_folder_without_anything_for_the_data(world: World, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
 
 EXIT_CODES = """\
-Exit codes: 0 done, 1 unexpected error, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a limit of xpet eval was broken, 130 interrupted.
 """
 INTERRUPTED = "interrupted; what was finished is kept, nothing half-written is left"
 

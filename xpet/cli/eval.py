@@ -1,31 +1,103 @@
-"""`xpet eval`: options -> EvalConfig -> the job -> view."""
+"""`xpet eval`: options -> EvalConfig -> the job -> a report in the format asked for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xpet.cli import options as o
 from xpet.cli import view
-from xpet.core.config import DataConfig, EvalConfig, FitConfig, ModelConfig
-from xpet.core.errors import EXIT_BAD_INPUT
+from xpet.cli.reports import FORMATS, PLOT_KINDS
+from xpet.core.config import DataConfig, EvalConfig, FitConfig, GateConfig, ModelConfig
+from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
+
+if TYPE_CHECKING:
+    from xpet.jobs.report import Report
 
 EXAMPLES = """\
 Examples:
 
 \b
   xpet eval
-  xpet eval runs/de runs/ja
+  xpet eval runs/de runs/ja --group script,seen --plot before-after.svg
+  xpet eval runs/de --fail-if-drop 1 --fail-if-range-above 30 --json > result.json
+  xpet eval result.json -o report.html
+  xpet eval --compare runs/lora runs/adapter old-result.json
+  xpet eval --text to-pivot,pivot --prompt native --prompt "a photo of {}"
+  xpet eval --lang ja,ko --diagnose --advise
   xpet eval --lint --data xtd --data-root XTD10
-  xpet eval --json | jq .before.range
 """
+ENDINGS = {
+    ".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
+    ".txt": "table",
+}  # fmt: skip
+"""What `-o FILE` writes when no `--format` is given."""
 
 
 def evaluate(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run or sweep folders; none: zero-shot only.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run or sweep folders, or a result file; none: zero-shot only.")
+    ] = None,
     lang: o.EvalLang = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Each path a system; the first is the reference.", rich_help_panel=o.WHAT)
+    ] = False,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", help="Also search with: target, to-pivot, from-pivot, pivot; comma list.", rich_help_panel=o.WHAT
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            help="Also search with captions in a template with {}, or in a set: english, native, english-ensemble, "
+            "native-ensemble; repeatable.",
+            rich_help_panel=o.WHAT,
+        ),
+    ] = None,
+    english_model: Annotated[
+        str | None,
+        typer.Option(
+            "--english-model", help="English text tower for translated captions; demo.", rich_help_panel=o.WHAT
+        ),
+    ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Why each language is weak.", rich_help_panel=o.WHAT)
+    ] = False,
+    advise: Annotated[
+        bool, typer.Option("--advise", help="Recommend a routine for each language.", rich_help_panel=o.WHAT)
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Time encoding against the bare tower.", rich_help_panel=o.WHAT)
+    ] = False,
     lint: Annotated[bool, typer.Option("--lint", help="Only check the captions.", rich_help_panel=o.WHAT)] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", help="Disparity within script, family, seen; comma list.", rich_help_panel=o.STATISTICS
+        ),
+    ] = None,
+    resamples: Annotated[
+        int,
+        typer.Option(
+            "--resamples", help="Bootstrap resamples behind the 95 % intervals; 0: none.", rich_help_panel=o.STATISTICS
+        ),
+    ] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the resamples.", rich_help_panel=o.STATISTICS)] = 0,
+    fail_if_drop: Annotated[
+        float | None,
+        typer.Option("--fail-if-drop", help="Points any language may lose, English too.", rich_help_panel=o.GATE),
+    ] = None,
+    fail_if_range_above: Annotated[
+        float | None, typer.Option("--fail-if-range-above", help="Points of range.", rich_help_panel=o.GATE)
+    ] = None,
+    fail_under: Annotated[
+        float | None, typer.Option("--fail-under", help="Mean R@1 in percent.", rich_help_panel=o.GATE)
+    ] = None,
     model: o.EvalModel = "",
     image_model: o.ImageModel = None,
     data: o.EvalData = "",
@@ -34,21 +106,38 @@ def evaluate(
     image_features: o.ImageFeatures = None,
     translations: o.Translations = None,
     device: o.Device = "auto",
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help=f"{', '.join(FORMATS)} [default: for -o its ending].", rich_help_panel=o.OUT),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="File for the report [default: stdout].", rich_help_panel=o.OUT)
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", help="Picture: .png, .svg or .pdf.", rich_help_panel=o.OUT)
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every table: both directions, p values.", rich_help_panel=o.OUT)
+    ] = False,
     json_output: o.Json = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Measure R@1 per language and the disparity between languages: zero-shot, or before and after of runs."""
+    """Measure recall per language and the disparity between languages: zero-shot, or before and after of runs."""
+    chosen = _format(format_name, out, json_output)
+    kind = _plot_kind(plot)
     config = EvalConfig(
-        runs=tuple(runs or ()),
-        languages=o.names("--lang", lang),
-        model=ModelConfig(model, image_model),
+        runs=tuple(runs or ()), languages=o.names("--lang", lang), model=ModelConfig(model, image_model),
         data=DataConfig(
             name=data, root=data_root, variant=variant, image_features=image_features, translations=translations
         ),
-        fit=FitConfig(device=device),
-        lint_only=lint,
-    )
+        fit=FitConfig(device=device), lint_only=lint, compare=compare,
+        texts=None if text is None else o.comma_list("--text", text, str),
+        prompts=tuple(prompt or ()), english=english_model,
+        groups=() if group is None else o.comma_list("--group", group, str), resamples=resamples, seed=seed,
+        latency=latency, diagnose=diagnose, advise=advise,
+        gate=GateConfig(fail_if_drop, fail_if_range_above, fail_under),
+    )  # fmt: skip
     from xpet.jobs.evaluate import run
     from xpet.jobs.results import LintResult
 
@@ -58,5 +147,63 @@ def evaluate(
         view.show_lint(result, json_output)
         if result.errors:
             raise typer.Exit(EXIT_BAD_INPUT)
+        return
+    _write(result, chosen, out, plot, kind, full)
+    _judge(result)
+
+
+def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
+    """The format asked for; None leaves it to where the report goes. Raises ConfigError."""
+    if as_json and name not in (None, "json"):
+        raise ConfigError(f"--json and --format {name}: expected one of them, found both")
+    if name is not None and name not in FORMATS:
+        raise ConfigError(unknown("format", name, list(FORMATS)))
+    if as_json or name is not None or out is None:
+        return "json" if as_json else name
+    ending = Path(out).suffix.lower()
+    if ending not in ENDINGS:
+        raise ConfigError(f"--out {out}: expected --format, or an ending of {', '.join(ENDINGS)}, found '{ending}'")
+    return ENDINGS[ending]
+
+
+def _plot_kind(plot: str | None) -> str:
+    kind = Path(plot).suffix.lower().removeprefix(".") if plot else ""
+    if plot and kind not in PLOT_KINDS:
+        raise ConfigError(f"--plot {plot}: expected an ending of {', '.join(PLOT_KINDS)}, found '{kind}'")
+    return kind
+
+
+def _write(report: Report, name: str | None, out: str | None, plot: str | None, kind: str, full: bool) -> None:
+    """The report and the picture; files are written whole or not at all."""
+    if out is None:
+        view.show_report(report, name, full)
     else:
-        view.show_eval(result, json_output)
+        from xpet.cli.reports import render
+        from xpet.cli.reports.look import Look
+
+        _save(out, render(report, str(name), Look(full=full)).encode("utf-8"))
+    if plot is not None:
+        from xpet.cli.reports.plot import render as draw
+
+        _save(plot, draw(report, kind))
+
+
+def _save(path: str, data: bytes) -> None:
+    from xpet.core.errors import OutputError
+    from xpet.core.files import replacing_file
+
+    with replacing_file(Path(path)) as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _judge(report: Any) -> None:
+    """Exit code 3 when a limit is broken, saying which."""
+    broken = [gate for gate in report.gates if not gate.passed]
+    for gate in broken:
+        view.error(f"{gate.option} {gate.limit:g}: {gate.message}")
+    if broken:
+        raise typer.Exit(EXIT_GATE)

@@ -27,6 +27,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
 PACKAGES, HOW_FAST, QUALITY, DATASET = "Packages", "Speed", "Quality", "A whole data set"
+STATISTICS, GATE = "Statistics", "Limits for CI"
 
 Lang = Annotated[
     str,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    from xpet.jobs.results import AlignResult, EvalResult, LintResult, Spread
+    from xpet.jobs.report import Report
+    from xpet.jobs.results import AlignResult, LintResult, Spread
 
 WARNING = "warning"
 FOLDED = 12
@@ -303,34 +304,13 @@ def _show_closing(result: AlignResult) -> None:
     _paragraph(f"Run:  {result.folder}\nNext: xpet eval {result.folder}")
 
 
-def show_eval(result: EvalResult, as_json: bool) -> None:
-    """The report of `xpet eval`: zero-shot on natural and translated text; with runs, aligned, gain and forgetting."""
-    if as_json:
-        show_json(result.to_dict())
-        return
-    trained = result.after is not None
-    columns: list[Column] = [("lang", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right")]
-    columns += [("aligned", "right"), ("gain", "right"), ("English", "right"), ("searched with", "left")]
-    english = next((s.before for s in result.scores if s.language == "en"), None)
-    rows = []
-    for s in result.scores:
-        seeds = f" ±{s.after_std:.1f}" if s.seeds > 1 else ""
-        gain = None if s.after is None else s.after - s.before
-        forgot = None if s.english_after is None or english is None else s.english_after - english
-        text = s.text if s.after is not None else "target (base)"
-        row = (s.language, _points(s.before), _points(s.translated), _points(s.after) + seeds, _signed(gain))
-        rows.append((*row, _signed(forgot), text))
-    shown = 7 if trained else 3
-    title = f"R@1 on {result.images} test images of {result.data}"
-    _table(columns[:shown], [row[:shown] for row in rows], title, lambda row: "")
-    _show_spread(result.before, result.after, f"over {len(result.scores)} languages")
-    line("")
-    if result.translates_queries:
-        _paragraph("Languages searched with to_pivot need their queries translated to English when serving.")
-    if result.synthetic:
-        from xpet.jobs.results import SYNTHETIC
+def show_report(report: Report, name: str | None, full: bool) -> None:
+    """The report of `xpet eval` on stdout, in a format of `xpet.cli.reports`; None suits a person or a pipe."""
+    from xpet.cli.reports import render
+    from xpet.cli.reports.look import look
 
-        _paragraph(f"Note: {SYNTHETIC}.", "yellow")
+    chosen = name or ("terminal" if sys.stdout.isatty() else "table")
+    print(render(report, chosen, look(sys.stdout, os.environ, full)), end="")  # noqa: T201
 
 
 def show_lint(result: LintResult, as_json: bool) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xpet.core.errors import DataError
-from xpet.core.metrics import CHUNK_CELLS, retrieval
+from xpet.core.metrics import retrieval
+from xpet.core.ranking import CHUNK_CELLS
 
 NEIGHBOURS = 10
 MIN_PAIRS = 80

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
+EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
 
 

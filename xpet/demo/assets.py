@@ -53,7 +53,18 @@ def _scene(fields: dict[str, Any]) -> Scene:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a compressed text file."""
-    return bz2.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
+    return lines_of(read_content(path))
+
+
+def lines_of(content: bytes) -> list[str]:
+    """The lines of a text."""
+    return content.decode("utf-8").split("\n")[:-1]
+
+
+def read_content(path: Path) -> bytes:
+    """A file's content: of the text inside for compressed ones."""
+    data = path.read_bytes()
+    return bz2.decompress(data) if path.suffix == ".bz2" else data
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -63,9 +74,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 of a file's content; of the text inside for compressed files, whose bytes depend on the zlib at hand."""
-    data = path.read_bytes()
-    return hashlib.sha256(bz2.decompress(data) if path.suffix == ".bz2" else data).hexdigest()
+    """SHA-256 of a file's content; of the text inside for compressed ones, whose bytes depend on the packer."""
+    return hashlib.sha256(read_content(path)).hexdigest()
 
 
 def split_ranges() -> dict[str, range]:

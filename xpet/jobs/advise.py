@@ -177,7 +177,7 @@ def _numbers(case: Case) -> str:
     if case.translated is not None:
         parts.append(f"{case.translated:.1f} translated")
     if case.diagnosis.word_recognition is not None and case.language != PIVOT:
-        parts.append(f"words recognised {case.diagnosis.word_recognition:.0f} %")
+        parts.append(f"words recognised {100 * case.diagnosis.word_recognition:.0f} %")
     return ", ".join(parts)
 
 

@@ -64,10 +64,11 @@ def _diagnose(
         hubness=diagnosis.hubness(text, images),
         anisotropy=diagnosis.anisotropy(text),
         alignment=alignment,
-        word_recognition=recovered.word_recognition if recovered else None,
+        word_recognition=recovered.word_recognition / 100 if recovered else None,
         tokens_per_caption=tokenizer.tokens_per_text(texts),
         unknown_rate=tokenizer.unknown_rate(texts),
         kind="none" if language == PIVOT else diagnosis.kind(recovered),
+        closed=recovered.closed if recovered and language != PIVOT else None,
         worst=tuple(_query(test, captions, m.text, m.rank, m.found, pictures) for m in missed),
     )
 

@@ -94,11 +94,11 @@ def _captions(
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
     whole = translations.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
+    whole = wiring.as_corpus(whole, test=source(whole, "test"))
     corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     wiring.check_lint(whole, corpus, slots, on_event)
-    test = source(corpus, "test")
-    test = test if names is None else named_images(test, names)
-    part = wiring.as_corpus(corpus, test=test)
+    test = corpus.splits["test"]
+    part = wiring.as_corpus(corpus, test=test if names is None else named_images(test, names))
     wanted = () if config.texts is not None else ("to_pivot",)
     filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
     return corpus, filled.splits["test"], languages

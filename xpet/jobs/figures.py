@@ -134,6 +134,7 @@ def _per_image(result: Any) -> PerImage:
     found = hits(result)
 
     def short(values: Any) -> tuple[float, ...]:
+        """Whole numbers as such: most hits are 0 or 1, and files stay small."""
         return tuple(int(v) if v == int(v) else v for v in (round(v, DIGITS) for v in values.tolist()))
 
     return PerImage(short(found.image), short(found.text), short(found.captions))

@@ -45,12 +45,13 @@ class Direction:
 class PerImage:
     """Expected hits at rank 1 (0..1) per test image, for later comparisons.
 
-    `image` is image->text, `text` the sum over the image's captions of text->image, `captions` how many it has.
+    `image` is image->text, `text` the sum over the image's captions of text->image, `captions` how many it has (one
+    of m images counts 1/m for each).
     """
 
     image: Sequence[float]
     text: Sequence[float]
-    captions: Sequence[int]
+    captions: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,8 @@ class Diagnosis:
     tokens_per_caption: float
     unknown_rate: float
     kind: str
+    closed: float | None = None
+    """Share of the gap to English that a rigid map closes on held-out pictures: what `kind` rests on."""
     worst: Sequence[WorstQuery] = ()
 
 

@@ -102,43 +102,6 @@ class AlignResult:
 
 
 @dataclass(frozen=True)
-class LanguageScore:
-    """R@1 in percent of one language on the test split, before and (with runs) after, averaged over seeds.
-
-    `translated` is the base model on the captions translated to English. `text` is the slot searched with after,
-    `english_after` English under the language's module, `run` the best seed's folder.
-    """
-
-    language: str
-    before: float
-    translated: float | None = None
-    after: float | None = None
-    after_std: float = 0.0
-    english_after: float | None = None
-    text: str = "target"
-    seeds: int = 0
-    run: str | None = None
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """The outcome of `xpet eval`."""
-
-    data: str
-    synthetic: bool
-    images: int
-    scores: tuple[LanguageScore, ...]
-    before: Spread
-    after: Spread | None
-    translates_queries: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole result as one JSON-ready document."""
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "eval", "schema": 1, **note, **asdict(self)}
-
-
-@dataclass(frozen=True)
 class LintResult:
     """The outcome of `xpet eval --lint`: findings as plain records, errors first."""
 

@@ -55,7 +55,7 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
     with bench.bare() as encode:
         systems = [_base(bench, encode, "target", None, step)]
         for text in _texts(config, bench):
-            systems.append(_base(bench, encode, text, None, step))
+            systems.append(_base(bench, encode, text, None, step, systems[0]))
         for prompt in map(parse, config.prompts):
             systems.append(_base(bench, encode, "target", prompt, step))
     if config.english is not None:
@@ -103,12 +103,18 @@ def _slot(language: str, text: str) -> str:
     return "target" if language == PIVOT else text
 
 
-def _base(bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps) -> Measured:
+def _base(
+    bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps, first: Measured | None = None
+) -> Measured:
+    """The base by one text or prompt; English by another text is what it was in `first`."""
     name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
     system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
     for language in step.languages():
         captions, slot = bench.test.captions[language], _slot(language, text)
         if slot not in captions.texts or (prompt is not None and not prompt.covers(language)):
+            continue
+        if first is not None and slot == first.text:
+            system.results[language] = first.results[language]
             continue
         own = encode if prompt is None else prompted(encode, prompt, language)
         system.results[language] = measure.search(own, captions, slot, bench.images)

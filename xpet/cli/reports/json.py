@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 from xpet.cli.reports.look import Look
 from xpet.jobs.report import Report
 
+NUMBERS = re.compile(r"\[\s+(-?[\d.][\d.eE+,\s-]*)\]")
+
 
 def render(report: Report, look: Look) -> str:
-    """The report as one JSON document."""
-    return json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    """The report as one JSON document, lists of numbers in a line."""
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
