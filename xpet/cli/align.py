@@ -161,7 +161,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         shots=o.count_or_all("--shots", v["shots"]),
         val_shots=v.get("val_shots"),
         split_seed=v["split_seed"], split_file=v.get("split_file"), image_features=v.get("image_features"),
-        translations=v.get("translations"), drop_flagged=v["drop_flagged"],
+        translations=v.get("translations"), drop_flagged=v.get("drop_flagged", False),
     )  # fmt: skip
     weights: str | None = v["align_weight"]
     return AlignConfig(
