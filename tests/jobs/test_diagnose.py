@@ -138,17 +138,18 @@ def test_an_image_found_that_has_no_caption(demo: Demo) -> None:
 
 
 def test_the_advisor_on_the_demo(demo: Demo, found: dict[str, Diagnosis]) -> None:
-    chosen = {"de": found["de"], "fr": found["fr"], "ja": replace(found["ja"], kind="lexical")}
+    chosen = {"tr": found["tr"], "fr": found["fr"], "ja": replace(found["ja"], kind="lexical")}
     given = advise(demo.encode, demo.test, demo.images, chosen, ModelConfig(), DataConfig(), prompts=["native"])
     assert {language: advice.routine for language, advice in given.items()} == {
-        "de": "routine1", "fr": None, "ja": "routine3",
+        "tr": "routine1", "fr": None, "ja": "routine3",
     }  # fmt: skip
-    assert given["de"].command == "xpet align --lang de --routine 1 --loss mse-normalized --method lora --shots 100"
+    assert given["tr"].command == "xpet align --lang tr --routine 1 --loss mse-normalized --method lora --shots 100"
     values = {
-        slot: recall(demo.encode, demo.test.captions["de"], slot, demo.images)
+        slot: recall(demo.encode, demo.test.captions["tr"], slot, demo.images)
         for slot in ("target", "pivot", "to_pivot")
     }
-    assert given["de"].why.startswith(
+    known = recognised(found["tr"])
+    assert given["tr"].why.startswith(
         f"R@1 {values['target']:.1f}, {values['pivot']:.1f} with English captions, "
-        f"{values['to_pivot']:.1f} translated, words recognised {recognised(found['de']):.0f} %: its words are known"
+        f"{values['to_pivot']:.1f} translated, words recognised {known:.0f} %: its words are known"
     )
