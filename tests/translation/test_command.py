@@ -158,7 +158,8 @@ def test_tables_and_json_lines(xpet: Command, tmp_path: Path) -> None:
 
 
 SLOW = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from xpet.translation import engine
 best = engine.ArgosTranslator.best
 def slow(self, texts):
