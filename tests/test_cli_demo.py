@@ -197,7 +197,7 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
     assert [cell for cell in row if cell in figures] == figures
     assert f"{language['gain']:+.1f}" in row
     assert "translated to English" in plain  # what it searches with
-    assert f"Note: {SYNTHETIC}." in plain
+    assert f"Note: {SYNTHETIC}." in " ".join(plain.split())
 
 
 def result_of(document: dict[str, Any]) -> Any:
