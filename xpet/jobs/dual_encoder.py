@@ -104,11 +104,7 @@ class DualEncoder:
 
         rows = _listed("texts", texts, (str, bytes))
         _check_batch_size(batch_size)
-        wrong = [
-            f"text {n}: expected a string, found {type(t).__name__}" for n, t in enumerate(rows) if not _is_text(t)
-        ]
-        if wrong:
-            raise DataError(_some(wrong))
+        _check_texts(rows)
         module = self._module_of(lang)
         with self._turn, self._switched(module):
             features = encode_texts(self._tower, self._towers.text.tokenizer, rows, batch_size)

@@ -117,5 +117,7 @@ def _device(device: str | torch.device) -> str:
     if found.type not in ("cpu", "cuda"):
         raise ConfigError(f"device: expected {DEVICES}, found {device!r}")
     if found.type == "cuda" and (found.index or 0) >= gpus:
-        raise ConfigError(f"device: expected one of the {gpus} GPUs torch finds, found '{found}'; use 'cpu' or 'auto'")
+        raise ConfigError(
+            f"device: torch finds {gpus} GPUs here, expected one of them, found '{found}'; use 'cpu' or 'auto'"
+        )
     return str(found)
