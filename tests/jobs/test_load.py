@@ -271,6 +271,21 @@ def test_a_base_that_moved(album: Album, tmp_path: Path) -> None:
     assert torch.equal(model.encode_image(album.pictures[:2]), before.encode_image(album.pictures[:2]))
 
 
+def test_a_name_on_the_hub_finds_its_partner(album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, image = "M-CLIP/XLM-Roberta-Large-Vit-L-14", "openai/clip-vit-large-patch14"
+    hub = {text: album.text, image: album.image}
+    for module in ("checkpoint", "image_tower"):
+        monkeypatch.setattr(f"xpet.models.{module}.checkpoint_folder", lambda name, _: hub.get(str(name), Path(name)))
+    assert torch.equal(xpet.load(text).encode_image(album.pictures[:2]), base(album).encode_image(album.pictures[:2]))
+    shutil.copytree(album.run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
+    config["model"] = {"text": text, "image": None}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config), "utf-8")
+    for moved in (None, str(album.text)):  # the partner is the trained tower's, wherever the base is now
+        model = xpet.load(tmp_path / "run", model=moved)
+        assert torch.equal(model.encode_image(album.pictures[:2]), base(album).encode_image(album.pictures[:2]))
+
+
 def test_a_run_on_image_features_of_the_users_own(album: Album, world: World, tmp_path: Path) -> None:
     align.run(world.config(tmp_path / "run"))
     model = xpet.load(tmp_path / "run", device="cpu")
@@ -303,6 +318,11 @@ def test_what_cannot_be_loaded(
     (tmp_path / "file").touch()
     with pytest.raises(error, match=words):
         xpet.load(make(tmp_path), device="cpu")
+
+
+def test_a_path_no_file_system_takes(album: Album) -> None:
+    with pytest.raises(DataError, match="^1 of 1 pictures cannot be read: picture x+: expected a file, found none$"):
+        base(album).encode_image(["x" * 5000])
 
 
 def test_damaged_and_unlike_runs(album: Album, world: World, tmp_path: Path) -> None:

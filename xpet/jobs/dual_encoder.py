@@ -141,7 +141,7 @@ class DualEncoder:
             )
         problems: list[str] = []
         parts = [torch.empty((0, self.dimensions))]
-        missing = any(_is_path(p) and not Path(p).is_file() for p in pictures)  # seen before any work
+        missing = any(_is_path(p) and not os.path.isfile(p) for p in pictures)  # seen before any work
         for start in range(0, len(pictures), batch_size):
             opened = _open(pictures[start : start + batch_size], start, problems)
             if not missing and not problems:
@@ -218,7 +218,7 @@ def _listed(what: str, values: Iterable[_T], single: tuple[type, ...]) -> list[_
 
 
 def _check_batch_size(size: object) -> None:
-    if not isinstance(size, int) or size < 1:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ConfigError(f"batch_size: expected a whole number from 1 on, found {size!r}")
 
 
@@ -256,7 +256,7 @@ def _open_one(folder: FolderPictures, picture: Any, number: int) -> Image:
     from PIL import Image
 
     if _is_path(picture):
-        if not Path(picture).is_file():
+        if not os.path.isfile(picture):
             raise DataError(f"picture {picture}: expected a file, found none")
         return folder.open(os.fspath(picture))
     if not isinstance(picture, Image.Image):

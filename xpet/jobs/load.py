@@ -61,9 +61,9 @@ def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
     path = Path(path_or_name)
     if path_or_name == wiring.DEMO:
         return False
-    if not path.exists() and not isinstance(path_or_name, str):  # a name on the hub is a string
+    if not os.path.exists(path) and not isinstance(path_or_name, str):  # a name on the hub is a string
         raise ModelError(f"{path}: expected a run, a folder of runs or a checkpoint folder, found no such folder")
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return False
     if (path / "delta.safetensors").exists() or any(map(is_run, path.iterdir())):
         return True
