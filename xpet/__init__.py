@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     )
     from xpet.core.errors import XpetError
     from xpet.jobs.align import run as align
+    from xpet.jobs.demo_pictures import demo_pictures
+    from xpet.jobs.dual_encoder import DualEncoder
     from xpet.jobs.evaluate import run as evaluate
+    from xpet.jobs.load import load
     from xpet.jobs.translate import run as translate
     from xpet.jobs.translate_data import run as translate_data
 
 _LAZY = {
     "AlignConfig": ("xpet.core.config", "AlignConfig"),
     "DataConfig": ("xpet.core.config", "DataConfig"),
+    "DualEncoder": ("xpet.jobs.dual_encoder", "DualEncoder"),
     "EvalConfig": ("xpet.core.config", "EvalConfig"),
     "FitConfig": ("xpet.core.config", "FitConfig"),
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
@@ -40,14 +44,17 @@ _LAZY = {
     "TranslateDataConfig": ("xpet.core.config", "TranslateDataConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
     "align": ("xpet.jobs.align", "run"),
+    "demo_pictures": ("xpet.jobs.demo_pictures", "demo_pictures"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
+    "load": ("xpet.jobs.load", "load"),
     "translate": ("xpet.jobs.translate", "run"),
     "translate_data": ("xpet.jobs.translate_data", "run"),
 }
 
 __all__ = [
-    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "TranslateConfig",
-    "TranslateDataConfig", "XpetError", "__version__", "align", "evaluate", "translate", "translate_data",
+    "AlignConfig", "DataConfig", "DualEncoder", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig",
+    "TranslateConfig", "TranslateDataConfig", "XpetError", "__version__", "align", "demo_pictures", "evaluate", "load",
+    "translate", "translate_data",
 ]  # fmt: skip
 
 

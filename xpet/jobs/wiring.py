@@ -157,6 +157,21 @@ def load_towers(config: ModelConfig, features: str | None) -> Towers:
     return Towers(text, image, {"text": config.text, "image": name}, prints)
 
 
+def load_text_alone(name: str) -> Towers:
+    """The text tower without an image tower; raises ModelError."""
+    from xpet.models.checkpoint import load_text_tower
+
+    text = load_text_tower(_text_path(name))
+    return Towers(text, None, {"text": name, "image": None}, {"text": text.fingerprint, "image": None})
+
+
+def partner(text_name: str) -> str | None:
+    """The name of the image tower that belongs to a text tower, where one is known."""
+    from xpet.models.encode import IMAGE_OF_TEXT
+
+    return DEMO if text_name == DEMO else IMAGE_OF_TEXT.get(text_name)
+
+
 def _file_digest(path: str) -> str | None:
     """SHA-256 of a file; None when it cannot be read, which its reader reports better."""
     import hashlib
