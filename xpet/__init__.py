@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DataConfig,
         EvalConfig,
         FitConfig,
+        MergeConfig,
         MethodConfig,
         ModelConfig,
         TranslateConfig,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from xpet.core.errors import XpetError
     from xpet.jobs.align import run as align
     from xpet.jobs.evaluate import run as evaluate
+    from xpet.jobs.merge import run as merge
     from xpet.jobs.translate import run as translate
     from xpet.jobs.translate_data import run as translate_data
 
@@ -34,6 +36,7 @@ _LAZY = {
     "DataConfig": ("xpet.core.config", "DataConfig"),
     "EvalConfig": ("xpet.core.config", "EvalConfig"),
     "FitConfig": ("xpet.core.config", "FitConfig"),
+    "MergeConfig": ("xpet.core.config", "MergeConfig"),
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
     "ModelConfig": ("xpet.core.config", "ModelConfig"),
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
@@ -41,13 +44,15 @@ _LAZY = {
     "XpetError": ("xpet.core.errors", "XpetError"),
     "align": ("xpet.jobs.align", "run"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
+    "merge": ("xpet.jobs.merge", "run"),
     "translate": ("xpet.jobs.translate", "run"),
     "translate_data": ("xpet.jobs.translate_data", "run"),
 }
 
 __all__ = [
-    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig", "TranslateConfig",
-    "TranslateDataConfig", "XpetError", "__version__", "align", "evaluate", "translate", "translate_data",
+    "AlignConfig", "DataConfig", "EvalConfig", "FitConfig", "MergeConfig", "MethodConfig", "ModelConfig",
+    "TranslateConfig", "TranslateDataConfig", "XpetError", "__version__", "align", "evaluate", "merge", "translate",
+    "translate_data",
 ]  # fmt: skip
 
 

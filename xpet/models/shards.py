@@ -149,4 +149,5 @@ def _write_pytorch(
         for block in blocks[name]:
             flat[place : place + len(block)] = block
             place += len(block)
-    torch.save(state, path)
+    with path.open("wb") as file:
+        torch.save(state, file)
