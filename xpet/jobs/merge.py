@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Mapping
@@ -47,7 +48,12 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     _check_place(out, path, model, config.overwrite)
     _check_delta(path, record)
     _check_disk(out, model, config)
-    before = proof.unmerged(config, path, record, on_event) if config.verify else None
+    before = None
+    if config.verify:
+        before = proof.unmerged(config, path, record, on_event)
+        gc.collect()  # OpenDelta ties towers into cycles: without this the base would stay in memory
+    else:
+        _check_base(model, path, record)
     try:
         with staged(out, config.overwrite) as stage:
             image = _write(stage, config, path, record, on_event)
@@ -135,7 +141,6 @@ def _write(stage: Path, config: MergeConfig, path: Path, record: RunRecord, on_e
 
     model = ModelConfig(**record.config["model"])
     base = open_text_tower(wiring.text_path(model.text))
-    _check_fingerprint(base, model, path, record)
     image = _image(base, model)
     write_weights(stage, base.tensors, fold(stored_method(record), record.delta), _form(config), on_event)
     document = {
@@ -150,11 +155,14 @@ def _write(stage: Path, config: MergeConfig, path: Path, record: RunRecord, on_e
     return image
 
 
-def _check_fingerprint(base: OpenText, model: ModelConfig, path: Path, record: RunRecord) -> None:
+def _check_base(model: ModelConfig, path: Path, record: RunRecord) -> None:
     """The weights that are folded into must be those the run was trained on, also when nothing is verified."""
-    found: Any = base.fingerprint()
+    from xpet.models.checkpoint import open_text_tower
+
+    base: Any = open_text_tower(wiring.text_path(model.text))
+    found = base.fingerprint()
     names: Mapping[str, str | None] = {"text": model.text, "image": None}
-    check_base(wiring.Towers(base, None, names, {"text": found, "image": None}), [(path, record)])  # type: ignore[arg-type]
+    check_base(wiring.Towers(base, None, names, {"text": found, "image": None}), [(path, record)])
 
 
 def _image(base: OpenText, model: ModelConfig) -> str | None:
