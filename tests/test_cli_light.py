@@ -26,7 +26,8 @@ def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["align", "--help"], ["eval", "--help"], ["translate", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["align", "--help"], ["eval", "--help"], ["merge", "--help"], ["translate", "--help"], ["--version"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, ModelError, OutputError
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import RunRecord, check_free, find_runs, staged
+from xpet.core.rundir import RunRecord, check_free, find_runs, read_run, staged
 from xpet.jobs import modelcard, proof, wiring
 from xpet.jobs.results import MergeResult, Verification
 from xpet.jobs.runs import check_base, language_of, read_runs, stored_method
@@ -46,7 +46,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     model = ModelConfig(**record.config["model"])
     out = Path(config.out).absolute()
     _check_place(out, path, model, config.overwrite)
-    _check_delta(path, record)
+    _check_delta(path)
     _check_disk(out, model, config)
     before = None
     if config.verify:
@@ -102,8 +102,9 @@ def is_merged(path: Path) -> bool:
     return own and all(p.is_file() and any(p.match(pattern) for pattern in _PATTERNS) for p in inside)
 
 
-def _check_delta(path: Path, record: RunRecord) -> None:
-    for name, value in record.delta.items():
+def _check_delta(path: Path) -> None:
+    """What was trained must be finite; it is read apart, so that its pages do not stay in memory."""
+    for name, value in read_run(path).delta.items():
         low, high = (float(bound) for bound in value.aminmax())
         if not abs(low) + abs(high) < float("inf"):
             raise ModelError(f"{path}: expected finite weights, found NaN or infinity in {name}; train the run again")
