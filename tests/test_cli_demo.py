@@ -192,11 +192,12 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
     assert "R@1 on 60 test images of demo" in plain
     assert "─────" in plain
     (language,) = document["languages"]
-    row = next(line.split() for line in plain.splitlines() if line.startswith(" de "))
+    row = next(line.split() for line in plain.splitlines() if line.strip().startswith("de "))
     figures = [f"{language[k]:.1f}" for k in ("target_before", "translated_before", "aligned")]
-    assert row[:5] == ["de", *figures, f"{language['gain']:+.1f}"]
-    assert row[-1] == "to_pivot"
-    assert f"Note: {SYNTHETIC}." in plain
+    assert [cell for cell in row if cell in figures] == figures
+    assert f"{language['gain']:+.1f}" in row
+    assert "translated to English" in plain  # what it searches with
+    assert f"Note: {SYNTHETIC}." in " ".join(plain.split())
 
 
 def result_of(document: dict[str, Any]) -> Any:

@@ -75,7 +75,8 @@ def groups(r1: Mapping[str, float]) -> dict[str, Spread]:
 
 def base(r1: Mapping[str, float] = BEFORE, half: float | None = 2.0) -> System:
     languages = {k: scores(v, half) for k, v in r1.items()}
-    return System("zero-shot", "base", "target", languages, spread(r1, half), groups(r1))
+    english = figure(92.5, half)
+    return System("zero-shot", "base", "target", languages, spread(r1, half), groups(r1), english=english)
 
 
 def trained(name: str = "lora", r1: Mapping[str, float] = AFTER, half: float | None = 2.0, part: int = 9216) -> System:

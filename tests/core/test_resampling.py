@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 
 import numpy as np
 import pytest
@@ -119,10 +118,6 @@ def test_permutation_p_is_never_zero_and_repeats() -> None:
     assert permutation_test(clear, 999).tolist() == [1 / 1000]
     noisy = normal(60, 2)
     assert torch.equal(permutation_test(noisy, 500, seed=3), permutation_test(noisy, 500, seed=3))
-    scipy = pytest.importorskip("scipy.stats")
-    options = {"permutation_type": "samples", "vectorized": True, "n_resamples": 9999, "rng": np.random.default_rng(0)}
-    other = scipy.permutation_test((noisy[:, 0].numpy(),), lambda x, axis: x.sum(axis=axis), **options).pvalue
-    assert permutation_test(noisy, 9999)[0].item() == pytest.approx(other, abs=0.03)
 
 
 def test_holm_of_known_numbers() -> None:
@@ -134,7 +129,7 @@ def test_holm_of_known_numbers() -> None:
 
 
 def test_seeds() -> None:
-    assert list(over_seeds([1.0, 2.0, 6.0])) == pytest.approx([3.0, statistics.pstdev([1, 2, 6])])
+    assert over_seeds([1.0, 2.0, 6.0]) == pytest.approx((3.0, (14 / 3) ** 0.5))
 
 
 def test_resamples_of_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_features_without_a_direction_are_named(world: World, tmp_path: Path) ->
     features = numpy.load(world.features)
     features[7] = 0
     numpy.save(tmp_path / "zero.npy", features)
-    with pytest.raises(DataError, match=r"^en: expected finite, non-zero image features, found 1 of 60 .* \(row 7\)"):
+    with pytest.raises(DataError, match=r"^expected finite, non-zero image features, found 1 that are not: 007.png$"):
         report(world, data=world.data(shots=None, val_shots=None, image_features=str(tmp_path / "zero.npy")))
 
 
@@ -221,6 +222,91 @@ def test_a_language_without_the_texts_is_left_out_with_a_warning(world: World, t
         report(world, data=data, texts=("from-pivot",))
     found = report(world, data=data, texts=("from-pivot",), languages=("en", "de"))
     assert set(found.systems[1].languages) == {"en", "de"}
+
+
+def test_runs_that_cannot_be_told_apart(world: World, runs: Path, tmp_path: Path) -> None:
+    one = sorted((runs / "lora").iterdir())[0]
+    other = Path(shutil.copytree(one, tmp_path / "again"))
+    with pytest.raises(DataError, match=f"{one} and {other} are runs of the same language, setting and seed"):
+        report(world, runs / "lora", other)
+
+
+def test_folders_of_sweeps_and_runs_are_found(world: World, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "lora", tmp_path / "all" / "de")
+    found = report(world, tmp_path / "all")
+    assert found.systems[-1].languages["de"].seeds == 2
+
+
+def test_forgetting_is_measured_whatever_is_shown(world: World, runs: Path) -> None:
+    whole, german = report(world, runs / "lora"), report(world, runs / "lora", languages=("de",))
+    assert whole.systems[0].english == german.systems[0].english
+    own = whole.systems[-1].languages["de"]
+    assert own.english == german.systems[-1].languages["de"].english
+    assert set(own.untrained) == {"tr"}
+    drop = GateConfig(drop=-100.0)
+    (gate,) = report(world, runs / "lora", languages=("de",), gate=drop).gates
+    assert not gate.passed
+    assert "aligned, lora: " in gate.message
+    with pytest.raises(ConfigError, match="--latency needs runs"):
+        report(world, latency=True)
+
+
+def test_only_what_is_searched_differently_is_tested(world: World, runs: Path) -> None:
+    found = report(world, runs / "lora", resamples=50).comparisons
+    translated, aligned = (c.languages for c in found)
+    assert [lang for lang, d in translated.items() if d.p is not None] == ["de", "tr"]
+    assert [lang for lang, d in aligned.items() if d.p is not None] == ["de"]
+    assert aligned["de"].p == aligned["de"].p_holm
+
+
+def test_groups_hold_the_same_languages_before_and_after(world: World, runs: Path) -> None:
+    before, *_, after = report(world, runs / "lora", groups=("seen",)).systems
+    assert {n: list(s.languages) for n, s in before.groups.items()} == {
+        n: list(s.languages) for n, s in after.groups.items()
+    }
+
+
+def test_zero_shot_results_compare_by_their_base(world: World, tmp_path: Path) -> None:
+    one, two = (saved(report(world), tmp_path / f"{name}.json") for name in "ab")
+    found = report(world, one, two, compare=True)
+    assert {s.text for s in found.systems} == {"target"}
+    base = report(world).systems[0].languages["de"].mean.r1.value
+    assert found.systems[1].languages["de"].mean.r1.value == base
+
+
+def test_limits_judge_the_base_where_there_are_no_runs(world: World) -> None:
+    mean = report(world).systems[0].spread.mean.value
+    (gate,) = report(world, gate=GateConfig(under=mean + 0.1)).gates
+    assert (gate.passed, gate.message) == (False, f"zero-shot: mean R@1 is {mean:.1f}")
+
+
+def test_other_bases_are_not_compared(world: World, runs: Path, tmp_path: Path) -> None:
+    found = report(world, runs / "adapter")
+    prints = {**found.environment["fingerprints"], "text": "other"}
+    other = replace(found, environment={**found.environment, "fingerprints": prints})
+    with pytest.raises(DataError, match="were measured with different text towers: expected the same base"):
+        report(world, runs / "lora", saved(other, tmp_path / "other.json"), compare=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"diagnose": True, "prompts": ("english",)},
+            "--prompt needs a new measurement, found the result r.json; --diag",
+        ),
+        ({"compare": True, "runs": ("r.json", "s.json"), "texts": ("pivot",)}, "--text does not go with --compare"),
+    ],
+)
+def test_options_without_effect_are_refused(world: World, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        evaluate.run(world.evaluation(**{"runs": ("r.json",), **changes}))
+    assert message in str(caught.value)
+
+
+def test_what_is_asked_twice_is_measured_once(world: World) -> None:
+    found = report(world, prompts=("english", "english"), texts=("to-pivot", "to_pivot"))
+    assert [s.name for s in found.systems] == ["zero-shot", "translated", "prompt english"]
 
 
 def command(world: World, *more: str) -> list[str]:
@@ -252,7 +338,7 @@ def test_every_format_in_a_file_and_a_picture(world: World, tmp_path: Path, caps
 def test_the_exit_code_of_a_broken_limit(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = tmp_path / "result.json"
     assert called(command(world, "--fail-under", "99", "-o", str(result))) == 3
-    assert "--fail-under 99: mean R@1 is " in capsys.readouterr().err
+    assert "--fail-under 99: zero-shot: mean R@1 is " in capsys.readouterr().err
     assert result.exists()
     assert called(["eval", str(result), "--fail-under", "1", "--json"]) == 0
     gates = json.loads(capsys.readouterr().out)["gates"]

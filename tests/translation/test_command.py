@@ -158,7 +158,8 @@ def test_tables_and_json_lines(xpet: Command, tmp_path: Path) -> None:
 
 
 SLOW = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from xpet.translation import engine
 best = engine.ArgosTranslator.best
 def slow(self, texts):
@@ -310,3 +311,12 @@ def test_python_api(packages: Path, tmp_path: Path) -> None:
     assert (result.lines, result.chain, result.report) == (1, ("de-en",), None)
     assert (tmp_path / "out.txt").read_text() == "a dog\n"
     assert events
+
+
+@pytest.mark.usefixtures("packages")
+def test_a_pipe_instead_of_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    line = f"{sys.executable} -m xpet translate <(printf 'ein Hund\\nzwei Mann\\n') --from de --to en -o {out}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == "a dog\ntwo man\n"

@@ -138,6 +138,7 @@ def evaluate(
         latency=latency, diagnose=diagnose, advise=advise,
         gate=GateConfig(fail_if_drop, fail_if_range_above, fail_under),
     )  # fmt: skip
+    _check_places(out, plot)
     from xpet.jobs.evaluate import run
     from xpet.jobs.results import LintResult
 
@@ -149,7 +150,8 @@ def evaluate(
             raise typer.Exit(EXIT_BAD_INPUT)
         return
     _write(result, chosen, out, plot, kind, full)
-    _judge(result)
+    if config.gate != GateConfig():  # a stored result brings limits of its time
+        _judge(result)
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
@@ -164,6 +166,16 @@ def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
     if ending not in ENDINGS:
         raise ConfigError(f"--out {out}: expected --format, or an ending of {', '.join(ENDINGS)}, found '{ending}'")
     return ENDINGS[ending]
+
+
+def _check_places(*paths: str | None) -> None:
+    """Files that cannot be written cost no measurement."""
+    import os
+
+    for path in filter(None, paths):
+        folder = Path(path).absolute().parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)) or Path(path).is_dir():
+            raise ConfigError(f"cannot write {path}: expected a file name in a folder that can be written to")
 
 
 def _plot_kind(plot: str | None) -> str:

@@ -63,10 +63,12 @@ def compare(
     permutations: int = 10_000,
     seed: int = 0,
     pivot: str = "en",
+    tested: Sequence[str] | None = None,
 ) -> ComparisonEstimates:
     """Differences, system minus reference, over the languages of both; no p where no permutations are asked for.
 
-    Holm's correction is over these languages. Raises DataError without a common language, and when the two were
+    `tested` are the languages that the systems search differently (default: all): only these are tests, and Holm's
+    correction is over them. Raises DataError without a common language, and when the two were
     measured on different images or captions.
     """
     names = [lang for lang in reference if lang in system]
@@ -83,7 +85,7 @@ def compare(
     p: dict[str, float] = {}
     if permutations:
         found = permutation_test(after.shares - before.shares, permutations, seed)
-        p = dict(zip(names, found.tolist(), strict=True))
+        p = {lang: value for lang, value in zip(names, found.tolist(), strict=True) if tested is None or lang in tested}
     corrected = holm(p)
     moved = estimates((value[1] - value[0])[0], None if drawn is None else drawn[1] - drawn[0])
     languages = {

@@ -10,6 +10,8 @@ from typing import Any
 
 from xpet.core.choices import DEFAULT_WEIGHTS, LOSS_NAMES, METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.errors import ConfigError, unknown
+from xpet.core.groups import GROUPINGS
+from xpet.core.prompts import parse
 from xpet.core.routines import find_routine
 
 TRAIN_PARTS = ("layernorm", "head", "pooler")
@@ -19,6 +21,8 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("fp32", "fp16", "bf16")
 TEXTS = {"target": "target", "to-pivot": "to_pivot", "from-pivot": "from_pivot", "pivot": "pivot"}
 """Values of `--text`, each with its slot."""
+RESULT = ".json"
+"""How the name of a stored result of `xpet eval` ends."""
 DIRECTIONS = {"to-pivot": ("to_pivot",), "from-pivot": ("from_pivot",), "both": ("to_pivot", "from_pivot")}
 """Values of `--direction`, each with the slots it makes."""
 
@@ -256,12 +260,38 @@ class EvalConfig:
             problems.append(f"resamples must not be negative, found {self.resamples}")
         if self.compare and len(self.runs) < 2:
             problems.append(f"--compare: expected at least two runs, folders or result files, found {len(self.runs)}")
+        if not 0 <= self.seed < 2**63:
+            problems.append(f"--seed: expected a number from 0 to 2^63, found {self.seed}")
         if self.fit.device not in DEVICES:
             problems.append(unknown("device", self.fit.device, DEVICES))
+        problems += [unknown("grouping", by, list(GROUPINGS)) for by in self.groups if by not in GROUPINGS]
+        for prompt in self.prompts:
+            try:
+                parse(prompt)
+            except ConfigError as error:
+                problems.extend(error.problems)
+        problems += self._unused()
         if problems:
             raise ConfigError(*problems)
-        texts = None if self.texts is None else tuple(TEXTS.get(text, text) for text in self.texts)
-        return replace(self, texts=texts)
+        texts = None if self.texts is None else tuple(dict.fromkeys(TEXTS.get(text, text) for text in self.texts))
+        return replace(self, texts=texts, prompts=tuple(dict.fromkeys(self.prompts)))
+
+    def _unused(self) -> list[str]:
+        """Options that what is evaluated would leave without effect."""
+        extra = {
+            "--text": self.texts, "--prompt": self.prompts, "--english-model": self.english,
+            "--diagnose": self.diagnose, "--advise": self.advise,
+        }  # fmt: skip
+        stored = [name for name in self.runs if name.endswith(RESULT)]
+        found = []
+        if self.compare:
+            found += [f"{name} does not go with --compare" for name, value in extra.items() if value]
+        elif stored:
+            extra |= {"--lang": self.languages, "--group": self.groups, "--latency": self.latency}
+            found += [f"{name} needs a new measurement, found the result {stored[0]}" for name, v in extra.items() if v]
+        if self.latency and not self.runs:
+            found.append("--latency needs runs to compare with the bare tower")
+        return found
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,11 @@ def is_run(path: Path) -> bool:
 
 
 def find_runs(path: Path) -> list[Path]:
-    """The run itself, or the runs inside a sweep folder, sorted by name; raises DataError when there are none."""
+    """The run itself, or the runs and sweeps inside a folder, sorted by path; raises DataError when there are none."""
     if not path.is_dir():
         raise DataError(f"expected a run folder, found no folder {path}; `xpet align` prints where its runs are")
-    runs = [path] if is_run(path) else sorted(p for p in path.iterdir() if is_run(p))
+    inside = [path, *path.glob("*/"), *path.glob("*/*/")]
+    runs = [path] if is_run(path) else sorted(folder for folder in inside if is_run(folder))
     if not runs:
         raise DataError(f"{path} is no run: expected the files {', '.join(FILES)}, or folders with these inside")
     return runs

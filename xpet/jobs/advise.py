@@ -198,6 +198,7 @@ def align_command(
     for option, value in (
         ("--model", model.text), ("--image-model", model.image), ("--data", data.name), ("--data-root", data.root),
         ("--variant", data.variant), ("--image-features", data.image_features), ("--split-file", data.split_file),
+        ("--translations", data.translations),
     ):  # fmt: skip
         if value not in demo:
             words += [option, str(value)]

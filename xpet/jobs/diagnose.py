@@ -53,10 +53,10 @@ def _diagnose(
 
     captions = test.captions[language]
     texts, owner = captions.slot("target"), torch.tensor(captions.owner)
-    text = encode(texts).to(images.dtype)
+    text = encode(texts).to(images)
     alignment, recovered = None, None
     if "pivot" in captions.texts and len(set(captions.owner)) > 1:
-        english = encode(captions.slot("pivot")).to(images.dtype)
+        english = encode(captions.slot("pivot")).to(images)
         alignment, recovered = diagnosis.alignment(text, english), diagnosis.recovery(images, text, english, owner)
     missed = diagnosis.worst_queries(images, text, owner, worst)
     return Diagnosis(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import DataConfig, EvalConfig, ModelConfig
+from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
 from xpet.jobs import measure, translations, wiring
@@ -35,6 +36,13 @@ class Bench:
     device: str
     stack: Stack | None
     encode: measure.Encode
+
+    @property
+    def most_shots(self) -> int:
+        """Pictures that `align` could train on, leaving as many for validation and one for the test."""
+        train = self.corpus.splits.get("train")
+        whole = sum(len(split.images) for split in self.corpus.splits.values())
+        return max(2, len(train.images) if train is not None else (whole - 1) // 2)
 
     @contextmanager
     def bare(self) -> Iterator[measure.Encode]:
@@ -64,7 +72,8 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     towers = wiring.load_towers(model, data.image_features)
     check_base(towers, records)
     device = _device(config)
-    images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0]
+    images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0].to(device)
+    _check_images(images, test)
     stack = build_stack(towers.text.tower, method_of(records[0][1], towers), [1]).to(device) if records else None
     tower = stack.tower if stack is not None else towers.text.tower.to(device)
     encode = measure.encoder(tower, towers.text.tokenizer)
@@ -94,14 +103,22 @@ def captions_of(
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
     whole = translations.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
-    whole = wiring.as_corpus(whole, test=source(whole, "test"))
     corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
-    wiring.check_lint(whole, corpus, slots, on_event)
-    test = corpus.splits["test"]
+    test = source(corpus, "test")
+    wiring.check_lint(wiring.as_corpus(whole, test=source(whole, "test")), wiring.as_corpus(corpus, test=test), slots,
+                      on_event)  # fmt: skip
     part = wiring.as_corpus(corpus, test=test if names is None else named_images(test, names))
     wanted = () if config.texts is not None else ("to_pivot",)
     filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
     return corpus, filled.splits["test"], languages
+
+
+def _check_images(images: Tensor, test: Split) -> None:
+    """Every picture needs a direction to be ranked; raises DataError naming those without."""
+    bad = (~(images.isfinite().all(dim=1) & (images != 0).any(dim=1))).nonzero().flatten().tolist()
+    if bad:
+        names = ", ".join(test.images[row] for row in bad[:5]) + (", ..." if len(bad) > 5 else "")
+        raise DataError(f"expected finite, non-zero image features, found {len(bad)} that are not: {names}")
 
 
 def _device(config: EvalConfig) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.config import EvalConfig, to_dict
+from xpet.core.config import RESULT, EvalConfig, to_dict
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.languages import choose
@@ -22,8 +22,6 @@ from xpet.jobs.systems import measure_all
 
 if TYPE_CHECKING:
     from xpet.core.resampling import Resamples
-
-ENDING = ".json"
 
 
 def run(config: EvalConfig, on_event: OnEvent = ignore) -> Report | LintResult:
@@ -55,7 +53,7 @@ def read_result(path: str) -> Report:
 
 
 def _is_result(name: str) -> bool:
-    return name.endswith(ENDING) and not Path(name).is_dir()
+    return name.endswith(RESULT) and not Path(name).is_dir()
 
 
 def _again(report: Report, config: EvalConfig) -> Report:
@@ -80,9 +78,10 @@ def _measure(config: EvalConfig, on_event: OnEvent) -> Report:
     bench = prepare(config, records, on_event)
     measured, warnings = measure_all(config, bench, records, on_event)
     resamples = _resamples(config, len(bench.test.images))
+    trained = [lang for system in measured for lang in system.aligned]
     systems = []
     for done, system in enumerate(measured, start=1):
-        systems.append(figures.system_of(system, resamples, config.groups))
+        systems.append(figures.system_of(system, resamples, config.groups, trained))
         on_event(Progress("statistics", done, len(measured), system.name))
     compared = [figures.comparison_of(systems[0], system, resamples, config.seed) for system in systems[1:]]
     diagnosis = _diagnosis(config, bench, on_event)
@@ -117,13 +116,14 @@ def _diagnosis(config: EvalConfig, bench: Bench, on_event: OnEvent) -> dict[str,
 def _advice(config: EvalConfig, bench: Bench, diagnosis: dict[str, Diagnosis], on_event: OnEvent) -> dict[str, Advice]:
     if not config.advise:
         return {}
-    from xpet.jobs.advise import PROMPTS, advise
+    from xpet.jobs.advise import PROMPTS, SHOTS, advise
 
     with bench.bare() as encode:
         prompts = config.prompts or PROMPTS
         return advise(
-            encode, bench.test, bench.images, diagnosis, bench.model, bench.data, prompts=prompts, on_event=on_event
-        )
+            encode, bench.test, bench.images, diagnosis, bench.model, bench.data, min(SHOTS, bench.most_shots),
+            prompts, on_event,
+        )  # fmt: skip
 
 
 def _configuration(config: EvalConfig, bench: Bench) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _fingerprint(bench: Bench) -> str:
 
 
 def _compare(config: EvalConfig, on_event: OnEvent) -> Report:
-    """Every path a system of its own (its last one): the first is the reference of the others."""
+    """Every path a system of its own (its runs, or its base): the first is the reference of the others."""
     reports = []
     for name in config.runs:
         stored = _is_result(name)
@@ -153,13 +153,15 @@ def _compare(config: EvalConfig, on_event: OnEvent) -> Report:
         reports.append(read_result(name) if stored else _measure(alone, on_event))
     _check_comparable(config.runs, reports)
     names = _short(config.runs)
-    systems = [figures.renamed(report.systems[-1], name) for report, name in zip(reports, names, strict=True)]
+    systems = [
+        figures.renamed(figures.primary(report.systems), name) for report, name in zip(reports, names, strict=True)
+    ]
     resamples = _resamples(config, reports[0].images)
     compared = [figures.comparison_of(systems[0], system, resamples, config.seed) for system in systems[1:]]
     return replace(
         reports[0], resamples=config.resamples, systems=tuple(systems), comparisons=tuple(compared),
-        gates=tuple(figures.gates_of(config.gate, systems)),
-        warnings=tuple(dict.fromkeys(_differing(names, systems))), configuration=to_dict(config),
+        gates=tuple(figures.gates_of(config.gate, systems, compared=True)),
+        warnings=tuple(_differing(names, systems)), configuration=to_dict(config),
     )  # fmt: skip
 
 
@@ -173,12 +175,12 @@ def _check_comparable(names: Sequence[str], reports: Sequence[Report]) -> None:
         changed = [lang for lang in mine if lang in theirs and mine[lang] != theirs[lang]]
         if changed:
             raise DataError(f"{where} were measured on different captions of {', '.join(changed)}: expected the same")
-        if not set(first.systems[-1].languages) & set(report.systems[-1].languages):
+        if not set(figures.primary(first.systems).languages) & set(figures.primary(report.systems).languages):
             raise DataError(f"{where} have no language in common: expected at least one")
         for what, found in first.environment.get("fingerprints", {}).items():
             other = report.environment.get("fingerprints", {}).get(what)
-            if what == "image" and None not in (found, other) and found != other:
-                raise DataError(f"{where} were measured with different image towers: expected the same")
+            if None not in (found, other) and found != other:
+                raise DataError(f"{where} were measured with different {what} towers: expected the same base")
 
 
 def _differing(names: Sequence[str], systems: Sequence[System]) -> list[str]:

@@ -33,12 +33,14 @@ PERMUTATIONS = 10_000
 DIGITS = 6
 
 
-def system_of(measured: Measured, resamples: Resamples | None, groupings: Sequence[str]) -> System:
-    """The record of a system; `groupings` as `xpet.core.groups` names them."""
+def system_of(
+    measured: Measured, resamples: Resamples | None, groupings: Sequence[str], trained: Sequence[str] = ()
+) -> System:
+    """The record of a system; `groupings` as `xpet.core.groups` names them, `trained` languages of any system."""
     from xpet.core.statistics import estimate
 
     names = list(measured.results)
-    groups = {f"{by}: {name}": list(m) for by in groupings for name, m in group(by, names, measured.aligned).items()}
+    groups = {f"{by}: {name}": list(m) for by in groupings for name, m in group(by, names, trained).items()}
     found = estimate(measured.results, resamples, groups)
     english = estimate(measured.english, resamples).languages if measured.english else {}
     languages = {
@@ -46,7 +48,7 @@ def system_of(measured: Measured, resamples: Resamples | None, groupings: Sequen
             images=own.images, captions=own.captions, image_to_text=_direction(own.image_to_text),
             text_to_image=_direction(own.text_to_image), mean=_direction(own.mean), seeds=own.seeds, std=own.std,
             run=measured.runs.get(lang), english=_figure(english[lang].mean.r1) if lang in english else None,
-            per_image=_per_image(measured.results[lang]),
+            untrained=_plain(measured.untrained.get(lang, {})), per_image=_per_image(measured.results[lang]),
         )
         for lang, own in found.languages.items()
     }  # fmt: skip
@@ -55,7 +57,18 @@ def system_of(measured: Measured, resamples: Resamples | None, groupings: Sequen
         groups={name: _spread(spread) for name, spread in found.groups.items()}, prompt=measured.prompt,
         method=measured.method, routine=measured.routine, shots=measured.shots, aligned=measured.aligned,
         translates_queries=measured.translates, cost=measured.cost,
+        english=_plain({PIVOT: measured.bare_english})[PIVOT] if measured.bare_english else None,
     )  # fmt: skip
+
+
+def primary(systems: Sequence[System]) -> System:
+    """The system that a report is about: the last one of runs, else the reference."""
+    return next((system for system in reversed(systems) if system.kind == "run"), systems[0])
+
+
+def _plain(results: Mapping[str, Any]) -> dict[str, Figure]:
+    """Mean R@1 without intervals."""
+    return {lang: Figure(result.recall) for lang, result in results.items()}
 
 
 def comparison_of(reference: System, system: System, resamples: Resamples | None, seed: int = 0) -> Comparison:
@@ -63,7 +76,8 @@ def comparison_of(reference: System, system: System, resamples: Resamples | None
     from xpet.core.comparison import compare
 
     permutations = PERMUTATIONS if resamples is not None else 0
-    found = compare(_hits(reference), _hits(system), resamples, permutations, seed)
+    tested = [lang for lang in system.languages if _differently(reference, system, lang)]
+    found = compare(_hits(reference), _hits(system), resamples, permutations, seed, tested=tested)
     languages = {
         lang: Difference(_figure(own.r1), own.p, own.p_holm, None if own.p_holm is None else own.p_holm < SIGNIFICANT)
         for lang, own in found.languages.items()
@@ -74,23 +88,42 @@ def comparison_of(reference: System, system: System, resamples: Resamples | None
     )
 
 
-def gates_of(gate: GateConfig, systems: Sequence[System]) -> list[Gate]:
-    """What the limits say of the last system, against the first."""
-    first, last = systems[0], systems[-1]
+def _differently(reference: System, system: System, language: str) -> bool:
+    """Whether two systems search with a language in different ways, so that there is something to test."""
+    if language in (*reference.aligned, *system.aligned) or (reference.kind, reference.prompt) != (
+        system.kind if system.kind == "base" else reference.kind, system.prompt
+    ):  # fmt: skip
+        return True
+    return language != PIVOT and reference.kind == system.kind == "base"
+
+
+def gates_of(gate: GateConfig, systems: Sequence[System], compared: bool = False) -> list[Gate]:
+    """What the limits say of the runs (without runs: of the base; `compared`: of the last) against the first."""
+    first, last = systems[0], systems[-1] if compared else primary(systems)
     found = []
     if gate.drop is not None:
         worst, lost = _largest_drop(first, last)
         found.append(
-            Gate("--fail-if-drop", gate.drop, lost <= gate.drop, f"{worst} changes by {-lost:+.1f} points of R@1")
+            Gate(
+                "--fail-if-drop",
+                gate.drop,
+                lost <= gate.drop,
+                f"{last.name}: {worst} changes by {-lost:+.1f} points of R@1",
+            )
         )
     if gate.range_above is not None:
         value = last.spread.range.value
         found.append(
-            Gate("--fail-if-range-above", gate.range_above, value <= gate.range_above, f"range is {value:.1f}")
+            Gate(
+                "--fail-if-range-above",
+                gate.range_above,
+                value <= gate.range_above,
+                f"{last.name}: range is {value:.1f}",
+            )
         )
     if gate.under is not None:
         value = last.spread.mean.value
-        found.append(Gate("--fail-under", gate.under, value >= gate.under, f"mean R@1 is {value:.1f}"))
+        found.append(Gate("--fail-under", gate.under, value >= gate.under, f"{last.name}: mean R@1 is {value:.1f}"))
     return found
 
 
@@ -101,13 +134,12 @@ def _largest_drop(first: System, last: System) -> tuple[str, float]:
         for lang, own in last.languages.items()
         if lang in first.languages
     }
-    if PIVOT in first.languages:
-        english = first.languages[PIVOT].mean.r1.value
-        lost |= {
-            f"English under the module of {lang}": english - own.english.value
-            for lang, own in last.languages.items()
-            if own.english is not None
-        }
+    for lang, own in last.languages.items():
+        if own.english is not None and first.english is not None:
+            lost[f"English under the module of {lang}"] = first.english.value - own.english.value
+        for other, figure in own.untrained.items():
+            if other in first.languages:
+                lost[f"{other} under the module of {lang}"] = first.languages[other].mean.r1.value - figure.value
     worst = max(lost, key=lost.__getitem__)
     return worst, lost[worst]
 
@@ -150,6 +182,8 @@ def _hits(system: System) -> Mapping[str, Hits]:
         if own.per_image is None:
             raise DataError(f"{system.name}: expected hits per image of {lang} to compare, found none")
         parts = (own.per_image.image, own.per_image.text, own.per_image.captions)
+        if len({len(part) for part in parts}) > 1:
+            raise DataError(f"{system.name}: expected hits of every image of {lang}, found a damaged result")
         found[lang] = Hits(*(torch.tensor([float(v) for v in part], dtype=torch.float64) for part in parts))
     return found
 

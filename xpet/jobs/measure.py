@@ -33,7 +33,7 @@ def search(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor
 
     features = encode(captions.slot(slot))
     try:
-        return retrieval(images, features.to(images.dtype), torch.tensor(captions.owner))
+        return retrieval(images, features.to(images), torch.tensor(captions.owner))
     except DataError as error:
         raise DataError(f"{captions.language}: {error}") from error
 

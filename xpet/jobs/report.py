@@ -68,6 +68,8 @@ class LanguageScores:
     run: str | None = None
     english: Figure | None = None
     """Mean R@1 of English under this language's module (forgetting)."""
+    untrained: Mapping[str, Figure] = field(default_factory=dict)
+    """Mean R@1 of the languages without a module of their own, under this one."""
     per_image: PerImage | None = None
 
 
@@ -133,6 +135,8 @@ class System:
     """Languages searched with a module of their own; all others use the base."""
     translates_queries: bool = False
     cost: Cost | None = None
+    english: Figure | None = None
+    """Mean R@1 of English under the bare tower, also where English is not shown; of the reference only."""
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,22 @@ def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
     for path, record in records:
         by_folder[str(path)] = (path, record)
         results.setdefault(language_of(record), []).append(_result(path, record))
+    _check_different(records)
     select = records[0][1].config["fit"]["select"]
     return {lang: [by_folder[r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
+
+
+def _check_different(records: Runs) -> None:
+    """Two runs that differ in neither language, setting nor seed cannot be told apart in a table."""
+    seen: dict[object, Path] = {}
+    for path, record in records:
+        result = _result(path, record)
+        other = seen.setdefault((result.language, result.setting, result.seed), path)
+        if other != path:
+            raise DataError(
+                f"{other} and {path} are runs of the same language, setting and seed: expected one of them; "
+                "to compare them: xpet eval --compare"
+            )
 
 
 def language_of(record: RunRecord) -> str:
@@ -121,6 +135,7 @@ def _read(path: Path) -> RunRecord:
             kind(**record.config[name])
         _result(path, record), routine_of(record), record.config["fit"]["select"]  # noqa: B018
         record.split["test"], record.environment["fingerprints"], record.environment["test_captions"]  # noqa: B018
+        record.split["train"], record.metrics["trainable"], record.metrics["total"], record.metrics["peak_memory"]  # noqa: B018
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: config.json or its fellows lack or add something ({error}); train it again") from None
     return record

@@ -38,6 +38,8 @@ class Measured:
     text: str
     results: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
     english: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
+    untrained: dict[str, dict[str, Retrieval]] = field(default_factory=dict)
+    bare_english: Retrieval | None = None
     prompt: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
     method: str | None = None
@@ -54,6 +56,7 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
     step = _Steps(bench, _count(config, bench, records), on_event)
     with bench.bare() as encode:
         systems = [_base(bench, encode, "target", None, step)]
+        systems[0].bare_english = _english(bench, encode, systems[0])
         for text in _texts(config, bench):
             systems.append(_base(bench, encode, text, None, step, systems[0]))
         for prompt in map(parse, config.prompts):
@@ -62,7 +65,9 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
         systems.append(_english_tower(config.english, bench, step))
     if records:
         systems.append(_aligned(bench, records, systems[0], step))
-        if config.latency:
+        if not systems[-1].aligned:
+            warnings.append(f"none of the runs is for {', '.join(bench.languages)}: all that is shown is the base")
+        elif config.latency:
             systems[-1].cost = _with_latency(bench, records, systems[-1])
     for system in systems:
         left = [lang for lang in bench.languages if lang not in system.results]
@@ -123,6 +128,14 @@ def _base(
     return system
 
 
+def _english(bench: Bench, encode: measure.Encode, base: Measured) -> Retrieval | None:
+    """English by the bare tower, what forgetting is measured against; None without English captions."""
+    known = base.results.get(PIVOT)
+    if known is not None or PIVOT not in bench.test.captions:
+        return known  # type: ignore[return-value]
+    return measure.search(encode, bench.test.captions[PIVOT], "target", bench.images)
+
+
 def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
     """A mono-lingual English text tower, on captions translated to English."""
     from xpet.models.checkpoint import load_text_tower
@@ -163,12 +176,17 @@ def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> N
     captions, slot = bench.test.captions, routine_of(runs[0][1]).evaluation
     found: dict[int, Retrieval] = {}
     english: dict[int, Retrieval] = {}
-    for _, record in runs:
+    for number, (_, record) in enumerate(runs):
         seed = record.config["run"]["seed"]
         with bench.tuned(record) as encode:
             found[seed] = measure.search(encode, captions[language], slot, bench.images)
             if PIVOT in captions:
                 english[seed] = measure.search(encode, captions[PIVOT], "target", bench.images)
+            if number == 0:
+                others = [lang for lang in bench.languages if lang not in (PIVOT, *system.aligned)]
+                system.untrained[language] = {
+                    lang: measure.search(encode, captions[lang], "target", bench.images) for lang in others
+                }
     system.results[language] = found
     system.runs[language] = str(runs[0][0])
     if english:

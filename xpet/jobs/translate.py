@@ -46,7 +46,7 @@ def run(
     config = _checked(config)
     folder = packages_place(config.packages)
     chain = need_chain(folder, config.source, config.target)
-    total = _count(config) if config.file else None
+    total = _count(config) if config.file and Path(config.file).is_file() else None  # a pipe is read only once
     finishing = finish.Finish.prepare(config, total)
     with ExitStack() as stack:
         sink, report = _outputs(config, stdout, stack)
@@ -56,6 +56,8 @@ def run(
         source = stack.enter_context(_opened(config, stdin))
         with _disk(config.out), _without_collector():
             work.all(_records(config, source))
+            if total is not None and work.lines != total:
+                raise DataError(f"{config.file}: expected {total} lines as at first, found {work.lines}: it changed")
         scores = finishing.scores()
     return _result(config, chain, work, scores, time.monotonic() - started, on_event)
 

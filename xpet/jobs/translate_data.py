@@ -57,6 +57,8 @@ def _check(config: TranslateDataConfig) -> None:
         problems.append(unknown("device", config.device, DEVICES))
     if config.noise is not None and not 0 <= config.noise <= 1:
         problems.append(f"--noise: expected a rate from 0 to 1, found {config.noise:g}")
+    if config.noise is None and config.noise_seed is not None:
+        problems.append("--noise-seed needs --noise")
     if config.noise and config.out is None:
         problems.append("--noise needs --out FOLDER: degraded translations are no default for align and eval")
     if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():

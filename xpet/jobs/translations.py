@@ -139,14 +139,16 @@ def put_in(corpus: Corpus, found: Mapping[Column, Translation]) -> Corpus:
 def stored(corpus: Corpus, languages: Sequence[str], folder: str | None) -> Corpus:
     """The corpus with the translations kept for it: those of a named folder before the data's own, others after."""
     found: dict[Column, Translation] = {}
+    named = 0
     for column in columns(corpus, languages, tuple(TRANSLATED)):
         own = column.slot in corpus.splits[column.split].captions[column.language].texts
         translation = read(Path(folder), column) if folder is not None else None
+        named += translation is not None
         if translation is None and not own:
             translation = read(default_folder(), column)
         if translation is not None:
             found[column] = translation
-    if folder is not None and not found:
+    if folder is not None and not named:
         raise DataError(
             f"--translations {folder}: expected files of `xpet translate --data` for {corpus.name}, found none for "
             f"{', '.join(languages)}"

@@ -13,6 +13,7 @@ from xpet.cli.reports.grids import (
     Column,
     Grid,
     between,
+    change,
     clean,
     interval,
     number,
@@ -20,7 +21,7 @@ from xpet.cli.reports.grids import (
     text,
 )
 from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
-from xpet.jobs.report import Latency, Report, System
+from xpet.jobs.report import Figure, Latency, Report, System
 
 DIRECTIONS = (("image->text", "image_to_text"), ("text->image", "text_to_image"), ("mean", "mean"))
 METRICS = (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10"), ("MRR", "mrr"), ("median rank", "median_rank"))
@@ -110,6 +111,26 @@ def runs(report: Report) -> Grid:
     return Grid("runs", "Captions and runs", columns, rows).trimmed()
 
 
+def forgetting(report: Report) -> Grid | None:
+    """What each module does to the languages it is not for: change of R@1 against the reference."""
+    first = report.systems[0]
+    modules = [(s, lang) for s in report.systems for lang, own in s.languages.items() if own.untrained]
+    others = list(dict.fromkeys(other for s, lang in modules for other in s.languages[lang].untrained))
+    if not modules:
+        return None
+    rows = []
+    for system, lang in modules:
+        moved = system.languages[lang].untrained
+        cells = [
+            change(Figure(moved[other].value - first.languages[other].mean.r1.value))
+            if other in moved and other in first.languages else Cell()
+            for other in others
+        ]  # fmt: skip
+        rows.append([text(lang), text(labels(report)[system.name]), *cells])
+    columns = [Column("module of", False), Column("system", False, 1), *(Column(other) for other in others)]
+    return Grid("forgetting", "Languages not trained, under each module", columns, rows).trimmed()
+
+
 def gates(report: Report) -> Grid | None:
     """PASS or FAIL of every condition."""
     rows = [
@@ -195,6 +216,12 @@ def every(report: Report, full: bool) -> Sequence[Grid]:
     """The tables of a report in reading order; `full` adds both directions, comparisons and worst queries."""
     main = [languages(report), disparity(report), groups(report), systems(report), cost(report)]
     told = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []
-    looked = [diagnosis(report), *(worst_queries(report) if full else []), advice(report), gates(report)]
+    looked = [
+        forgetting(report),
+        diagnosis(report),
+        *(worst_queries(report) if full else []),
+        advice(report),
+        gates(report),
+    ]
     grids = [*main, *told, *([directions(report), runs(report)] if full else []), *looked]
     return [grid for grid in grids if grid is not None]

@@ -8,7 +8,7 @@ import re
 from xpet.cli.reports.look import Look
 from xpet.jobs.report import Report
 
-NUMBERS = re.compile(r"\[\s+(-?[\d.][\d.eE+,\s-]*)\]")
+NUMBERS = re.compile(r"\[\n\s+(-?[\d.][\d.eE+,\s-]*)\]")
 
 
 def render(report: Report, look: Look) -> str:

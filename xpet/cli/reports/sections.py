@@ -142,10 +142,10 @@ def _changed(report: Report, system: System, language: str) -> list[Cell]:
 
 def _forgotten(report: Report, system: System, language: str) -> Cell:
     """English under the language's module against English of the reference."""
-    scores, english = system.languages.get(language), report.systems[0].languages.get("en")
+    scores, english = system.languages.get(language), report.systems[0].english
     if scores is None or scores.english is None or english is None:
         return Cell()
-    return change(Figure(scores.english.value - english.mean.r1.value))
+    return change(Figure(scores.english.value - english.value))
 
 
 FIGURES = (("mean", "mean", False), ("range", "range", True), ("std", "std", True),
