@@ -26,7 +26,8 @@ def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["align", "--help"], ["eval", "--help"], ["translate", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["align", "--help"], ["eval", "--help"], ["merge", "--help"], ["translate", "--help"], ["--version"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
@@ -37,7 +38,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED 0 []"
 
 
-@pytest.mark.parametrize("command", ["align", "eval", "translate"])
+@pytest.mark.parametrize("command", ["align", "eval", "merge", "translate"])
 def test_every_command_has_examples_and_json(command: str) -> None:
     text = xpet(command, "--help").stdout
     assert "Examples:" in text

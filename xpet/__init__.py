@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DataConfig,
         EvalConfig,
         FitConfig,
+        MergeConfig,
         MethodConfig,
         ModelConfig,
         TranslateConfig,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from xpet.jobs.dual_encoder import DualEncoder
     from xpet.jobs.evaluate import run as evaluate
     from xpet.jobs.load import load
+    from xpet.jobs.merge import run as merge
     from xpet.jobs.translate import run as translate
     from xpet.jobs.translate_data import run as translate_data
 
@@ -38,6 +40,7 @@ _LAZY = {
     "DualEncoder": ("xpet.jobs.dual_encoder", "DualEncoder"),
     "EvalConfig": ("xpet.core.config", "EvalConfig"),
     "FitConfig": ("xpet.core.config", "FitConfig"),
+    "MergeConfig": ("xpet.core.config", "MergeConfig"),
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
     "ModelConfig": ("xpet.core.config", "ModelConfig"),
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
@@ -47,14 +50,15 @@ _LAZY = {
     "demo_pictures": ("xpet.jobs.demo_pictures", "demo_pictures"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
     "load": ("xpet.jobs.load", "load"),
+    "merge": ("xpet.jobs.merge", "run"),
     "translate": ("xpet.jobs.translate", "run"),
     "translate_data": ("xpet.jobs.translate_data", "run"),
 }
 
 __all__ = [
-    "AlignConfig", "DataConfig", "DualEncoder", "EvalConfig", "FitConfig", "MethodConfig", "ModelConfig",
+    "AlignConfig", "DataConfig", "DualEncoder", "EvalConfig", "FitConfig", "MergeConfig", "MethodConfig", "ModelConfig",
     "TranslateConfig", "TranslateDataConfig", "XpetError", "__version__", "align", "demo_pictures", "evaluate", "load",
-    "translate", "translate_data",
+    "merge", "translate", "translate_data",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xpet.cli import align, completions, translate, view
+from xpet.cli import align, completions, merge, translate, view
 from xpet.cli import eval as evaluation
 from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
@@ -42,6 +42,7 @@ def root(
 app.command("translate", epilog=translate.EXAMPLES)(translate.translate)
 app.command("align", epilog=align.EXAMPLES)(align.align)
 app.command("eval", epilog=evaluation.EXAMPLES)(evaluation.evaluate)
+app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
 
 
 def main(arguments: list[str] | None = None) -> None:

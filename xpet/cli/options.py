@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -27,7 +28,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
 PACKAGES, HOW_FAST, QUALITY, DATASET = "Packages", "Speed", "Quality", "A whole data set"
-STATISTICS, GATE = "Statistics", "Limits for CI"
+STATISTICS, GATE, CHECKPOINT = "Statistics", "Limits for CI", "Checkpoint"
 
 Lang = Annotated[
     str,
@@ -158,6 +159,9 @@ Translations = Annotated[
     typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
 ]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
+MergeDevice = Annotated[
+    str, typer.Option("--device", help="Of the comparison: auto, cpu or cuda.", rich_help_panel=CHECKPOINT)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks instead of one-line errors.", rich_help_panel=OUT)]
@@ -186,6 +190,14 @@ def count_or_all(option: str, text: str) -> int | None:
         return None if text == "all" else int(text)
     except ValueError:
         raise ConfigError(f"{option}: expected one whole number or 'all', found '{text}'") from None
+
+
+def byte_count(option: str, text: str) -> int:
+    """Bytes of a size such as 2GB, 500MB (powers of 1000), 1GiB (of 1024) or 4096."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT]?)(I?)B)?", text.strip().upper())
+    if match is None or (match[3] and not match[2]):
+        raise ConfigError(f"{option}: expected a size such as 2GB, 500MB or 1GiB, found '{text}'")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " "))
 
 
 def _element(part: str, parse: Callable[[str], T]) -> T:

@@ -18,6 +18,7 @@ TRAIN_PARTS = ("layernorm", "head", "pooler")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("fp32", "fp16", "bf16")
 TEXTS = {"target": "target", "to-pivot": "to_pivot", "from-pivot": "from_pivot", "pivot": "pivot"}
 """Values of `--text`, each with its slot."""
 RESULT = ".json"
@@ -333,6 +334,34 @@ class TranslateDataConfig:
     packages: str | None = None
     noise: float | None = None
     noise_seed: int | None = None
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Everything `xpet merge` needs: a run (or a folder with exactly one), and where its checkpoint goes.
+
+    `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes PyTorch files in place of safetensors.
+    """
+
+    run: str
+    out: str
+    dtype: str = "fp32"
+    shard_size: int = 2 * 10**9
+    pytorch_bin: bool = False
+    verify: bool = True
+    overwrite: bool = False
+    device: str = "auto"
+
+    def check(self) -> MergeConfig:
+        """Self; raises ConfigError with every problem found, before anything is loaded."""
+        problems = [] if self.dtype in DTYPES else [unknown("dtype", self.dtype, DTYPES)]
+        if self.shard_size < 1:
+            problems.append(f"shard size must be at least 1 byte, found {self.shard_size}")
+        if self.device not in DEVICES:
+            problems.append(unknown("device", self.device, DEVICES))
+        if problems:
+            raise ConfigError(*problems)
+        return self
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +42,20 @@ class RunRecord:
     split: Mapping[str, list[str]]
 
 
-def check_free(path: Path, overwrite: bool) -> None:
-    """Raise OutputError unless a run could be written there now: free (or to be overwritten) and writable."""
+def check_free(
+    path: Path,
+    overwrite: bool,
+    replaceable: Callable[[Path], bool] | None = None,
+    kind: str = "run or sweep",
+) -> None:
+    """Raise OutputError unless a folder could be written there now: free (or to be overwritten) and writable.
+
+    Only what is `replaceable` is overwritten: a run or sweep, or the kind of folder named.
+    """
     if path.exists() and not overwrite:
         raise OutputError(f"output folder {path} exists already; choose another --out or pass --overwrite")
-    if path.exists() and not is_replaceable(path):
-        raise OutputError(f"{path} exists and is no xpet run or sweep; it is not overwritten: choose another --out")
+    if path.exists() and not (replaceable or is_replaceable)(path):
+        raise OutputError(f"{path} exists and is no xpet {kind}; it is not overwritten: choose another --out")
     parent = path.parent
     while not parent.exists():
         parent = parent.parent

@@ -66,8 +66,8 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
     from xpet.methods.stack import build_stack
 
-    model, data, names, needed = _asked(config, records)
-    corpus, test, languages = _captions(config, data, names, needed, on_event)
+    model, data, names, needed = asked(config, records)
+    corpus, test, languages = captions_of(config, data, names, needed, on_event)
     check_captions(test, records)
     towers = wiring.load_towers(model, data.image_features)
     check_base(towers, records)
@@ -80,7 +80,7 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     return Bench(model, data, corpus, test, languages, towers, images, device, stack, encode)
 
 
-def _asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
+def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
     """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
     needed = set(config.texts or ())
     if not records:
@@ -93,7 +93,7 @@ def _asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, 
     return model, data, first.split["test"], sorted(needed & set(TRANSLATED))
 
 
-def _captions(
+def captions_of(
     config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
     """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""

@@ -52,7 +52,7 @@ def load(
     if model is not None:
         raise ConfigError(f"model: expected nothing, as '{path_or_name}' is a base model itself, found '{model}'")
     name = os.fspath(path_or_name)
-    towers = _towers(ModelConfig(name, image_model or wiring.partner(name)))
+    towers = _towers(ModelConfig(name, image_model))
     return DualEncoder(name, towers, {}, where)
 
 
@@ -82,13 +82,21 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
 
 def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> wiring.Towers:
     trained = ModelConfig(**record.config["model"])
-    known = None if _own_features(record) else trained.image or wiring.partner(trained.text)
-    return _towers(ModelConfig(model or trained.text, image_model or known))
+    alone = _own_features(record) and image_model is None
+    return _towers(ModelConfig(model or trained.text, image_model or trained.image), alone)
 
 
-def _towers(config: ModelConfig) -> wiring.Towers:
-    """Both towers, or the text tower alone where no image tower is known."""
-    return wiring.load_towers(config, None) if config.image is not None else wiring.load_text_alone(config.text)
+def _towers(config: ModelConfig, alone: bool = False) -> wiring.Towers:
+    """Both towers, or the text tower alone where that is asked for or no image tower is known."""
+    from xpet.models.checkpoint import load_text_tower
+
+    text = load_text_tower(wiring.text_path(config.text))
+    image = config.image
+    try:
+        image = None if alone else image or wiring.image_of(config.text, text.config)
+    except ModelError:
+        return wiring.text_alone(text, config)
+    return wiring.text_alone(text, config) if image is None else wiring.with_images(text, config, None)
 
 
 def _own_features(record: RunRecord) -> bool:

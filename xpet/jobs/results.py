@@ -216,3 +216,42 @@ class PackagesResult:
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
         return {"command": "translate", "schema": 1, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Captions encoded by the unmerged and by the merged tower, both with float32 arithmetic.
+
+    `absolute` is the largest difference of one value of a unit feature, `relative` the largest length of the difference
+    of two unit features, which `tolerance` bounds. R@1 in percent by language; empty where no image features were.
+    """
+
+    texts: int
+    absolute: float
+    relative: float
+    tolerance: float
+    unmerged: Mapping[str, float]
+    merged: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes."""
+
+    run: str
+    base: str
+    image: str | None
+    language: str
+    method: str
+    dtype: str
+    synthetic: bool
+    verification: Verification | None
+    out: str
+    files: tuple[str, ...]
+    size: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "merge", "schema": 1, **note, **asdict(self)}

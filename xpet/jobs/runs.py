@@ -76,13 +76,18 @@ def routine_of(record: RunRecord) -> Routine:
 
 def method_of(record: RunRecord, towers: wiring.Towers) -> MethodConfig:
     """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
-    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.config["method"].items()}
-    method = MethodConfig(**known)
+    method = stored_method(record)
     prompt = record.delta.get("prompt.soft_embeddings")
     if prompt is None:
         return method
     towers.text.tokenizer.reserve(len(prompt))
     return replace(method, tokens=len(prompt))
+
+
+def stored_method(record: RunRecord) -> MethodConfig:
+    """The run's method as it was asked for."""
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.config["method"].items()}
+    return MethodConfig(**known)
 
 
 def check_base(towers: wiring.Towers, records: Runs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
 from xpet.core.config import DataConfig, ModelConfig
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from xpet.models.image_tower import LoadedImage
 
 DEMO = "demo"
+IMAGE_KEY = "imageModel"
+"""Entry of a merged checkpoint's config.json: its image tower."""
 
 
 def sources() -> dict[str, Reader]:
@@ -142,34 +144,29 @@ def load_towers(config: ModelConfig, features: str | None) -> Towers:
     `features` is a file of the user's own image features, in place of an image tower.
     """
     from xpet.models.checkpoint import load_text_tower
+
+    return with_images(load_text_tower(text_path(config.text)), config, features)
+
+
+def with_images(text: LoadedText, config: ModelConfig, features: str | None) -> Towers:
+    """A loaded text tower with the image tower of a configuration; see `load_towers`."""
     from xpet.models.encode import check_dimensions
 
-    text = load_text_tower(_text_path(config.text))
     if features is not None:
         names = {"text": config.text, "image": features}
         return Towers(text, None, names, {"text": text.fingerprint, "image": _file_digest(features)})
     from xpet.models.image_tower import load_image_tower
 
-    name = config.image or _image_of(config.text)
+    name = config.image or image_of(config.text, text.config)
     image = load_image_tower(_image_path(name))
     check_dimensions(text.tower, image)
     prints = {"text": text.fingerprint, "image": image.fingerprint}
     return Towers(text, image, {"text": config.text, "image": name}, prints)
 
 
-def load_text_alone(name: str) -> Towers:
-    """The text tower without an image tower; raises ModelError."""
-    from xpet.models.checkpoint import load_text_tower
-
-    text = load_text_tower(_text_path(name))
-    return Towers(text, None, {"text": name, "image": None}, {"text": text.fingerprint, "image": None})
-
-
-def partner(text_name: str) -> str | None:
-    """The name of the image tower that belongs to a text tower, where one is known."""
-    from xpet.models.encode import IMAGE_OF_TEXT
-
-    return DEMO if text_name == DEMO else IMAGE_OF_TEXT.get(text_name)
+def text_alone(text: LoadedText, config: ModelConfig) -> Towers:
+    """A loaded text tower where no image tower is at hand."""
+    return Towers(text, None, {"text": config.text, "image": None}, {"text": text.fingerprint, "image": None})
 
 
 def _file_digest(path: str) -> str | None:
@@ -186,7 +183,8 @@ def _file_digest(path: str) -> str | None:
         return None
 
 
-def _text_path(name: str) -> str | Path:
+def text_path(name: str) -> str | Path:
+    """Where a text tower is; `demo` is the shipped one."""
     from xpet.demo import assets
 
     return assets.TEXT_TOWER if name == DEMO else name
@@ -205,9 +203,16 @@ def _image_path(name: str) -> str | Path:
     return assets.IMAGE_TOWER if name == DEMO else name
 
 
-def _image_of(text_name: str) -> str:
+def image_of(text_name: str, document: Mapping[str, Any]) -> str:
+    """The image tower of a text tower: the one its config.json names (`xpet merge` writes it), else the known partner.
+
+    Raises ModelError when there is none.
+    """
     from xpet.models.encode import image_tower_of
 
+    named = document.get(IMAGE_KEY)
+    if isinstance(named, str) and named:
+        return named
     return DEMO if text_name == DEMO else image_tower_of(text_name)
 
 

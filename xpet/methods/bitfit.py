@@ -7,6 +7,7 @@ from torch import nn
 from xpet.core.config import MethodConfig
 from xpet.methods import bridge
 from xpet.methods.base import Method
+from xpet.methods.folding import replaced
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[bridge.DeltaSite]:
@@ -19,5 +20,5 @@ BITFIT = Method(
     summary="the bias terms of every layer",
     attach=_attach,
     modules=("attention", "intermediate", "output"),
-    foldable=True,
+    fold=replaced,
 )

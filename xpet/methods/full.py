@@ -7,6 +7,7 @@ from torch import nn
 from xpet.core.config import MethodConfig
 from xpet.methods.base import Method
 from xpet.methods.bridge import DeltaSite
+from xpet.methods.folding import replaced
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[DeltaSite]:
@@ -19,6 +20,6 @@ FULL = Method(
     summary="every parameter of the text tower (baseline, no PET)",
     attach=_attach,
     train=(),
-    foldable=True,
+    fold=replaced,
     stackable=False,
 )

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
+from xpet.core.errors import ModelError
 from xpet.methods import bridge
-from xpet.methods.base import Method
+from xpet.methods.base import Change, Method
+from xpet.methods.folding import replaced
+
+_DOWN, _UP = ".lora.lora_A", ".lora.lora_B"
+"""Endings of the trained names: A [rank, in] and B [out, rank]."""
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[bridge.DeltaSite]:
     backbone = tower.get_submodule("transformer")
     return bridge.attach(backbone, "LoraModel", modules, lora_r=config.rank, lora_alpha=config.alpha)
+
+
+def _fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
+    """`W + alpha / rank * B A` for every layer with a product (Hu et al. 2021, equation 3); the rest is replaced."""
+    downs = {name.removesuffix(_DOWN): value for name, value in delta.items() if name.endswith(_DOWN)}
+    ups = {name.removesuffix(_UP): value for name, value in delta.items() if name.endswith(_UP)}
+    unlike = [host for host in downs if downs[host].shape[0] != config.rank] + sorted(downs.keys() ^ ups.keys())
+    if unlike or not downs:
+        raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in {unlike[:3]}")
+    own = {name: value for name, value in delta.items() if not name.endswith((_DOWN, _UP))}
+    scaling = config.alpha / config.rank
+    return {**replaced(config, own), **{f"{h}.weight": _added(downs[h], ups[h], scaling) for h in downs}}
+
+
+def _added(down: Tensor, up: Tensor, scaling: float) -> Change:
+    return lambda base: base + (up.float() @ down.float()) * scaling
 
 
 LORA = Method(
@@ -20,5 +43,5 @@ LORA = Method(
     attach=_attach,
     modules=("query", "value"),
     settings=("rank", "alpha"),
-    foldable=True,
+    fold=_fold,
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+
+from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
 from xpet.methods.adapter import ADAPTER
-from xpet.methods.base import Method
+from xpet.methods.base import Change, Method
 from xpet.methods.bitfit import BITFIT
 from xpet.methods.compacter import COMPACTER
 from xpet.methods.full import FULL
@@ -38,3 +41,21 @@ def find_method(config: MethodConfig) -> Method:
         have = ", ".join((*method.settings, *(["modules"] if method.modules else []))) or "no settings"
         raise ConfigError(f"method '{method.name}' does not take {', '.join(foreign)}: it has {have}")
     return method
+
+
+def check_foldable(config: MethodConfig, run: str) -> None:
+    """Raise ConfigError, saying what works instead, for a run of a method that cannot be folded into the weights."""
+    if find_method(config).fold is None:
+        able = ", ".join(name for name, method in METHODS.items() if method.fold is not None)
+        raise ConfigError(
+            f"{run}: expected a run of a method that folds into the weights ({able}), found '{config.name}', which "
+            f"adds computations of its own; use the run as it is: xpet eval {run}"
+        )
+
+
+def fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
+    """Changes of a tower's weights by name; raises ConfigError, and ModelError when the delta does not fit."""
+    folding = find_method(config).fold
+    if folding is None:
+        raise ConfigError(f"method '{config.name}' cannot be folded")
+    return folding(config, delta)

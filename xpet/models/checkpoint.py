@@ -17,6 +17,7 @@ from xpet.models.hub import checkpoint_folder
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
 from xpet.models.weights import (
+    check_fit,
     fill,
     fingerprint,
     read_json,
@@ -45,6 +46,39 @@ class LoadedText:
     config: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class OpenText:
+    """A checked text tower whose weights are not loaded: `tower` is on the meta device, `tensors` are mapped files."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    tower: TextTower
+    tokenizer: TextTokenizer
+
+    def fingerprint(self) -> str:
+        """That of the stored weights; reads them all."""
+        return fingerprint(self.tensors)
+
+
+def open_text_tower(name_or_path: str | Path, allow_download: bool = True, attention: str = "sdpa") -> OpenText:
+    """A text tower from a local M-CLIP folder or hub name, its weights left on the disk; raises ModelError."""
+    folder = checkpoint_folder(name_or_path, allow_download)
+    config = read_json(folder / "config.json", _PURPOSE)
+    _check_keys(config, folder)
+    tensors = without_position_ids(read_tensors(folder))
+    tower = _empty_tower(config, tensors, attention, folder)
+    check_fit(tower, tensors, folder)
+    settings: Any = tower.transformer.config
+    tokenizer = load_tokenizer(folder, token_limit(settings), settings.pad_token_id)
+    if tokenizer.highest_id >= settings.vocab_size:
+        raise ModelError(
+            f"{folder}: the tokenizer does not fit the weights: expected ids below {settings.vocab_size}, found "
+            f"{tokenizer.highest_id}"
+        )
+    return OpenText(folder, config, tensors, tower, tokenizer)
+
+
 def load_text_tower(
     name_or_path: str | Path,
     dtype: torch.dtype = torch.float32,
@@ -56,20 +90,9 @@ def load_text_tower(
     `attention` is transformers' implementation, 'sdpa' or 'eager'. Raises ModelError for a checkpoint that is missing,
     damaged, of another layout, or whose tensors do not fit exactly.
     """
-    folder = checkpoint_folder(name_or_path, allow_download)
-    config = read_json(folder / "config.json", _PURPOSE)
-    _check_keys(config, folder)
-    tensors = without_position_ids(read_tensors(folder))
-    tower = _empty_tower(config, tensors, attention, folder)
-    fill(tower, tensors, dtype, folder)
-    settings: Any = tower.transformer.config
-    tokenizer = load_tokenizer(folder, token_limit(settings), settings.pad_token_id)
-    if tokenizer.highest_id >= settings.vocab_size:
-        raise ModelError(
-            f"{folder}: the tokenizer does not fit the weights: expected ids below {settings.vocab_size}, found "
-            f"{tokenizer.highest_id}"
-        )
-    return LoadedText(tower, tokenizer, fingerprint(tensors), config)
+    opened = open_text_tower(name_or_path, allow_download, attention)
+    fill(opened.tower, opened.tensors, dtype, opened.folder)
+    return LoadedText(opened.tower, opened.tokenizer, opened.fingerprint(), opened.config)
 
 
 def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
@@ -121,20 +144,25 @@ def save_text_tower(
     `config` adds or keeps entries of config.json (`modelBase` of a loaded checkpoint). The tower's own dtype is kept.
     The folder must be new or empty (OutputError otherwise) and appears complete or not at all.
     """
+
+    def write(stage: Path) -> None:
+        write_beside(stage, tower, tokenizer, config or {})
+        write_tensors(stage / "model.safetensors", tower)
+
+    write_folder(folder, write)
+
+
+def write_beside(folder: Path, tower: TextTower, tokenizer: TextTokenizer, config: Mapping[str, Any]) -> None:
+    """All of the M-CLIP layout but the weights: config.json, tokenizer.json, tokenizer_config.json."""
     settings: Any = tower.transformer.config
     document = {
         "architectures": ["MultilingualCLIP"],
         "modelBase": settings.model_type,
-        **(config or {}),
+        **config,
         "model_type": "M-CLIP",
         "numDims": tower.dimensions,
         "transformerDimensions": settings.hidden_size,
         "transformerConfig": written_config(settings),
     }
-
-    def write(stage: Path) -> None:
-        write_json(stage / "config.json", document)
-        write_tensors(stage / "model.safetensors", tower)
-        tokenizer.save(stage)
-
-    write_folder(folder, write)
+    write_json(folder / "config.json", document)
+    tokenizer.save(folder)

@@ -126,8 +126,16 @@ def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path) -> None:
     """Put the tensors into a module built on the meta device, then freeze it in eval mode; costs at most one copy.
 
-    Raises ModelError listing the first missing, unexpected or misshapen tensors.
+    Raises ModelError as `check_fit` does.
     """
+    check_fit(module, tensors, source)
+    module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    _fill_buffers(module)
+    module.requires_grad_(False).eval()
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise ModelError listing the first missing, unexpected or misshapen tensors of a module's state."""
     expected = module.state_dict()
     misshapen = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
@@ -141,9 +149,6 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, s
     ]
     if problems:
         raise ModelError(f"{source}: the weights do not fit the model: {'; '.join(problems)}")
-    module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
-    _fill_buffers(module)
-    module.requires_grad_(False).eval()
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:

@@ -1,0 +1,79 @@
+"""`xpet merge` on the command line, in this process: what is said, and that `xpet eval --model` takes the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import World, cache, world  # noqa: F401
+from xpet.cli import app
+from xpet.cli.options import byte_count
+from xpet.core.errors import ConfigError
+from xpet.jobs import align
+
+
+def xpet(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = app._run(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_merge_then_eval(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    run, out = tmp_path / "run", tmp_path / "tower"
+    align.run(world.config(run, "de"))
+    capsys.readouterr()
+    code, text, errors = xpet(capsys, "merge", str(run), "-o", str(out), "--device", "cpu", "--shard-size", "60KB")
+    assert (code, errors) == (0, "")
+    lines = text.splitlines()
+    assert lines[0].startswith(f"Folded lora for de into {world.text}: ")
+    assert lines[1].startswith("Verified on 72 captions: unit features differ by at most ")
+    assert "No image tower is known: use --image-model or --image-features with it." in lines
+    assert lines[-2:] == [f"Written: {out}", f"Use it: xpet eval --model {out}"]
+    code, text, errors = xpet(
+        capsys, "merge", str(run), "-o", str(out), "--overwrite", "--pytorch-bin", "--dtype", "bf16", "--no-verify",
+        "--json",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    document = json.loads(text)
+    assert (document["command"], document["schema"], document["verification"]) == ("merge", 1, None)
+    assert set(document["files"]) == {p.name for p in out.iterdir()}
+    assert "pytorch_model.bin" in document["files"]
+    code, text, errors = xpet(
+        capsys, "eval", "--model", str(out), "--data", "table", "--data-root", str(world.table), "--image-features",
+        str(world.features), "--resamples", "0", "--device", "cpu", "--json",
+    )  # fmt: skip
+    assert (code, errors) == (0, "")
+    assert set(json.loads(text)["systems"][0]["languages"]) == {"en", "de", "tr"}
+
+
+def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    for arguments, words in (
+        (["merge"], "Missing argument 'RUN'."),
+        (["merge", "nowhere"], "Missing option '--out' / '-o'."),
+        (["merge", "nowhere", "-o", out], "expected a run folder, found no folder nowhere"),
+        (["merge", "nowhere", "-o", out, "--dtype", "int8"], "unknown dtype 'int8': expected one of fp32, fp16, bf16"),
+        (["merge", "nowhere", "-o", out, "--shard-size", "big"], "--shard-size: expected a size such as 2GB, 500MB"),
+    ):
+        code, text, errors = xpet(capsys, *arguments)
+        assert (code, text, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith("xpet: error: ")
+        assert words in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("500mb", 5 * 10**8), ("1GiB", 2**30), ("1.5 KB", 1500), ("7B", 7), ("4096", 4096)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert byte_count("--shard-size", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1iB", "1e9", "2 GBs", "nan"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        byte_count("--shard-size", text)
+    assert str(error.value) == f"--shard-size: expected a size such as 2GB, 500MB or 1GiB, found '{text}'"

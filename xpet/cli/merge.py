@@ -1,0 +1,60 @@
+"""`xpet merge`: options -> MergeConfig -> the job -> view."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpet.cli import merge_view, view
+from xpet.cli import options as o
+from xpet.core.config import DTYPES, MergeConfig
+
+EXAMPLES = """\
+Examples:
+
+\b
+  xpet merge runs/tr -o tower-tr
+  xpet eval --model tower-tr
+  xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
+  xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
+  xpet merge runs/tr -o tower-tr --json | jq .verification
+"""
+
+
+def merge(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder that xpet align wrote.")],
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
+    ],
+    dtype: Annotated[
+        str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
+    ] = "fp32",
+    shard_size: Annotated[
+        str, typer.Option("--shard-size", help="Most bytes of a file of weights.", rich_help_panel=o.CHECKPOINT)
+    ] = "2GB",
+    pytorch_bin: Annotated[
+        bool,
+        typer.Option("--pytorch-bin", help="PyTorch files for older loaders.", rich_help_panel=o.CHECKPOINT),
+    ] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not compare with the run.", rich_help_panel=o.CHECKPOINT)
+    ] = False,
+    device: o.MergeDevice = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier merged checkpoint.", rich_help_panel=o.OUT)
+    ] = False,
+    json_output: o.Json = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    config = MergeConfig(
+        run, out, dtype, o.byte_count("--shard-size", shard_size), pytorch_bin, not no_verify, overwrite, device
+    ).check()
+    from xpet.jobs.merge import run as job
+
+    with view.progress(quiet) as on_event:
+        result = job(config, on_event)
+    view.show(merge_view.summary(result), result, json_output)

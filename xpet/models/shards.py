@@ -1,0 +1,153 @@
+"""Weights written one block of one tensor at a time, so that a checkpoint never has to fit into memory twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xpet.core.errors import ModelError
+from xpet.core.events import OnEvent, Progress, ignore
+from xpet.models.weights import write_json
+
+Change = Callable[[Tensor], Tensor]
+"""A float32 weight -> what is written in its place, float32 of the same shape."""
+
+_BLOCK = 1 << 24  # values converted at a time
+_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How weights are stored: their type, the most bytes of a file, and whether files are PyTorch's."""
+
+    dtype: torch.dtype = torch.float32
+    shard_size: int = 2 * 10**9
+    pytorch: bool = False
+
+    def bytes_of(self, tensor: Tensor) -> int:
+        """Bytes the tensor takes in this form."""
+        return tensor.numel() * self.dtype.itemsize
+
+
+def total_bytes(tensors: Mapping[str, Tensor], form: Form) -> int:
+    """Bytes all tensors take in a form, without headers."""
+    return sum(map(form.bytes_of, tensors.values()))
+
+
+def write_weights(
+    folder: Path, tensors: Mapping[str, Tensor], changes: Mapping[str, Change], form: Form, on_event: OnEvent = ignore
+) -> list[str]:
+    """Write the tensors, changed where asked, in one file or in shards with an index; returns the names of the files.
+
+    Arithmetic is in float32 whatever the stored types. A safetensors file is streamed; a PyTorch file has to be in
+    memory as a whole, which `form.shard_size` bounds. Raises ModelError when a change has no tensor or another shape,
+    and where a weight is not finite.
+    """
+    extra = sorted(changes.keys() - tensors.keys())
+    if extra:
+        raise ModelError(f"delta does not fit: the tower has no {', '.join(extra[:3])}")
+    shards = _shards(tensors, form)
+    stem, ending = ("pytorch_model", "bin") if form.pytorch else ("model", "safetensors")
+    files = [f"{stem}.{ending}"]
+    if len(shards) > 1:
+        files = [f"{stem}-{number:05d}-of-{len(shards):05d}.{ending}" for number in range(1, len(shards) + 1)]
+    progress = _Progress(len(tensors), on_event)
+    for file, names in zip(files, shards, strict=True):
+        blocks = {name: _blocks(name, tensors[name], changes.get(name), form, progress) for name in names}
+        shapes = {name: tensors[name].shape for name in names}
+        (_write_pytorch if form.pytorch else _write_safetensors)(folder / file, shapes, blocks, form)
+    if len(shards) == 1:
+        return files
+    where = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    index = f"{stem}.{ending}.index.json"
+    write_json(folder / index, {"metadata": {"total_size": total_bytes(tensors, form)}, "weight_map": where})
+    return [*files, index]
+
+
+def _shards(tensors: Mapping[str, Tensor], form: Form) -> list[list[str]]:
+    """Names of tensors per file, in order; a tensor larger than a shard has a file of its own."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name in sorted(tensors):
+        size = form.bytes_of(tensors[name])
+        if shards[-1] and filled + size > form.shard_size:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    return shards
+
+
+class _Progress:
+    """Counts tensors written."""
+
+    def __init__(self, total: int, on_event: OnEvent) -> None:
+        self.total, self.on_event, self.done = total, on_event, 0
+
+    def step(self) -> None:
+        self.done += 1
+        self.on_event(Progress("writing", self.done, self.total))
+
+
+def _blocks(name: str, tensor: Tensor, change: Change | None, form: Form, progress: _Progress) -> Iterator[Tensor]:
+    """The values of one tensor in their new type, flat, a block at a time."""
+    whole = tensor
+    if change is not None:
+        whole = change(tensor.float())
+        if whole.shape != tensor.shape:
+            raise ModelError(
+                f"delta does not fit: {name} is {tuple(whole.shape)}, expected {tuple(tensor.shape)} as in the tower"
+            )
+    for block in whole.reshape(-1).split(_BLOCK):
+        yield _converted(name, block, form.dtype)
+    progress.step()
+
+
+def _converted(name: str, block: Tensor, dtype: torch.dtype) -> Tensor:
+    """A block in another type; raises ModelError where it is not finite before or after."""
+    low, high = (float(value) for value in block.aminmax())  # NaN when any value is; makes no copy
+    if not abs(low) + abs(high) < float("inf"):
+        raise ModelError(f"expected finite weights, found NaN or infinity in {name}; train the run again")
+    limit = torch.finfo(dtype).max
+    if max(-low, high) > limit:
+        raise ModelError(f"{name} holds {max(-low, high):g}, more than {dtype} can hold ({limit:g}); use --dtype bf16")
+    return block.to(dtype).contiguous()
+
+
+def _write_safetensors(
+    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], form: Form
+) -> None:
+    """The format's own library wants all tensors at once; the format is a length, a JSON header and the bytes."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name, shape in shapes.items():
+        end = place + shape.numel() * form.dtype.itemsize
+        header[name] = {"dtype": _NAMES[form.dtype], "shape": list(shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for own in blocks.values():
+            for block in own:
+                file.write(block.view(torch.uint8).numpy().data)
+
+
+def _write_pytorch(
+    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], form: Form
+) -> None:
+    state = {}
+    for name, shape in shapes.items():
+        state[name] = torch.empty(shape, dtype=form.dtype)
+        flat, place = state[name].view(-1), 0
+        for block in blocks[name]:
+            flat[place : place + len(block)] = block
+            place += len(block)
+    with path.open("wb") as file:
+        torch.save(state, file)
