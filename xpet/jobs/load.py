@@ -83,20 +83,27 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
 def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> wiring.Towers:
     trained = ModelConfig(**record.config["model"])
     alone = _own_features(record) and image_model is None
-    return _towers(ModelConfig(model or trained.text, image_model or trained.image), alone)
+    return _towers(ModelConfig(model or trained.text, image_model or trained.image), alone, trained.text)
 
 
-def _towers(config: ModelConfig, alone: bool = False) -> wiring.Towers:
-    """Both towers, or the text tower alone where that is asked for or no image tower is known."""
+def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> wiring.Towers:
+    """Both towers, or the text tower alone where that is asked for or no image tower is known.
+
+    `known_as` is the text tower's name where it is no longer in its place.
+    """
     from xpet.models.checkpoint import load_text_tower
 
     text = load_text_tower(wiring.text_path(config.text))
     image = config.image
     try:
-        image = None if alone else image or wiring.image_of(config.text, text.config)
+        image = None if alone else image or wiring.image_of(known_as or config.text, text.config)
     except ModelError:
         return wiring.text_alone(text, config)
-    return wiring.text_alone(text, config) if image is None else wiring.with_images(text, config, None)
+    return (
+        wiring.text_alone(text, config)
+        if image is None
+        else wiring.with_images(text, replace(config, image=image), None)
+    )
 
 
 def _own_features(record: RunRecord) -> bool:
