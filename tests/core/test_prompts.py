@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xpet.core.errors import ConfigError
-from xpet.core.prompts import SETS, TEMPLATES, fill, parse
+from xpet.core.prompts import SETS, TEMPLATES, ensemble, fill, parse
 from xpet.core.scripts import expected_scripts, letters
 
 XTD_AND_CZECH = {"en", "de", "fr", "es", "it", "ja", "ko", "pl", "ru", "tr", "zh", "cs"}
@@ -60,3 +60,11 @@ def test_what_is_refused(spec, message):
     with pytest.raises(ConfigError) as caught:
         parse(spec)
     assert str(caught.value) == message
+
+
+def test_an_ensemble_has_the_templates_of_all() -> None:
+    both = ensemble([parse("a {}"), parse("b {}")])
+    assert (both.name, both.templates("xx")) == ("a {} + b {}", ("a {}", "b {}"))
+    mixed = ensemble([parse("native"), parse("b {}")])
+    assert mixed.templates("de") == (TEMPLATES["de"][0], "b {}")
+    assert not mixed.covers("xx")

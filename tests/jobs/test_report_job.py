@@ -90,6 +90,17 @@ def test_prompts(world: World) -> None:
         report(world, prompts=("a photo of",))
 
 
+def test_prompts_averaged(world: World) -> None:
+    same = report(world, prompts=("none", "{} "), ensemble=True).systems
+    assert [s.prompt for s in same if s.prompt] == ["none + {} "]
+    assert same[-1].languages["de"].mean.r1.value == pytest.approx(same[0].languages["de"].mean.r1.value)
+    shared = report(world, prompts=("english", "a picture of {}"), ensemble=True).systems[-1]
+    single = report(world, prompts=("english",)).systems[-1]
+    assert shared.languages["de"].mean != single.languages["de"].mean
+    with pytest.raises(ConfigError, match="--ensemble: expected at least two prompts to average, found 1"):
+        report(world, prompts=("english",), ensemble=True)
+
+
 def test_the_english_tower(world: World) -> None:
     found = report(world, english=str(world.text))
     english, translated = found.systems[-1], found.systems[1]

@@ -59,6 +59,9 @@ def evaluate(
             rich_help_panel=o.WHAT,
         ),
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average the prompts into one.", rich_help_panel=o.WHAT)
+    ] = False,
     english_model: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +136,7 @@ def evaluate(
         ),
         fit=FitConfig(device=device), lint_only=lint, compare=compare,
         texts=None if text is None else o.comma_list("--text", text, str),
-        prompts=tuple(prompt or ()), english=english_model,
+        prompts=tuple(prompt or ()), ensemble=ensemble, english=english_model,
         groups=() if group is None else o.comma_list("--group", group, str), resamples=resamples, seed=seed,
         latency=latency, diagnose=diagnose, advise=advise,
         gate=GateConfig(fail_if_drop, fail_if_range_above, fail_under),

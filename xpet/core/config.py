@@ -232,7 +232,7 @@ class EvalConfig:
     `runs` are run or sweep folders (none: zero-shot only), or result files. With `compare` each of them is a system of
     its own, else all make one. Empty names (`data.name`, `model.text`) and fields left None mean what the runs were
     trained on, or the demo. `texts` are slots to search with besides the usual, `prompts` as `xpet.core.prompts`
-    parses them, `english` a mono-lingual English text tower for translated captions. `resamples` 0: no intervals.
+    parses them (with `ensemble` averaged into one), `english` a mono-lingual English text tower for translated captions. `resamples` 0: no intervals.
     """
 
     runs: tuple[str, ...] = ()
@@ -244,6 +244,7 @@ class EvalConfig:
     compare: bool = False
     texts: tuple[str, ...] | None = None
     prompts: tuple[str, ...] = ()
+    ensemble: bool = False
     english: str | None = None
     groups: tuple[str, ...] = ()
     resamples: int = 2000
@@ -270,6 +271,8 @@ class EvalConfig:
                 parse(prompt)
             except ConfigError as error:
                 problems.extend(error.problems)
+        if self.ensemble and len(self.prompts) < 2:
+            problems.append(f"--ensemble: expected at least two prompts to average, found {len(self.prompts)}")
         problems += self._unused()
         if problems:
             raise ConfigError(*problems)

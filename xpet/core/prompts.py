@@ -73,6 +73,18 @@ SETS = {
 """What `--prompt` offers by name: the English templates around captions of any language, or each language's own."""
 
 
+def ensemble(prompts: Sequence[Prompt]) -> Prompt:
+    """One prompt with the templates of all, for the languages that every one of them has templates for."""
+    name = " + ".join(prompt.name for prompt in prompts)
+    named = [prompt.by_language for prompt in prompts if prompt.by_language is not None]
+    if not named:
+        return Prompt(name, shared=tuple(template for prompt in prompts for template in prompt.shared))
+    common = [language for language in named[0] if all(language in one for one in named)]
+    return Prompt(
+        name, by_language={lang: tuple(t for prompt in prompts for t in prompt.templates(lang)) for lang in common}
+    )
+
+
 def fill(template: str, text: str) -> str:
     """The text in the template; braces inside the text stay as they are."""
     return template.replace(PLACE, text)

@@ -11,7 +11,7 @@ from xpet.core.captions import PIVOT
 from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
-from xpet.core.prompts import Prompt, parse
+from xpet.core.prompts import Prompt, ensemble, parse
 from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import Bench
 from xpet.jobs.prompted import prompted
@@ -59,7 +59,7 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
         systems[0].bare_english = _english(bench, encode, systems[0])
         for text in _texts(config, bench):
             systems.append(_base(bench, encode, text, None, step, systems[0]))
-        for prompt in map(parse, config.prompts):
+        for prompt in _prompts(config):
             systems.append(_base(bench, encode, "target", prompt, step))
     if config.english is not None:
         systems.append(_english_tower(config.english, bench, step))
@@ -74,6 +74,11 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
         if left:
             warnings.append(f"{system.name}: no such texts or templates for {', '.join(left)}; compare with care")
     return systems, warnings
+
+
+def _prompts(config: EvalConfig) -> list[Prompt]:
+    found = [parse(prompt) for prompt in config.prompts]
+    return [ensemble(found)] if config.ensemble else found
 
 
 class _Steps:
