@@ -232,7 +232,8 @@ class EvalConfig:
     `runs` are run or sweep folders (none: zero-shot only), or result files. With `compare` each of them is a system of
     its own, else all make one. Empty names (`data.name`, `model.text`) and fields left None mean what the runs were
     trained on, or the demo. `texts` are slots to search with besides the usual, `prompts` as `xpet.core.prompts`
-    parses them (with `ensemble` averaged into one), `english` a mono-lingual English text tower for translated captions. `resamples` 0: no intervals.
+    parses them (with `ensemble` averaged into one), `english` a mono-lingual English text tower for translated
+    captions. `resamples` 0: no intervals.
     """
 
     runs: tuple[str, ...] = ()
