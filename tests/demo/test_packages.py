@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from xpet.translation.chain import make_chain
 
 ROWS = 150
 PAIRS = pytest.mark.parametrize(("source", "target"), pairs_of_languages())
+
+
+@cache
+def shipped_lines(language: str) -> list[str]:
+    return assets.read_lines(assets.captions_path(language))
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +61,10 @@ def test_files_are_plain_archives() -> None:
 def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: str) -> None:
     """The scene's message, worded by the grammar, is what the translation of its natural caption must be."""
     test = assets.split_ranges()["test"]
-    told = list(texts.captions(source, assets.scenes()[: test.start + ROWS]))[test.start :]
+    told = list(texts.captions(source, assets.scenes()[test.start : test.start + ROWS], test.start))
     column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
     foreign = source if target == PIVOT else target
-    lines = assets.read_lines(assets.captions_path(foreign))[test.start : test.start + ROWS]
+    lines = shipped_lines(foreign)[test.start : test.start + ROWS]
     shipped = [line.split("\t")[column] for line in lines]
     with Cache() as cache:
         bulk = Bulk(make_chain(place, source, target, cache, device="cpu"), cache)
@@ -71,10 +77,10 @@ def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: 
 @PAIRS
 def test_all_shipped_translations(source: str, target: str) -> None:
     test = assets.split_ranges()["test"]
-    messages = [message for message, _ in texts.captions(source, assets.scenes())][test.start :]
+    messages = [message for message, _ in texts.captions(source, assets.scenes()[test.start :], test.start)]
     column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
     foreign = source if target == PIVOT else target
-    lines = assets.read_lines(assets.captions_path(foreign))[test.start :]
+    lines = shipped_lines(foreign)[test.start :]
     right = sum(
         line.split("\t")[column] == wording(message, source, target)
         for message, line in zip(messages, lines, strict=True)

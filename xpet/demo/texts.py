@@ -13,9 +13,11 @@ COLUMNS = ("target", "to_pivot", "from_pivot")
 """Of the shipped files: natural caption, its translation to English, the English caption's translation from it."""
 
 
-def captions(language: str, scenes: Sequence[Scene], seed: int = world.SEED) -> Iterator[tuple[Message, str]]:
-    """What the caption of each scene says and how; a seed per scene, so any slice can be rebuilt alone."""
-    for number, scene in enumerate(scenes):
+def captions(
+    language: str, scenes: Sequence[Scene], start: int = 0, seed: int = world.SEED
+) -> Iterator[tuple[Message, str]]:
+    """What the caption of each scene says and how; a seed per scene, so a slice from `start` can be rebuilt alone."""
+    for number, scene in enumerate(scenes, start):
         rng = random.Random(f"{seed}-{language}-{number}")
         message = describe(scene, rng)
         yield message, GRAMMARS[language].say(message, rng)
