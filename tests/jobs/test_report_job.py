@@ -262,6 +262,13 @@ def test_forgetting_is_measured_whatever_is_shown(world: World, runs: Path) -> N
         report(world, latency=True)
 
 
+def test_forgetting_is_judged_when_runs_are_compared(world: World, runs: Path) -> None:
+    found = report(world, runs / "lora", runs / "adapter", compare=True, gate=GateConfig(drop=-100.0))
+    assert found.systems[0].english == report(world, runs / "lora").systems[0].english
+    assert found.systems[1].languages["de"].english is not None
+    assert not found.gates[0].passed
+
+
 def test_only_what_is_searched_differently_is_tested(world: World, runs: Path) -> None:
     found = report(world, runs / "lora", resamples=50).comparisons
     translated, aligned = (c.languages for c in found)

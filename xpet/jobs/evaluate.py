@@ -154,7 +154,8 @@ def _compare(config: EvalConfig, on_event: OnEvent) -> Report:
     _check_comparable(config.runs, reports)
     names = _short(config.runs)
     systems = [
-        figures.renamed(figures.primary(report.systems), name) for report, name in zip(reports, names, strict=True)
+        replace(figures.primary(report.systems), name=name, english=report.systems[0].english)
+        for report, name in zip(reports, names, strict=True)
     ]
     resamples = _resamples(config, reports[0].images)
     compared = [figures.comparison_of(systems[0], system, resamples, config.seed) for system in systems[1:]]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.captions import PIVOT
 from xpet.core.config import GateConfig
 from xpet.core.errors import DataError
 from xpet.core.groups import group
@@ -57,7 +55,7 @@ def system_of(
         groups={name: _spread(spread) for name, spread in found.groups.items()}, prompt=measured.prompt,
         method=measured.method, routine=measured.routine, shots=measured.shots, aligned=measured.aligned,
         translates_queries=measured.translates, cost=measured.cost,
-        english=_plain({PIVOT: measured.bare_english})[PIVOT] if measured.bare_english else None,
+        english=Figure(measured.bare_english.recall) if measured.bare_english else None,
     )  # fmt: skip
 
 
@@ -72,11 +70,15 @@ def _plain(results: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def comparison_of(reference: System, system: System, resamples: Resamples | None, seed: int = 0) -> Comparison:
-    """What changes from one system to another; raises DataError when one of them has no figures per image."""
+    """What changes from one system to another; raises DataError when one of them has no figures per image.
+
+    A language that both search alike (the same on every image) is no test, and not one of those Holm corrects for.
+    """
     from xpet.core.comparison import compare
 
     permutations = PERMUTATIONS if resamples is not None else 0
-    tested = [lang for lang in system.languages if _differently(reference, system, lang)]
+    before, after = reference.languages, system.languages
+    tested = [lang for lang in after if lang in before and after[lang].per_image != before[lang].per_image]
     found = compare(_hits(reference), _hits(system), resamples, permutations, seed, tested=tested)
     languages = {
         lang: Difference(_figure(own.r1), own.p, own.p_holm, None if own.p_holm is None else own.p_holm < SIGNIFICANT)
@@ -88,43 +90,17 @@ def comparison_of(reference: System, system: System, resamples: Resamples | None
     )
 
 
-def _differently(reference: System, system: System, language: str) -> bool:
-    """Whether two systems search with a language in different ways, so that there is something to test."""
-    if language in (*reference.aligned, *system.aligned) or (reference.kind, reference.prompt) != (
-        system.kind if system.kind == "base" else reference.kind, system.prompt
-    ):  # fmt: skip
-        return True
-    return language != PIVOT and reference.kind == system.kind == "base"
-
-
 def gates_of(gate: GateConfig, systems: Sequence[System], compared: bool = False) -> list[Gate]:
     """What the limits say of the runs (without runs: of the base; `compared`: of the last) against the first."""
     first, last = systems[0], systems[-1] if compared else primary(systems)
-    found = []
-    if gate.drop is not None:
-        worst, lost = _largest_drop(first, last)
-        found.append(
-            Gate(
-                "--fail-if-drop",
-                gate.drop,
-                lost <= gate.drop,
-                f"{last.name}: {worst} changes by {-lost:+.1f} points of R@1",
-            )
-        )
-    if gate.range_above is not None:
-        value = last.spread.range.value
-        found.append(
-            Gate(
-                "--fail-if-range-above",
-                gate.range_above,
-                value <= gate.range_above,
-                f"{last.name}: range is {value:.1f}",
-            )
-        )
-    if gate.under is not None:
-        value = last.spread.mean.value
-        found.append(Gate("--fail-under", gate.under, value >= gate.under, f"{last.name}: mean R@1 is {value:.1f}"))
-    return found
+    worst, lost = _largest_drop(first, last)
+    extent, mean = last.spread.range.value, last.spread.mean.value
+    rows: tuple[tuple[str, float | None, Callable[[float], bool], str], ...] = (
+        ("--fail-if-drop", gate.drop, lambda most: lost <= most, f"{worst} changes by {-lost:+.1f} points of R@1"),
+        ("--fail-if-range-above", gate.range_above, lambda most: extent <= most, f"range is {extent:.1f}"),
+        ("--fail-under", gate.under, lambda least: mean >= least, f"mean R@1 is {mean:.1f}"),
+    )
+    return [Gate(name, limit, ok(limit), f"{last.name}: {told}") for name, limit, ok, told in rows if limit is not None]
 
 
 def _largest_drop(first: System, last: System) -> tuple[str, float]:
@@ -186,8 +162,3 @@ def _hits(system: System) -> Mapping[str, Hits]:
             raise DataError(f"{system.name}: expected hits of every image of {lang}, found a damaged result")
         found[lang] = Hits(*(torch.tensor([float(v) for v in part], dtype=torch.float64) for part in parts))
     return found
-
-
-def renamed(system: System, name: str) -> System:
-    """The system under another name."""
-    return replace(system, name=name)

@@ -96,7 +96,7 @@ class _Steps:
 
 
 def _count(config: EvalConfig, bench: Bench, records: Runs) -> int:
-    systems = 1 + len(_texts(config, bench)) + len(config.prompts) + bool(config.english) + bool(records)
+    systems = 1 + len(_texts(config, bench)) + len(_prompts(config)) + bool(config.english) + bool(records)
     return systems * len(bench.languages)
 
 
