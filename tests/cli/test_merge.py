@@ -51,7 +51,7 @@ def test_merge_then_eval(world: World, tmp_path: Path, capsys: pytest.CaptureFix
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     for arguments, words in (
-        (["merge"], "Missing argument 'RUN'."),
+        (["merge"], "Missing argument 'RUN...'."),
         (["merge", "nowhere"], "Missing option '--out' / '-o'."),
         (["merge", "nowhere", "-o", out], "expected a run folder, found no folder nowhere"),
         (["merge", "nowhere", "-o", out, "--dtype", "int8"], "unknown dtype 'int8': expected one of fp32, fp16, bf16"),

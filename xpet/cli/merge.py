@@ -23,7 +23,7 @@ Examples:
 
 
 def merge(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder that xpet align wrote.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders that xpet align wrote.")],
     out: Annotated[
         str,
         typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
@@ -51,8 +51,9 @@ def merge(
 ) -> None:
     """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
     config = MergeConfig(
-        run, out, dtype, o.byte_count("--shard-size", shard_size), pytorch_bin, not no_verify, overwrite, device
-    ).check()
+        tuple(runs), out, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
+        verify=not no_verify, overwrite=overwrite, device=device,
+    ).check()  # fmt: skip
     from xpet.jobs.merge import run as job
 
     with view.progress(quiet) as on_event:

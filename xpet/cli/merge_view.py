@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def summary(result: MergeResult) -> Iterator[Block]:
     """What was folded, whether it was proven, and where it is."""
     yield Paragraph(
-        f"Folded {result.method} for {result.language} into {result.base}: {len(result.files)} files, "
+        f"Folded {result.method} for {', '.join(result.languages)} into {result.base}: {len(result.files)} files, "
         f"{result.size / 1e6:,.1f} MB in {result.dtype}, {result.seconds:.1f} s."
     )
     if result.verification is None:

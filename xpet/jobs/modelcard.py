@@ -23,7 +23,7 @@ def model_card(result: MergeResult, record: RunRecord) -> str:
 
 
 def _header(result: MergeResult) -> Iterator[str]:
-    languages = [json.dumps(language) for language in dict.fromkeys((result.language, PIVOT))]
+    languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
     yield from ("---", "language:", *(f"- {language}" for language in languages))
     yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
     yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", "- M-CLIP", "- xpet", "---", "")
@@ -31,11 +31,11 @@ def _header(result: MergeResult) -> Iterator[str]:
 
 def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     run, data = record.config["run"], record.config["data"]
-    yield f"# Multilingual CLIP text tower, aligned for {result.language}"
+    yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
     yield (
         f"A text tower in the layout of M-CLIP into which `xpet merge` folded what {result.method} trained for "
-        f"{result.language}. It is as fast as its base."
+        f"{', '.join(result.languages)}. It is as fast as its base."
     )
     yield ""
     if result.synthetic:
@@ -47,7 +47,7 @@ def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
         ("image tower", result.image or f"{UNKNOWN}: the run was trained on image features of its own"),
         ("data", f"{data['name']}{variant}"),
         ("training images", len(record.split["train"])),
-        ("languages", f"{result.language} (trained), {PIVOT} (pivot)"),
+        ("languages", f"{', '.join(result.languages)} (trained), {PIVOT} (pivot)"),
         ("method", result.method),
         ("routine, loss", f"{run['routine']}, {run['loss']} (weight {run['align_weight']:g})"),
         ("learning rate, seed", f"{run['learning_rate']:g}, {run['seed']}"),

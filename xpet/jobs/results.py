@@ -238,11 +238,12 @@ class Verification:
 class MergeResult:
     """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes."""
 
-    run: str
+    runs: tuple[str, ...]
     base: str
     image: str | None
-    language: str
+    languages: tuple[str, ...]
     method: str
+    form: str
     dtype: str
     synthetic: bool
     verification: Verification | None

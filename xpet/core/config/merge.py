@@ -12,13 +12,15 @@ DTYPES = ("fp32", "fp16", "bf16")
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Everything `xpet merge` needs: a run (or a folder with exactly one), and where its checkpoint goes.
+    """Everything `xpet merge` needs: runs (folders), and where what is made of them goes.
 
-    `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes PyTorch files in place of safetensors.
+    `form` is one of `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes
+    PyTorch files in place of safetensors.
     """
 
-    run: str
+    runs: tuple[str, ...]
     out: str
+    form: str = "checkpoint"
     dtype: str = "fp32"
     shard_size: int = 2 * 10**9
     pytorch_bin: bool = False

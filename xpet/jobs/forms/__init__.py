@@ -1,0 +1,8 @@
+"""The explicit table of forms `xpet merge` writes; a new form is one file and one row here."""
+
+from __future__ import annotations
+
+from xpet.jobs.forms.base import Form
+from xpet.jobs.forms.checkpoint import CHECKPOINT
+
+FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT,)}

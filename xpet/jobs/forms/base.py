@@ -1,0 +1,64 @@
+"""What `xpet merge` can write: a form is a row with functions that write a folder and read it back for the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import MergeConfig, ModelConfig
+from xpet.core.events import OnEvent
+from xpet.core.rundir import RunRecord
+from xpet.jobs.measure import Encode
+from xpet.jobs.runs import Runs, language_of, routine_of
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to write: `record`, which `runs` were made into (a single one stands for itself), and its base."""
+
+    config: MergeConfig
+    runs: Runs
+    record: RunRecord
+    model: ModelConfig
+
+    @property
+    def path(self) -> Path:
+        """The folder of the first run, which errors name."""
+        return self.runs[0][0]
+
+    @property
+    def searched(self) -> Mapping[str, str]:
+        """Trained language -> slot of the texts it is searched with."""
+        return {language_of(record): routine_of(record).evaluation for _, record in self.runs}
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The trained languages, then the pivot."""
+        return tuple(dict.fromkeys((*self.searched, PIVOT)))
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of output.
+
+    `write` fills an empty folder and returns the image tower that belongs to it, None where that is unknown; `encoder`
+    reads the folder back, on a device, and encodes texts with it. `size` is how many bytes the folder will have, about.
+    `files` are the patterns of names the folder consists of; `own` tells whether a folder of such files is xpet's.
+    `folds`: the method must fold into the weights. `package`: what must be importable, with `extra` of xpet that
+    brings it.
+    """
+
+    name: str
+    summary: str
+    write: Callable[[Path, Task, OnEvent], str | None]
+    encoder: Callable[[Path, Task, str], Encode]
+    size: Callable[[Task], int]
+    files: tuple[str, ...]
+    own: Callable[[Path], bool]
+    folds: bool = True
+    package: str | None = None
+    extra: str | None = None
