@@ -29,6 +29,7 @@ class RunResult:
     english_after: float | None
     seconds: float
     folder: str
+    image_weight: float = 1.0
 
     @property
     def setting(self) -> tuple[str, str, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.errors import unknown
 
-TRAIN_PARTS = ("layernorm", "head", "pooler")
+TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -27,6 +27,7 @@ class MethodConfig:
     prompt: str | None = None
     modules: tuple[str, ...] | None = None
     train: tuple[str, ...] | None = None
+    embedding_rank: int = 32
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
@@ -34,7 +35,7 @@ class MethodConfig:
             f"{name} must be positive, found {value}"
             for name, value in (
                 ("rank", self.rank), ("alpha", self.alpha), ("bottleneck", self.bottleneck),
-                ("reduction", self.reduction), ("tokens", self.tokens),
+                ("reduction", self.reduction), ("tokens", self.tokens), ("embedding rank", self.embedding_rank),
             )
             if value <= 0
         ]  # fmt: skip
@@ -56,6 +57,7 @@ class RunConfig:
     align_weight: float = 0.1
     learning_rate: float = 5e-4
     seed: int = 1
+    image_weight: float = 1.0
 
     @property
     def label(self) -> str:
