@@ -149,6 +149,8 @@ class Cleaner:
 
 def is_latin(text: str) -> bool:
     """Whether at least half of a text's letters are Latin; False for a text without letters."""
+    if text.isascii():  # most are, and counting takes as long as all other checks
+        return any(map(str.isalpha, text))
     counted = letters(text)
     return bool(counted) and counted["LATIN"] >= LATIN_SHARE * counted.total()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from xpet.core.errors import DataError
 from xpet.data.english import expect_english
@@ -77,7 +77,7 @@ def _texts(path: str, column: str | None, stdin: BinaryIO | None, english: bool)
     name = STDIN_NAME if path == STDIN else path
     try:
         with _opened(path, stdin) as file:
-            read = TABLES.get(_ending(path))
+            read = READERS.get(_ending(path))
             texts = stream_lines(name, file) if read is None else _fields(name, read(name, file, column), column)
             yield from expect_english(texts, name) if english else texts
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
     elif isinstance(stdin, io.BufferedReader):
         yield stdin
     else:
-        wrapped = io.BufferedReader(stdin)  # type: ignore[type-var]
+        wrapped = io.BufferedReader(cast(Any, stdin))
         yield wrapped
         wrapped.detach()
 
@@ -174,6 +174,6 @@ TABLES: dict[str, Callable[[str, BinaryIO, str | None], Records]] = {
     ".tsv": _delimited("\t"),
     ".jsonl": _json_lines,
     ".parquet": _parquet,
-    ".json": _json,
 }
-"""Readers of files with columns, by the name's ending; everything else is plain text."""
+READERS = {**TABLES, ".json": _json}
+"""Readers of files that are not plain text, by the name's ending."""
