@@ -35,7 +35,7 @@ def read_texts(
         stdin: standard input in bytes, where there is one.
         english: whether files whose first texts are clearly in another language are refused.
 
-    The beginning of every regular file is looked at before this returns, so that most of what is wrong with any of
+    The beginning of every file (of no pipe) is looked at before this returns, so that most of what is wrong with any of
     them is told, all at once, before any work is put into the texts. The rest is told when a text is reached.
 
     Raises:
@@ -45,7 +45,7 @@ def read_texts(
     problems = _problems(paths, column, stdin)
     for path in () if problems else paths:
         try:
-            if Path(path).is_file():
+            if not _is_stream(path):
                 next(_texts(path, column, stdin, english), None)
         except DataError as error:
             problems += error.problems
@@ -65,6 +65,12 @@ def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None) 
             f"column {column}: expected a file with columns ({', '.join(TABLES)}), found {', '.join(paths)}"
         )
     return problems
+
+
+def _is_stream(path: str) -> bool:
+    """Whether what is read there can be read once only."""
+    place = Path(path)
+    return path == STDIN or (place.exists() and not place.is_file() and not place.is_dir())
 
 
 def _ending(path: str) -> str:
