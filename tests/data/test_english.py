@@ -60,8 +60,8 @@ def test_real_english_and_czech(shared_data: Path):
 
 @pytest.mark.parametrize(
     "text",
-    ["red ball", "a red ball", "Pizza", "a café", "the die", "12", "", "A man on a horse", "man in Berlin", "sushi, ramen",
-     "a sign that says 東京", "tableau de bord of the car in the garage"],
+    ["red ball", "a red ball", "Pizza", "a café", "the die", "12", "", "A man on a horse", "man in Berlin",
+     "sushi, ramen", "a sign that says 東京", "tableau de bord of the car in the garage"],
 )  # fmt: skip
 def test_short_and_odd_english_is_not_called_foreign(text):
     assert likely_language(text) in (None, "en")
