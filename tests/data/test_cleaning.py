@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from itertools import dropwhile
 
 import pytest
 
@@ -57,7 +56,7 @@ def test_an_interrupted_stream_is_taken_up_where_it_stopped():
     whole = list(Cleaner().clean(texts))
     assert len(whole) == len(set(texts))
     again = Cleaner()
-    rest = list(dropwhile(lambda line: line.number <= whole[99].number, again.clean(texts)))
+    rest = list(again.clean(texts, after=whole[99].number))
     assert rest == whole[100:]
     parts = Cleaner()
     assert [*parts.clean(texts[:137]), *parts.clean(texts[137:])] == whole

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,10 @@ import torch
 from xpet.core.errors import DataError, OutputError
 from xpet.core.events import Notice
 from xpet.data import pairs
+from xpet.data.cleaning import Cleaner
 from xpet.data.pair_files import read_pairs
 from xpet.data.pairs import PairStore
+from xpet.data.text_corpus import read_texts
 
 WIDTH = 6
 CHUNK = 5
@@ -50,7 +55,7 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def child(work: Callable[[], None]) -> Iterator[int]:
+def child(work: Callable[[], object]) -> Iterator[int]:
     """A forked process that does the work; its number. It is gone after the block."""
     pid = os.fork()
     if pid == 0:
@@ -116,7 +121,7 @@ class Death:
         self.points = 0
         self.at = at
         for name in ("fsync", "replace", "truncate"):
-            monkeypatch.setattr(pairs.os, name, self.watched(getattr(os, name)))
+            monkeypatch.setattr(os, name, self.watched(getattr(os, name)))
         write, write_state = pairs._write, pairs._write_state
 
         def half(file, place, data):
@@ -159,11 +164,11 @@ def test_killed_at_every_point_it_goes_on_to_the_same_bytes(tmp_path, whole):
     stops = set()
     for at in range(points):
         folder = tmp_path / f"at{at}"
-        with child(lambda folder=folder, at=at: work(folder, at)):
+        with child(partial(work, folder, at)):
             pass
         stops.add(read_pairs(folder).state.rows if (folder / "pairs.json").exists() else None)
         if at % 2:  # killed once more, early
-            with child(lambda folder=folder: work(folder, 4)):
+            with child(partial(work, folder, 4)):
                 pass
         go_on(folder, 4)
         assert contents(folder) == whole
@@ -189,6 +194,31 @@ def test_kill_9_of_a_working_process(tmp_path, whole):
         assert torch.equal(store.features, torch.cat([chunk(number)[1] for number in range(done)]))
     assert contents(folder)["tokens.bin"].startswith(whole["tokens.bin"][:60])
     assert set(contents(folder)) == EVERYTHING
+
+
+def test_a_corpus_streamed_in_two_sittings_gives_the_same_bytes(tmp_path, write):
+    texts = [f"a dog number {n % 150} of many" if n % 3 else "" for n in range(400)]
+    corpus = str(write("corpus.txt.bz2", bz2.compress("\n".join(texts).encode())))
+
+    def stream(folder: Path, chunks: int | None = None) -> dict[str, bytes]:
+        cleaner = Cleaner(["a dog number 2 of many"])
+        with PairStore(folder, "key", 2) as store:
+            lines = cleaner.clean(read_texts([corpus]), after=store.consumed)
+            for part in islice(iter(lambda: list(islice(lines, 16)), []), chunks):
+                rows = [[len(word) for word in line.text.split()] for line in part]
+                store.append(rows, torch.tensor([[line.number, len(line.text)] for line in part]), part[-1].number)
+            if chunks is None:
+                store.append([], torch.empty(0, 2), cleaner.counts["read"], cleaner.counts, finished=True)
+        return contents(folder)
+
+    at_once = stream(tmp_path / "once")
+    for chunks in (0, 1, 2, 4):
+        stream(tmp_path / "twice", chunks)
+    assert stream(tmp_path / "twice") == at_once
+    state = read_pairs(tmp_path / "twice").state
+    assert (state.rows, state.consumed) == (99, 400)
+    assert state.counts["kept"] == 99
+    assert stream(tmp_path / "twice") == at_once  # nothing more to do
 
 
 def test_one_writer_at_a_time(tmp_path):
@@ -304,7 +334,7 @@ def test_a_full_disk_keeps_what_is_stored(tmp_path, whole, monkeypatch):
     with PairStore(folder, "key", WIDTH) as store:
         store.append(*chunk(0))
         with monkeypatch.context() as patch:
-            patch.setattr(pairs.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
             with pytest.raises(OutputError, match="No space left on device; what is stored so far is kept"):
                 store.append(*chunk(1))
         assert len(store) == len(store.features) == CHUNK

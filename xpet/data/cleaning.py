@@ -101,7 +101,7 @@ class Cleaner:
     """Passes texts on that are worth training on, blanks in them made single; counts the others by their reason.
 
     The same texts in the same order always give the same lines, so an interrupted stream is taken up by cleaning it
-    again from its start and dropping the lines up to the last `number` that was used.
+    again from its start, with `after` the last `number` that was used.
 
     Attributes:
         counts: texts so far by COUNTS. `in_test` are those that are forbidden; texts in another script than Latin, or
@@ -115,15 +115,18 @@ class Cleaner:
         self._forbidden = {text_hash(text) for text in forbidden}
         self._seen = Hashes()
 
-    def clean(self, texts: Iterable[str]) -> Iterator[Line]:
-        """The kept lines. May be called again with more texts: counts, numbers and what was seen go on."""
+    def clean(self, texts: Iterable[str], after: int = 0) -> Iterator[Line]:
+        """The kept lines with numbers above `after`; those before are counted as well.
+
+        May be called again with more texts: counts, numbers and what was seen go on.
+        """
         counts = self.counts
         for text in texts:
             line = " ".join(text.split())
             reason = self._reason(line)
             counts["read"] += 1
             counts[reason] += 1
-            if reason == "kept":
+            if reason == "kept" and counts["read"] > after:
                 yield Line(counts["read"], line)
 
     def _reason(self, line: str) -> str:
