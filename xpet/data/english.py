@@ -15,6 +15,7 @@ from itertools import chain
 from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError
 from xpet.core.scripts import letters
+from xpet.data.cleaning import is_latin
 
 SAMPLE = 2000
 """Texts at the beginning of a corpus that are looked at."""
@@ -66,8 +67,8 @@ LANGUAGES_OF = _by_word()
 
 def likely_language(text: str) -> str | None:
     """The code of the language a text looks like; None where it does not say."""
-    counted = letters(text)
-    if counted["LATIN"] * 2 < counted.total():
+    if not is_latin(text):
+        counted = letters(text)
         return next((language for script, language in SCRIPT_OF.items() if counted[script]), None)
     lower = text.lower()  # casefold would spell out the sharp s
     marks = WORD.findall(lower) + [letter for letter in lower if letter > "\x7f"]
