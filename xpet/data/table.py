@@ -6,11 +6,10 @@ split, `all`). An image may have several captions in a language. Images are path
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
 from xpet.data.reading import aligned, choose_languages, data_root
+from xpet.data.records import Records, delimited, json_objects, parquet_rows
 from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
@@ -26,9 +26,6 @@ TRANSLATIONS = ("from_pivot", "to_pivot")
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
 
 WHOLE = "all"
-
-Records = Iterator[tuple[int, Mapping[str, Any]]]
-"""Line (or row) numbers from 1 and the fields that stand there."""
 
 
 @dataclass(frozen=True)
@@ -156,52 +153,19 @@ def _pivots(rows: list[Row], english: Mapping[str, list[str]]) -> list[str] | No
     return pivots
 
 
-def _delimited(delimiter: str) -> Callable[[str, bytes], Records]:
-    def records(name: str, data: bytes) -> Records:
-        lines, bad = decode_lines(data)
-        raise_problems([f"{name} {text}" for text in bad])
-        reader = csv.DictReader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, strict=True)
-        try:
-            _check_columns(name, list(reader.fieldnames or []))
-            for fields in reader:
-                yield reader.line_num, fields
-        except csv.Error as error:
-            raise DataError(f"{name} line {reader.line_num}: expected a well-formed row, found {error}") from error
-
-    return records
-
-
-def _json_lines(name: str, data: bytes) -> Records:
+def _lines(name: str, data: bytes) -> tuple[str, ...]:
     lines, bad = decode_lines(data)
     raise_problems([f"{name} {text}" for text in bad])
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} line {number}: expected a JSON object, found {error}") from error
-        if not isinstance(fields, dict):
-            raise DataError(f"{name} line {number}: expected a JSON object, found {type(fields).__name__}")
-        yield number, fields
+    return lines
+
+
+def _delimited(delimiter: str) -> Callable[[str, bytes], Records]:
+    return lambda name, data: delimited(name, _lines(name, data), delimiter, partial(_check_columns, name))
 
 
 def _parquet(name: str, data: bytes) -> Records:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        source = parquet.ParquetFile(io.BytesIO(data))
-        columns = source.schema_arrow.names
-        _check_columns(name, columns)
-        known = [column for column in (*REQUIRED, *TRANSLATIONS, "split") if column in columns]
-        number = 0
-        for batch in source.iter_batches(columns=known):
-            for fields in batch.to_pylist():
-                number += 1
-                yield number, fields
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{name}: expected a readable Parquet file, found {error}") from error
+    wanted = (*REQUIRED, *TRANSLATIONS, "split")
+    return parquet_rows(name, io.BytesIO(data), wanted, partial(_check_columns, name))
 
 
 def _check_columns(name: str, columns: list[str]) -> None:
@@ -216,6 +180,6 @@ def _check_columns(name: str, columns: list[str]) -> None:
 FORMATS: dict[str, Callable[[str, bytes], Records]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
-    ".jsonl": _json_lines,
+    ".jsonl": lambda name, data: json_objects(name, _lines(name, data)),
     ".parquet": _parquet,
 }
