@@ -88,7 +88,7 @@ def room_of(file: str) -> str:
 
 def test_the_walk_sees_everything() -> None:
     assert "xpet/core/losses.py" in FILES
-    assert "xpet.core.errors.ConfigError" in imports("xpet/core/losses.py")
+    assert "xpet.core.errors.ConfigError" in imports("xpet/core/routines.py")
     assert "transformers.integrations.deepspeed" in imports("xpet/methods/bridge.py")  # through importlib
     assert "safetensors.torch.save_file" in imports("xpet/core/rundir.py")  # inside a function
     assert "xpet.jobs.align" in imports("xpet/__init__.py")  # lazy

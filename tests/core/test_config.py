@@ -56,7 +56,7 @@ def test_every_problem_is_shown_at_once() -> None:
 
 @pytest.mark.parametrize(("changes", "expected"), [
     ({"routines": ("routine4",)}, "unknown routine 'routine4': expected one of baseline-target, baseline-translated, "
-     "routine1, routine2, routine3, 1, 2, 3; did you mean 'routine"),
+     "routine1, routine2, routine3, text, 1, 2, 3; did you mean 'routine"),
     ({"losses": ("msee",)}, "unknown loss 'msee': expected one of mse, mse-normalized, contrastive, "
      "contrastive-image, cosine; did you mean 'mse'?"),
     ({"losses": ("zzz",)}, "unknown loss 'zzz': expected one of mse, mse-normalized, contrastive, "

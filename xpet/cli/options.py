@@ -28,6 +28,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
 PACKAGES, HOW_FAST, QUALITY, DATASET = "Packages", "Speed", "Quality", "A whole data set"
+TEXT = "Routine text"
 STATISTICS, GATE, CHECKPOINT = "Statistics", "Limits for CI", "Checkpoint"
 
 Lang = Annotated[
@@ -56,7 +57,7 @@ RoutineNames = Annotated[
     typer.Option(
         "--routine", "-r",
         autocompletion=_values("1", "2", "3", *ROUTINES),
-        help="1, 2, 3, baseline-target, baseline-translated; comma list [default: 3].", rich_help_panel=WHAT,
+        help="1, 2, 3, text, baseline-target, baseline-translated; comma list [default: 3].", rich_help_panel=WHAT,
     ),
 ]  # fmt: skip
 LossNames = Annotated[
@@ -64,7 +65,7 @@ LossNames = Annotated[
     typer.Option(
         "--loss",
         autocompletion=_values(*LOSS_NAMES),
-        help=f"Of {', '.join(LOSS_NAMES)}; comma list [default: mse].",
+        help=f"Of {', '.join(LOSS_NAMES)}, or a sum a+0.1*b; comma list [default: mse].",
         rich_help_panel=WHAT,
     ),
 ]

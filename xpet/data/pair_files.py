@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATE = "pairs.json"
 LOCK = "lock"
+BLOCK = 1 << 16
+"""Rows looked at together."""
 TOKENS, OFFSETS, FEATURES = FILES = ("tokens.bin", "offsets.bin", "features.bin")
 
 
@@ -84,6 +86,30 @@ class TokenRows(Sequence[list[int]]):
         tokens: list[int] = self._tokens[start : int(self._ends[row])].tolist()
         return tokens
 
+    def heads(self, count: int) -> NDArray[Any]:
+        """The first `count` tokens of every row, int64 [rows, count]; rows must have as many."""
+        import numpy
+
+        ends = self._ends.astype("i8")
+        starts = numpy.concatenate([ends[:0], [0], ends[:-1]]) if len(ends) else ends
+        return numpy.stack([self._tokens[starts + place].astype("i8") for place in range(count)], axis=1)
+
+    def distinct(self, skip: int) -> list[int]:
+        """The different tokens of all rows, ascending, without the first `skip` of each row."""
+        import numpy
+
+        found = numpy.empty(0, dtype="u4")
+        for start in range(0, len(self), BLOCK):
+            ends = self._ends[start : start + BLOCK].astype("i8")
+            first = int(self._ends[start - 1]) if start else 0
+            block = numpy.asarray(self._tokens[first : int(ends[-1])])
+            keep = numpy.ones(len(block), dtype=bool)
+            begins = numpy.concatenate([[0], ends[:-1] - first])
+            for place in range(skip):
+                keep[begins + place] = False
+            found = numpy.union1d(found, block[keep])
+        return [int(token) for token in found]
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -138,7 +164,7 @@ def _checked(document: Any) -> State:
     state = State(**document)
     for name in ("width", "rows", "tokens", "consumed"):
         value = getattr(state, name)
-        if not isinstance(value, int) or value < (name == "width"):
+        if not isinstance(value, int) or value < 0:
             raise ValueError(f"{name} {value!r}")
     return state
 

@@ -61,6 +61,8 @@ def _data(bench: Bench, plan: RunConfig) -> RunData:
     from xpet.training.fit import RunData
 
     routine = ROUTINES[plan.routine]
+    if routine.text_only:
+        return _text_data(bench, plan)
     validation = bench.parts.validation
     return RunData(
         student=_tokens(bench, "train", plan.language, routine.student),
@@ -70,6 +72,25 @@ def _data(bench: Bench, plan: RunConfig) -> RunData:
         val_image=bench.images["validation"],
         val_owner=torch.tensor(validation.captions[plan.language].owner),
     )
+
+
+def _text_data(bench: Bench, plan: RunConfig) -> RunData:
+    """What a run of routine `text` learns from, and is validated on: held-out lines, or pictures."""
+    import torch
+
+    from xpet.training.fit import RunData
+
+    pairs = bench.pairs[plan.language]
+    count = min(len(each.val_tokens) for each in bench.pairs.values())  # runs of a stack have equally many
+    text, images, owner = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
+    if not bench.config.text.validates_on_text:
+        text = _tokens(bench, "validation", plan.language, ROUTINES[plan.routine].evaluation)
+        images = bench.images["validation"]
+        owner = torch.tensor(bench.parts.validation.captions[plan.language].owner)
+    return RunData(
+        student=pairs.tokens, anchor=None, image=None, frozen=pairs.frozen, whole=True,
+        val_text=text, val_image=images, val_owner=owner,
+    )  # fmt: skip
 
 
 def _train_images(bench: Bench, language: str) -> Tensor:
@@ -116,12 +137,30 @@ def _train(bench: Bench, group: Sequence[Planned], on_event: OnEvent) -> list[tu
 
     from xpet.training.fit import fit
 
-    bench.stack.reset([plan.seed for plan, _ in group])
+    _start(bench, group)
     torch.manual_seed(group[0][0].seed)  # dropout, where it is on
     started = time.monotonic()
     outcomes = fit(bench.stack, group, bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine, on_event)
     seconds = (time.monotonic() - started) / len(group)
     return [(outcome, seconds) for outcome in outcomes]
+
+
+def _start(bench: Bench, group: Sequence[Planned]) -> None:
+    """Fresh parameters for every run of the stack, or those of the runs that training goes on from."""
+    from xpet.jobs.start import widened
+
+    stack = bench.stack
+    stack.reset([plan.seed for plan, _ in group], [_own_tokens(bench, plan, data) for plan, data in group])
+    for place, (plan, _) in enumerate(group):
+        if plan.language in bench.started:
+            stack.load(place, widened(bench.started[plan.language].delta, stack.state(place)))
+
+
+def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:
+    """The tokens of what a run's student reads, whose embeddings it may train."""
+    if ROUTINES[plan.routine].text_only:
+        return bench.pairs[plan.language].own
+    return sorted({token for row in data.student for token in row})
 
 
 def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> RunResult:

@@ -33,6 +33,14 @@ SMALLEST_SLICE = 64
 """Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
 
 
+class Rows(Protocol):
+    """Feature rows that are read as they are asked for."""
+
+    def __getitem__(self, rows: Sequence[int], /) -> Tensor:
+        """Those rows, [len(rows), d]."""
+        ...
+
+
 class StackLike(Protocol):
     """What training needs of a stack (see `xpet.methods.stack.Stack`)."""
 
@@ -53,8 +61,8 @@ class RunData:
     """What one run learns from and is validated on.
 
     Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Without images there
-    is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`; they
-    may be mapped from a file, only the rows of a step are read. Validation texts belong to `val_image[val_owner[row]]`
+    is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`;
+    only the rows of a step are read. Validation texts belong to `val_image[val_owner[row]]`
     [images, d], which are features of images or of whatever else is to be found. `whole`: batches are always full, so
     that runs of different length can share a stack.
     """
@@ -65,7 +73,7 @@ class RunData:
     val_text: Tokens
     val_image: Tensor
     val_owner: Tensor
-    frozen: Tensor | None = None
+    frozen: Rows | None = None
     whole: bool = False
 
     @property

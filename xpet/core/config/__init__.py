@@ -15,6 +15,7 @@ from xpet.core.config.parts import (
     MethodConfig,
     ModelConfig,
     RunConfig,
+    TextConfig,
     to_dict,
 )
 from xpet.core.config.translate import DIRECTIONS, TranslateConfig, TranslateDataConfig
@@ -34,6 +35,7 @@ __all__ = [
     "PRECISIONS",
     "RESULT",
     "RunConfig",
+    "TextConfig",
     "SELECTORS",
     "TEXTS",
     "TRAIN_PARTS",

@@ -11,6 +11,8 @@ from xpet.core.errors import unknown
 TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+VALIDATIONS = ("auto", "pictures", "text")
+MOST_N_BEST = 4
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -142,6 +144,53 @@ class ModelConfig:
 
     text: str = "demo"
     image: str | None = None
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """What routine `text` learns from: English lines, and how they are translated.
+
+    `corpus` are files of English text (None: the data set's own English training captions), `column` that of files with
+    columns, `lines` how many are used at most. `n_best` translations of each line are used; `natural_share` of the
+    lines are paired with natural captions where the data has them. Translations of more than `max_tokens` tokens are
+    left out. `packages` are those of `xpet translate`. `validate_on` is `pictures` (the data's own, found with natural
+    captions), `text` (held-out lines, found with their translations) or `auto`: text for a corpus of files, else
+    pictures.
+    """
+
+    corpus: tuple[str, ...] | None = None
+    column: str | None = None
+    lines: int | None = None
+    n_best: int = 1
+    natural_share: float = 0.0
+    max_tokens: int = 64
+    packages: str | None = None
+    fast: bool = False
+    validate_on: str = "auto"
+
+    @property
+    def validates_on_text(self) -> bool:
+        """Whether no picture is used for validation."""
+        return self.validate_on == "text" or (self.validate_on == "auto" and self.corpus is not None)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings, one text each."""
+        found = [
+            f"{name} must be at least {least}, found {value}"
+            for name, value, least in (
+                ("lines", self.lines, 2), ("n-best", self.n_best, 1), ("max-tokens", self.max_tokens, 3),
+            )
+            if value is not None and value < least
+        ]  # fmt: skip
+        if self.n_best > MOST_N_BEST:
+            found.append(f"n-best must be at most {MOST_N_BEST} (the translator's beam), found {self.n_best}")
+        if not 0 <= self.natural_share <= 1:
+            found.append(f"natural share must be from 0 to 1, found {self.natural_share:g}")
+        if self.validate_on not in VALIDATIONS:
+            found.append(unknown("--validate-on", self.validate_on, VALIDATIONS))
+        if self.column is not None and self.corpus is None:
+            found.append("--column needs --corpus")
+        return found
 
 
 def to_dict(config: Any) -> dict[str, Any]:
