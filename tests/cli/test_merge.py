@@ -52,7 +52,8 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = str(tmp_path / "out")
     for arguments, words in (
         (["merge"], "Missing argument 'RUN...'."),
-        (["merge", "nowhere"], "Missing option '--out' / '-o'."),
+        (["merge", "nowhere"], "expected --out FOLDER or --pack FILE, found neither"),
+        (["merge", "nowhere", "-o", out, "--pack", "p"], "expected --out FOLDER or --pack FILE, found both"),
         (["merge", "nowhere", "-o", out], "expected a run folder, found no folder nowhere"),
         (["merge", "nowhere", "-o", out, "--dtype", "int8"], "unknown dtype 'int8': expected one of fp32, fp16, bf16"),
         (["merge", "nowhere", "-o", out, "--shard-size", "big"], "--shard-size: expected a size such as 2GB, 500MB"),

@@ -9,6 +9,7 @@ import typer
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
 from xpet.core.config import DTYPES, MergeConfig
+from xpet.core.errors import ConfigError
 
 EXAMPLES = """\
 Examples:
@@ -19,15 +20,20 @@ Examples:
   xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
   xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
   xpet merge runs/tr -o tower-tr --json | jq .verification
+  xpet merge runs/all --pack languages.xpet
 """
 
 
 def merge(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders that xpet align wrote.")],
     out: Annotated[
-        str,
+        str | None,
         typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
-    ],
+    ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option("--pack", help="Put all languages' modules into this one file instead.", rich_help_panel=o.OUT),
+    ] = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -50,12 +56,28 @@ def merge(
     debug: o.Debug = False,
 ) -> None:
     """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    place = _place(out, pack)
     config = MergeConfig(
-        tuple(runs), out, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
+        tuple(runs), place, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
         verify=not no_verify, overwrite=overwrite, device=device,
     ).check()  # fmt: skip
+    if pack is not None:
+        from xpet.jobs.pack import run as packing
+
+        with view.progress(quiet) as on_event:
+            packed = packing(config, on_event)
+        view.show(merge_view.packed(packed), packed, json_output)
+        return
     from xpet.jobs.merge import run as job
 
     with view.progress(quiet) as on_event:
         result = job(config, on_event)
     view.show(merge_view.summary(result), result, json_output)
+
+
+def _place(out: str | None, pack: str | None) -> str:
+    """Where the result goes; raises ConfigError unless exactly one place is named."""
+    given = [place for place in (out, pack) if place is not None]
+    if len(given) != 1:
+        raise ConfigError(f"expected --out FOLDER or --pack FILE, found {'both' if given else 'neither'}")
+    return given[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results import MergeResult, Verification
+    from xpet.jobs.results import MergeResult, PackResult, Verification
 
 
 def summary(result: MergeResult) -> Iterator[Block]:
@@ -29,6 +29,27 @@ def summary(result: MergeResult) -> Iterator[Block]:
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
     yield Paragraph(f"Use it: xpet eval --model {result.out}")
+
+
+def packed(result: PackResult) -> Iterator[Block]:
+    """What is in the pack, and how it is used."""
+    kind = f"Packed {result.method} for {len(result.languages)} languages"
+    yield Paragraph(f"{kind}: {result.size / 1e3:,.1f} kB, {result.seconds:.1f} s; read back and compared bit by bit.")
+    columns = [("lang", "left"), ("routine", "left"), ("base", "right"), ("with its module", "right")]
+    rows = [(one.language, one.routine, f"{one.before:.1f}", f"{one.after:.1f}") for one in result.languages]
+    yield Table("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
+    yield Paragraph("")
+    if any(one.translates_queries for one in result.languages):
+        yield Paragraph("Queries of these languages must be translated to English: " + ", ".join(
+            one.language for one in result.languages if one.translates_queries
+        ), "yellow")  # fmt: skip
+    yield Paragraph(f"The base is not in it: {result.base}")
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        yield Paragraph(f"Note: {SYNTHETIC}")
+    yield Paragraph(f"Written: {result.out}")
+    yield Paragraph(f"Use it: xpet eval {result.out}, or xpet.load('{result.out}') in Python")
 
 
 def _verified(found: Verification) -> Iterator[Block]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xpet.core.config import ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.pack import is_pack
 from xpet.core.rundir import RunRecord, is_run
 from xpet.jobs import wiring
 from xpet.jobs.dual_encoder import DualEncoder
@@ -33,7 +34,8 @@ def load(
         path_or_name: one of
             - a base model: `demo`, an M-CLIP name on the hub, or a checkpoint folder (a merged one too);
             - a run directory: the base with the run's module, which `lang=None` and its language use;
-            - a folder of runs: of every language the best run on validation, as `xpet eval` takes it; `lang` picks.
+            - a folder of runs: of every language the best run on validation, as `xpet eval` takes it; `lang` picks;
+            - a language pack of `xpet merge --pack`: likewise.
         model: where the base of a run is now, when it was moved; its weights must be the same.
         image_model: the image tower, where none is known for the text tower, or where it is now.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -57,12 +59,14 @@ def load(
 
 
 def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
-    """Whether this is a run or a folder of runs, be it a damaged one; raises DataError, ModelError for no folder."""
+    """Whether this is a run, a folder of runs or a pack, be it a damaged one; DataError, ModelError for nothing."""
     path = Path(path_or_name)
     if path_or_name == wiring.DEMO:
         return False
     if not os.path.exists(path) and not isinstance(path_or_name, str):  # a name on the hub is a string
         raise ModelError(f"{path}: expected a run, a folder of runs or a checkpoint folder, found no such folder")
+    if os.path.isfile(path):
+        return is_pack(path)
     if not os.path.isdir(path):
         return False
     if (path / "delta.safetensors").exists() or any(map(is_run, path.iterdir())):

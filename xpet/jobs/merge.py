@@ -13,7 +13,7 @@ from typing import Any
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import check_free, find_runs, staged
+from xpet.core.rundir import check_free, read_run, staged
 from xpet.jobs import modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
 from xpet.jobs.forms.base import CARD, Task
@@ -37,7 +37,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     task = _task(config)
     out = Path(config.out).absolute()
     _check_place(out, task)
-    _check_delta(task.runs)
+    check_finite(task.runs)
     _check_disk(out, task)
     before = None
     if config.verify:
@@ -65,11 +65,10 @@ def _task(config: MergeConfig) -> Task:
     """The one run, whose method must fold where the form wants that; raises ConfigError naming choices if several."""
     from xpet.methods.table import check_foldable
 
-    paths = [path for name in config.runs for path in find_runs(Path(name))]
-    if len(paths) > 1:
-        names, where = ", ".join(path.name for path in paths), ", ".join(config.runs)
-        raise ConfigError(f"{where}: expected one run, found {len(paths)}: name one of these folders in it: {names}")
-    runs = read_runs([str(path) for path in paths])
+    runs = read_runs(config.runs)
+    if len(runs) > 1:
+        names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
+        raise ConfigError(f"{where}: expected one run, found {len(runs)}: name one of these folders in it: {names}")
     record = runs[0][1]
     if FORMS[config.form].folds:
         check_foldable(stored_method(record), str(runs[0][0]))
@@ -98,12 +97,10 @@ def is_merged(path: Path) -> bool:
     )
 
 
-def _check_delta(runs: Runs) -> None:
-    """What was trained must be finite; it is read apart, so that its pages do not stay in memory."""
-    from xpet.core.rundir import read_run
-
-    for path, _ in runs:
-        for name, value in read_run(path).delta.items():
+def check_finite(runs: Runs) -> None:
+    """Raise ModelError unless what was trained is finite; it is read apart, so that its pages do not stay in memory."""
+    for path, record in runs:
+        for name, value in (read_run(path) if path.is_dir() else record).delta.items():
             low, high = (float(bound) for bound in value.aminmax())
             if not abs(low) + abs(high) < float("inf"):
                 raise ModelError(

@@ -236,6 +236,36 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class PackedLanguage:
+    """A language in a pack: its run, and R@1 in percent before and after, as measured when it was trained."""
+
+    language: str
+    run: str
+    routine: str
+    translates_queries: bool
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """The outcome of `xpet merge --pack`; `size` in bytes."""
+
+    base: str
+    method: str
+    synthetic: bool
+    languages: tuple[PackedLanguage, ...]
+    out: str
+    size: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "merge", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class MergeResult:
     """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from xpet.core.captions import Split
 from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.pack import read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
 from xpet.jobs import wiring
@@ -20,10 +21,20 @@ Runs = Sequence[tuple[Path, RunRecord]]
 
 
 def read_runs(folders: Sequence[str]) -> Runs:
-    """All runs of the folders (a sweep's folder holds many); raises DataError, ModelError, also for unlike ones."""
-    records = [(path, _read(path)) for folder in folders for path in find_runs(Path(folder))]
+    """All runs of the folders (a sweep's folder holds many) and language packs, each with a path that names it.
+
+    Raises DataError, ModelError, also for unlike ones.
+    """
+    records = [found for folder in folders for found in _found(Path(folder))]
     _check_together(records)
     return records
+
+
+def _found(path: Path) -> Runs:
+    """The runs of a folder or a pack."""
+    if path.is_file():
+        return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]
+    return [(folder, _checked(folder, read_run(folder))) for folder in find_runs(path)]
 
 
 def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
@@ -62,6 +73,11 @@ def _check_different(records: Runs) -> None:
                 f"{other} and {path} are runs of the same language, setting and seed: expected one of them; "
                 "to compare them: xpet eval --compare"
             )
+
+
+def stored_bytes(delta: Mapping[str, Any]) -> int:
+    """Bytes of a module's numbers."""
+    return sum(value.numel() * value.element_size() for value in delta.values())
 
 
 def language_of(record: RunRecord) -> str:
@@ -127,9 +143,8 @@ def named_images(split: Split, names: Sequence[str]) -> Split:
     return split.take([place[name] for name in names])
 
 
-def _read(path: Path) -> RunRecord:
-    """A run directory with everything in it that is needed here; raises DataError, ModelError."""
-    record = read_run(path)
+def _checked(path: Path, record: RunRecord) -> RunRecord:
+    """A record with everything in it that is needed here; raises DataError."""
     try:
         for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
             kind(**record.config[name])

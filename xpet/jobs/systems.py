@@ -16,7 +16,7 @@ from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import Bench
 from xpet.jobs.prompted import prompted
 from xpet.jobs.report import Cost, Latency
-from xpet.jobs.runs import Runs, chosen_runs, language_of, routine_of
+from xpet.jobs.runs import Runs, chosen_runs, language_of, routine_of, stored_bytes
 
 if TYPE_CHECKING:
     from xpet.core.metrics import Retrieval
@@ -26,7 +26,6 @@ NAMES = {
     "pivot": "English text",
 }  # fmt: skip
 """What the base is called when it searches with a slot."""
-DELTA = "delta.safetensors"
 
 
 @dataclass
@@ -203,7 +202,7 @@ def _cost(records: Runs) -> Cost:
     return Cost(
         trainable=metrics[0]["trainable"],
         total=metrics[0]["total"],
-        module_bytes=max((path / DELTA).stat().st_size for path, _ in records),
+        module_bytes=max(stored_bytes(record.delta) for _, record in records),
         training_seconds=statistics.fmean(m["seconds"] for m in metrics),
         peak_mebibytes=max(m["peak_memory"] for m in metrics),
     )
