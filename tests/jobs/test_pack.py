@@ -22,6 +22,7 @@ from xpet.core.errors import ConfigError, DataError, ModelError, OutputError, Xp
 from xpet.core.rundir import read_run
 from xpet.jobs import align, evaluate, pack
 from xpet.jobs.results import PackResult
+from xpet.jobs.runs import stored_method
 from xpet.methods.stack import build_stack
 from xpet.models.checkpoint import load_text_tower
 
@@ -107,8 +108,7 @@ def test_rows_of_their_own_equal_runs_of_their_own_in_float64(sweeps: Path, worl
     for name in ("lora", "adapter", "compacter", "embeddings"):
         records = [read_run(path) for path in sorted((sweeps / name).glob("*/"))]
         loaded = load_text_tower(world.text, torch.float64)
-        stored = {k: tuple(v) if isinstance(v, list) else v for k, v in records[0].config["method"].items()}
-        stack = build_stack(loaded.tower, MethodConfig(**stored), [1, 1])
+        stack = build_stack(loaded.tower, stored_method(records[0]), [1, 1])
         for place, record in enumerate(records):
             stack.load(place, record.delta)
         ids, mask = loaded.tokenizer.pad(loaded.tokenizer.encode(["ein Hund", "bir köpek kırmızı", "zwei Katzen"]))
@@ -128,9 +128,7 @@ def test_training_goes_on_from_a_pack(world: World, sweeps: Path, tmp_path: Path
     fit = FitConfig(batch_size=6, steps=1, validate_every=1, device="cpu", include_start=True)
     config = world.config(tmp_path / "next", "tr", fit=fit, learning_rates=(1e-9,))
     result = align.run(replace(config, start=str(tmp_path / "all.xpet"), method=MethodConfig()))
-    (_, record) = next(
-        (p, r) for p, r in evaluate.read_runs([str(sweeps / "lora")]) if r.config["run"]["language"] == "tr"
-    )
+    record = next(run.record for run in core.read_pack(tmp_path / "all.xpet") if run.name == "tr")
     assert result.runs[0].aligned == record.metrics["aligned"]
     went_on = read_run(tmp_path / "next").delta
     assert max(float((went_on[name] - record.delta[name]).abs().max()) for name in went_on) < 1e-7
