@@ -39,9 +39,7 @@ def find_method(config: MethodConfig) -> Method:
     method = METHODS[config.name]
     foreign = [name for name in SETTINGS if name not in method.settings and getattr(config, name) != SETTINGS[name]]
     if not method.stackable and embeddings.PART in (config.train or ()):
-        raise ConfigError(
-            f"method '{method.name}' trains the embeddings already: leave '{embeddings.PART}' out of train"
-        )
+        raise ConfigError(f"method '{method.name}' trains all embeddings: leave '{embeddings.PART}' out of --train")
     if config.modules is not None and not method.modules:
         foreign.append("modules")
     if foreign:
