@@ -32,7 +32,7 @@ DOCUMENT = {
 }  # fmt: skip
 LANGUAGE = {
     "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
-    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder",
+    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable",
 }  # fmt: skip
 SPREAD = {"mean", "range", "std", "worst", "mean_gap"}
 
@@ -213,7 +213,7 @@ def result_of(document: dict[str, Any]) -> Any:
 
 def shown(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     """What the report looks like on a terminal of 80 columns."""
-    from xpet.cli import view
+    from xpet.cli import align_view, view
 
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -222,7 +222,8 @@ def shown(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **environme
     master, slave = pty.openpty()
     with os.fdopen(slave, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        view.show_align(result_of(document), as_json=False)
+        result = result_of(document)
+        view.show(align_view.summary(result), result, as_json=False)
     return drain(master)
 
 

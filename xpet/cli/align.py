@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from xpet.cli import align_view, view
 from xpet.cli import options as o
-from xpet.cli import view
 from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig, TextConfig
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.presets import PRESETS, ROUTINE_DEFAULTS
+from xpet.core.routines import find_routine
 
+_TEXT_DEFAULTS = {
+    name: getattr(TextConfig(), name) for name in ("n_best", "natural_share", "max_tokens", "fast", "validate_on")
+}
 EXAMPLES = """\
 Examples:
 
@@ -199,7 +203,7 @@ def align(
 
     with view.progress(quiet) as on_event:
         result = job.run(configs, on_event)
-    view.show_align(result, json_output)
+    view.show(align_view.summary(result), result, json_output)
 
 
 def _phases(given: dict[str, Any]) -> list[dict[str, Any]]:
@@ -209,7 +213,14 @@ def _phases(given: dict[str, Any]) -> list[dict[str, Any]]:
     routines = o.comma_list("--routine", given.get("routine", ""), str)
     if len(routines) < 2:
         raise ConfigError(f"--chain: expected several routines in --routine, found {', '.join(routines)}")
-    return [{**given, "routine": routine} for routine in routines]
+    return [_phase(given, routine) for routine in routines]
+
+
+def _phase(given: dict[str, Any], routine: str) -> dict[str, Any]:
+    """The options of one routine of a chain: those of routine text are left to it."""
+    text = {"corpus": None, "column": None, "lines": None, "packages": None, **_TEXT_DEFAULTS}
+    own = given if find_routine(routine).text_only else {k: v for k, v in {**given, **text}.items() if v is not None}
+    return {**own, "routine": routine}
 
 
 def build_config(given: dict[str, Any]) -> AlignConfig:

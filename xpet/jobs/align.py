@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import AlignConfig, RunConfig, to_dict
-from xpet.core.errors import TrainingError
+from xpet.core.errors import DataError, TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
 from xpet.jobs import measure, summary, wiring
 from xpet.jobs.bench import Bench, prepare
 from xpet.jobs.results import AlignResult, RunResult
+from xpet.jobs.runs import stored_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,8 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
         )
     return summary.of_align(
         bench.config, results, failed, shots=len(bench.parts.train.images),
-        trainable=bench.stack.trainable, total=bench.total, corpus=bench.corpus,
+        trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=bench.total,
+        corpus=bench.corpus, text=_text_facts(bench),
         english_before=bench.english_before, seconds=time.monotonic() - started,
         peak_memory=_peak_memory(bench.engine), folder=str(bench.folder),
     )  # fmt: skip
@@ -81,6 +83,12 @@ def _text_data(bench: Bench, plan: RunConfig) -> RunData:
     from xpet.training.fit import RunData
 
     pairs = bench.pairs[plan.language]
+    least = bench.config.fit.batch_size
+    if len(pairs.tokens) < least:
+        raise DataError(
+            f"{plan.language}: expected at least a batch of {least} translated lines to train on, "
+            f"found {len(pairs.tokens)}; give more lines or a smaller --batch-size"
+        )
     count = min(len(each.val_tokens) for each in bench.pairs.values())  # runs of a stack have equally many
     text, images, owner = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
     if not bench.config.text.validates_on_text:
@@ -188,6 +196,8 @@ def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> Run
         english_after=english,
         seconds=seconds,
         folder=str(path),
+        trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
+        stored=stored_bytes(outcome.state),
     )
     bench.write(path, _record(bench, outcome, result))
     return result
@@ -196,14 +206,17 @@ def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> Run
 def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
     config = bench.config
     shared = {name: to_dict(getattr(config, name)) for name in ("model", "data", "method", "fit")}
+    if ROUTINES[outcome.config.routine].text_only:
+        shared["text"] = to_dict(config.text)
     return RunRecord(
-        config={"run": asdict(outcome.config), **shared},
+        config={"run": asdict(outcome.config), **shared, **({"from": config.start} if config.start else {})},
         delta=outcome.state,
         history=outcome.history,
         metrics={
-            **asdict(result), "trainable": bench.stack.trainable, "total": bench.total,
-            "share": 100 * bench.stack.trainable / bench.total, "peak_memory": _peak_memory(bench.engine),
-            "synthetic": bench.corpus.synthetic, "dropped": bench.dropped.get(outcome.config.language, 0),
+            **asdict(result), "total": bench.total, "share": 100 * result.trainable / bench.total,
+            "peak_memory": _peak_memory(bench.engine), "synthetic": bench.corpus.synthetic,
+            "dropped": bench.dropped.get(outcome.config.language, 0),
+            "text": _text_facts(bench).get(outcome.config.language),
         },
         environment={
             "versions": wiring.versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
@@ -216,6 +229,18 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
         },
         split=bench.parts.names(),
     )  # fmt: skip
+
+
+def _text_facts(bench: Bench) -> dict[str, dict[str, int]]:
+    """What became of the English lines, by language; empty where no routine reads them."""
+    on_pictures = int(not bench.config.text.validates_on_text)
+    return {
+        language: {
+            **pairs.counts, "translated": pairs.lines, "flagged": pairs.flagged, "pairs": len(pairs.tokens),
+            "held_out": len(pairs.val_tokens), "validated_on_pictures": on_pictures,
+        }
+        for language, pairs in bench.pairs.items()
+    }  # fmt: skip
 
 
 def _peak_memory(engine: Engine) -> float:

@@ -118,9 +118,12 @@ def _english(config: AlignConfig, corpus: Corpus, parts: wiring.Parts) -> Englis
     """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
     if not config.text_only:
         return None
-    from xpet.jobs.textpairs import english_of
+    from xpet.jobs.textpairs import check_packages, english_of
 
-    return english_of(config.text, parts.test, corpus.splits.get("train", parts.train), config.languages, corpus)
+    train = corpus.splits.get("train", parts.train)
+    english = english_of(config.text, parts.test, train, config.languages, corpus)
+    check_packages(english, config.languages)
+    return english
 
 
 def _pairs(bench: Bench, english: English, on_event: OnEvent) -> dict[str, Pairs]:

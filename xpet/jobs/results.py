@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
@@ -11,7 +11,7 @@ SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a re
 
 @dataclass(frozen=True)
 class RunResult:
-    """One trained run on the test split; R@1 in percent, time in seconds, memory in MiB."""
+    """One trained run on the test split; R@1 in percent, time in seconds, `stored` size of the module in bytes."""
 
     language: str
     routine: str
@@ -30,6 +30,8 @@ class RunResult:
     seconds: float
     folder: str
     image_weight: float = 1.0
+    trainable: int = 0
+    stored: int = 0
 
     @property
     def setting(self) -> tuple[str, str, float, float]:
@@ -55,6 +57,7 @@ class LanguageResult:
     english_after: float | None
     seconds: float
     folder: str
+    trainable: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English."""
+    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
+
+    `trainable` and `stored` (bytes) are those of the largest module; `text` says by language what became of the lines
+    of routine `text`.
+    """
 
     method: str
     trainable: int
@@ -90,6 +97,8 @@ class AlignResult:
     folder: str
     failed: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    stored: int = 0
+    text: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def share(self) -> float:

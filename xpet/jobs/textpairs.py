@@ -198,12 +198,10 @@ def make(
 ) -> dict[str, Pairs]:
     """The training pairs of every language. `encode` is the bare tower's, `tower` its fingerprint, `width` its size d.
 
-    Raises DataError for a corpus that is not English, empty, or nothing but test captions; ModelError where a package
-    is missing, naming the command that installs it.
+    Raises DataError for a corpus that is empty, nothing but test captions, or whose translations all look wrong;
+    ModelError where a package is missing, naming the command that installs it.
     """
-    place = packages_place(english.config.packages or (DEMO if english.synthetic else None))
-    for language in languages:
-        need_chain(place, PIVOT, argos_code(language))
+    place = check_packages(english, languages)
     with _spooled(english) as source:
         base = [*source.identity(), tower]
         counts: dict[str, int] = {}
@@ -216,6 +214,14 @@ def make(
                 where = (number, len(languages), counts["kept"])
                 found[language] = work.pairs(base, features, counts, where, on_event)
     return found
+
+
+def check_packages(english: English, languages: Sequence[str]) -> Path:
+    """The folder of the packages; raises ModelError where one is missing, naming the command that installs it."""
+    place = packages_place(english.config.packages or (DEMO if english.synthetic else None))
+    for language in languages:
+        need_chain(place, PIVOT, argos_code(language))
+    return place
 
 
 @contextmanager
@@ -314,13 +320,13 @@ class _Language:
         digest = _key(sorted(natural.items()))
         key = _key(
             "language", base, self.language, [hop.identity for hop in chain], config.n_best, config.natural_share,
-            config.max_tokens, digest,
+            config.max_tokens, config.validates_on_text, digest,
         )  # fmt: skip
         bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best)]
         with PairStore(_folder(key), key, 0, on_event) as store:
             if not store.finished:
                 self._fill(store, bulks, natural, where, on_event)
-            return _pairs_of(store, self.language, self.english.name, features, counts)
+            return _pairs_of(store, self, features, counts)
 
     def _fill(
         self,
@@ -381,13 +387,14 @@ class _Language:
             own = [next(tokens) for _ in texts]
             short = [row for row in own if len(row) <= config.max_tokens]
             tally["long"] += len(own) - len(short)
-            held = bool(short) and tally["held_out"] < MOST_HELD_OUT and is_held_out(line.text, HELD_OUT_SHARE)
+            wanted = config.validates_on_text and tally["held_out"] < MOST_HELD_OUT and bool(short)
+            held = wanted and is_held_out(line.text, HELD_OUT_SHARE)
             tally["held_out"] += held
             rows += [[place, int(held), *row] for row in (short[:1] if held else short)]
         return rows
 
 
-def _pairs_of(store: PairStore, language: str, name: str, features: Tensor, counts: Mapping[str, int]) -> Pairs:
+def _pairs_of(store: PairStore, work: _Language, features: Tensor, counts: Mapping[str, int]) -> Pairs:
     """A finished store as training pairs; raises DataError where too little is left."""
     import numpy as np
 
@@ -395,11 +402,11 @@ def _pairs_of(store: PairStore, language: str, name: str, features: Tensor, coun
     heads = store.tokens.heads(len(_HEAD))
     held = heads[:, 1] == 1
     train = np.flatnonzero(~held)
-    if len(train) < 2 or not held.any():
+    if len(train) < 2 or (work.english.config.validates_on_text and not held.any()):
         raise DataError(
-            f"{name}: expected lines whose translations to {language} are good enough to train and validate on, found "
-            f"{len(train)} and {int(held.sum())} of {tally['lines']} ({tally['flagged']} flagged, {tally['long']} too "
-            "long); give more lines, or another translation package"
+            f"{work.english.name}: expected lines whose translations to {work.language} are good enough to train and "
+            f"validate on, found {len(train)} and {int(held.sum())} of {tally['lines']} ({tally['flagged']} flagged, "
+            f"{tally['long']} too long); give more lines, or another translation package"
         )
     tokens = _Tokens(store.tokens, train)
     chosen = np.flatnonzero(held)
