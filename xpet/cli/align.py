@@ -14,7 +14,8 @@ from xpet.core.presets import PRESETS, ROUTINE_DEFAULTS
 from xpet.core.routines import find_routine
 
 _TEXT_DEFAULTS = {
-    name: getattr(TextConfig(), name) for name in ("n_best", "natural_share", "max_tokens", "fast", "validate_on")
+    name: getattr(TextConfig(), name)
+    for name in ("n_best", "natural_share", "max_tokens", "fast", "validate_on", "noise")
 }
 EXAMPLES = """\
 Examples:
@@ -153,6 +154,9 @@ def align(
         typer.Option("--packages", help="Folder of packages, or demo [default: Argos' own].", rich_help_panel=o.TEXT),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Translate with beam 1.", rich_help_panel=o.TEXT)] = False,
+    noise: Annotated[
+        float, typer.Option("--noise", help="Degrade this share of translated words, 0 to 1.", rich_help_panel=o.TEXT)
+    ] = 0.0,
     validate_on: Annotated[
         str,
         typer.Option(
@@ -268,5 +272,5 @@ def _text(v: dict[str, Any]) -> TextConfig:
     return TextConfig(
         corpus=tuple(corpus) if corpus else None, column=v.get("column"), lines=v.get("lines"), n_best=v["n_best"],
         natural_share=v["natural_share"], max_tokens=v["max_tokens"], packages=v.get("packages"), fast=v["fast"],
-        validate_on=v["validate_on"],
+        validate_on=v["validate_on"], noise=v["noise"],
     )  # fmt: skip

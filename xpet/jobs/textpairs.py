@@ -31,6 +31,7 @@ from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache
 from xpet.translation.chain import make_chain, ranked
 from xpet.translation.codes import argos_code
+from xpet.translation.noise import degrade
 from xpet.translation.packages import need_chain
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class _Language:
         digest = _key(sorted(natural.items()))
         key = _key(
             "language", base, self.language, [hop.identity for hop in chain], config.n_best, config.natural_share,
-            config.max_tokens, config.validates_on_text, digest,
+            config.max_tokens, config.validates_on_text, config.noise, digest,
         )  # fmt: skip
         bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best)]
         with PairStore(_folder(key), key, 0, on_event) as store:
@@ -361,7 +362,7 @@ class _Language:
         on_done: object,
     ) -> list[list[str]]:
         """What stands for each text in the language: natural captions for a share of them, else good translations."""
-        share = self.english.config.natural_share
+        share, noise = self.english.config.natural_share, self.english.config.noise
         given = {
             text: natural[text_hash(text)]
             for text in texts
@@ -373,7 +374,7 @@ class _Language:
             for text, entry in zip(wanted, bulk.translate(wanted, on_done), strict=True):  # type: ignore[arg-type]
                 tally["flagged"] += bool(entry.flags)
                 if not entry.flags and entry.text.strip():
-                    found[text][entry.text] = None
+                    found[text][degrade(entry.text, noise) if noise else entry.text] = None
         return [[given[text]] if text in given else list(found[text]) for text in texts]
 
     def _rows(

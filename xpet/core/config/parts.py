@@ -153,7 +153,7 @@ class TextConfig:
     `corpus` are files of English text (None: the data set's own English training captions), `column` that of files with
     columns, `lines` how many are used at most. `n_best` translations of each line are used; `natural_share` of the
     lines are paired with natural captions where the data has them. Translations of more than `max_tokens` tokens are
-    left out. `packages` are those of `xpet translate`. `validate_on` is `pictures` (the data's own, found with natural
+    left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`. `validate_on` is `pictures` (the data's own, found with natural
     captions), `text` (held-out lines, found with their translations) or `auto`: text for a corpus of files, else
     pictures.
     """
@@ -167,6 +167,7 @@ class TextConfig:
     packages: str | None = None
     fast: bool = False
     validate_on: str = "auto"
+    noise: float = 0.0
 
     @property
     def validates_on_text(self) -> bool:
@@ -186,6 +187,8 @@ class TextConfig:
             found.append(f"n-best must be at most {MOST_N_BEST} (the translator's beam), found {self.n_best}")
         if not 0 <= self.natural_share <= 1:
             found.append(f"natural share must be from 0 to 1, found {self.natural_share:g}")
+        if not 0 <= self.noise <= 1:
+            found.append(f"noise must be a rate from 0 to 1, found {self.noise:g}")
         if self.validate_on not in VALIDATIONS:
             found.append(unknown("--validate-on", self.validate_on, VALIDATIONS))
         if self.column is not None and self.corpus is None:
