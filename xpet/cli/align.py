@@ -13,10 +13,8 @@ from xpet.core.errors import ConfigError, unknown
 from xpet.core.presets import PRESETS, ROUTINE_DEFAULTS
 from xpet.core.routines import find_routine
 
-_TEXT_DEFAULTS = {
-    name: getattr(TextConfig(), name)
-    for name in ("n_best", "natural_share", "max_tokens", "fast", "validate_on", "noise")
-}
+_TEXT_NAMES = ("n_best", "natural_share", "max_tokens", "fast", "validate_on", "noise")
+_TEXT_DEFAULTS = {name: getattr(TextConfig(), name) for name in _TEXT_NAMES}
 EXAMPLES = """\
 Examples:
 

@@ -94,8 +94,8 @@ RULES = (
     Rule(_is("none"), None, None, AS_NOW, "it is so near English that 100 shots bring nothing measurable"),
     Rule(
         _is("lexical"), "text", "mse-normalized", MODULE,
-        "the model does not know its words and a hundred captions cannot teach them, but English text without pictures, "
-        "translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
+        "the model does not know its words and a hundred captions cannot teach them, but English text without "
+        "pictures, translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
     ),
     Rule(
         lambda case: case.diagnosis.kind == "geometric" and not case.translation_beats_training,

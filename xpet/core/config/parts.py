@@ -153,9 +153,9 @@ class TextConfig:
     `corpus` are files of English text (None: the data set's own English training captions), `column` that of files with
     columns, `lines` how many are used at most. `n_best` translations of each line are used; `natural_share` of the
     lines are paired with natural captions where the data has them. Translations of more than `max_tokens` tokens are
-    left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`. `validate_on` is `pictures` (the data's own, found with natural
-    captions), `text` (held-out lines, found with their translations) or `auto`: text for a corpus of files, else
-    pictures.
+    left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`.
+    `validate_on` is `pictures` (the data's own, found with natural captions), `text` (held-out lines, found with their
+    translations) or `auto`: text for a corpus of files, else pictures.
     """
 
     corpus: tuple[str, ...] | None = None
