@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
-from xpet.core.config import DTYPES, MergeConfig
+from xpet.core.config import DTYPES, CombineConfig, MergeConfig
+from xpet.core.errors import ConfigError
 
 EXAMPLES = """\
 Examples:
@@ -18,6 +19,8 @@ Examples:
   xpet eval --model tower-tr
   xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
   xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
+  xpet merge runs/tr runs/ja --strategy linear --weights 0.6,0.5 -o tower
+  xpet merge runs --strategy ties --search 40 -o tower
   xpet merge runs/tr -o tower-tr --json | jq .verification
 """
 
@@ -41,6 +44,12 @@ def merge(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not compare with the run.", rich_help_panel=o.CHECKPOINT)
     ] = False,
+    strategy: o.Strategy = None,
+    weights: o.Weights = None,
+    density: o.Density = None,
+    rank: o.CombinedRank = None,
+    search: o.WeightSearch = None,
+    seed: o.CombineSeed = None,
     device: o.MergeDevice = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier merged checkpoint.", rich_help_panel=o.OUT)
@@ -49,13 +58,24 @@ def merge(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    """Fold a run, or several languages' combined, into the weights: an ordinary checkpoint, proven to be right."""
     config = MergeConfig(
         tuple(runs), out, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
         verify=not no_verify, overwrite=overwrite, device=device,
+        combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
     ).check()  # fmt: skip
     from xpet.jobs.merge import run as job
 
     with view.progress(quiet) as on_event:
         result = job(config, on_event)
     view.show(merge_view.summary(result), result, json_output)
+
+
+def _combine(strategy: str | None, weights: str | None, **settings: Any) -> CombineConfig | None:
+    """How runs are combined, None for a single one; raises ConfigError for settings without a strategy."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if weights is not None:
+        given["weights"] = o.numbers("--weights", weights)
+    if strategy is None and given:
+        raise ConfigError(f"{', '.join(f'--{name}' for name in given)}: expected with --strategy, found none")
+    return None if strategy is None else CombineConfig(strategy, **given)

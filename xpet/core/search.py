@@ -41,7 +41,7 @@ Move = Callable[[Point, float], Point]
 def search(
     start: Point, evaluate: Callable[[Point], Score], budget: int, seed: int
 ) -> tuple[Point, dict[Point, Score]]:
-    """The best point found and the score of each tried, the start first; `budget` of them at most, but the start.
+    """The best point found and the score of each tried, the start first; at most `budget`, the start among them.
 
     The common scale of the weights comes first, since it matters most (task arithmetic has nothing else: Ilharco et al.
     2023), then the density, then rounds over all coordinates in random order. A coordinate goes on in a direction while
@@ -57,7 +57,7 @@ def search(
         before = best
         for move in order:
             best = _climb(best, move, step, evaluate, tried, budget)
-        if len(tried) > budget:
+        if len(tried) >= budget:
             break
         if best == before and order is not moves:
             step = math.sqrt(step)
@@ -75,7 +75,7 @@ def _climb(
     """Larger while that helps, else smaller while that helps."""
     for factor in (step, 1 / step):
         start = best
-        while len(tried) <= budget:
+        while len(tried) < budget:
             point = move(best, factor)
             if point in tried:
                 break
