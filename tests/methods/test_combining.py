@@ -168,9 +168,7 @@ def test_order_does_not_matter_and_scale_carries_over(strategy: str) -> None:
     recipe = c.Recipe(strategy, WEIGHTS, 0.5, rank=3)
     turned = dict(reversed(three().items()))
     double = c.Recipe(strategy, {lang: 2 * weight for lang, weight in WEIGHTS.items()}, 0.5, rank=3)
-    for first, other, twice in zip(
-        whole(three(), recipe), whole(turned, recipe), whole(three(), double), strict=True
-    ):
+    for first, other, twice in zip(whole(three(), recipe), whole(turned, recipe), whole(three(), double), strict=True):
         torch.testing.assert_close(first, other)
         torch.testing.assert_close(2 * first, twice)
 
