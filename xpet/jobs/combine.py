@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import CombineConfig, MergeConfig, MethodConfig, to_dict
@@ -16,7 +16,7 @@ from xpet.core.search import Point, Score, search
 from xpet.jobs import combinebench, wiring
 from xpet.jobs.combinebench import Bench, Ingredients
 from xpet.jobs.forms.base import Task, task_of
-from xpet.jobs.results import Combination, Price, WeightSearch
+from xpet.jobs.results import Combination, Price, Spread, WeightSearch
 from xpet.jobs.runs import SAME_DATA, Alike, Runs, check_base, chosen_runs, language_of, read_runs, routine_of
 from xpet.jobs.runs import stored_method as method_of
 from xpet.jobs.summary import spread
@@ -133,7 +133,7 @@ def _ingredients(task: Task, on_event: OnEvent) -> Ingredients:
     base = opened.tensors
     vectors = {language_of(own): task_vector(method_of(own), own.delta, base) for _, own in task.runs}
     for language, missing in absent(vectors).items():
-        on_event(Notice(f"{language}: {len(missing)} weights that other runs train count as unchanged: {missing[:3]}"))
+        on_event(Notice(f"{language}: {len(missing)} weights that other runs train count as unchanged ({missing[0]})"))
     return Ingredients(completed(vectors), joint([method_of(record) for _, record in task.runs]), base)
 
 
@@ -170,7 +170,7 @@ def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEven
     return made(point), WeightSearch(len(tried), images, (first, -gap), (mean, -rest))
 
 
-def _spreads(prices: Mapping[str, Price]) -> dict[str, Any]:
+def _spreads(prices: Mapping[str, Price]) -> dict[str, Spread]:
     if not prices:
         return {}
     columns = ("base", "separate", "combined")
