@@ -175,7 +175,7 @@ def test_a_folder_of_several_runs(world: World, tmp_path: Path) -> None:
     align.run(world.config(tmp_path / "sweep", "de", seeds=(1, 2)))
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]
     assert refused(tmp_path / "sweep", tmp_path / "out") == (
-        f"{tmp_path / 'sweep'}: expected one run, found 2: name one of these folders in it: {', '.join(names)}"
+        f"{tmp_path / 'sweep'}: expected one run, found 2: name one of them: {', '.join(names)}"
     )
     shutil.rmtree(tmp_path / "sweep" / names[1])
     assert folded(tmp_path / "sweep", tmp_path / "out").runs == (str(tmp_path / "sweep" / names[0]),)

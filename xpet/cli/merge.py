@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
-from xpet.core.config import DTYPES, MergeConfig
+from xpet.core.config import DTYPES, CombineConfig, MergeConfig
 from xpet.core.errors import ConfigError
 
 EXAMPLES = """\
@@ -19,6 +19,8 @@ Examples:
   xpet eval --model tower-tr
   xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
   xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
+  xpet merge runs/tr runs/ja --strategy linear --weights 0.6,0.5 -o tower
+  xpet merge runs --strategy ties --search 40 -o tower
   xpet merge runs/tr -o tower-tr --json | jq .verification
   xpet merge runs/all --pack languages.xpet
 """
@@ -47,6 +49,12 @@ def merge(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not compare with the run.", rich_help_panel=o.CHECKPOINT)
     ] = False,
+    strategy: o.Strategy = None,
+    weights: o.Weights = None,
+    density: o.Density = None,
+    rank: o.CombinedRank = None,
+    search: o.WeightSearch = None,
+    seed: o.CombineSeed = None,
     device: o.MergeDevice = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier merged checkpoint.", rich_help_panel=o.OUT)
@@ -55,11 +63,12 @@ def merge(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    """Fold a run, or several languages' combined, into the weights: an ordinary checkpoint, proven to be right."""
     place = _place(out, pack)
     config = MergeConfig(
         tuple(runs), place, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
         verify=not no_verify, overwrite=overwrite, device=device,
+        combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
     ).check()  # fmt: skip
     if pack is not None:
         from xpet.jobs.pack import run as packing
@@ -81,3 +90,13 @@ def _place(out: str | None, pack: str | None) -> str:
     if len(given) != 1:
         raise ConfigError(f"expected --out FOLDER or --pack FILE, found {'both' if given else 'neither'}")
     return given[0]
+
+
+def _combine(strategy: str | None, weights: str | None, **settings: Any) -> CombineConfig | None:
+    """How runs are combined, None for a single one; raises ConfigError for settings without a strategy."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if weights is not None:
+        given["weights"] = o.numbers("--weights", weights)
+    if strategy is None and given:
+        raise ConfigError(f"{', '.join(f'--{name}' for name in given)}: expected with --strategy, found none")
+    return None if strategy is None else CombineConfig(strategy, **given)

@@ -10,25 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpet.core.config import MergeConfig, ModelConfig
+from xpet.core.config import MergeConfig
 from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
 from xpet.core.rundir import check_free, read_run, staged
-from xpet.jobs import modelcard, proof, wiring
+from xpet.jobs import combine, modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
-from xpet.jobs.forms.base import CARD, Task
-from xpet.jobs.results import MergeResult, Verification
-from xpet.jobs.runs import Runs, check_base, read_runs, stored_method
+from xpet.jobs.forms.base import CARD, Task, task_of
+from xpet.jobs.results import Combination, MergeResult, Verification
+from xpet.jobs.runs import Runs, check_base, language_of, read_runs, stored_method
 
 _BESIDE = 64 << 20
 """Room asked for besides the weights: tokenizer, configuration, card."""
+_SEVERAL = "; or combine the languages by --strategy, or keep each in one file by --pack"
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
-    """Fold a run into its base's weights and write it in the form asked for, proven to compute the same.
+    """Fold a run, or several combined, into the base's weights and write it as asked, proven to compute the same.
 
-    Raises the XpetError family: no run or several, a method that cannot be folded, another base, weights that are not
-    finite, an output folder in use, too little disk, features that differ. Nothing is left behind then.
+    Raises the XpetError family: no run, several that are not to be combined, a method that cannot be folded, another
+    base, weights that are not finite, an output folder in use, too little disk, features that differ. Nothing is left
+    behind then.
     """
     started = time.monotonic()
     config = config.check()
@@ -39,6 +41,10 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     _check_place(out, task)
     check_finite(task.runs)
     _check_disk(out, task)
+    combination = None
+    if config.combine is not None:
+        records, combination = combine.combined(task, on_event)
+        task = replace(task, record=records[0][1])
     before = None
     if config.verify:
         before = proof.unmerged(task, on_event)
@@ -52,7 +58,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
             verification = None
             if before is not None:
                 verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
-            result = _result(task, out, image, verification)
+            result = _result(task, out, image, verification, combination)
             (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
             files = sorted(stage.iterdir())
             size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
@@ -62,17 +68,23 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
 
 
 def _task(config: MergeConfig) -> Task:
-    """The one run, whose method must fold where the form wants that; raises ConfigError naming choices if several."""
-    from xpet.methods.table import check_foldable
+    """The runs to write, whose method must fold where the form wants that."""
+    runs = _single(config) if config.combine is None else combine.chosen(config)
+    if FORMS[config.form].folds:
+        from xpet.methods.table import check_foldable
 
-    runs = read_runs(config.runs)
+        check_foldable(stored_method(runs[0][1]), str(runs[0][0]))
+    return task_of(config, runs)
+
+
+def _single(config: MergeConfig) -> Runs:
+    """The one run there is; raises ConfigError naming the choices if there are several."""
+    runs = read_runs(config.runs, {})
     if len(runs) > 1:
         names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
-        raise ConfigError(f"{where}: expected one run, found {len(runs)}: name one of these folders in it: {names}")
-    record = runs[0][1]
-    if FORMS[config.form].folds:
-        check_foldable(stored_method(record), str(runs[0][0]))
-    return Task(config, runs, record, ModelConfig(**record.config["model"]))
+        hint = _SEVERAL if len({language_of(record) for _, record in runs}) > 1 else ""
+        raise ConfigError(f"{where}: expected one run, found {len(runs)}: name one of them: {names}{hint}")
+    return runs
 
 
 def _check_place(out: Path, task: Task) -> None:
@@ -129,12 +141,14 @@ def _check_base(task: Task) -> None:
     check_base(wiring.Towers(base, None, names, {"text": base.fingerprint(), "image": None}), task.runs)
 
 
-def _result(task: Task, out: Path, image: str | None, verification: Verification | None) -> MergeResult:
+def _result(
+    task: Task, out: Path, image: str | None, verification: Verification | None, combination: Combination | None
+) -> MergeResult:
     """What was merged; files, size and time are filled in when all is written."""
     record = task.record
     return MergeResult(
         runs=tuple(str(path) for path, _ in task.runs), base=task.model.text, image=image,
         languages=tuple(task.searched), method=record.config["method"]["name"], form=task.config.form,
         dtype=task.config.dtype, synthetic=bool(record.metrics.get("synthetic")), verification=verification,
-        out=str(out), files=(), size=0, seconds=0.0,
+        out=str(out), files=(), size=0, seconds=0.0, combination=combination,
     )  # fmt: skip

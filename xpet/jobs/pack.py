@@ -11,6 +11,7 @@ from xpet.core.config import MergeConfig
 from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.pack import Packed, is_pack, read_pack, write_pack
+from xpet.jobs.combine import combined_records
 from xpet.jobs.merge import check_finite
 from xpet.jobs.results import PackedLanguage, PackResult
 from xpet.jobs.runs import Runs, chosen_runs, language_of, read_runs, routine_of
@@ -19,6 +20,8 @@ from xpet.jobs.runs import Runs, chosen_runs, language_of, read_runs, routine_of
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
     """Pack the runs that `xpet eval` would choose, one a language; the base stays where it is and is only named.
 
+    With `config.combine` every language gets the one module they are combined into, which is stored once.
+
     Raises the XpetError family: no run, runs of different bases, data or methods, weights that are not finite, an
     output that is in use, too little disk. Nothing is left behind then.
     """
@@ -26,7 +29,11 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
     config = config.check()
     out = Path(config.out).absolute()
     _check_place(out, config)
-    records = [runs[0] for runs in chosen_runs(read_runs(config.runs)).values()]
+    combination = None
+    if config.combine is None:
+        records: Runs = [runs[0] for runs in chosen_runs(read_runs(config.runs)).values()]
+    else:
+        records, combination = combined_records(config, on_event)
     check_finite(records)
     write(out, records, on_event)
     first = records[0][1]
@@ -40,7 +47,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
             )
             for path, record in records
         ),
-        out=str(out), size=out.stat().st_size, seconds=time.monotonic() - started,
+        out=str(out), size=out.stat().st_size, seconds=time.monotonic() - started, combination=combination,
     )  # fmt: skip
 
 

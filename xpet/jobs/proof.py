@@ -64,7 +64,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 
-    model, data, corpus, test = _captions(task, on_event)
+    model, data, corpus, test = tested_captions(task, on_event)
     record = task.record
     device = str(make_engine(task.config.device, "fp32").device)
     text = load_text_tower(wiring.text_path(model.text))
@@ -101,8 +101,8 @@ def compare(before: Unmerged, encode: measure.Encode, on_event: OnEvent) -> Veri
 Data = tuple[ModelConfig, DataConfig, Corpus, Split]
 
 
-def _captions(task: Task, on_event: OnEvent) -> Data:
-    """Towers, data, corpus and test captions of the runs."""
+def tested_captions(task: Task, on_event: OnEvent) -> Data:
+    """Towers, data, corpus and test captions of the runs; raises DataError naming --no-verify when they changed."""
     asking = EvalConfig(task.config.runs, tuple(task.searched), fit=FitConfig(device=task.config.device), texts=())
     try:
         model, data, names, needed = asked(asking, task.runs)

@@ -267,6 +267,7 @@ class PackResult:
     out: str
     size: int
     seconds: float
+    combination: Combination | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
@@ -275,8 +276,54 @@ class PackResult:
 
 
 @dataclass(frozen=True)
+class Price:
+    """R@1 in percent of one language on the test split: the base, its own module alone, all modules combined.
+
+    English keeps the base where it has no module of its own. `price` is combined minus separate: below 0 is lost.
+    """
+
+    base: float
+    separate: float
+    combined: float
+    price: float
+
+
+@dataclass(frozen=True)
+class WeightSearch:
+    """What `--search` did on validation: combinations tried, and mean and range of R@1 at its start and at its end."""
+
+    tried: int
+    images: int
+    start: tuple[float, float]
+    found: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How runs of several languages became one, and what that costs.
+
+    `rank` is that of the outcome's products (None: the method has none), `density` the share of values kept (None:
+    all). `languages` and `spreads` (of `base`, `separate` and `combined`, English included) are empty where nothing was
+    measured.
+    """
+
+    strategy: str
+    weights: Mapping[str, float]
+    density: float | None
+    rank: int | None
+    seed: int
+    trainable: int
+    search: WeightSearch | None
+    languages: Mapping[str, Price]
+    spreads: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
 class MergeResult:
-    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes."""
+    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes.
+
+    `combination` is None for a single run.
+    """
 
     runs: tuple[str, ...]
     base: str
@@ -291,6 +338,7 @@ class MergeResult:
     files: tuple[str, ...]
     size: int
     seconds: float
+    combination: Combination | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""

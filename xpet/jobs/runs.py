@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,26 @@ from xpet.jobs.results import RunResult
 from xpet.jobs.summary import choose_setting
 
 Runs = Sequence[tuple[Path, RunRecord]]
+Alike = Mapping[str, Callable[[RunRecord], object]]
+
+SAME_DATA: Alike = {
+    "base": lambda record: record.environment["fingerprints"],
+    "data": lambda record: record.config["data"]["name"],
+    "test split": lambda record: record.split["test"],
+}
+"""What must be equal in all runs that share a table."""
+SAME_METHOD: Alike = {**SAME_DATA, "method": lambda record: record.config["method"]}
+"""The same for runs that share a stack."""
 
 
-def read_runs(folders: Sequence[str]) -> Runs:
+def read_runs(folders: Sequence[str], alike: Alike = SAME_METHOD, remedy: str = "evaluate them one at a time") -> Runs:
     """All runs of the folders (a sweep's folder holds many) and language packs, each with a path that names it.
 
-    Raises DataError, ModelError, also for unlike ones.
+    `alike` are the things in which they must not differ, and `remedy` what else to do. Raises DataError, ModelError,
+    also for unlike ones.
     """
     records = [found for folder in folders for found in _found(Path(folder))]
-    _check_together(records)
+    _check_together(records, alike, remedy)
     return records
 
 
@@ -163,15 +174,10 @@ def _result(path: Path, record: RunRecord) -> RunResult:
     return RunResult(**{**known, "folder": str(path)})
 
 
-def _check_together(records: Runs) -> None:
-    """Runs shown in one table must share base, data, split and method."""
+def _check_together(records: Runs, alike: Alike, remedy: str) -> None:
+    """Runs used together must not differ in what is named; the error names both."""
     first_path, first = records[0]
     for path, record in records[1:]:
-        for what, mine, theirs in (
-            ("base", record.environment["fingerprints"], first.environment["fingerprints"]),
-            ("data", record.config["data"]["name"], first.config["data"]["name"]),
-            ("test split", record.split["test"], first.split["test"]),
-            ("method", record.config["method"], first.config["method"]),
-        ):
-            if mine != theirs:
-                raise DataError(f"{path} and {first_path} differ in {what}: evaluate them one at a time")
+        for what, of in alike.items():
+            if of(record) != of(first):
+                raise DataError(f"{path} and {first_path} differ in {what}: {remedy}")

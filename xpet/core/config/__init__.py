@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xpet.core.config.align import AlignConfig
 from xpet.core.config.evaluate import RESULT, TEXTS, EvalConfig, GateConfig
-from xpet.core.config.merge import DTYPES, MergeConfig
+from xpet.core.config.merge import DTYPES, CombineConfig, MergeConfig
 from xpet.core.config.parts import (
     DEVICES,
     PRECISIONS,
@@ -22,6 +22,7 @@ from xpet.core.config.translate import DIRECTIONS, TranslateConfig, TranslateDat
 
 __all__ = [
     "AlignConfig",
+    "CombineConfig",
     "DEVICES",
     "DIRECTIONS",
     "DTYPES",

@@ -41,6 +41,11 @@ class Task:
         return tuple(dict.fromkeys((*self.searched, PIVOT)))
 
 
+def task_of(config: MergeConfig, runs: Runs) -> Task:
+    """The task of writing runs, of which the first stands for all until they are combined."""
+    return Task(config, runs, runs[0][1], ModelConfig(**runs[0][1].config["model"]))
+
+
 @dataclass(frozen=True)
 class Form:
     """One form of output.

@@ -64,9 +64,10 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
 def note(task: Task) -> dict[str, object]:
     """What is recorded of how a merge was made."""
     record = task.record
+    made = {"combination": record.config["combination"]} if "combination" in record.config else {}
     return {
         "version": VERSION, "base": task.model.text, "base_fingerprint": record.environment["fingerprints"]["text"],
-        "run": record.config["run"], "method": record.config["method"]["name"], "verified": task.config.verify,
+        "run": record.config["run"], "method": record.config["method"]["name"], "verified": task.config.verify, **made,
     }  # fmt: skip
 
 
