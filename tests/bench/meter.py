@@ -153,5 +153,3 @@ def _cell(value: Any) -> str:
 def write(path: Path | None, document: Mapping[str, Any]) -> None:
     if path is not None:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-
-

@@ -1,4 +1,4 @@
-"""xpet's side of the training benchmarks: the only place here that calls its training, so that it follows its changes."""
+"""xpet's side of the training benchmarks: the only place here that calls its training, to follow its changes."""
 
 from __future__ import annotations
 

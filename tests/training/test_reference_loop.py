@@ -35,7 +35,12 @@ def setting() -> Setting:
 
 def by_reference(setting: Setting, method: MethodConfig, flags: Flags) -> Learned:
     loop = ReferenceLoop(
-        text_tower(SIZE, dtype=torch.float64), image_tower(SIZE, dtype=torch.float64), setting.tokens, method, RUN, flags
+        text_tower(SIZE, dtype=torch.float64),
+        image_tower(SIZE, dtype=torch.float64),
+        setting.tokens,
+        method,
+        RUN,
+        flags,
     )
     target, pivot = setting.texts("de", "target"), setting.texts("de", "pivot")
     train = Examples(target[:ROWS], pivot[:ROWS], setting.pixels[:ROWS])
