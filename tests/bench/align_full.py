@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.bench.align_runs import Found, Options, Reference
-from tests.bench.meter import Rows, in_turns, ratio, wait
+from tests.bench.meter import Rows, in_turns, now, ratio, wait
 from tests.bench.ours import Ours, fit_config
 from tests.bench.reference import clip_loss
 from tests.bench.setting import text_tower
@@ -99,7 +98,7 @@ class PeftScript:
         taken: list[float] = []
         for images, texts in loader:
             wait(self.options.device)
-            taken.append(time.perf_counter())
+            taken.append(now())
             features = [tower(*one) for one in texts]
             loss = clip_loss(images.to(features[0].device), features[0].float())
             if len(features) > 1:
@@ -109,5 +108,5 @@ class PeftScript:
             optimiser.step()
             schedule.step()
         wait(self.options.device)
-        taken.append(time.perf_counter())
+        taken.append(now())
         return (taken[-1] - taken[1]) / steps

@@ -2,7 +2,8 @@
 
     python -m tests.bench.bench_align [--what runs,ablation,scaling,full,cold] [--size tiny|base|large]
         [--method lora|adapter|compacter|all] [--device cpu|cuda] [--precision fp32|tf32|bf16|all] [--steps SAMPLE]
-        [--rounds N] [--stack G] [--routine routine1] [--whole] [--data FOLDER] [--smoke] [--out FILE.json]
+        [--rounds N] [--clock wall|cpu] [--stack G] [--routine routine1] [--whole] [--data FOLDER] [--smoke]
+        [--out FILE.json]
 
 - runs: one run; the paper's grid of 10 languages x 3 learning rates x 5 weights.
 - ablation: what each idea brings, one upon the other.
@@ -46,6 +47,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     given = parser().parse_args(arguments)
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no GPU here; nothing was measured")
+    if given.device == "cuda" and given.clock == "cpu":
+        raise SystemExit("--clock cpu tells nothing of a GPU; use --clock wall")
+    meter.use_clock(given.clock)
     options = options_of(given)
     methods = tuple(METHODS) if given.method == "all" else tuple(given.method.split(","))
     precisions = PRECISIONS[given.device] if given.precision == "all" else tuple(given.precision.split(","))
@@ -53,11 +57,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     lengths = "XTD's" if ((options.data or DATA) / "xtd10").is_dir() else "drawn from XTD's quantiles"
     document: dict[str, Any] = {
         "machine": meter.machine(options.device), "size": options.size, "towers": vars(SIZES[options.size]),
-        "lengths": lengths, "smoke": options.smoke, "tables": [],
+        "lengths": lengths, "clock": given.clock, "smoke": options.smoke, "tables": [],
     }  # fmt: skip
     meter.show("", [], [
         f"{key} {value}" for key, value in document["machine"].items()
-    ] + [f"random weights, {WORDS} words; caption lengths {lengths}, tokens estimated from characters"])  # fmt: skip
+    ] + [f"random weights, {WORDS} words; caption lengths {lengths}, tokens estimated from characters",
+         f"clock of all but cold: {given.clock}"])  # fmt: skip
     for name, method, precision in itertools.product(parts, methods, precisions):
         if name in ONCE and (method, precision) != (methods[0], precisions[0]):
             continue
@@ -86,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stack", type=int, help="runs side by side; default what align would choose")
     made.add_argument("--routine", default="routine1", choices=tuple(ROUTINES))
     made.add_argument("--data", type=Path, help="folder with xtd10/; default ../shared/data")
+    made.add_argument("--clock", default="wall", choices=("wall", "cpu"), help="cpu: this process's CPU seconds")
     made.add_argument("--whole", action="store_true", help="train xpet's grid whole instead of a sample")
     made.add_argument("--budget", type=float, default=120.0, help="seconds the scaling part may take")
     made.add_argument("--smoke", action="store_true", help="smallest sizes: only shows that every part runs")

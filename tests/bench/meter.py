@@ -23,6 +23,19 @@ Rows = list[dict[str, Any]]
 """Rows of a table; the first column names the row."""
 
 
+_clock: list[Callable[[], float]] = [time.perf_counter]
+
+
+def use_clock(name: str) -> None:
+    """What `now` reads: `wall`, or `cpu` (this process's CPU seconds, for a machine that others use too)."""
+    _clock[0] = {"wall": time.perf_counter, "cpu": time.process_time}[name]
+
+
+def now() -> float:
+    """Seconds on the chosen clock."""
+    return _clock[0]()
+
+
 def wait(device: torch.device | str) -> None:
     """Until the device has done all it was given."""
     if torch.device(device).type == "cuda":
@@ -31,10 +44,10 @@ def wait(device: torch.device | str) -> None:
 
 def seconds(work: Callable[[], Any], device: torch.device | str = "cpu") -> float:
     wait(device)
-    started = time.perf_counter()
+    started = now()
     work()
     wait(device)
-    return time.perf_counter() - started
+    return now() - started
 
 
 def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.bench.meter import wait
+from tests.bench.meter import now, wait
 from tests.bench.setting import Setting, image_tower, text_tower
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.events import Event, Progress
@@ -38,10 +37,10 @@ class Ours:
         self.setting = setting
         self.engine = make_engine(setting.device, precision)
         tower = text_tower(setting.size)
-        started = time.perf_counter()
+        started = now()
         self.stack = build_stack(tower, method, [1]).to(self.engine.device)
         wait(setting.device)
-        self.seconds = time.perf_counter() - started
+        self.seconds = now() - started
         self.tokenizer = TextTokenizer(setting.tokenizer.backend_tokenizer.from_str(_text(setting)), _limit(setting), 1)
         self._images: Tensor | None = None
         self._tokens: dict[tuple[str, str], list[list[int]]] = {}
@@ -94,16 +93,16 @@ class Ours:
         def on_event(event: Event) -> None:
             if isinstance(event, Progress) and event.stage == "training":
                 wait(self.setting.device)
-                marks.append((event.done, time.perf_counter()))
+                marks.append((event.done, now()))
 
         wait(self.setting.device)
-        started = time.perf_counter()
+        started = now()
         outcomes = fit(self.stack, pairs, config, self.tokenizer.pad, self.engine, on_event)
         wait(self.setting.device)
         assert all(outcome.diverged_at is None for outcome in outcomes)
         steps = config.steps or 0
         if steps < TAIL or len(marks) < 2:
-            return (time.perf_counter() - started) / steps
+            return (now() - started) / steps
         (first, since), (last, until) = marks[0], marks[-1]
         return (until - since) / (last - first)
 

@@ -12,7 +12,6 @@ oracle of what a run must learn (tests/training/test_reference_loop.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.bench.bench_metrics import recall_k
-from tests.bench.meter import wait
+from tests.bench.meter import now, wait
 from tests.towers import plain_delta
 from xpet.core.config import MethodConfig, RunConfig
 from xpet.models.text_tower import TextTower
@@ -102,7 +101,7 @@ class ReferenceLoop:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
         for step, batch in enumerate(batches, start=1):
             wait(self.device)
-            started = time.perf_counter()
+            started = now()
             self.text.train(self.flags.dropout)
             loss = self.loss(train, batch)
             optimiser.zero_grad()
@@ -113,7 +112,7 @@ class ReferenceLoop:
             if step % interval == 0:
                 self.validate(step, validation, learned)
             wait(self.device)
-            learned.seconds.append(time.perf_counter() - started)
+            learned.seconds.append(now() - started)
         if not learned.state:
             self._keep(len(batches), learned)
         return learned
