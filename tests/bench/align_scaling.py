@@ -7,7 +7,7 @@ import time
 
 from tests.bench.align_runs import BATCH, Found, Options, grid
 from tests.bench.meter import Peak, Rows, free_memory, matmul_rate
-from tests.bench.ours import TAIL, Ours, fit_config
+from tests.bench.ours import Ours, fit_config
 from tests.bench.setting import useful_flops
 from xpet.core.routines import ROUTINES
 
@@ -22,7 +22,7 @@ def scaling(options: Options) -> Found:
     setting = options.setting()
     ours = Ours(setting, options.config, options.precision)
     plans = grid(options)
-    config = fit_config(BATCH, 4 if options.smoke else max(TAIL, options.steps))
+    config = fit_config(BATCH, options.steps)
     flops = statistics.mean(_flops(ours, options, language) for language in sorted({run.language for run in plans}))
     rows: Rows = []
     started, stopped = time.monotonic(), ""

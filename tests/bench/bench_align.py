@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--method", default="lora", help="methods, comma-separated, or all")
     made.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     made.add_argument("--precision", help="of xpet's side, comma-separated, or all; default fp32, on a GPU bf16")
-    made.add_argument("--steps", type=int, default=30, help="steps of a sample")
+    made.add_argument("--steps", type=int, default=30, help="steps of a sample, best 20 or more")
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--stack", type=int, help="runs side by side; default what align would choose")
     made.add_argument("--routine", default="routine1", choices=tuple(ROUTINES))
