@@ -8,6 +8,7 @@ import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
+from xpet.core.choices import FORM_NAMES
 from xpet.core.config import DTYPES, MergeConfig
 
 EXAMPLES = """\
@@ -19,6 +20,9 @@ Examples:
   xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
   xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
   xpet merge runs/tr -o tower-tr --json | jq .verification
+  xpet merge runs/tr -o adapter-tr --export peft
+  xpet merge runs/tr -o onnx-tr --export onnx
+  xpet merge runs/tr -o st-tr --export sentence-transformers
 """
 
 
@@ -26,8 +30,9 @@ def merge(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders that xpet align wrote.")],
     out: Annotated[
         str,
-        typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
+        typer.Option("--out", "-o", help="New folder.", rich_help_panel=o.OUT),
     ],
+    export: o.Export = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -49,10 +54,11 @@ def merge(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    """Fold a run into the weights, or export it: proven to compute what the run does."""
     config = MergeConfig(
-        tuple(runs), out, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
-        verify=not no_verify, overwrite=overwrite, device=device,
+        tuple(runs), out, form=export or FORM_NAMES[0], dtype=dtype,
+        shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
+        overwrite=overwrite, device=device,
     ).check()  # fmt: skip
     from xpet.jobs.merge import run as job
 

@@ -8,3 +8,5 @@ UNSUPPORTED_METHODS = {
     "prefix": "OpenDelta's prefix tuning knows neither XLM-R's attention nor transformers 5; use --method soft-prompt",
 }
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
+FORM_NAMES = ("checkpoint", "peft", "opendelta", "onnx", "sentence-transformers")
+"""What `xpet merge` writes: the first by itself, the others by `--export`."""

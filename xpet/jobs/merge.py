@@ -17,6 +17,7 @@ from xpet.core.rundir import check_free, find_runs, staged
 from xpet.jobs import modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
 from xpet.jobs.forms.base import CARD, Task
+from xpet.jobs.forms.check import check_method, check_settings
 from xpet.jobs.results import MergeResult, Verification
 from xpet.jobs.runs import Runs, check_base, read_runs, stored_method
 
@@ -34,6 +35,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     config = config.check()
     if config.form not in FORMS:
         raise ConfigError(unknown("form", config.form, list(FORMS)))
+    check_settings(FORMS[config.form], config)
     task = _task(config)
     out = Path(config.out).absolute()
     _check_place(out, task)
@@ -54,25 +56,22 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
                 verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
             result = _result(task, out, image, verification)
             (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
-            files = sorted(stage.iterdir())
-            size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
+            written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
-    return replace(result, files=tuple(f.name for f in files), size=size, seconds=time.monotonic() - started)
+    size = sum(written.values())
+    return replace(result, files=tuple(sorted(written)), size=size, seconds=time.monotonic() - started)
 
 
 def _task(config: MergeConfig) -> Task:
     """The one run, whose method must fold where the form wants that; raises ConfigError naming choices if several."""
-    from xpet.methods.table import check_foldable
-
     paths = [path for name in config.runs for path in find_runs(Path(name))]
     if len(paths) > 1:
         names, where = ", ".join(path.name for path in paths), ", ".join(config.runs)
         raise ConfigError(f"{where}: expected one run, found {len(paths)}: name one of these folders in it: {names}")
     runs = read_runs([str(path) for path in paths])
     record = runs[0][1]
-    if FORMS[config.form].folds:
-        check_foldable(stored_method(record), str(runs[0][0]))
+    check_method(FORMS[config.form], stored_method(record), str(runs[0][0]), FORMS)
     return Task(config, runs, record, ModelConfig(**record.config["model"]))
 
 

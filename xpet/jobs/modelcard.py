@@ -8,6 +8,8 @@ from typing import Any
 
 from xpet.core.captions import PIVOT
 from xpet.core.rundir import RunRecord
+from xpet.jobs.forms import FORMS
+from xpet.jobs.forms.base import filled
 from xpet.jobs.results import SYNTHETIC, MergeResult, Verification
 from xpet.jobs.runs import language_of, routine_of
 
@@ -26,18 +28,19 @@ def _header(result: MergeResult) -> Iterator[str]:
     languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
     yield from ("---", "language:", *(f"- {language}" for language in languages))
     yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
-    yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", "- M-CLIP", "- xpet", "---", "")
+    tags = (f"- {tag}" for tag in (*FORMS[result.form].tags, "xpet"))
+    yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", *tags, "---", "")
 
 
 def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     run, data = record.config["run"], record.config["data"]
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
-    yield (
-        f"A text tower in the layout of M-CLIP into which `xpet merge` folded what {result.method} trained for "
-        f"{', '.join(result.languages)}. It is as fast as its base."
-    )
+    form = FORMS[result.form]
+    yield filled(form.about, result)
     yield ""
+    if form.code:
+        yield from ("```python", filled(form.code, result).strip(), "```", "")
     if result.synthetic:
         yield from (f"**Note:** {SYNTHETIC}.", "")
     variant = f" ({data['variant']})" if data.get("variant") else ""

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from xpet.jobs.forms.base import Form
 from xpet.jobs.forms.checkpoint import CHECKPOINT
+from xpet.jobs.forms.peft import PEFT
 
-FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT,)}
+FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT, PEFT)}

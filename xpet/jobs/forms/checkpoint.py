@@ -92,4 +92,13 @@ def _own(folder: Path) -> bool:
         return False
 
 
-CHECKPOINT = Form("checkpoint", "M-CLIP checkpoint", write, _encoder, _size, _FILES, _own)
+CHECKPOINT = Form(
+    "checkpoint", "M-CLIP checkpoint", write, _encoder, _size, _FILES, _own,
+    options=("dtype", "shard_size", "pytorch_bin"), said="Folded {method} for {languages} into {base}",
+    use="Use it: xpet eval --model {out}",
+    about=(
+        "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "
+        "is as fast as its base."
+    ),
+    tags=("M-CLIP",), towers=True,
+)  # fmt: skip
