@@ -83,6 +83,23 @@ def test_peft(name: str, world: World, runs: Path, tmp_path: Path, tree: Tree) -
         exported(runs / name, out, "peft", overwrite=True)  # an adapter of somebody else
 
 
+@pytest.mark.parametrize("name", ["lora", "adapter", "compacter"])
+def test_opendelta(name: str, world: World, runs: Path, tmp_path: Path, tree: Tree) -> None:
+    from xpet.methods.bridge import opendelta
+    from xpet.models.checkpoint import load_text_tower
+
+    out = tmp_path / "out"
+    result = exported(runs / name, out, "opendelta")
+    proven(result)
+    assert set(tree(out)) == {"README.md", "config.json", "pytorch_model.bin"} == set(result.files)
+    loaded = load_text_tower(world.text)
+    opendelta().AutoDeltaModel.from_finetuned(str(out), backbone_model=loaded.tower.transformer)
+    with torch.no_grad():
+        found = loaded.tower(*loaded.tokenizer.pad(loaded.tokenizer.encode(TEXTS)))
+    torch.testing.assert_close(found, of_run(runs / name), atol=1e-5, rtol=1e-5)
+    exported(runs / name, out, "opendelta", overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("form", "name", "words"),
     [
@@ -90,10 +107,17 @@ def test_peft(name: str, world: World, runs: Path, tmp_path: Path, tree: Tree) -
                            "fold it: leave out --export"),
         ("peft", "adapter", "expected a run of lora for --export peft, found 'adapter', which it has no place for; "
                             "try --export opendelta"),
+        ("opendelta", "bitfit", "expected a run of lora, adapter, compacter for --export opendelta, found 'bitfit', "
+                                "which it has no place for; fold it: leave out --export"),
+        ("opendelta", "head", "expected a run that trained nothing beside the transformer, OpenDelta's backbone, found "
+                              "LinearTransformation.bias; fold it into a checkpoint, or train without head"),
+        ("checkpoint", "adapter", "expected a run of a method that folds into the weights (lora, bitfit, full), found "
+                                  "'adapter', which adds computations of its own; try --export opendelta, or use the "
+                                  "run as it is: xpet eval {run}"),
     ],
 )  # fmt: skip
 def test_methods_a_form_has_no_place_for(form: str, name: str, words: str, runs: Path, tmp_path: Path) -> None:
-    assert refused(runs / name, tmp_path / "out", form) == f"{runs / name}: {words}"
+    assert refused(runs / name, tmp_path / "out", form) == f"{runs / name}: {words.format(run=runs / name)}"
 
 
 def test_settings_and_forms_that_do_not_go_together(runs: Path, tmp_path: Path) -> None:

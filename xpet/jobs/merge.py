@@ -39,6 +39,8 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     task = _task(config)
     out = Path(config.out).absolute()
     _check_place(out, task)
+    if (check := FORMS[config.form].check) is not None:
+        check(task)
     _check_delta(task.runs)
     _check_disk(out, task)
     before = None

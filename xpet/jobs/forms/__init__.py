@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xpet.jobs.forms.base import Form
 from xpet.jobs.forms.checkpoint import CHECKPOINT
+from xpet.jobs.forms.opendelta import OPENDELTA
 from xpet.jobs.forms.peft import PEFT
 
-FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT, PEFT)}
+FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT, PEFT, OPENDELTA)}

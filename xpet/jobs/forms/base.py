@@ -49,8 +49,9 @@ class Form:
     `write` fills an empty folder and returns the image tower that belongs to it, None where that is unknown; `encoder`
     reads the folder back, on a device, and encodes texts with it. `size` is how many bytes the folder will have, about.
     `files` are the patterns of names the folder consists of; `own` tells whether a folder of such files is xpet's.
-    `folds`: the method must fold into the weights; else `methods` are those it has a place for, None: all. `packages`:
-    what must be importable, with `extra` of xpet that brings it. `options` are the settings of `MergeConfig` it heeds.
+    `folds`: the method must fold into the weights; else `methods` are those it has a place for, None: all; `check`
+    raises for other runs it cannot hold. `packages`: what must be importable, with `extra` of xpet that brings it.
+    `options` are the settings of `MergeConfig` that it heeds.
 
     Texts, with {out}, {base}, {method} and {languages} to fill in: `said` in one line what was done, `use` how to load
     it, `about` what the card says of it, `code` an example in Python for the card. `tags` are the card's.
@@ -64,6 +65,7 @@ class Form:
     size: Callable[[Task], int]
     files: tuple[str, ...]
     own: Callable[[Path], bool]
+    check: Callable[[Task], None] | None = None
     folds: bool = True
     methods: tuple[str, ...] | None = None
     packages: tuple[str, ...] = ()
