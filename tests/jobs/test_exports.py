@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,60 @@ def test_opendelta(name: str, world: World, runs: Path, tmp_path: Path, tree: Tr
         found = loaded.tower(*loaded.tokenizer.pad(loaded.tokenizer.encode(TEXTS)))
     torch.testing.assert_close(found, of_run(runs / name), atol=1e-5, rtol=1e-5)
     exported(runs / name, out, "opendelta", overwrite=True)
+
+
+def test_onnx(runs: Path, tmp_path: Path, tree: Tree) -> None:
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from tokenizers import Tokenizer
+
+    out = tmp_path / "out"
+    result = exported(runs / "lora", out, "onnx")
+    proven(result)
+    files = {"README.md", "model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert set(tree(out)) == files == set(result.files)
+    settings = json.loads((out / "config.json").read_text("utf-8"))
+    assert (settings["max_length"], settings["pad_token_id"], settings["dimensions"]) == (64, 1, 32)
+    session = onnxruntime.InferenceSession(str(out / "model.onnx"), providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    rows = [tokenizer.encode(text).ids[:64] for text in TEXTS]
+    rows[-1][-1] = rows[0][-1]  # a cut text ends as every one does
+    expected = of_run(runs / "lora")
+    for number, row in enumerate(rows):
+        given = {"input_ids": [row], "attention_mask": [[1] * len(row)]}
+        found = session.run(["features"], given)[0]
+        torch.testing.assert_close(torch.from_numpy(found), expected[number : number + 1], atol=1e-5, rtol=1e-5)
+    longest = max(map(len, rows))
+    padded = {
+        "input_ids": [[*row, *[1] * (longest - len(row))] for row in rows],
+        "attention_mask": [[1] * len(row) + [0] * (longest - len(row)) for row in rows],
+    }
+    found = session.run(None, padded)[0]
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-5, rtol=1e-5)
+    exported(runs / "lora", out, "onnx", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["head", "bitfit"])
+def test_sentence_transformers(name: str, runs: Path, tmp_path: Path, tree: Tree) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    out = tmp_path / "out"
+    result = exported(runs / name, out, "sentence-transformers", shard_size=60_000)
+    proven(result)
+    shards = sorted(file for file in result.files if "-of-" in file)
+    assert len(shards) > 1
+    assert set(tree(out)) == set(result.files) == {
+        "README.md", "modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json",
+        "tokenizer.json", "tokenizer_config.json", "1_Pooling/config.json", "2_Dense/config.json",
+        "2_Dense/model.safetensors", "model.safetensors.index.json", *shards,
+    }  # fmt: skip
+    model = library.SentenceTransformer(str(out), device="cpu", local_files_only=True)
+    assert model.max_seq_length == 64
+    found = model.encode(TEXTS, convert_to_tensor=True)
+    torch.testing.assert_close(found, of_run(runs / name), atol=1e-5, rtol=1e-5)
+    again = exported(runs / name, out, "sentence-transformers", overwrite=True, dtype="bf16")
+    assert "model.safetensors" in again.files
+    assert again.verification is not None
+    assert 1e-4 < again.verification.relative <= again.verification.tolerance
 
 
 @pytest.mark.parametrize(
