@@ -27,12 +27,15 @@ Examples:
 
 
 def merge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders that xpet align wrote.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs of xpet align, or adapters made elsewhere.")
+    ],
     out: Annotated[
         str,
         typer.Option("--out", "-o", help="New folder.", rich_help_panel=o.OUT),
     ],
     export: o.Export = None,
+    model: o.MergeModel = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -56,7 +59,7 @@ def merge(
 ) -> None:
     """Fold a run into the weights, or export it: proven to compute what the run does."""
     config = MergeConfig(
-        tuple(runs), out, form=export or FORM_NAMES[0], dtype=dtype,
+        tuple(runs), out, model=model, form=export or FORM_NAMES[0], dtype=dtype,
         shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
         overwrite=overwrite, device=device,
     ).check()  # fmt: skip

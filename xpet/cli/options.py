@@ -159,6 +159,9 @@ Translations = Annotated[
     typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
 ]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
+MergeModel = Annotated[
+    str, typer.Option("--model", help="Where the base is [default: as the run says].", rich_help_panel=HOW)
+]
 Export = Annotated[
     str | None,
     typer.Option(

@@ -13,13 +13,13 @@ from typing import Any
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import check_free, find_runs, staged
+from xpet.core.rundir import check_free, staged
 from xpet.jobs import modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
 from xpet.jobs.forms.base import CARD, Task
 from xpet.jobs.forms.check import check_method, check_settings
 from xpet.jobs.results import MergeResult, Verification
-from xpet.jobs.runs import Runs, check_base, read_runs, stored_method
+from xpet.jobs.runs import Runs, check_base, read_runs, run_paths, stored_method
 
 _BESIDE = 64 << 20
 """Room asked for besides the weights: tokenizer, configuration, card."""
@@ -67,14 +67,15 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
 
 def _task(config: MergeConfig) -> Task:
     """The one run, whose method must fold where the form wants that; raises ConfigError naming choices if several."""
-    paths = [path for name in config.runs for path in find_runs(Path(name))]
+    paths = [path for name in config.runs for path in run_paths(name)]
     if len(paths) > 1:
         names, where = ", ".join(path.name for path in paths), ", ".join(config.runs)
         raise ConfigError(f"{where}: expected one run, found {len(paths)}: name one of these folders in it: {names}")
     runs = read_runs([str(path) for path in paths])
     record = runs[0][1]
     check_method(FORMS[config.form], stored_method(record), str(runs[0][0]), FORMS)
-    return Task(config, runs, record, ModelConfig(**record.config["model"]))
+    model = ModelConfig(**record.config["model"])
+    return Task(config, runs, record, replace(model, text=config.model or model.text or wiring.DEMO))
 
 
 def _check_place(out: Path, task: Task) -> None:
@@ -101,10 +102,8 @@ def is_merged(path: Path) -> bool:
 
 def _check_delta(runs: Runs) -> None:
     """What was trained must be finite; it is read apart, so that its pages do not stay in memory."""
-    from xpet.core.rundir import read_run
-
     for path, _ in runs:
-        for name, value in read_run(path).delta.items():
+        for name, value in read_runs([str(path)])[0][1].delta.items():
             low, high = (float(bound) for bound in value.aminmax())
             if not abs(low) + abs(high) < float("inf"):
                 raise ModelError(

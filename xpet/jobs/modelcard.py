@@ -46,23 +46,25 @@ def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     variant = f" ({data['variant']})" if data.get("variant") else ""
     rows: list[tuple[str, Any]] = [
         ("base", result.base),
-        ("base weights (fingerprint)", record.environment["fingerprints"]["text"]),
+        ("base weights (fingerprint)", record.environment["fingerprints"]["text"] or UNKNOWN),
         ("image tower", result.image or f"{UNKNOWN}: the run was trained on image features of its own"),
-        ("data", f"{data['name']}{variant}"),
-        ("training images", len(record.split["train"])),
+        ("data", f"{data['name']}{variant}" or UNKNOWN),
+        ("training images", len(record.split["train"]) or UNKNOWN),
         ("languages", f"{', '.join(result.languages)} (trained), {PIVOT} (pivot)"),
         ("method", result.method),
         ("routine, loss", f"{run['routine']}, {run['loss']} (weight {run['align_weight']:g})"),
         ("learning rate, seed", f"{run['learning_rate']:g}, {run['seed']}"),
         ("searched with", SEARCHED_WITH[routine_of(record).evaluation]),
         ("stored as", result.dtype),
-        ("xpet", record.environment["versions"]["xpet"]),
+        ("xpet", record.environment["versions"]["xpet"] or "not used: the module was made elsewhere"),
     ]
     yield from ("| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), "")
 
 
 def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
     metrics, language = record.metrics, language_of(record)
+    if record.split["test"] is None:
+        return
     yield from ("## Metrics of the run", "", f"R@1 in percent on {len(record.split['test'])} test images, mean of")
     yield from ("image to text and text to image, as measured when the run was trained.", "")
     rows = [
