@@ -41,11 +41,16 @@ ONLY_IN = {
     "argostranslate": ("xpet/translation/",),
     "ctranslate2": ("xpet/translation/",),
     "sacrebleu": ("xpet/translation/",),
+    "onnx": ("xpet/models/",),
+    "onnxruntime": ("xpet/models/",),
+    "peft": (),
+    "sentence_transformers": (),
 }
 PRINTER = "xpet/cli/view.py"
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "pyarrow", "numpy", "pandas", "PIL",
     "safetensors", "tokenizers", "ctranslate2", "sentencepiece", "sacrebleu", "matplotlib",
+    "onnx", "onnxruntime", "peft", "sentence_transformers",
 )  # fmt: skip
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)

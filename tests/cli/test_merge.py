@@ -76,6 +76,26 @@ def test_combining_on_the_command_line(
     assert "Weights: de 0.5, tr 0.5. Not measured: nobody knows what combining cost." in text.splitlines()
 
 
+def test_export(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    run, out = tmp_path / "run", tmp_path / "adapter"
+    align.run(world.config(run, "de"))
+    capsys.readouterr()
+    code, text, errors = xpet(capsys, "merge", str(run), "-o", str(out), "--export", "peft", "--device", "cpu")
+    assert (code, errors) == (0, "")
+    lines = text.splitlines()
+    assert lines[0].startswith(f"Exported lora for de of {world.text}: 3 files, ")
+    assert lines[-2:] == [
+        f"Written: {out}",
+        f"Load it with: peft.PeftModel.from_pretrained(tower, '{out}'), tower = the base's text tower",
+    ]
+    code, text, errors = xpet(capsys, "merge", str(run), "-o", str(tmp_path / "x"), "--export", "onxx")
+    assert (code, text) == (2, "")
+    assert errors == (
+        "xpet: error: unknown form 'onxx': expected one of checkpoint, peft, opendelta, onnx, sentence-transformers; "
+        "did you mean 'onnx'?\n"
+    )
+
+
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     for arguments, words in (

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.jobs.conftest import IMAGES, SHOTS, World, shown, write_table
 from tests.tiny import tiny_text_checkpoint
-from xpet.core.config import FitConfig, MergeConfig, ModelConfig
+from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Event, Notice, Progress
 from xpet.jobs import align, evaluate, merge, proof
@@ -25,16 +25,6 @@ from xpet.models.checkpoint import load_text_tower
 
 Tree = Callable[[Path], dict[str, bytes]]
 SMALL = {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"}
-FIT = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)
-
-
-@pytest.fixture(scope="session")
-def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of every method, by its name; tests copy what they damage."""
-    folder = tmp_path_factory.mktemp("merged")
-    for method in ("lora", "bitfit", "full", "adapter"):
-        align.run(world.config(folder / method, "de", method=method, fit=FIT, learning_rates=(1e-2,)))
-    return folder
 
 
 def folded(run: Path, out: Path, on_event: Callable[[Event], None] = lambda event: None, **changes: Any) -> MergeResult:
@@ -167,7 +157,7 @@ def test_a_method_that_does_not_fold_is_refused_before_anything_is_loaded(
     run = runs / "adapter"
     assert refused(run, tmp_path / "out") == (
         f"{run}: expected a run of a method that folds into the weights (lora, bitfit, full), found 'adapter', which "
-        f"adds computations of its own; use the run as it is: xpet eval {run}"
+        f"adds computations of its own; try --export opendelta, or use the run as it is: xpet eval {run}"
     )
 
 

@@ -8,6 +8,7 @@ import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
+from xpet.core.choices import FORM_NAMES
 from xpet.core.config import DTYPES, CombineConfig, MergeConfig
 from xpet.core.errors import ConfigError
 
@@ -23,19 +24,26 @@ Examples:
   xpet merge runs --strategy ties --search 40 -o tower
   xpet merge runs/tr -o tower-tr --json | jq .verification
   xpet merge runs/all --pack languages.xpet
+  xpet merge runs/tr -o adapter-tr --export peft
+  xpet merge runs/tr -o onnx-tr --export onnx
+  xpet merge runs/tr -o st-tr --export sentence-transformers
 """
 
 
 def merge(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders that xpet align wrote.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs of xpet align, or adapters made elsewhere.")
+    ],
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
+        typer.Option("--out", "-o", help="New folder.", rich_help_panel=o.OUT),
     ] = None,
     pack: Annotated[
         str | None,
         typer.Option("--pack", help="Put all languages' modules into this one file instead.", rich_help_panel=o.OUT),
     ] = None,
+    export: o.Export = None,
+    model: o.MergeModel = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -63,11 +71,12 @@ def merge(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Fold a run, or several languages' combined, into the weights: an ordinary checkpoint, proven to be right."""
+    """Fold a run, or several languages combined, into the weights, or export it: proven to compute the same."""
     place = _place(out, pack)
     config = MergeConfig(
-        tuple(runs), place, dtype=dtype, shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin,
-        verify=not no_verify, overwrite=overwrite, device=device,
+        tuple(runs), place, model=model, form=export or FORM_NAMES[0], dtype=dtype,
+        shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
+        overwrite=overwrite, device=device,
         combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
     ).check()  # fmt: skip
     if pack is not None:

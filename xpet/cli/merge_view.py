@@ -13,24 +13,28 @@ if TYPE_CHECKING:
 
 def summary(result: MergeResult) -> Iterator[Block]:
     """What was folded, whether it was proven, and where it is."""
+    from xpet.jobs.forms import FORMS
+    from xpet.jobs.forms.base import filled
+
+    form = FORMS[result.form]
     if result.combination is not None:
         yield from _combined(result.combination)
     yield Paragraph(
-        f"Folded {result.method} for {', '.join(result.languages)} into {result.base}: {len(result.files)} files, "
-        f"{result.size / 1e6:,.1f} MB in {result.dtype}, {result.seconds:.1f} s."
+        f"{filled(form.said, result)}: {len(result.files)} files, {result.size / 1e6:,.1f} MB in {result.dtype}, "
+        f"{result.seconds:.1f} s."
     )
     if result.verification is None:
         yield Paragraph("Not verified: nothing compared this checkpoint with the run.", "yellow")
     else:
         yield from _verified(result.verification)
-    if result.image is None:
+    if result.image is None and form.towers:
         yield Paragraph("No image tower is known: use --image-model or --image-features with it.", "yellow")
     if result.synthetic:
         from xpet.jobs.results import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
-    yield Paragraph(f"Use it: xpet eval --model {result.out}")
+    yield Paragraph(filled(form.use, result, result.out))
 
 
 def packed(result: PackResult) -> Iterator[Block]:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from xpet.core.choices import LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES, STRATEGY_DENSITIES
+from xpet.core.choices import FORM_NAMES, LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES, STRATEGY_DENSITIES
 from xpet.core.errors import ConfigError
 from xpet.core.presets import PRESETS
 from xpet.core.routines import ROUTINES
@@ -160,6 +160,17 @@ Translations = Annotated[
     typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
 ]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
+MergeModel = Annotated[
+    str, typer.Option("--model", help="Where the base is [default: as the run says].", rich_help_panel=HOW)
+]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        "--export", autocompletion=_values(*FORM_NAMES[1:]),
+        help=f"For another stack: {', '.join(FORM_NAMES[1:])} [default: fold into a checkpoint].",
+        rich_help_panel=CHECKPOINT,
+    ),
+]  # fmt: skip
 MergeDevice = Annotated[
     str, typer.Option("--device", help="Of the comparison: auto, cpu or cuda.", rich_help_panel=CHECKPOINT)
 ]

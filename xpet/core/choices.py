@@ -18,6 +18,8 @@ UNSUPPORTED_METHODS = {
 STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 """How `xpet merge` combines languages -> share of the values it keeps unless given, None where it keeps all."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
+FORM_NAMES = ("checkpoint", "peft", "opendelta", "onnx", "sentence-transformers")
+"""What `xpet merge` writes: the first by itself, the others by `--export`."""
 
 
 def loss_terms(name: str) -> dict[str, float]:

@@ -51,7 +51,7 @@ def chosen(config: MergeConfig) -> Runs:
 
     assert config.combine is not None
     alike = {**SAME_DATA, **(_VALIDATION if config.combine.search else {})}
-    runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike, _REMEDY)).values()]
+    runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
     _check_alike(runs)
     check_foldable(method_of(runs[0][1]), str(runs[0][0]))
     _check_settings(config.combine, [language_of(record) for _, record in runs], method_of(runs[0][1]))

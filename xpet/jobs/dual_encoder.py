@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, DataError, ModelError
-from xpet.core.languages import normalise
+from xpet.core.languages import UNDETERMINED, normalise
 from xpet.jobs import wiring
 from xpet.jobs.runs import method_of, routine_of
 
@@ -196,9 +197,10 @@ class DualEncoder:
         if code not in self.runs and not _CODE.fullmatch(code):
             have = f" or one of the modules {', '.join(self.runs)}" if self.runs else ""
             raise ConfigError(f"lang: expected a language code such as 'tr'{have}, found {lang!r}")
+        rest = UNDETERMINED if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT else None
         while code and normalise(code) not in self.runs:
             code = code.rpartition("-")[0]
-        return normalise(code) or None
+        return normalise(code) or rest
 
     @contextmanager
     def _switched(self, module: str | None) -> Iterator[None]:

@@ -13,10 +13,11 @@ from typing import Any
 from xpet.core.config import MergeConfig
 from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import check_free, read_run, staged
+from xpet.core.rundir import check_free, staged
 from xpet.jobs import combine, modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
 from xpet.jobs.forms.base import CARD, Task, task_of
+from xpet.jobs.forms.check import check_method, check_settings
 from xpet.jobs.results import Combination, MergeResult, Verification
 from xpet.jobs.runs import Runs, check_base, language_of, read_runs, stored_method
 
@@ -36,9 +37,12 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     config = config.check()
     if config.form not in FORMS:
         raise ConfigError(unknown("form", config.form, list(FORMS)))
+    check_settings(FORMS[config.form], config)
     task = _task(config)
     out = Path(config.out).absolute()
     _check_place(out, task)
+    if (check := FORMS[config.form].check) is not None:
+        check(task)
     check_finite(task.runs)
     _check_disk(out, task)
     combination = None
@@ -60,26 +64,24 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
                 verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
             result = _result(task, out, image, verification, combination)
             (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
-            files = sorted(stage.iterdir())
-            size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
+            written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
-    return replace(result, files=tuple(f.name for f in files), size=size, seconds=time.monotonic() - started)
+    size = sum(written.values())
+    return replace(result, files=tuple(sorted(written)), size=size, seconds=time.monotonic() - started)
 
 
 def _task(config: MergeConfig) -> Task:
-    """The runs to write, whose method must fold where the form wants that."""
+    """The runs to write, whose method must fold where the form wants that; with the base's place if that is given."""
     runs = _single(config) if config.combine is None else combine.chosen(config)
-    if FORMS[config.form].folds:
-        from xpet.methods.table import check_foldable
-
-        check_foldable(stored_method(runs[0][1]), str(runs[0][0]))
-    return task_of(config, runs)
+    check_method(FORMS[config.form], stored_method(runs[0][1]), str(runs[0][0]), FORMS)
+    task = task_of(config, runs)
+    return replace(task, model=replace(task.model, text=config.model or task.model.text or wiring.DEMO))
 
 
 def _single(config: MergeConfig) -> Runs:
     """The one run there is; raises ConfigError naming the choices if there are several."""
-    runs = read_runs(config.runs, {})
+    runs = read_runs(config.runs, alike={})
     if len(runs) > 1:
         names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
         hint = _SEVERAL if len({language_of(record) for _, record in runs}) > 1 else ""
@@ -112,7 +114,8 @@ def is_merged(path: Path) -> bool:
 def check_finite(runs: Runs) -> None:
     """Raise ModelError unless what was trained is finite; it is read apart, so that its pages do not stay in memory."""
     for path, record in runs:
-        for name, value in (read_run(path) if path.is_dir() else record).delta.items():
+        delta = read_runs([str(path)])[0][1].delta if path.exists() else record.delta  # one of a pack has no place
+        for name, value in delta.items():
             low, high = (float(bound) for bound in value.aminmax())
             if not abs(low) + abs(high) < float("inf"):
                 raise ModelError(

@@ -8,6 +8,8 @@ from typing import Any
 
 from xpet.core.captions import PIVOT
 from xpet.core.rundir import RunRecord
+from xpet.jobs.forms import FORMS
+from xpet.jobs.forms.base import filled
 from xpet.jobs.results import SYNTHETIC, Combination, MergeResult, Verification
 from xpet.jobs.runs import language_of, routine_of
 
@@ -27,33 +29,34 @@ def _header(result: MergeResult) -> Iterator[str]:
     languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
     yield from ("---", "language:", *(f"- {language}" for language in languages))
     yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
-    yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", "- M-CLIP", "- xpet", "---", "")
+    tags = (f"- {tag}" for tag in (*FORMS[result.form].tags, "xpet"))
+    yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", *tags, "---", "")
 
 
 def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     data = record.config["data"]
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
-    yield (
-        f"A text tower in the layout of M-CLIP into which `xpet merge` folded what {result.method} trained for "
-        f"{', '.join(result.languages)}. It is as fast as its base."
-    )
+    form = FORMS[result.form]
+    yield filled(form.about, result)
     yield ""
+    if form.code:
+        yield from ("```python", filled(form.code, result).strip(), "```", "")
     if result.synthetic:
         yield from (f"**Note:** {SYNTHETIC}.", "")
     variant = f" ({data['variant']})" if data.get("variant") else ""
     rows: list[tuple[str, Any]] = [
         ("base", result.base),
-        ("base weights (fingerprint)", record.environment["fingerprints"]["text"]),
+        ("base weights (fingerprint)", record.environment["fingerprints"]["text"] or UNKNOWN),
         ("image tower", result.image or f"{UNKNOWN}: the run was trained on image features of its own"),
-        ("data", f"{data['name']}{variant}"),
-        ("training images", len(record.split["train"])),
+        ("data", f"{data['name']}{variant}" or UNKNOWN),
+        ("training images", len(record.split["train"]) or UNKNOWN),
         ("languages", f"{', '.join(result.languages)} (trained), {PIVOT} (pivot)"),
         ("method", result.method),
         *(_training(record) if result.combination is None else _recipe(result.combination)),
         ("searched with", SEARCHED_WITH[routine_of(record).evaluation]),
         ("stored as", result.dtype),
-        ("xpet", record.environment["versions"]["xpet"]),
+        ("xpet", record.environment["versions"]["xpet"] or "not used: the module was made elsewhere"),
     ]
     yield from ("| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), "")
 
@@ -93,6 +96,8 @@ def _prices(made: Combination) -> Iterator[str]:
 
 def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
     metrics, language = record.metrics, language_of(record)
+    if record.split["test"] is None:
+        return
     yield from ("## Metrics of the run", "", f"R@1 in percent on {len(record.split['test'])} test images, mean of")
     yield from ("image to text and text to image, as measured when the run was trained.", "")
     rows = [

@@ -11,6 +11,7 @@ from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
 from xpet.core.config import DataConfig, EvalConfig, FitConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Notice, OnEvent, Progress
+from xpet.core.languages import UNDETERMINED
 from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import asked, captions_of
 from xpet.jobs.forms.base import Task
@@ -71,7 +72,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
     images = _images(task, (model, data, corpus, test), text, device, on_event)
     stack = build_stack(text.tower, stored_method(record), [record.config["run"]["seed"]]).to(device)
     stack.load(0, record.delta)
-    slots = {**task.searched, **({PIVOT: "target"} if PIVOT in test.captions else {})}
+    slots = {**_searched(task, test), **({PIVOT: "target"} if PIVOT in test.captions else {})}
     captions = {name: test.captions[name] for name in slots}
     settings: Any = text.tower.transformer.config
     allowed = tolerance(task.config.dtype, settings.num_hidden_layers, settings.hidden_size)
@@ -98,12 +99,20 @@ def compare(before: Unmerged, encode: measure.Encode, on_event: OnEvent) -> Veri
     return Verification(texts, absolute, relative, before.tolerance, before.recall, merged)
 
 
+def _searched(task: Task, test: Split) -> dict[str, str]:
+    """Language -> slot of the texts to compare on; of a module for any language the first there is but English."""
+    any_language = next((name for name in test.captions if name != PIVOT), PIVOT)
+    return {any_language if name == UNDETERMINED else name: slot for name, slot in task.searched.items()}
+
+
 Data = tuple[ModelConfig, DataConfig, Corpus, Split]
 
 
 def tested_captions(task: Task, on_event: OnEvent) -> Data:
     """Towers, data, corpus and test captions of the runs; raises DataError naming --no-verify when they changed."""
-    asking = EvalConfig(task.config.runs, tuple(task.searched), fit=FitConfig(device=task.config.device), texts=())
+    languages = None if UNDETERMINED in task.searched else tuple(task.searched)
+    model, fit = ModelConfig(task.config.model), FitConfig(device=task.config.device)
+    asking = EvalConfig(task.config.runs, languages, model, fit=fit, texts=())
     try:
         model, data, names, needed = asked(asking, task.runs)
         corpus, test, _ = captions_of(asking, data, names, needed, on_event)

@@ -14,6 +14,7 @@ from xpet.core.pack import read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
 from xpet.jobs import wiring
+from xpet.jobs.foreign import is_foreign, read_foreign
 from xpet.jobs.results import RunResult
 from xpet.jobs.summary import choose_setting
 
@@ -30,19 +31,27 @@ SAME_METHOD: Alike = {**SAME_DATA, "method": lambda record: record.config["metho
 """The same for runs that share a stack."""
 
 
-def read_runs(folders: Sequence[str], alike: Alike = SAME_METHOD, remedy: str = "evaluate them one at a time") -> Runs:
+def read_runs(
+    folders: Sequence[str],
+    languages: Sequence[str] | None = None,
+    alike: Alike = SAME_METHOD,
+    remedy: str = "evaluate them one at a time",
+) -> Runs:
     """All runs of the folders (a sweep's folder holds many) and language packs, each with a path that names it.
 
-    `alike` are the things in which they must not differ, and `remedy` what else to do. Raises DataError, ModelError,
-    also for unlike ones.
+    `languages` are those that modules made elsewhere stand for, None: any; see `xpet.jobs.foreign`. `alike` are the
+    things in which runs must not differ, and `remedy` what else to do. Raises DataError, ModelError, also for unlike
+    ones.
     """
-    records = [found for folder in folders for found in _found(Path(folder))]
+    records = [found for folder in folders for found in _found(Path(folder), languages)]
     _check_together(records, alike, remedy)
     return records
 
 
-def _found(path: Path) -> Runs:
-    """The runs of a folder or a pack."""
+def _found(path: Path, languages: Sequence[str] | None) -> Runs:
+    """The runs of a folder, a pack or a module made elsewhere."""
+    if is_foreign(path):
+        return read_foreign(path, languages)
     if path.is_file():
         return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]
     return [(folder, _checked(folder, read_run(folder))) for folder in find_runs(path)]
@@ -53,24 +62,26 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
     model, data = ModelConfig(**record.config["model"]), DataConfig(**record.config["data"])
     asked = config.data
     for what, mine, theirs in (("data set", asked.name, data.name), ("variant", asked.variant, data.variant)):
-        if mine and mine != theirs:
+        if mine and data.name and mine != theirs:
             raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
     places = ("root", "image_features", "translations")
     given = {name: value for name in places if (value := getattr(asked, name))}
-    model = ModelConfig(config.model.text or model.text, config.model.image or model.image)
+    if not data.name:  # made elsewhere
+        given |= {"name": asked.name or wiring.DEMO, "variant": asked.variant}
+    model = ModelConfig(config.model.text or model.text or wiring.DEMO, config.model.image or model.image)
     return model, replace(data, **given)
 
 
 def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
     """Per language the runs (one a seed) of the setting `align` would choose, best first."""
-    by_folder: dict[str, tuple[Path, RunRecord]] = {}
+    by_folder: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     results: dict[str, list[RunResult]] = {}
     for path, record in records:
-        by_folder[str(path)] = (path, record)
+        by_folder[language_of(record), str(path)] = (path, record)
         results.setdefault(language_of(record), []).append(_result(path, record))
     _check_different(records)
     select = records[0][1].config["fit"]["select"]
-    return {lang: [by_folder[r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
+    return {lang: [by_folder[lang, r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
 
 
 def _check_different(records: Runs) -> None:
@@ -132,11 +143,11 @@ def check_base(towers: wiring.Towers, records: Runs) -> None:
 def check_captions(test: Split, records: Runs) -> None:
     """The test captions of every run's language must be those it was measured on; raises DataError."""
     changed = {
-        language_of(record)
-        for _, record in records
-        if language_of(record) in test.captions
-        and wiring.captions_digest(test.captions[language_of(record)], ("target", routine_of(record).evaluation))
-        != record.environment["test_captions"]
+        language
+        for language, record in ((language_of(record), record) for _, record in records)
+        if language in test.captions
+        and record.environment["test_captions"]
+        not in (None, wiring.captions_digest(test.captions[language], ("target", routine_of(record).evaluation)))
     }
     if changed:
         raise DataError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def read(config: AlignConfig) -> Runs:
     """The runs of `config.start`; none where training starts from the base. Raises DataError, ModelError."""
-    return read_runs([config.start]) if config.start is not None else []
+    return read_runs([config.start], config.languages) if config.start is not None else []
 
 
 def continued(config: AlignConfig, records: Runs) -> AlignConfig:

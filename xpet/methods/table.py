@@ -48,13 +48,13 @@ def find_method(config: MethodConfig) -> Method:
     return method
 
 
-def check_foldable(config: MethodConfig, run: str) -> None:
+def check_foldable(config: MethodConfig, run: str, instead: str | None = None) -> None:
     """Raise ConfigError, saying what works instead, for a run of a method that cannot be folded into the weights."""
     if find_method(config).fold is None:
         able = ", ".join(name for name, method in METHODS.items() if method.fold is not None)
         raise ConfigError(
             f"{run}: expected a run of a method that folds into the weights ({able}), found '{config.name}', which "
-            f"adds computations of its own; use the run as it is: xpet eval {run}"
+            f"adds computations of its own; {instead or f'use the run as it is: xpet eval {run}'}"
         )
 
 

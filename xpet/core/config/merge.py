@@ -59,12 +59,14 @@ class CombineConfig:
 class MergeConfig:
     """Everything `xpet merge` needs: runs (folders), and where what is made of them goes.
 
-    `form` is one of `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes
-    PyTorch files in place of safetensors. With `combine` runs of several languages become one.
+    `model` is where the base is, if it moved or a module made elsewhere does not say. `form` is one of
+    `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes PyTorch files in
+    place of safetensors. With `combine` runs of several languages become one.
     """
 
     runs: tuple[str, ...]
     out: str
+    model: str = ""
     form: str = "checkpoint"
     dtype: str = "fp32"
     shard_size: int = 2 * 10**9

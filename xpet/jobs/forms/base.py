@@ -11,6 +11,7 @@ from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.events import OnEvent
 from xpet.core.rundir import RunRecord
 from xpet.jobs.measure import Encode
+from xpet.jobs.results import MergeResult
 from xpet.jobs.runs import Runs, language_of, routine_of
 
 CARD = "README.md"
@@ -53,8 +54,13 @@ class Form:
     `write` fills an empty folder and returns the image tower that belongs to it, None where that is unknown; `encoder`
     reads the folder back, on a device, and encodes texts with it. `size` is how many bytes the folder will have, about.
     `files` are the patterns of names the folder consists of; `own` tells whether a folder of such files is xpet's.
-    `folds`: the method must fold into the weights. `package`: what must be importable, with `extra` of xpet that
-    brings it.
+    `folds`: the method must fold into the weights; else `methods` are those it has a place for, None: all; `check`
+    raises for other runs it cannot hold. `packages`: what must be importable, with `extra` of xpet that brings it.
+    `options` are the settings of `MergeConfig` that it heeds.
+
+    Texts, with {out}, {base}, {method} and {languages} to fill in: `said` in one line what was done, `use` how to load
+    it, `about` what the card says of it, `code` an example in Python for the card. `tags` are the card's.
+    `towers`: xpet itself takes it as `--model`.
     """
 
     name: str
@@ -64,6 +70,22 @@ class Form:
     size: Callable[[Task], int]
     files: tuple[str, ...]
     own: Callable[[Path], bool]
+    check: Callable[[Task], None] | None = None
     folds: bool = True
-    package: str | None = None
+    methods: tuple[str, ...] | None = None
+    packages: tuple[str, ...] = ()
     extra: str | None = None
+    options: tuple[str, ...] = ()
+    said: str = "Exported {method} for {languages} of {base}"
+    use: str = ""
+    about: str = ""
+    code: str = ""
+    tags: tuple[str, ...] = ()
+    towers: bool = False
+
+
+def filled(text: str, result: MergeResult, out: str | None = None) -> str:
+    """One of a form's texts about a result; `out` is its folder's name unless given."""
+    return text.format(
+        out=out or Path(result.out).name, base=result.base, method=result.method, languages=", ".join(result.languages)
+    )

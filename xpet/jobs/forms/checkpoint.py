@@ -15,7 +15,7 @@ from xpet.jobs.runs import stored_method
 from xpet.version import VERSION
 
 if TYPE_CHECKING:
-    from xpet.models.checkpoint import OpenText
+    from xpet.models.checkpoint import LoadedText, OpenText
     from xpet.models.shards import Form as Stored
 
 NOTE_KEY = "xpet"
@@ -26,7 +26,8 @@ _FILES = (
 )  # fmt: skip
 
 
-def _stored(task: Task) -> Stored:
+def stored(task: Task) -> Stored:
+    """How the weights are to be stored."""
     import torch
 
     from xpet.models.shards import Form as Stored
@@ -36,11 +37,12 @@ def _stored(task: Task) -> Stored:
     return Stored(types[config.dtype], config.shard_size, config.pytorch_bin)
 
 
-def _size(task: Task) -> int:
+def size(task: Task) -> int:
+    """Bytes of the base's text tower as it is to be stored."""
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.shards import total_bytes
 
-    return total_bytes(open_text_tower(wiring.text_path(task.model.text)).tensors, _stored(task))
+    return total_bytes(open_text_tower(wiring.text_path(task.model.text)).tensors, stored(task))
 
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
@@ -49,13 +51,13 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.models.checkpoint import open_text_tower, write_beside
     from xpet.models.shards import write_weights
 
-    stored, record = _stored(task), task.record
+    form, record = stored(task), task.record
     base = open_text_tower(wiring.text_path(task.model.text))
     image = image_beside(base, task.model)
-    write_weights(stage, base.tensors, fold(stored_method(record), record.delta), stored, on_event)
+    write_weights(stage, base.tensors, fold(stored_method(record), record.delta), form, on_event)
     document = {
         **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
-        "torch_dtype": str(stored.dtype).removeprefix("torch."), NOTE_KEY: note(task),
+        "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
     }  # fmt: skip
     write_beside(stage, base.tower, base.tokenizer, document)
     return image
@@ -71,7 +73,7 @@ def note(task: Task) -> dict[str, object]:
     }  # fmt: skip
 
 
-def image_beside(base: OpenText, model: ModelConfig) -> str | None:
+def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
     """The image tower of the run, or the partner of its base; None when neither is known."""
     try:
         return model.image or wiring.image_of(model.text, base.config)
@@ -86,11 +88,21 @@ def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
     return measure.encoder(loaded.tower.to(device), loaded.tokenizer)
 
 
-def _own(folder: Path) -> bool:
+def own_config(folder: Path) -> bool:
+    """Whether xpet wrote the folder's config.json."""
     try:
         return NOTE_KEY in json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
 
-CHECKPOINT = Form("checkpoint", "M-CLIP checkpoint", write, _encoder, _size, _FILES, _own)
+CHECKPOINT = Form(
+    "checkpoint", "M-CLIP checkpoint", write, _encoder, size, _FILES, own_config,
+    options=("dtype", "shard_size", "pytorch_bin"), said="Folded {method} for {languages} into {base}",
+    use="Use it: xpet eval --model {out}",
+    about=(
+        "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "
+        "is as fast as its base."
+    ),
+    tags=("M-CLIP",), towers=True,
+)  # fmt: skip
