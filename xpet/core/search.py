@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-FIRST_STEP, LAST_STEP = 2.0, 1.1
+FIRST_STEP, LAST_STEP = 2.0, 1.05
 """Factors a number is first and last multiplied or divided by."""
 
 Score = tuple[float, ...]
@@ -44,24 +44,24 @@ def search(
     """The best point found and the score of each tried, the start first; at most `budget`, the start among them.
 
     The common scale of the weights comes first, since it matters most (task arithmetic has nothing else: Ilharco et al.
-    2023), then the density, then rounds over all coordinates in random order. A coordinate goes on in a direction while
-    that helps; a round without success takes the root of the step. The earlier point wins ties.
+    2023), then the density, each going on in a direction while that helps. Then, by the root of that step, rounds over
+    all coordinates in random order, one step each, so that a small budget reaches every language and no weight runs
+    away on the noise of few images; a round without success takes the root of the step. The earlier point wins ties.
     """
     rng = random.Random(seed)
     tried: dict[Point, Score] = {start: evaluate(start)}
     best = start
     moves: list[Move] = [Point.scaled, *([Point.thinned] if start.density is not None else [])]
-    each: list[Move] = [_of(place) for place in range(len(start.weights))]
-    order, step = moves, FIRST_STEP
-    while step > LAST_STEP:
+    for move in moves:
+        best = _climb(best, move, FIRST_STEP, evaluate, tried, budget)
+    moves += [_of(place) for place in range(len(start.weights))]
+    step = math.sqrt(FIRST_STEP)
+    while step > LAST_STEP and len(tried) < budget:
         before = best
-        for move in order:
-            best = _climb(best, move, step, evaluate, tried, budget)
-        if len(tried) >= budget:
-            break
-        if best == before and order is not moves:
+        for move in rng.sample(moves, len(moves)):
+            best = _climb(best, move, step, evaluate, tried, budget, most=1)
+        if best == before:
             step = math.sqrt(step)
-        order = rng.sample([*moves, *each], len(moves) + len(each))
     return best, tried
 
 
@@ -70,19 +70,20 @@ def _of(place: int) -> Move:
 
 
 def _climb(
-    best: Point, move: Move, step: float, evaluate: Callable[[Point], Score], tried: dict[Point, Score], budget: int
-) -> Point:
-    """Larger while that helps, else smaller while that helps."""
+    best: Point, move: Move, step: float, evaluate: Callable[[Point], Score], tried: dict[Point, Score], budget: int,
+    most: int | None = None,
+) -> Point:  # fmt: skip
+    """Larger while that helps, else smaller while that helps; `most` steps of success at most."""
     for factor in (step, 1 / step):
-        start = best
-        while len(tried) < budget:
+        taken = 0
+        while len(tried) < budget and taken != most:
             point = move(best, factor)
             if point in tried:
                 break
             tried[point] = evaluate(point)
             if tried[point] <= tried[best]:
                 break
-            best = point
-        if best != start:
+            best, taken = point, taken + 1
+        if taken:
             break
     return best
