@@ -72,13 +72,14 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from (a.value for a in node.args[:1] if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
-def imports(file: str) -> set[str]:
+@cache
+def imports(file: str) -> frozenset[str]:
     """Every dotted name a file imports anywhere, inside functions and under TYPE_CHECKING too."""
     names = {name for node in ast.walk(tree(file)) for name in imported(node)}
     if file == "xpet/__init__.py":  # its lazy table
         texts = (n.value for n in ast.walk(tree(file)) if isinstance(n, ast.Constant) and isinstance(n.value, str))
         names |= {t for t in texts if t.startswith("xpet.") and t.replace(".", "").isidentifier()}
-    return names
+    return frozenset(names)
 
 
 def room(dotted: str) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.command import run_here
 from xpet.core.rundir import FILES
 
 SHORT = ("align", "--lang", "de", "--method", "lora", "--shots", "20", "--steps", "10")
@@ -34,6 +35,8 @@ LANGUAGE = {
     "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
     "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable",
 }  # fmt: skip
+DROPPED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
+"""Variables a command under test must not see."""
 SPREAD = {"mean", "range", "std", "worst", "mean_gap"}
 
 
@@ -48,24 +51,32 @@ class Place:
     def cache(self) -> Path:
         return self.root / "cache"
 
-    def environment(self, **more: str) -> dict[str, str]:
-        dropped = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
-        kept = {k: v for k, v in os.environ.items() if k not in dropped}
-        where = {"HOME": str(self.root / "home"), "XPET_CACHE": str(self.cache), "TERM": "xterm-256color"}
-        return {**kept, **where, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **more}
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"HOME": str(self.root / "home"), "XPET_CACHE": str(self.cache), "TERM": "xterm-256color"}
 
-    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k not in DROPPED}
+        return {**kept, **self.settings, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A process of its own, from a cold start."""
         return subprocess.run(
             [sys.executable, "-m", "xpet", *arguments],
-            capture_output=True, text=True, env=self.environment(**more), cwd=self.root / "work",
+            capture_output=True, text=True, env=self.environment(), cwd=self.root / "work",
         )  # fmt: skip
 
-    def terminal(self, *arguments: str, **more: str) -> tuple[int, str]:
+    def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in this process, which has loaded everything already."""
+        done = run_here(*arguments, environment=self.settings, without=DROPPED, folder=self.root / "work")
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def terminal(self, *arguments: str) -> tuple[int, str]:
         """Exit code and everything written by a command whose stdout and stderr are a terminal."""
         master, slave = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-m", "xpet", *arguments],
-            stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=self.environment(**more), cwd=self.root / "work",
+            stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=self.environment(), cwd=self.root / "work",
         )  # fmt: skip
         os.close(slave)
         text = drain(master)
@@ -154,8 +165,9 @@ def test_no_progress_without_a_terminal(first: subprocess.CompletedProcess[str])
 
 
 def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) -> None:
+    """The first ran in a process of its own: neither what is loaded already nor what is cached changes a number."""
     before = place.files()
-    done = place.run(*SHORT, "--split-file", str(place.split))
+    done = place.here(*SHORT, "--split-file", str(place.split))
     assert done.returncode == 0
     folder = Path(done.stdout.splitlines()[-2].removeprefix("Run:  "))
     name = f"cache/runs/{folder.name}"
@@ -247,7 +259,7 @@ def test_no_color_is_respected(document: dict[str, Any], monkeypatch: pytest.Mon
 
 def test_an_unknown_language_is_one_line(place: Place) -> None:
     before = place.files()
-    done = place.run("align", "--lang", "dee")
+    done = place.here("align", "--lang", "dee")
     assert (done.returncode, done.stdout) == (2, "")
     known = "de, en, es, fr, it, ja, ko, pl, ru, tr, zh"
     assert done.stderr == (

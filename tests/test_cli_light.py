@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run_here
 from xpet.cli import completions
 from xpet.core.presets import PRESETS
 
@@ -17,30 +18,23 @@ HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "ctranslate2",
     "numpy", "pyarrow", "PIL", "rich",
 )  # fmt: skip
+COMMANDS = ("align", "eval", "merge", "translate")
 
 
-def xpet(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "xpet", *arguments], capture_output=True, text=True, env={**os.environ, **environment}
-    )
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["align", "--help"], ["eval", "--help"], ["merge", "--help"], ["translate", "--help"], ["--version"]],
-)
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy() -> None:
+    asked = ["--version", "--help", *(f"{command} --help" for command in COMMANDS)]
     code = (
-        "import sys; from xpet.cli.app import _run; code = _run(sys.argv[1:]);"
-        f"loaded = sorted(set({HEAVY!r}) & set(sys.modules)); print('LOADED', code, loaded)"
+        "import sys; from xpet.cli.app import _run\n"
+        f"for asked in {asked!r}: print('CODE', _run(asked.split()), asked, set({HEAVY!r}) & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "LOADED 0 []"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = [line for line in done.stdout.splitlines() if line.startswith("CODE")]
+    assert found == [f"CODE 0 {words} set()" for words in asked]
 
 
-@pytest.mark.parametrize("command", ["align", "eval", "merge", "translate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_examples_and_json(command: str) -> None:
-    text = xpet(command, "--help").stdout
+    text = run_here(command, "--help").stdout.decode()
     assert "Examples:" in text
     assert f"\n    xpet {command}" in text
     assert "--json" in text
@@ -62,7 +56,9 @@ def test_completions_are_up_to_date(shell: str) -> None:
 )
 def test_completion_answers(words: str, offered: list[str]) -> None:
     place = str(len(words.split()) - 1)
-    done = xpet(COMP_WORDS=words, COMP_CWORD=place, _XPET_COMPLETE="complete_bash")
+    asking = {"COMP_WORDS": words, "COMP_CWORD": place, "_XPET_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-m", "xpet"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asking})
     assert done.stdout.split() == offered
 
 
@@ -85,12 +81,12 @@ def test_completion_answers(words: str, offered: list[str]) -> None:
     ],
 )
 def test_bad_options_get_one_line_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = xpet(*arguments, XPET_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("xpet: error: ")
-    assert words in done.stderr
+    done = run_here(*arguments, environment={"XPET_CACHE": str(tmp_path / "cache")})
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert text.count("\n") == 1
+    assert text.startswith("xpet: error: ")
+    assert words in text
     assert list(tmp_path.iterdir()) == []
 
 

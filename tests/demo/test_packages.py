@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import zipfile
 from collections.abc import Iterator
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +23,6 @@ ROWS = 150
 PAIRS = pytest.mark.parametrize(("source", "target"), pairs_of_languages())
 
 
-@cache
 def shipped_lines(language: str) -> list[str]:
     return assets.read_lines(assets.captions_path(language))
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from tests.command import run_here
 from tests.translation import toy
 
 Members = dict[str, bytes]
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
+Command = Callable[..., CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +52,11 @@ def packages(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def xpet(tmp_path: Path) -> Command:
-    """Runs the command; the environment of the test, an empty HOME and what is given."""
+    """Runs the command in this process; the environment of the test, an empty HOME and what is given."""
 
-    def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> CompletedProcess[bytes]:
         home = tmp_path / "home"
         home.mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, "-m", "xpet", *map(str, arguments)],
-            input=stdin, capture_output=True, env={**os.environ, "HOME": str(home), **environment},
-        )  # fmt: skip
+        return run_here(*arguments, stdin=stdin, environment={"HOME": str(home), **environment})
 
     return run
