@@ -301,6 +301,12 @@ def test_on_the_command_line(
     assert app._run([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [run["routine"] for run in document["runs"]] == ["routine1", "routine1"]
+    assert app._run([*arguments[:-2], "--dry-run", "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert [(phase["routines"], phase["runs"], phase["steps"], phase["lines"]) for phase in expected["phases"]] == [
+        (["text"], 2, 4, 216), (["routine1"], 2, 4, None),
+    ]  # fmt: skip
+    assert expected["seconds"] > 0
     assert app._run([*arguments[:4], "text", *arguments[6:-1], str(tmp_path / "alone")]) == 0
     said = capsys.readouterr()
     assert "R@1 on the test split of table, lora, " in said.out

@@ -203,6 +203,13 @@ def align(
     configs = [build_config(phase) for phase in _phases(given)]
     from xpet.jobs import chain as job
 
+    if dry_run:
+        from xpet.jobs import estimate
+
+        with view.progress(quiet) as on_event:
+            expected = estimate.run(configs, on_event)
+        view.show(align_view.expected(expected), expected, json_output)
+        return
     with view.progress(quiet) as on_event:
         result = job.run(configs, on_event)
     view.show(align_view.summary(result), result, json_output)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Column, Paragraph, Table
 
 if TYPE_CHECKING:
+    from xpet.jobs.estimate import EstimateResult
     from xpet.jobs.results import AlignResult, LanguageResult, Spread
 
+HEADINGS = ("runs", "steps", "English lines", "preparing", "training", "disk")
 LEFT_OUT = {
     "in_test": "test captions", "duplicate": "duplicates", "short": "too short", "long": "too long",
     "script": "in another script", "empty": "empty",
@@ -29,6 +31,30 @@ def summary(result: AlignResult) -> Iterator[Block]:
         yield Paragraph("")
         yield _spread(result.before, result.after, f"over {', '.join(result.compared)}")
     yield from _closing(result)
+
+
+def expected(result: EstimateResult) -> Iterator[Block]:
+    """What a dry run found."""
+    columns: list[Column] = [("routine", "left"), *((name, "right") for name in HEADINGS)]
+    rows = [
+        (", ".join(p.routines), f"{p.runs}", f"{p.steps:,}", "-" if p.lines is None else f"{p.lines:,}",
+         _minutes(p.preparing), _minutes(p.training), f"{p.disk / 1e6:,.1f} MB")
+        for p in result.phases
+    ]  # fmt: skip
+    yield Table(f"Dry run on {result.device}, {result.data}: {', '.join(result.languages)}", columns, rows)
+    yield Paragraph("")
+    yield Paragraph(
+        f"About {_minutes(result.seconds)} in all, from a sample; validation comes on top, what is cached already is "
+        "saved. Nothing was trained."
+    )
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        yield Paragraph(f"Note: {SYNTHETIC}.", "yellow")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _languages(result: AlignResult) -> Table:

@@ -38,7 +38,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     plans = list(bench.config.runs())
     results: list[RunResult] = []
     failed: list[str] = []
-    for group in _stackable(bench, plans):
+    for group in stackable(bench, plans):
         for outcome, seconds in _train(bench, group, on_event):
             if outcome.diverged_at is not None:
                 failed.append(outcome.config.label)
@@ -122,7 +122,7 @@ def _tokens(bench: Bench, part: str, language: str, slot: str) -> list[list[int]
 Planned = tuple[RunConfig, "RunData"]
 
 
-def _stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
+def stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
     """Runs of one shape, in as many stacks as memory allows."""
     from xpet.methods.table import find_method
     from xpet.training.memory import runs_per_stack
@@ -145,7 +145,7 @@ def _train(bench: Bench, group: Sequence[Planned], on_event: OnEvent) -> list[tu
 
     from xpet.training.fit import fit
 
-    _start(bench, group)
+    start(bench, group)
     torch.manual_seed(group[0][0].seed)  # dropout, where it is on
     started = time.monotonic()
     outcomes = fit(bench.stack, group, bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine, on_event)
@@ -153,7 +153,7 @@ def _train(bench: Bench, group: Sequence[Planned], on_event: OnEvent) -> list[tu
     return [(outcome, seconds) for outcome in outcomes]
 
 
-def _start(bench: Bench, group: Sequence[Planned]) -> None:
+def start(bench: Bench, group: Sequence[Planned]) -> None:
     """Fresh parameters for every run of the stack, or those of the runs that training goes on from."""
     from xpet.jobs.start import widened
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Bench:
     """Everything the runs of one command share.
 
-    `pairs` are what routine `text` learns from, by language; `started` the runs that training goes on from.
+    `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
+    goes on from.
     """
 
     config: AlignConfig
@@ -46,6 +47,8 @@ class Bench:
     folder: Path
     zero_shot: dict[tuple[str, str], float]
     pairs: Mapping[str, Pairs] = field(default_factory=dict)
+    pair_seconds: float = 0.0
+    english: English | None = None
     started: Mapping[str, RunRecord] = field(default_factory=dict)
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
@@ -93,7 +96,9 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)
     bench.started = started
     if english is not None:
-        bench.pairs = _pairs(bench, english, on_event)
+        before = time.monotonic()
+        bench.english, bench.pairs = english, _pairs(bench, english, on_event)
+        bench.pair_seconds = time.monotonic() - before
     _measure_zero_shot(bench, on_event)
     return bench
 
