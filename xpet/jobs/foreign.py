@@ -1,8 +1,9 @@
 """Modules made elsewhere, as records of runs: PEFT adapters, OpenDelta folders, states of the paper's published code.
 
 Such a module says neither its language nor its data, and of its base at most the name. Its record leaves these open:
-fingerprints are None, the test split is the data's own (None), data set and base have no name (""); the routine is search with natural
-text. The language is what the user names, else `und` (undetermined), which stands for every language but English.
+fingerprints are None, the test split is the data's own (None), data set and base have no name (""); the routine is
+search with natural text. The language is what the user names, else `und` (undetermined), which stands for every
+language but English.
 """
 
 from __future__ import annotations

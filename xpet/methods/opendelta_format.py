@@ -65,7 +65,7 @@ KINDS = {
         lambda s, t: MethodConfig("compacter", reduction=len(t["up_sampler.b"]) // len(t["down_sampler.b"])),
     ),
 }  # fmt: skip
-_FIXED = {"adapter": {"non_linearity": "gelu_new"},
+_FIXED: dict[str, dict[str, Any]] = {"adapter": {"non_linearity": "gelu_new"},
           "compacter": {"non_linearity": "relu", "hypercomplex_division": DIVISION, "phm_rank": 1}}  # fmt: skip
 """Settings xpet has one value of."""
 
