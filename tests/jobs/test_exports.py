@@ -77,7 +77,10 @@ def test_peft(name: str, world: World, runs: Path, tmp_path: Path, tree: Tree) -
     assert (
         "tags:\n- peft\n- lora\n- xpet\n---\n\n# Multilingual CLIP text tower, aligned for de\n\nA LoRA adapter" in card
     )
-    assert f'\nloaded = load_text_tower("{world.text}")\ntower = PeftModel.from_pretrained(loaded.tower, "out")' in card
+    assert (
+        f'\nloaded = load_text_tower(text_path("{world.text}"))\ntower = PeftModel.from_pretrained(loaded.tower, "out")'
+        in card
+    )
     exported(runs / name, out, "peft", overwrite=True)
     (out / "adapter_model.safetensors").write_bytes((runs / name / "delta.safetensors").read_bytes())
     with pytest.raises(XpetError, match="exists and is no xpet output of xpet merge; it is not overwritten"):

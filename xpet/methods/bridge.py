@@ -146,7 +146,8 @@ def _on_cpu(host: nn.Module) -> nn.Module:
 def _quieten() -> None:
     import logging
 
-    logging.getLogger("opendelta").setLevel(logging.ERROR)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "opendelta"]:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def load_finetuned(folder: str, backbone: nn.Module) -> None:

@@ -73,8 +73,15 @@ def read_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     """The tower and the tokenizer of such a folder as transformers itself reads them, in float32 and eval mode."""
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
-    transformer = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=torch.float32)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        transformer = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=torch.float32)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     head: dict[str, Tensor] = read_tensors(folder / DENSE)
     tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
     tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})

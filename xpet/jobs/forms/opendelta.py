@@ -56,9 +56,10 @@ OPENDELTA = Form(
     ),
     code="""\
 from opendelta import AutoDeltaModel  # 0.3.2; on today's Python: opendelta = xpet.methods.bridge.opendelta()
+from xpet.jobs.wiring import text_path
 from xpet.models.checkpoint import load_text_tower
 
-loaded = load_text_tower("{base}")
+loaded = load_text_tower(text_path("{base}"))
 AutoDeltaModel.from_finetuned("{out}", backbone_model=loaded.tower.transformer)
 ids, mask = loaded.tokenizer.pad(loaded.tokenizer.encode(["..."]))
 features = loaded.tower(ids, mask)  # [texts, dimensions], not normalised

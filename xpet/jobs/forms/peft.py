@@ -48,9 +48,10 @@ PEFT = Form(
     ),
     code="""\
 from peft import PeftModel
+from xpet.jobs.wiring import text_path
 from xpet.models.checkpoint import load_text_tower
 
-loaded = load_text_tower("{base}")
+loaded = load_text_tower(text_path("{base}"))
 tower = PeftModel.from_pretrained(loaded.tower, "{out}").eval()
 ids, mask = loaded.tokenizer.pad(loaded.tokenizer.encode(["..."]))
 features = tower(ids, mask)  # [texts, dimensions], not normalised
