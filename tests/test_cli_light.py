@@ -16,7 +16,7 @@ from xpet.core.presets import PRESETS
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = (
     "torch", "transformers", "opendelta", "accelerate", "argostranslate", "ctranslate2",
-    "numpy", "pyarrow", "PIL", "rich",
+    "numpy", "pyarrow", "PIL", "rich", "pydantic",
 )  # fmt: skip
 COMMANDS = ("align", "eval", "merge", "translate")
 

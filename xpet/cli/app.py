@@ -30,10 +30,20 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        view.line(context.get_help())
+        raise typer.Exit
+
+
 @app.callback(epilog=EXIT_CODES)
 def root(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+    # Spelled out: for its own one, typer 0.29 loads pydantic, as long as everything else that help of a command needs.
+    help_: Annotated[
+        bool, typer.Option("-h", "--help", help="Show this message and exit.", callback=_help, is_eager=True)
     ] = False,
 ) -> None:
     """Lift the weak languages of a multilingual CLIP with a tiny module per language, and measure the disparity."""
