@@ -305,3 +305,10 @@ def test_settings_are_checked_together() -> None:
         with pytest.raises(ConfigError) as error:
             replace(asked, verify=True, combine=combined).check()
         assert error.value.problems == (problem,)
+
+
+def test_trained_embeddings_are_kept_apart(world: World, tmp_path: Path) -> None:
+    method = MethodConfig("lora", train=("layernorm", "embeddings"), embedding_rank=4)
+    align.run(world.config(tmp_path / "runs", "de", "tr", method=method, routines=("routine1",)))
+    with pytest.raises(ConfigError, match=r"expected runs without trained embeddings to combine, .* xpet merge --pack"):
+        merge.run(MergeConfig((str(tmp_path / "runs"),), str(tmp_path / "out"), combine=CombineConfig("linear")))

@@ -168,7 +168,8 @@ def test_sentence_transformers(name: str, runs: Path, tmp_path: Path, tree: Tree
         ("opendelta", "bitfit", "expected a run of lora, adapter, compacter for --export opendelta, found 'bitfit', "
                                 "which it has no place for; fold it: leave out --export"),
         ("opendelta", "head", "expected a run that trained nothing beside the transformer, OpenDelta's backbone, found "
-                              "LinearTransformation.bias; fold it into a checkpoint, or train without head"),
+                              "LinearTransformation.bias; fold it into a checkpoint, or train without head and "
+                              "embeddings"),
         ("checkpoint", "adapter", "expected a run of a method that folds into the weights (lora, bitfit, full), found "
                                   "'adapter', which adds computations of its own; try --export opendelta, or use the "
                                   "run as it is: xpet eval {run}"),

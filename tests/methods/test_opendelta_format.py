@@ -165,6 +165,6 @@ def test_a_trained_head_is_no_part_of_the_backbone(tmp_path: Path) -> None:
         opendelta_format.write(tmp_path, config, run_of(config)[0])
     assert str(error.value) == (
         f"{tmp_path}: expected a run that trained nothing beside the transformer, OpenDelta's backbone, found "
-        "LinearTransformation.bias; fold it into a checkpoint, or train without head"
+        "LinearTransformation.bias; fold it into a checkpoint, or train without head and embeddings"
     )
     assert list(tmp_path.iterdir()) == []

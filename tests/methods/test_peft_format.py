@@ -48,7 +48,7 @@ def encoded(tower: Any) -> Tensor:
 
 def written(folder: Path, config: MethodConfig, delta: dict[str, Tensor]) -> dict[str, Any]:
     modules = [name for name, _ in towers.tower(torch.float32).named_modules() if name]
-    peft_format.write(folder, config, delta, modules, "towers/base")
+    peft_format.write(folder, config, delta, modules, "towers/base", towers.VOCABULARY)
     return json.loads((folder / "adapter_config.json").read_text("utf-8"))
 
 
@@ -63,6 +63,24 @@ def test_peft_computes_what_the_run_does(name: str, tmp_path: Path) -> None:
     found = encoded(peft.PeftModel.from_pretrained(tower, str(tmp_path)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert (found - before).abs().max() > 1e-2
+
+
+def test_an_embedding_delta_is_lora_on_the_embedding(tmp_path: Path) -> None:
+    config = MethodConfig("lora", rank=4, train=("layernorm", "embeddings"), embedding_rank=3)
+    stack = build_stack(towers.tower(torch.float32), config, [1], [range(5, 40, 2)])
+    with torch.no_grad():
+        stack.flat[0].add_(0.1 * torch.randn(stack.flat[0].shape, generator=torch.Generator().manual_seed(3)))
+    delta = stack.state(0)
+    expected = features(config, delta)
+    assert written(tmp_path, config, delta)["rank_pattern"] == {"word_embeddings": 3}
+    found = encoded(peft.PeftModel.from_pretrained(towers.tower(torch.float32), str(tmp_path)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    again, read = peft_format.read(tmp_path)
+    assert (again.train, again.embedding_rank) == (("layernorm", "embeddings"), 3)
+    assert set(read) == set(delta)
+    assert all(torch.equal(read[name], delta[name]) for name in delta)
+    plain = {name: value for name, value in delta.items() if "word_embeddings" not in name}
+    assert (features(MethodConfig("lora", rank=4), plain) - expected).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", CONFIGS)

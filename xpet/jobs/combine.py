@@ -52,6 +52,7 @@ def chosen(config: MergeConfig) -> Runs:
     assert config.combine is not None
     alike = {**SAME_DATA, **(_VALIDATION if config.combine.search else {})}
     runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
+    _check_words(runs)
     _check_alike(runs)
     check_foldable(method_of(runs[0][1]), str(runs[0][0]))
     _check_settings(config.combine, [language_of(record) for _, record in runs], method_of(runs[0][1]))
@@ -84,6 +85,16 @@ def combined(task: Task, on_event: OnEvent) -> tuple[Runs, Combination]:
     )  # fmt: skip
     records = [(path, _record(record, delta, method, combination)) for path, record in task.runs]
     return records, combination
+
+
+def _check_words(runs: Runs) -> None:
+    """Tables of words cannot be summed as products of layers are: each language keeps its own in a pack."""
+    for path, record in runs:
+        if "embeddings" in (method_of(record).train or ()):
+            raise ConfigError(
+                f"{path}: expected runs without trained embeddings to combine, found some; keep each language's own: "
+                "xpet merge --pack, or train without --train embeddings"
+            )
 
 
 def _check_alike(runs: Runs) -> None:

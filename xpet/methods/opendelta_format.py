@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.methods import embeddings
 from xpet.methods.compacter import DIVISION
 from xpet.methods.naming import OUTER, as_in_tower, ends_with, in_backbone, parts_of
 from xpet.methods.stack import PARTS
@@ -74,11 +75,11 @@ _FIXED: dict[str, dict[str, object]] = {
 
 def check_inside(delta: Iterable[str], source: str) -> None:
     """Raise ModelError where something beside the transformer was trained, which OpenDelta's backbone does not have."""
-    outside = sorted(name for name in delta if not name.startswith(OUTER[0]))
+    outside = sorted(name for name in delta if not name.startswith(OUTER[0]) or name.startswith(embeddings.WORDS))
     if outside:
         raise ModelError(
             f"{source}: expected a run that trained nothing beside the transformer, OpenDelta's backbone, found "
-            f"{outside[0]}; fold it into a checkpoint, or train without head"
+            f"{outside[0]}; fold it into a checkpoint, or train without head and embeddings"
         )
 
 

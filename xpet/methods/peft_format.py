@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.methods import embeddings
 from xpet.methods.naming import as_in_tower, in_backbone, parts_of, selecting
 from xpet.methods.stack import PARTS
 from xpet.methods.table import find_method
@@ -33,6 +35,8 @@ DOWN, UP = ".lora.lora_A", ".lora.lora_B"
 _ENDINGS = {".lora_A.weight": DOWN, ".lora_B.weight": UP}
 """How names of a product's halves end in PEFT, and in xpet."""
 _SAVED = ".modules_to_save"
+_WORDS = embeddings.WORDS.rpartition(".")[2]
+_EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
 _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initial values of adapters that leave the base's own weights as they are."""
 _READ = {
@@ -46,8 +50,10 @@ _HARMLESS = {
 """Settings that say nothing about what an adapter on linear layers computes once it is trained."""
 
 
-def write(folder: Path, config: MethodConfig, delta: Mapping[str, Tensor], modules: Iterable[str], base: str) -> None:
-    """Write a LoRA run as PEFT would.
+def write(
+    folder: Path, config: MethodConfig, delta: Mapping[str, Tensor], modules: Iterable[str], base: str, vocabulary: int
+) -> None:
+    """Write a LoRA run as PEFT would; an embedding delta becomes LoRA on the word embeddings, zero for other tokens.
 
     Args:
         folder: an empty folder.
@@ -55,13 +61,15 @@ def write(folder: Path, config: MethodConfig, delta: Mapping[str, Tensor], modul
         delta: what was trained, by its names in the tower.
         modules: names of all modules of the tower, among which those with additions are to be told.
         base: what the tower is called.
+        vocabulary: how many word embeddings it has.
 
     Raises ModelError when products are missing a half or parts were trained that PEFT could not name.
     """
     from safetensors.torch import save_file
 
     known = tuple(modules)
-    tensors = {}
+    delta, words = embeddings.split(delta)
+    tensors = _embedding_tensors(words, config.embedding_rank, vocabulary) if words else {}
     for name, value in delta.items():
         for theirs, ours in _ENDINGS.items():
             if name.endswith(ours):
@@ -70,14 +78,41 @@ def write(folder: Path, config: MethodConfig, delta: Mapping[str, Tensor], modul
     hosts = {name.removesuffix(DOWN) for name in delta if name.endswith(DOWN)}
     whole = {name.rpartition(".")[0] for name in delta if not name.endswith((DOWN, UP))}
     saved = selecting(whole, known, [PARTS[part] for part in parts_of((f"{w}.weight" for w in whole), str(folder))])
-    settings = {
+    settings: dict[str, Any] = {
         "peft_type": "LORA", "task_type": None, "inference_mode": True, "base_model_name_or_path": base,
         "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False,
         "target_modules": list(selecting(hosts, known, config.modules or find_method(config).modules)),
         "modules_to_save": list(saved) or None,
     }  # fmt: skip
+    if words:
+        own = {_WORDS: config.embedding_rank}  # alpha equal to the rank: a scale of 1
+        settings |= {"rank_pattern": own, "alpha_pattern": own}
+        settings["target_modules"] = [*settings["target_modules"], _WORDS]
     save_file(tensors, folder / WEIGHTS[0], metadata={"format": "pt", _MAKER: VERSION})
     (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _embedding_tensors(words: Mapping[str, Tensor], rank: int, vocabulary: int) -> dict[str, Tensor]:
+    """PEFT's halves of LoRA on an embedding: A [rank, vocabulary] and B [hidden, rank]."""
+    embeddings.check(words, rank)
+    down = torch.zeros(rank, vocabulary)
+    down[:, words[embeddings.TOKENS]] = words[embeddings.DOWN].float().T
+    start = f"{PREFIX}{embeddings.WORDS}."
+    up = words[embeddings.UP].float().T.contiguous()
+    return {start + _EMBEDDING_DOWN: down, start + _EMBEDDING_UP: up}
+
+
+def _embedding_delta(tensors: dict[str, Tensor], settings: Mapping[str, Any], scale: float) -> dict[str, Tensor]:
+    """An embedding delta out of PEFT's halves, which are taken out of the tensors; empty where there is none."""
+    names = (f"{embeddings.WORDS}.{_EMBEDDING_DOWN}", f"{embeddings.WORDS}.{_EMBEDDING_UP}")
+    if not all(name in tensors for name in names):
+        return {}
+    down, up = (tensors.pop(name) for name in names)
+    pattern = settings.get("alpha_pattern") or {}
+    factor = pattern[_WORDS] / len(down) if _WORDS in pattern else scale
+    tokens = (down != 0).any(dim=0).nonzero().flatten()
+    rows = (down[:, tokens].T * factor).contiguous()
+    return {embeddings.TOKENS: tokens, embeddings.DOWN: rows, embeddings.UP: up.T.contiguous()}
 
 
 def is_adapter(path: Path) -> bool:
@@ -108,6 +143,7 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     if file is None:
         raise ModelError(f"{folder}: expected weights in {' or '.join(WEIGHTS)}, found neither")
     delta = {_ours(name): value for name, value in as_in_tower(read_tensors(file), str(folder)).items()}
+    words = _embedding_delta(delta, settings, alpha / rank)
     downs, ups = ({n.removesuffix(end) for n in delta if n.endswith(end)} for end in (DOWN, UP))
     if not downs or downs != ups:
         odd = min(downs ^ ups, default="none at all")
@@ -117,7 +153,11 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
         if found != (rank, rank):
             raise ModelError(f"{folder}: expected products of rank {rank} as in {CONFIG}, found {found[0]} in {host}")
     train = parts_of((name for name in delta if not name.endswith((DOWN, UP))), str(folder))
-    return MethodConfig("lora", rank=rank, alpha=alpha, modules=in_backbone(downs, str(folder)), train=train), delta
+    found_rank = len(words[embeddings.UP]) if words else MethodConfig().embedding_rank
+    train = (*train, embeddings.PART) if words else train
+    modules = in_backbone(downs, str(folder))
+    method = MethodConfig("lora", rank=rank, alpha=alpha, modules=modules, train=train, embedding_rank=found_rank)
+    return method, {**delta, **words}
 
 
 def base_of(folder: Path) -> str | None:
@@ -142,7 +182,9 @@ def _scale(settings: Mapping[str, Any], folder: Path) -> tuple[int, float]:
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, (int, float)):
         raise ModelError(f"{folder}/{CONFIG}: expected a rank r and a lora_alpha, found {rank} and {alpha}")
     bias, initial = settings.get("bias", "none"), settings.get("init_lora_weights", True)
-    odd = {name: v for name, v in settings.items() if name not in _READ | _HARMLESS and v not in (None, False, {}, [])}
+    patterns = {n for n in ("rank_pattern", "alpha_pattern") if not set(settings.get(n) or {}) - {_WORDS}}
+    plain = _READ | _HARMLESS | patterns
+    odd = {name: v for name, v in settings.items() if name not in plain and v not in (None, False, {}, [])}
     odd |= {"bias": bias} if bias != "none" else {}
     odd |= {"init_lora_weights": initial} if initial not in _INITIAL else {}
     if odd:

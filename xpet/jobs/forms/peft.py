@@ -16,12 +16,13 @@ _FILES = (CARD, "adapter_config.json", "adapter_model.safetensors")
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     """Write the adapter; returns the image tower of its base."""
-    from xpet.methods import peft_format
+    from xpet.methods import embeddings, peft_format
     from xpet.models.checkpoint import open_text_tower
 
     base = open_text_tower(wiring.text_path(task.model.text))
     modules = [name for name, _ in base.tower.named_modules() if name]
-    peft_format.write(stage, stored_method(task.record), task.record.delta, modules, task.model.text)
+    vocabulary = len(base.tensors[f"{embeddings.WORDS}.weight"])
+    peft_format.write(stage, stored_method(task.record), task.record.delta, modules, task.model.text, vocabulary)
     return image_beside(base, task.model)
 
 
