@@ -20,7 +20,7 @@ from xpet.core import pack as core
 from xpet.core.config import FitConfig, MergeConfig, MethodConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, OutputError, XpetError
 from xpet.core.rundir import read_run
-from xpet.jobs import align, evaluate, pack
+from xpet.jobs import align, evaluate, merge, pack
 from xpet.jobs.results import PackResult
 from xpet.jobs.runs import stored_method
 from xpet.methods.stack import build_stack
@@ -181,6 +181,16 @@ def test_a_damaged_pack(harm: str, world: World, sweeps: Path, tmp_path: Path) -
     assert isinstance(error.value, DataError)
     words = "expected a pack of schema 1, found 2; update xpet" if harm == "newer" else "found a damaged one"
     assert words in str(error.value)
+
+
+def test_one_language_of_a_pack(world: World, sweeps: Path, tmp_path: Path) -> None:
+    packed(sweeps / "lora", tmp_path / "all.xpet")
+    result = merge.run(MergeConfig((str(tmp_path / "all.xpet" / "tr"),), str(tmp_path / "tower"), device="cpu"))
+    assert result.languages == ("tr",)
+    report = evaluate.run(world.evaluation(str(tmp_path / "all.xpet" / "de")))
+    assert report.systems[-1].aligned == ("de",)  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"all\.xpet: expected one of de, tr, found pl"):
+        evaluate.run(world.evaluation(str(tmp_path / "all.xpet" / "pl")))
 
 
 def test_weights_that_are_not_finite(sweeps: Path, tmp_path: Path) -> None:

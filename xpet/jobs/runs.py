@@ -10,7 +10,7 @@ from typing import Any
 from xpet.core.captions import Split
 from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
-from xpet.core.pack import read_pack
+from xpet.core.pack import is_pack, read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
 from xpet.jobs import wiring
@@ -54,7 +54,17 @@ def _found(path: Path, languages: Sequence[str] | None) -> Runs:
         return read_foreign(path, languages)
     if path.is_file():
         return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]
+    if is_pack(path.parent):  # one language of a pack: languages.xpet/tr
+        return _of_pack(path.parent, path.name)
     return [(folder, _checked(folder, read_run(folder))) for folder in find_runs(path)]
+
+
+def _of_pack(pack: Path, language: str) -> Runs:
+    found = _found(pack, None)
+    chosen = [(path, record) for path, record in found if path.name == language]
+    if not chosen:
+        raise DataError(f"{pack}: expected one of {', '.join(path.name for path, _ in found)}, found {language}")
+    return chosen
 
 
 def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
