@@ -50,7 +50,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     _check_disk(out, model, config)
     before = None
     if config.verify:
-        before = proof.unmerged(config, path, record, on_event)
+        before = proof.unmerged(config, path, read_run(path), on_event)  # a delta of its own, see _check_delta
         gc.collect()  # OpenDelta ties towers into cycles: without this the base would stay in memory
     else:
         _check_base(model, path, record)
@@ -139,11 +139,13 @@ def _write(stage: Path, config: MergeConfig, path: Path, record: RunRecord, on_e
     from xpet.methods.table import fold
     from xpet.models.checkpoint import open_text_tower, write_beside
     from xpet.models.shards import write_weights
+    from xpet.models.weights import Remapped
 
     model = ModelConfig(**record.config["model"])
     base = open_text_tower(wiring.text_path(model.text))
     image = _image(base, model)
-    write_weights(stage, base.tensors, fold(stored_method(record), record.delta), _form(config), on_event)
+    changes = fold(stored_method(record), Remapped(lambda: read_run(path).delta))
+    write_weights(stage, base.streamed(), changes, _form(config), on_event)
     document = {
         **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
         "torch_dtype": str(_form(config).dtype).removeprefix("torch."),

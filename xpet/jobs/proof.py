@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from xpet.jobs.runs import check_base, check_captions, language_of, routine_of, 
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from xpet.models.checkpoint import LoadedText
 
@@ -61,25 +62,38 @@ def unmerged(config: MergeConfig, path: Path, record: RunRecord, on_event: OnEve
 
     Raises DataError naming --no-verify when the captions cannot be read any more, ModelError for another base.
     """
-    from xpet.methods.stack import build_stack
+    from xpet.methods.table import is_whole_tower
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 
     model, data, corpus, test = _captions(config, path, record, on_event)
     device = str(make_engine(config.device, "fp32").device)
-    text = load_text_tower(wiring.text_path(model.text))
+    whole = record.delta if is_whole_tower(stored_method(record)) else None
+    text = load_text_tower(wiring.text_path(model.text), trained=whole)
     images = _images(path, record, (model, data, corpus, test), text, device, on_event)
-    stack = build_stack(text.tower, stored_method(record), [record.config["run"]["seed"]]).to(device)
-    stack.load(0, record.delta)
     language = language_of(record)
     slots = {language: routine_of(record).evaluation, **({PIVOT: "target"} if PIVOT in test.captions else {})}
     captions = {name: test.captions[name] for name in slots}
     settings: Any = text.tower.transformer.config
     allowed = tolerance(config.dtype, settings.num_hidden_layers, settings.hidden_size)
-    with stack.one(0):
-        features = _encode(measure.encoder(stack.tower, text.tokenizer), captions, slots, "unmerged", on_event)
+    with _with_module(text.tower, record, whole is not None, device) as tower:
+        features = _encode(measure.encoder(tower, text.tokenizer), captions, slots, "unmerged", on_event)
     found = _recall(features, captions, slots, images)
     return Unmerged(captions, slots, images, _units(features, "unmerged"), found, allowed, device)
+
+
+@contextmanager
+def _with_module(tower: nn.Module, record: RunRecord, whole: bool, device: str) -> Iterator[nn.Module]:
+    """The base with the run's module; a tower that holds the run's weights already is only moved."""
+    from xpet.methods.stack import build_stack
+
+    if whole:
+        yield tower.to(device)
+        return
+    stack = build_stack(tower, stored_method(record), [record.config["run"]["seed"]]).to(device)
+    stack.load(0, record.delta)
+    with stack.one(0):
+        yield stack.tower
 
 
 def compare(before: Unmerged, folder: Path, on_event: OnEvent) -> Verification:
