@@ -33,7 +33,7 @@ DOCUMENT = {
 }  # fmt: skip
 LANGUAGE = {
     "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
-    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder",
+    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable",
 }  # fmt: skip
 DROPPED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
 """Variables a command under test must not see."""
@@ -225,7 +225,7 @@ def result_of(document: dict[str, Any]) -> Any:
 
 def shown(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     """What the report looks like on a terminal of 80 columns."""
-    from xpet.cli import view
+    from xpet.cli import align_view, view
 
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -234,7 +234,8 @@ def shown(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **environme
     master, slave = pty.openpty()
     with os.fdopen(slave, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        view.show_align(result_of(document), as_json=False)
+        result = result_of(document)
+        view.show(align_view.summary(result), result, as_json=False)
     return drain(master)
 
 

@@ -120,6 +120,7 @@ def plain_training(
     for batch in batch_order(len(data.student), fit.batch_size, steps, run.seed):
         student = model(*pad([data.student[i] for i in batch]))
         anchor = model(*pad([data.anchor[i] for i in batch])) if data.anchor is not None else None
+        assert data.image is not None
         value = loss(data.image[batch], anchor, student)
         optimiser.zero_grad()
         value.backward()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MergeConfig,
         MethodConfig,
         ModelConfig,
+        TextConfig,
         TranslateConfig,
         TranslateDataConfig,
     )
@@ -43,6 +44,7 @@ _LAZY = {
     "MergeConfig": ("xpet.core.config", "MergeConfig"),
     "MethodConfig": ("xpet.core.config", "MethodConfig"),
     "ModelConfig": ("xpet.core.config", "ModelConfig"),
+    "TextConfig": ("xpet.core.config", "TextConfig"),
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
     "TranslateDataConfig": ("xpet.core.config", "TranslateDataConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
@@ -57,8 +59,8 @@ _LAZY = {
 
 __all__ = [
     "AlignConfig", "DataConfig", "DualEncoder", "EvalConfig", "FitConfig", "MergeConfig", "MethodConfig", "ModelConfig",
-    "TranslateConfig", "TranslateDataConfig", "XpetError", "__version__", "align", "demo_pictures", "evaluate", "load",
-    "merge", "translate", "translate_data",
+    "TextConfig", "TranslateConfig", "TranslateDataConfig", "XpetError", "__version__", "align", "demo_pictures",
+    "evaluate", "load", "merge", "translate", "translate_data",
 ]  # fmt: skip
 
 

@@ -48,14 +48,75 @@ def test_merge_then_eval(world: World, tmp_path: Path, capsys: pytest.CaptureFix
     assert set(json.loads(text)["systems"][0]["languages"]) == {"en", "de", "tr"}
 
 
+def test_combining_on_the_command_line(
+    world: World,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two languages of one sweep, with equal weights that are not lost as repetitions."""
+    align.run(world.config(tmp_path / "runs", "de", "tr", routines=("routine1",)))
+    capsys.readouterr()
+    arguments = ("merge", str(tmp_path / "runs"), "-o", str(tmp_path / "out"), "--device", "cpu", "--strategy", "ties")
+    code, text, errors = xpet(capsys, *arguments, "--weights", "0.5,0.5", "--density", "0.3", "--search", "2")
+    assert (code, errors) == (0, "")
+    lines = text.splitlines()
+    assert lines[0] == "Combined 2 languages by ties, density 0.3, rank 64."
+    assert lines[1].startswith("Weights chosen among 2 combinations by mean R@1 of all languages, English included, on")
+    assert lines[2] == "R@1 on the test split: each language by its own module, and by all combined"
+    assert lines[4].split() == ["lang", "weight", "base", "separate", "combined", "price"]
+    assert [line.split()[0] for line in lines[6:12]] == ["de", "tr", "en", "mean", "range", "std"]
+    assert [line.split()[1] for line in lines[6:9]][2] == "-"
+    assert any(line.startswith("Folded lora for de, tr into ") for line in lines)
+    code, text, errors = xpet(capsys, *arguments, "--overwrite", "--json", "--no-verify")
+    assert (code, errors) == (0, "")
+    found = json.loads(text)["combination"]
+    assert (found["strategy"], found["weights"]) == ("ties", {"de": 0.5, "tr": 0.5})
+    assert (found["density"], found["rank"], found["seed"], found["languages"]) == (0.2, 64, 1, {})
+    code, text, errors = xpet(capsys, *arguments, "--overwrite", "--no-verify")
+    assert "Weights: de 0.5, tr 0.5. Not measured: nobody knows what combining cost." in text.splitlines()
+
+
+def test_export(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    run, out = tmp_path / "run", tmp_path / "adapter"
+    align.run(world.config(run, "de"))
+    capsys.readouterr()
+    code, text, errors = xpet(capsys, "merge", str(run), "-o", str(out), "--export", "peft", "--device", "cpu")
+    assert (code, errors) == (0, "")
+    lines = text.splitlines()
+    assert lines[0].startswith(f"Exported lora for de of {world.text}: 3 files, ")
+    assert lines[-2:] == [
+        f"Written: {out}",
+        f"Load it with: peft.PeftModel.from_pretrained(tower, '{out}'), tower = the base's text tower",
+    ]
+    code, text, errors = xpet(capsys, "merge", str(run), "-o", str(tmp_path / "x"), "--export", "onxx")
+    assert (code, text) == (2, "")
+    assert errors == (
+        "xpet: error: unknown form 'onxx': expected one of checkpoint, peft, opendelta, onnx, sentence-transformers; "
+        "did you mean 'onnx'?\n"
+    )
+
+
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     for arguments, words in (
-        (["merge"], "Missing argument 'RUN'."),
-        (["merge", "nowhere"], "Missing option '--out' / '-o'."),
+        (["merge"], "Missing argument 'RUN...'."),
+        (["merge", "nowhere"], "expected --out FOLDER or --pack FILE, found neither"),
+        (["merge", "nowhere", "-o", out, "--pack", "p"], "expected --out FOLDER or --pack FILE, found both"),
         (["merge", "nowhere", "-o", out], "expected a run folder, found no folder nowhere"),
         (["merge", "nowhere", "-o", out, "--dtype", "int8"], "unknown dtype 'int8': expected one of fp32, fp16, bf16"),
         (["merge", "nowhere", "-o", out, "--shard-size", "big"], "--shard-size: expected a size such as 2GB, 500MB"),
+        (
+            ["merge", "nowhere", "-o", out, "--weights", "1,1", "--rank", "4"],
+            "--rank, --weights: expected with --strategy, found none",
+        ),
+        (
+            ["merge", "nowhere", "-o", out, "--strategy", "linear", "--weights", "1,x"],
+            "--weights: expected numbers separated by commas, found '1,x'",
+        ),
+        (
+            ["merge", "nowhere", "-o", out, "--strategy", "slerp"],
+            "unknown strategy 'slerp': expected one of linear, ties, dare, svd",
+        ),
     ):
         code, text, errors = xpet(capsys, *arguments)
         assert (code, text, errors.count("\n")) == (2, "", 1)

@@ -56,7 +56,7 @@ def test_every_problem_is_shown_at_once() -> None:
 
 @pytest.mark.parametrize(("changes", "expected"), [
     ({"routines": ("routine4",)}, "unknown routine 'routine4': expected one of baseline-target, baseline-translated, "
-     "routine1, routine2, routine3, 1, 2, 3; did you mean 'routine"),
+     "routine1, routine2, routine3, text, 1, 2, 3; did you mean 'routine"),
     ({"losses": ("msee",)}, "unknown loss 'msee': expected one of mse, mse-normalized, contrastive, "
      "contrastive-image, cosine; did you mean 'mse'?"),
     ({"losses": ("zzz",)}, "unknown loss 'zzz': expected one of mse, mse-normalized, contrastive, "
@@ -137,11 +137,13 @@ def test_configurations_are_frozen_and_json_ready() -> None:
 def test_choices_equal_the_tables_they_stand_for() -> None:
     from xpet.core.losses import ALIGNMENT_LOSSES
     from xpet.data.sources import SOURCES
+    from xpet.methods.combining import STRATEGIES
     from xpet.methods.stack import PARTS
     from xpet.methods.table import METHODS
 
     assert tuple(ALIGNMENT_LOSSES) == choices.LOSS_NAMES
     assert tuple(METHODS) == choices.METHOD_NAMES
+    assert tuple(STRATEGIES) == tuple(choices.STRATEGY_DENSITIES)
     assert ("demo", *SOURCES) == choices.SOURCE_NAMES
-    assert tuple(PARTS) == TRAIN_PARTS
+    assert (*PARTS, "embeddings") == TRAIN_PARTS
     assert not set(choices.UNSUPPORTED_METHODS) & set(METHODS)

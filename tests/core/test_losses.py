@@ -99,7 +99,11 @@ def stepped() -> dict[str, tuple[Outcome, dict[str, Tensor]]]:
 
 
 def test_the_oracle_covers_the_whole_table() -> None:
-    assert {n: (r.student, r.anchor, r.evaluation) for n, r in ROUTINES.items()} == SPEC_ROUTINES
+    with_pictures = {n: (r.student, r.anchor, r.evaluation) for n, r in ROUTINES.items() if not r.text_only}
+    assert with_pictures == SPEC_ROUTINES
+    text = ROUTINES["text"]  # SPEC section 3: no image loss, from_pivot against the frozen pivot, searched with target
+    assert (text.student, text.anchor, text.evaluation, text.text_only) == ("from_pivot", "pivot", "target", True)
+    assert text.slots == ("target",)
     assert tuple(ALIGNMENT_LOSSES) == LOSSES
     assert {name: find_routine(name).name for name in "123"} == {str(i): f"routine{i}" for i in (1, 2, 3)}
     assert [name for name in ROUTINES if find_routine(name).translates_queries] == ["baseline-translated", "routine3"]

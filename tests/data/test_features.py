@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import threading
+import time
 
 import numpy
 import pytest
@@ -82,7 +83,7 @@ def test_only_new_contents_are_computed(filled):
     pictures, tower = Pictures(), Tower()
     pictures.grey["p3"] = 200
     got = image_features([*NAMES, "p9"], pictures, tower, "key", filled[0])
-    assert pictures.opened == ["p3", "p9"]
+    assert sorted(pictures.opened) == ["p3", "p9"]
     assert got[3, 0] == 200
     assert torch.equal(got[7], truth(["p9"])[0])
 
@@ -265,3 +266,39 @@ def test_wrong_own_features(tmp_path):
     (tmp_path / "none.npy").write_bytes(b"")
     refuse("none.npy", r"expected an \.npy file of numbers")
     refuse("absent.npy", "expected a file, found none")
+
+
+def test_slow_pictures_keep_their_rows_and_few_are_read_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "WORKERS", 4)
+    encoded, most = [], []
+
+    class Slow(Pictures):
+        def open(self, name):
+            time.sleep(0.02 if name in ("p0", "p5") else 0)
+            return super().open(name)
+
+    pictures = Slow()
+
+    def encode(greys):
+        most.append(len(pictures.opened) - len(encoded))
+        encoded.extend(greys)
+        return torch.tensor(greys, dtype=torch.float32)[:, None]
+
+    names = [f"p{n}" for n in range(20)]
+    got = image_features(names, pictures, encode, "key", tmp_path, 2, prepare=lambda p: p.tobytes()[0])
+    assert got.flatten().tolist() == list(range(20))
+    assert encoded == list(range(20))
+    assert max(most) <= 6
+
+
+def test_an_unreadable_picture_stops_the_reading_ahead(tmp_path):
+    class Broken(Pictures):
+        def open(self, name):
+            if name == "p3":
+                raise DataError("picture p3: broken")
+            return super().open(name)
+
+    pictures = Broken()
+    with pytest.raises(DataError, match="picture p3: broken"):
+        image_features([f"p{n}" for n in range(20)], pictures, Tower(), "key", tmp_path, 1)
+    assert len(pictures.opened) < 19

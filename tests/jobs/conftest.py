@@ -129,6 +129,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(text, write_table(folder / "table.jsonl", rows_of()), folder / "features.npy")
 
 
+@pytest.fixture(scope="session")
+def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of every method, by its name, and `head`, a LoRA run with other modules and a trained head.
+
+    Tests copy what they damage.
+    """
+    from xpet.jobs import align
+
+    folder = tmp_path_factory.mktemp("runs")
+    fit = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)
+    methods = {name: MethodConfig(name) for name in ("lora", "bitfit", "full", "adapter")}
+    methods["compacter"] = MethodConfig("compacter", reduction=8)
+    methods["head"] = MethodConfig("lora", rank=2, modules=("key", "output.dense"), train=("layernorm", "head"))
+    for name, method in methods.items():
+        align.run(world.config(folder / name, "de", method=method, fit=fit, learning_rates=(1e-2,)))
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """xpet's cache of this test alone, and no translation packages."""

@@ -63,9 +63,8 @@ def test_the_demos_languages_get_the_routine_that_readme_shows_to_be_best(langua
 @pytest.mark.parametrize(("kind", "raw", "translated", "routine", "loss"), [
     ("none", 88.0, 70.0, None, None),
     ("none", 88.0, 91.0, None, None),
-    ("lexical", 25.0, 60.0, "routine3", "mse"),
-    ("lexical", 25.0, 27.0, None, None),  # within the margin
-    ("lexical", 25.0, None, None, None),
+    ("lexical", 25.0, 60.0, "text", "mse-normalized"),
+    ("lexical", 25.0, None, "text", "mse-normalized"),
     ("geometric", 40.0, None, "routine1", "mse-normalized"),
     ("geometric", 40.0, 75.6, "routine1", "mse-normalized"),  # 40 + 0.64 * 52.5 + 2
     ("geometric", 40.0, 75.7, "routine1,routine3", "mse-normalized"),
@@ -76,12 +75,14 @@ def test_the_demos_languages_get_the_routine_that_readme_shows_to_be_best(langua
 def test_rules(kind: str, raw: float, translated: float | None, routine: str | None, loss: str | None) -> None:
     found = advice(kind, raw, translated)
     assert (found.routine, found.loss) == (routine, loss)
-    assert (found.command is None) == (found.method is None) == (found.shots is None) == (routine is None)
+    assert (found.command is None) == (found.method is None) == (routine is None)
+    assert (found.shots is None) == (routine in (None, "text"))
     assert ("machine-translated" in found.serving) == ("3" in (routine or ""))
     if found.command is not None:
         config = parsed(found.command)
         assert (config.languages, ",".join(config.routines), config.losses) == (("de",), routine, (loss,))
         assert (config.method.name, config.data.shots) == ("lora", 100)
+        assert config.method.train == (("layernorm", "embeddings") if routine == "text" else None)
 
 
 def test_english_is_left_alone_and_every_rule_names_a_known_loss() -> None:
@@ -98,7 +99,8 @@ def test_the_reasons_are_whole_sentences_with_the_numbers() -> None:
     mine = Case("tr", None, 20.0, 44.0, "an odd {} one", 22.1, diagnosis("lexical", None))
     assert recommend(mine, ModelConfig(), DataConfig()).why == (
         "R@1 20.0, 44.0 translated: the model does not know its words and a hundred captions cannot teach them, but "
-        "translation supplies them. Without any training, --prompt 'an odd {} one' brings +2.1 points."
+        "English text without pictures, translated, can: --corpus takes as much as you have. "
+        "Without any training, --prompt 'an odd {} one' brings +2.1 points."
     )
 
 

@@ -25,7 +25,8 @@ def given(**options: object) -> dict[str, object]:
     fixed = {
         "lang": "de", "method": "lora", "preset": "default", "device": "auto", "precision": "auto", "rank": 8,
         "alpha": 16.0, "bottleneck": 24, "reduction": 16, "tokens": 4, "model": "demo", "data": "demo",
-        "split_seed": 42, "overwrite": False,
+        "split_seed": 42, "overwrite": False, "embedding_rank": 32, "n_best": 1, "natural_share": 0.0, "max_tokens": 64,
+        "fast": False, "validate_on": "auto", "noise": 0.0,
     }  # fmt: skip
     return {**fixed, **options}
 

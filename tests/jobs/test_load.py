@@ -214,10 +214,12 @@ def test_unreadable_pictures_are_named_together(album: Album, tmp_path: Path) ->
         ((["a", 3, {}],), DataError, "text 1: expected a string, found int; text 2: expected a string, found dict"),
         ((["a"], "de", 0), ConfigError, "batch_size: expected a whole number from 1 on, found 0"),
         ((["a"], "de", 2.0), ConfigError, "batch_size: expected a whole number from 1 on, found 2.0"),
+        ((["a", "b"], ["de"]), ConfigError, "lang: expected one for each of 2 texts, found 1"),
         *(
             ((["a"], lang), ConfigError, f"lang: {CODE}, {found}")
             for lang, found in (
-                ("german", "found 'german'"), ("", "found ''"), ("d", "found 'd'"), (["de"], "found ['de']"),
+                ("german", "found 'german'"), ("", "found ''"), ("d", "found 'd'"), (["german"], "found 'german'"),
+                ([3], "found 3"),
             )
         ),
     ],

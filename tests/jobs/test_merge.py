@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.jobs.conftest import IMAGES, SHOTS, World, shown, write_table
 from tests.tiny import tiny_text_checkpoint
-from xpet.core.config import FitConfig, MergeConfig, ModelConfig
+from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Event, Notice, Progress
 from xpet.jobs import align, evaluate, merge, proof
@@ -25,20 +25,10 @@ from xpet.models.checkpoint import load_text_tower
 
 Tree = Callable[[Path], dict[str, bytes]]
 SMALL = {"README.md", "config.json", "tokenizer.json", "tokenizer_config.json"}
-FIT = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)
-
-
-@pytest.fixture(scope="session")
-def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of every method, by its name; tests copy what they damage."""
-    folder = tmp_path_factory.mktemp("merged")
-    for method in ("lora", "bitfit", "full", "adapter"):
-        align.run(world.config(folder / method, "de", method=method, fit=FIT, learning_rates=(1e-2,)))
-    return folder
 
 
 def folded(run: Path, out: Path, on_event: Callable[[Event], None] = lambda event: None, **changes: Any) -> MergeResult:
-    return merge.run(MergeConfig(str(run), str(out), device="cpu", **changes), on_event)
+    return merge.run(MergeConfig((str(run),), str(out), device="cpu", **changes), on_event)
 
 
 def refused(run: Path, out: Path, **changes: Any) -> str:
@@ -68,7 +58,7 @@ def test_merged_equals_unmerged(method: str, world: World, runs: Path, tmp_path:
     assert max(float((base[name] - merged[name]).abs().max()) for name in base) > 1e-3
     assert 0 <= found.absolute <= found.relative <= found.tolerance < 1e-5
     assert result.size == sum(map(len, tree(tmp_path / "out").values()))
-    assert (result.method, result.language, result.dtype, result.image) == (method, "de", "fp32", None)
+    assert (result.method, result.languages, result.dtype, result.image) == (method, ("de",), "fp32", None)
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -167,7 +157,7 @@ def test_a_method_that_does_not_fold_is_refused_before_anything_is_loaded(
     run = runs / "adapter"
     assert refused(run, tmp_path / "out") == (
         f"{run}: expected a run of a method that folds into the weights (lora, bitfit, full), found 'adapter', which "
-        f"adds computations of its own; use the run as it is: xpet eval {run}"
+        f"adds computations of its own; try --export opendelta, or use the run as it is: xpet eval {run}"
     )
 
 
@@ -175,10 +165,10 @@ def test_a_folder_of_several_runs(world: World, tmp_path: Path) -> None:
     align.run(world.config(tmp_path / "sweep", "de", seeds=(1, 2)))
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]
     assert refused(tmp_path / "sweep", tmp_path / "out") == (
-        f"{tmp_path / 'sweep'}: expected one run, found 2: name one of these folders in it: {', '.join(names)}"
+        f"{tmp_path / 'sweep'}: expected one run, found 2: name one of them: {', '.join(names)}"
     )
     shutil.rmtree(tmp_path / "sweep" / names[1])
-    assert folded(tmp_path / "sweep", tmp_path / "out").run == str(tmp_path / "sweep" / names[0])
+    assert folded(tmp_path / "sweep", tmp_path / "out").runs == (str(tmp_path / "sweep" / names[0]),)
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -268,7 +258,7 @@ def test_places_that_are_taken(world: World, runs: Path, tmp_path: Path, tree: T
     folded(runs / "lora", out, overwrite=True)
     assert tree(out)["model.safetensors"] == first["model.safetensors"]
     (out / "notes.txt").write_text("mine")
-    kept = "exists and is no xpet checkpoint of xpet merge; it is not overwritten: choose another --out"
+    kept = "exists and is no xpet output of xpet merge; it is not overwritten: choose another --out"
     assert refused(runs / "lora", out, overwrite=True) == f"{out} {kept}"
     run = Path(shutil.copytree(runs / "lora", tmp_path / "run"))
     assert refused(run, run, overwrite=True) == f"{run} {kept}"
@@ -296,14 +286,14 @@ def test_too_little_disk(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_settings_are_checked_together() -> None:
     with pytest.raises(ConfigError) as error:
-        merge.run(MergeConfig("nowhere", "out", dtype="fp8", shard_size=0, device="tpu"))
+        merge.run(MergeConfig(("nowhere",), "out", dtype="fp8", shard_size=0, device="tpu"))
     assert error.value.problems == (
         "unknown dtype 'fp8': expected one of fp32, fp16, bf16",
         "shard size must be at least 1 byte, found 0",
         "unknown device 'tpu': expected one of auto, cpu, cuda; did you mean 'cpu'?",
     )
     with pytest.raises(DataError, match="^expected a run folder, found no folder nowhere;"):
-        merge.run(MergeConfig("nowhere", "out"))
+        merge.run(MergeConfig(("nowhere",), "out"))
 
 
 def test_the_tolerance_follows_the_type() -> None:

@@ -132,3 +132,26 @@ def test_errors(tmp_path: Path, text_checkpoint: Path) -> None:
     folder = tiny_image_checkpoint(tmp_path / "c")
     (folder / "model.safetensors").write_bytes(b"\0" * 20)
     one_line_error(folder, "damaged or truncated")
+
+
+def test_prepared_pictures_are_scaled_as_the_library_scales_them(image_checkpoint: Path) -> None:
+    loaded = load_image_tower(image_checkpoint)
+    pictures = [picture(40, 50), picture(70, 33, seed=1).convert("L"), picture(32, 32, seed=2)]
+    prepared = [loaded.prepare(image) for image in pictures]
+    assert {(one.dtype, one.shape) for one in prepared} == {(torch.uint8, (3, 32, 32))}
+    pixels = loaded.processor(images=pictures, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        expected = loaded.tower(pixel_values=pixels).image_embeds
+    assert torch.equal(loaded.encode(prepared), loaded.encode(pictures))
+    torch.testing.assert_close(loaded.encode(prepared), expected, atol=2e-6, rtol=0)
+
+
+def test_preprocessing_without_scaling(tmp_path: Path) -> None:
+    folder = tiny_image_checkpoint(tmp_path)
+    change_json(folder / "preprocessor_config.json", do_rescale=False, do_normalize=False)
+    loaded = load_image_tower(folder)
+    pixels = loaded.processor(images=[picture()], return_tensors="pt")["pixel_values"]
+    assert pixels.max() > 200
+    with torch.no_grad():
+        expected = loaded.tower(pixel_values=pixels.float()).image_embeds
+    torch.testing.assert_close(loaded.encode([picture()]), expected, atol=1e-4, rtol=1e-4)

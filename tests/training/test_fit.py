@@ -46,7 +46,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 ])  # fmt: skip
 def test_every_row_once_per_epoch_and_no_batch_of_one(rows: int, size: int, batches: list[int], left_out: int) -> None:
     assert batches_per_epoch(rows, size) == len(batches)
-    order = batch_order(rows, size, steps=4 * len(batches), seed=3)
+    order = list(batch_order(rows, size, steps=4 * len(batches), seed=3))
     for epoch in range(4):
         part = order[epoch * len(batches) : (epoch + 1) * len(batches)]
         assert [len(batch) for batch in part] == batches
@@ -56,15 +56,15 @@ def test_every_row_once_per_epoch_and_no_batch_of_one(rows: int, size: int, batc
 
 
 def test_batch_orders_are_seeded_and_new_in_every_epoch() -> None:
-    order = batch_order(20, 5, 8, seed=1)
-    assert order == batch_order(20, 5, 8, seed=1)
-    assert order != batch_order(20, 5, 8, seed=2)
+    order = list(batch_order(20, 5, 8, seed=1))
+    assert order == list(batch_order(20, 5, 8, seed=1))
+    assert order != list(batch_order(20, 5, 8, seed=2))
     assert order[:4] != order[4:]
-    assert batch_order(20, 5, 3, seed=1) == order[:3]  # fewer steps: the same beginning
+    assert list(batch_order(20, 5, 3, seed=1)) == order[:3]  # fewer steps: the same beginning
     first = torch.randperm(20, generator=torch.Generator().manual_seed(1)).tolist()
     assert [row for batch in order[:4] for row in batch] == first
     state = torch.get_rng_state()
-    batch_order(20, 5, 8, seed=1)
+    list(batch_order(20, 5, 8, seed=1))
     assert torch.equal(torch.get_rng_state(), state)
     assert batches_per_epoch(1, 5) == batches_per_epoch(0, 5) == 0
 
@@ -281,6 +281,7 @@ def test_a_run_that_diverges_at_once_yields_the_untouched_start() -> None:
     stack = stack_of(RUN)
     start = stack.state(0)
     data = towers.run_data(1, rows=7)
+    assert data.image is not None
     nothing = replace(data, image=data.image * float("nan"))
     config = replace(REFERENCE, steps=60)
     (outcome,) = fit(stack, [(RUN, nothing)], config, towers.pad, make_engine("cpu"))

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from xpet.cli import align_view, view
 from xpet.cli import options as o
-from xpet.cli import view
-from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig
+from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig, TextConfig
 from xpet.core.errors import ConfigError, unknown
-from xpet.core.presets import PRESETS
+from xpet.core.presets import PRESETS, ROUTINE_DEFAULTS
+from xpet.core.routines import find_routine
 
+_TEXT_NAMES = ("n_best", "natural_share", "max_tokens", "fast", "validate_on", "noise")
+_TEXT_DEFAULTS = {name: getattr(TextConfig(), name) for name in _TEXT_NAMES}
 EXAMPLES = """\
 Examples:
 
@@ -19,6 +22,8 @@ Examples:
   xpet align --lang de --method lora --shots 100
   xpet align --lang all --method lora --seed 1,2,3 --routine 1
   xpet align --lang ja,ko --lr 1e-4,3e-4,1e-3 --align-weight 0.1,1 --json > sweep.json
+  xpet align --lang cs --routine text --corpus captions.en.txt.gz --train layernorm,embeddings
+  xpet align --lang tr --routine text,1 --chain
   xpet align --lang tr --data xtd --data-root XTD10 --model M-CLIP/XLM-Roberta-Large-Vit-L-14 --preset paper
 """
 
@@ -95,9 +100,72 @@ def align(
     train: Annotated[
         str | None,
         typer.Option(
-            "--train", help="Extra parts: layernorm, head, pooler, none; comma list.", rich_help_panel=o.METHOD
+            "--train",
+            help="Parts to train beside the module: layernorm, head, pooler, embeddings, none; comma list.",
+            rich_help_panel=o.METHOD,
         ),
     ] = None,
+    embedding_rank: Annotated[
+        int, typer.Option("--embedding-rank", help="Of --train embeddings.", rich_help_panel=o.METHOD)
+    ] = 32,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from a run, a folder of runs or a pack.", rich_help_panel=o.WHAT),
+    ] = None,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Routines one after another, each from the last.", rich_help_panel=o.WHAT)
+    ] = False,
+    image_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--image-weight", help="Weight of the image-text loss [default: 1; text: 0].", rich_help_panel=o.TRAIN
+        ),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            help="English text (.txt, .csv, .tsv, .jsonl, .parquet, .gz, -); repeatable [default: the data's own].",
+            rich_help_panel=o.TEXT,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Column of the corpus with the text.", rich_help_panel=o.TEXT)
+    ] = None,
+    lines: Annotated[
+        int | None, typer.Option("--lines", help="Lines of the corpus to use at most.", rich_help_panel=o.TEXT)
+    ] = None,
+    n_best: Annotated[
+        int, typer.Option("--n-best", help="Translations of each line, 1 to 4.", rich_help_panel=o.TEXT)
+    ] = 1,
+    natural_share: Annotated[
+        float,
+        typer.Option(
+            "--natural-share", help="Share of lines paired with the data's natural captions.", rich_help_panel=o.TEXT
+        ),
+    ] = 0.0,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Leave longer translations out.", rich_help_panel=o.TEXT)
+    ] = 64,
+    packages: Annotated[
+        str | None,
+        typer.Option("--packages", help="Folder of packages, or demo [default: Argos' own].", rich_help_panel=o.TEXT),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Translate with beam 1.", rich_help_panel=o.TEXT)] = False,
+    noise: Annotated[
+        float, typer.Option("--noise", help="Degrade this share of translated words, 0 to 1.", rich_help_panel=o.TEXT)
+    ] = 0.0,
+    validate_on: Annotated[
+        str,
+        typer.Option(
+            "--validate-on",
+            help="pictures, text (held-out lines), or auto: text with --corpus, else pictures.",
+            rich_help_panel=o.TEXT,
+        ),
+    ] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check, and estimate time and size.", rich_help_panel=o.OUT)
+    ] = False,
     model: o.Model = "demo",
     image_model: o.ImageModel = None,
     data: o.Data = "demo",
@@ -132,23 +200,47 @@ def align(
 ) -> None:
     """Train a tiny module per language that aligns its captions with English, and show before and after."""
     given = {name: value for name, value in locals().items() if value is not None}
-    config = build_config(given)
-    from xpet.jobs.align import run
+    configs = [build_config(phase) for phase in _phases(given)]
+    from xpet.jobs import chain as job
 
+    if dry_run:
+        from xpet.jobs import estimate
+
+        with view.progress(quiet) as on_event:
+            expected = estimate.run(configs, on_event)
+        view.show(align_view.expected(expected), expected, json_output)
+        return
     with view.progress(quiet) as on_event:
-        result = run(config, on_event)
-    view.show_align(result, json_output)
+        result = job.run(configs, on_event)
+    view.show(align_view.summary(result), result, json_output)
+
+
+def _phases(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The options of each phase: with --chain one for every routine."""
+    if not given.pop("chain"):
+        return [given]
+    routines = o.comma_list("--routine", given.get("routine", ""), str)
+    if len(routines) < 2:
+        raise ConfigError(f"--chain: expected several routines in --routine, found {', '.join(routines)}")
+    return [_phase(given, routine) for routine in routines]
+
+
+def _phase(given: dict[str, Any], routine: str) -> dict[str, Any]:
+    """The options of one routine of a chain: those of routine text are left to it."""
+    text = {"corpus": None, "column": None, "lines": None, "packages": None, **_TEXT_DEFAULTS}
+    own = given if find_routine(routine).text_only else {k: v for k, v in {**given, **text}.items() if v is not None}
+    return {**own, "routine": routine}
 
 
 def build_config(given: dict[str, Any]) -> AlignConfig:
     """The configuration of the options given, completed by the preset; raises ConfigError."""
     if given["preset"] not in PRESETS:
         raise ConfigError(unknown("preset", given["preset"], list(PRESETS)))
-    v = {**PRESETS[given["preset"]], **given}
+    v = {**PRESETS[given["preset"]], **_routine_defaults(given), **given}
     method = MethodConfig(
         name=v["method"], rank=v["rank"], alpha=v["alpha"], bottleneck=v["bottleneck"], reduction=v["reduction"],
         tokens=v["tokens"], prompt=v.get("prompt"), modules=o.names("--modules", v.get("modules")),
-        train=o.names("--train", v.get("train")),
+        train=o.names("--train", v.get("train")), embedding_rank=v["embedding_rank"],
     )  # fmt: skip
     fit = FitConfig(
         batch_size=v["batch_size"], epochs=v["epochs"], steps=v.get("steps"), validate_every=v["validate_every"],
@@ -170,5 +262,20 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         routines=o.comma_list("--routine", v["routine"], str), losses=o.comma_list("--loss", v["loss"], str),
         align_weights=None if weights is None else o.comma_list("--align-weight", weights, float),
         learning_rates=o.comma_list("--lr", v["lr"], float), seeds=o.comma_list("--seed", v["seed"], int),
-        out=v.get("out"), overwrite=v["overwrite"],
+        out=v.get("out"), overwrite=v["overwrite"], text=_text(v), image_weight=v.get("image_weight"),
+        start=v.get("start"),
+    )  # fmt: skip
+
+
+def _routine_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """What the one routine asked for wants in place of the default preset."""
+    return ROUTINE_DEFAULTS.get(given.get("routine", ""), {}) if given["preset"] == "default" else {}
+
+
+def _text(v: dict[str, Any]) -> TextConfig:
+    corpus = v.get("corpus")
+    return TextConfig(
+        corpus=tuple(corpus) if corpus else None, column=v.get("column"), lines=v.get("lines"), n_best=v["n_best"],
+        natural_share=v["natural_share"], max_tokens=v["max_tokens"], packages=v.get("packages"), fast=v["fast"],
+        validate_on=v["validate_on"], noise=v["noise"],
     )  # fmt: skip

@@ -38,7 +38,8 @@ ENDINGS = {
 
 def evaluate(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run or sweep folders, or a result file; none: zero-shot only.")
+        list[str] | None,
+        typer.Argument(help="Run or sweep folders, adapters made elsewhere, or a result file; none: zero-shot only."),
     ] = None,
     lang: o.EvalLang = None,
     compare: Annotated[

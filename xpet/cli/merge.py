@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
-from xpet.core.config import DTYPES, MergeConfig
+from xpet.core.choices import FORM_NAMES
+from xpet.core.config import DTYPES, CombineConfig, MergeConfig
+from xpet.core.errors import ConfigError
 
 EXAMPLES = """\
 Examples:
@@ -18,16 +20,30 @@ Examples:
   xpet eval --model tower-tr
   xpet merge runs/tr -o tower-tr --dtype fp16 --shard-size 500MB
   xpet merge runs/tr -o tower-tr --pytorch-bin --overwrite
+  xpet merge runs/tr runs/ja --strategy linear --weights 0.6,0.5 -o tower
+  xpet merge runs --strategy ties --search 40 -o tower
   xpet merge runs/tr -o tower-tr --json | jq .verification
+  xpet merge runs/all --pack languages.xpet
+  xpet merge runs/tr -o adapter-tr --export peft
+  xpet merge runs/tr -o onnx-tr --export onnx
+  xpet merge runs/tr -o st-tr --export sentence-transformers
 """
 
 
 def merge(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder that xpet align wrote.")],
-    out: Annotated[
-        str,
-        typer.Option("--out", "-o", help="New folder of the checkpoint.", rich_help_panel=o.OUT),
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs of xpet align, or adapters made elsewhere.")
     ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="New folder.", rich_help_panel=o.OUT),
+    ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option("--pack", help="Put all languages' modules into this one file instead.", rich_help_panel=o.OUT),
+    ] = None,
+    export: o.Export = None,
+    model: o.MergeModel = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -41,6 +57,12 @@ def merge(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not compare with the run.", rich_help_panel=o.CHECKPOINT)
     ] = False,
+    strategy: o.Strategy = None,
+    weights: o.Weights = None,
+    density: o.Density = None,
+    rank: o.CombinedRank = None,
+    search: o.WeightSearch = None,
+    seed: o.CombineSeed = None,
     device: o.MergeDevice = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier merged checkpoint.", rich_help_panel=o.OUT)
@@ -49,12 +71,41 @@ def merge(
     quiet: o.Quiet = False,
     debug: o.Debug = False,
 ) -> None:
-    """Fold a run into the weights: an ordinary checkpoint, proven to compute what the run does."""
+    """Fold a run, or several languages combined, into the weights, or export it: proven to compute the same."""
+    place = _place(out, pack)
     config = MergeConfig(
-        run, out, dtype, o.byte_count("--shard-size", shard_size), pytorch_bin, not no_verify, overwrite, device
-    ).check()
+        tuple(runs), place, model=model, form=export or FORM_NAMES[0], dtype=dtype,
+        shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
+        overwrite=overwrite, device=device,
+        combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
+    ).check()  # fmt: skip
+    if pack is not None:
+        from xpet.jobs.pack import run as packing
+
+        with view.progress(quiet) as on_event:
+            packed = packing(config, on_event)
+        view.show(merge_view.packed(packed), packed, json_output)
+        return
     from xpet.jobs.merge import run as job
 
     with view.progress(quiet) as on_event:
         result = job(config, on_event)
     view.show(merge_view.summary(result), result, json_output)
+
+
+def _place(out: str | None, pack: str | None) -> str:
+    """Where the result goes; raises ConfigError unless exactly one place is named."""
+    given = [place for place in (out, pack) if place is not None]
+    if len(given) != 1:
+        raise ConfigError(f"expected --out FOLDER or --pack FILE, found {'both' if given else 'neither'}")
+    return given[0]
+
+
+def _combine(strategy: str | None, weights: str | None, **settings: Any) -> CombineConfig | None:
+    """How runs are combined, None for a single one; raises ConfigError for settings without a strategy."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if weights is not None:
+        given["weights"] = o.numbers("--weights", weights)
+    if strategy is None and given:
+        raise ConfigError(f"{', '.join(f'--{name}' for name in given)}: expected with --strategy, found none")
+    return None if strategy is None else CombineConfig(strategy, **given)

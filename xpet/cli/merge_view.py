@@ -8,27 +8,90 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results import MergeResult, Verification
+    from xpet.jobs.results import Combination, MergeResult, PackResult, Verification, WeightSearch
 
 
 def summary(result: MergeResult) -> Iterator[Block]:
     """What was folded, whether it was proven, and where it is."""
+    from xpet.jobs.forms import FORMS
+    from xpet.jobs.forms.base import filled
+
+    form = FORMS[result.form]
+    if result.combination is not None:
+        yield from _combined(result.combination)
     yield Paragraph(
-        f"Folded {result.method} for {result.language} into {result.base}: {len(result.files)} files, "
-        f"{result.size / 1e6:,.1f} MB in {result.dtype}, {result.seconds:.1f} s."
+        f"{filled(form.said, result)}: {len(result.files)} files, {result.size / 1e6:,.1f} MB in {result.dtype}, "
+        f"{result.seconds:.1f} s."
     )
     if result.verification is None:
         yield Paragraph("Not verified: nothing compared this checkpoint with the run.", "yellow")
     else:
         yield from _verified(result.verification)
-    if result.image is None:
+    if result.image is None and form.towers:
         yield Paragraph("No image tower is known: use --image-model or --image-features with it.", "yellow")
     if result.synthetic:
         from xpet.jobs.results import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
-    yield Paragraph(f"Use it: xpet eval --model {result.out}")
+    yield Paragraph(filled(form.use, result, result.out))
+
+
+def packed(result: PackResult) -> Iterator[Block]:
+    """What is in the pack, and how it is used."""
+    kind = f"Packed {result.method} for {len(result.languages)} languages"
+    yield Paragraph(f"{kind}: {result.size / 1e3:,.1f} kB, {result.seconds:.1f} s; read back and compared bit by bit.")
+    if result.combination is not None:
+        yield from _combined(result.combination)
+    columns = [("lang", "left"), ("routine", "left"), ("base", "right"), ("with its module", "right")]
+    rows = [(one.language, one.routine, f"{one.before:.1f}", f"{one.after:.1f}") for one in result.languages]
+    yield Table("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
+    yield Paragraph("")
+    if any(one.translates_queries for one in result.languages):
+        yield Paragraph("Queries of these languages must be translated to English: " + ", ".join(
+            one.language for one in result.languages if one.translates_queries
+        ), "yellow")  # fmt: skip
+    yield Paragraph(f"The base is not in it: {result.base}")
+    if result.synthetic:
+        from xpet.jobs.results import SYNTHETIC
+
+        yield Paragraph(f"Note: {SYNTHETIC}")
+    yield Paragraph(f"Written: {result.out}")
+    yield Paragraph(f"Use it: xpet eval {result.out}, or xpet.load('{result.out}') in Python")
+
+
+def _combined(found: Combination) -> Iterator[Block]:
+    kept = "" if found.density is None else f", density {found.density:.3g}"
+    rank = "" if found.rank is None else f", rank {found.rank}"
+    yield Paragraph(f"Combined {len(found.weights)} languages by {found.strategy}{kept}{rank}.")
+    if found.search is not None:
+        yield Paragraph(searched(found.search))
+    if not found.languages:
+        weights = ", ".join(f"{language} {weight:.3g}" for language, weight in found.weights.items())
+        yield Paragraph(f"Weights: {weights}. Not measured: nobody knows what combining cost.", "yellow")
+        return
+    columns = [("lang", "left"), *((name, "right") for name in ("weight", "base", "separate", "combined", "price"))]
+    rows = [
+        (lang, f"{found.weights[lang]:.3g}" if lang in found.weights else "-", f"{price.base:.1f}",
+         f"{price.separate:.1f}", f"{price.combined:.1f}", f"{price.price:+.1f}")
+        for lang, price in found.languages.items()
+    ]  # fmt: skip
+    for name in ("mean", "range", "std"):
+        base, separate, combined = (getattr(found.spreads[key], name) for key in ("base", "separate", "combined"))
+        change = f"{combined - separate:+.1f}"
+        rows.append((name, "", f"{base:.1f}", f"{separate:.1f}", f"{combined:.1f}", change))
+    yield Table("R@1 on the test split: each language by its own module, and by all combined", columns, rows)
+    yield Paragraph("")
+
+
+def searched(found: WeightSearch) -> str:
+    """What a search found, in one sentence."""
+    (before, wide), (after, narrow) = found.start, found.found
+    return (
+        f"Weights chosen among {found.tried} combinations by mean R@1 of all languages, English included, on "
+        f"{found.images:,} validation images: {before:.1f} (range {wide:.1f}) at the start, {after:.1f} ({narrow:.1f}) "
+        "found."
+    )
 
 
 def _verified(found: Verification) -> Iterator[Block]:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from xpet.core.choices import LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES
+from xpet.core.choices import FORM_NAMES, LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES, STRATEGY_DENSITIES
 from xpet.core.errors import ConfigError
 from xpet.core.presets import PRESETS
 from xpet.core.routines import ROUTINES
@@ -28,6 +28,7 @@ def _values(*known: str) -> Callable[[str], list[str]]:
 
 WHAT, HOW, TRAIN, METHOD, OUT = "What", "Where from", "Training", "Method settings", "Output"
 PACKAGES, HOW_FAST, QUALITY, DATASET = "Packages", "Speed", "Quality", "A whole data set"
+TEXT, SEVERAL = "Routine text", "Several languages"
 STATISTICS, GATE, CHECKPOINT = "Statistics", "Limits for CI", "Checkpoint"
 
 Lang = Annotated[
@@ -56,7 +57,7 @@ RoutineNames = Annotated[
     typer.Option(
         "--routine", "-r",
         autocompletion=_values("1", "2", "3", *ROUTINES),
-        help="1, 2, 3, baseline-target, baseline-translated; comma list [default: 3].", rich_help_panel=WHAT,
+        help="1, 2, 3, text, baseline-target, baseline-translated; comma list [default: 3].", rich_help_panel=WHAT,
     ),
 ]  # fmt: skip
 LossNames = Annotated[
@@ -64,7 +65,7 @@ LossNames = Annotated[
     typer.Option(
         "--loss",
         autocompletion=_values(*LOSS_NAMES),
-        help=f"Of {', '.join(LOSS_NAMES)}; comma list [default: mse].",
+        help=f"Of {', '.join(LOSS_NAMES)}, or a sum a+0.1*b; comma list [default: mse].",
         rich_help_panel=WHAT,
     ),
 ]
@@ -159,8 +160,49 @@ Translations = Annotated[
     typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
 ]
 TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
+MergeModel = Annotated[
+    str, typer.Option("--model", help="Where the base is [default: as the run says].", rich_help_panel=HOW)
+]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        "--export", autocompletion=_values(*FORM_NAMES[1:]),
+        help=f"For another stack: {', '.join(FORM_NAMES[1:])} [default: fold into a checkpoint].",
+        rich_help_panel=CHECKPOINT,
+    ),
+]  # fmt: skip
 MergeDevice = Annotated[
     str, typer.Option("--device", help="Of the comparison: auto, cpu or cuda.", rich_help_panel=CHECKPOINT)
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        autocompletion=_values(*STRATEGY_DENSITIES),
+        help=f"Combine runs into one: {', '.join(STRATEGY_DENSITIES)}.",
+        rich_help_panel=SEVERAL,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="A number per language, comma list [default: 1/languages].", rich_help_panel=SEVERAL
+    ),
+]
+Density = Annotated[
+    float | None,
+    typer.Option("--density", help="Share of values kept [default: ties 0.2, dare 0.5].", rich_help_panel=SEVERAL),
+]
+CombinedRank = Annotated[
+    int | None,
+    typer.Option("--rank", help="Of the outcome [default: exact; svd: the runs' own].", rich_help_panel=SEVERAL),
+]
+WeightSearch = Annotated[
+    int | None,
+    typer.Option("--search", help="Find weights, density on validation: combinations to try.", rich_help_panel=SEVERAL),
+]
+CombineSeed = Annotated[
+    int | None, typer.Option("--seed", help="Of dare and --search [default: 1].", rich_help_panel=SEVERAL)
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.", rich_help_panel=OUT)]
@@ -175,6 +217,14 @@ def comma_list(option: str, text: str, parse: Callable[[str], T]) -> tuple[T, ..
         kind = {"int": "whole numbers", "float": "numbers"}.get(getattr(parse, "__name__", ""), "names")
         raise ConfigError(f"{option}: expected {kind} separated by commas, found '{text}'") from None
     return tuple(dict.fromkeys(values))
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """A comma list of numbers, equal ones included."""
+    try:
+        return tuple(_element(part, float) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{option}: expected numbers separated by commas, found '{text}'") from None
 
 
 def names(option: str, text: str | None) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from xpet.jobs.report import Report
-    from xpet.jobs.results import AlignResult, LintResult, Spread
+    from xpet.jobs.results import LintResult
 
 WARNING = "warning"
 FOLDED = 12
@@ -218,90 +218,6 @@ def _paragraph(text: str, style: str = "") -> None:
         line(text)
     else:
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}"
-
-
-def show_align(result: AlignResult, as_json: bool) -> None:
-    """The report of `xpet align`: language, both zero-shot values, aligned, gain, share, time; then what is next."""
-    if as_json:
-        show_json(result.to_dict())
-        return
-    seeds = len(result.languages[0].seeds)
-    columns: list[Column] = [
-        ("lang", "left"), ("routine", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right"),
-        ("aligned", "right"), ("gain", "right"), ("English", "right"), ("share", "right"), ("time", "right"),
-    ]  # fmt: skip
-    rows = []
-    for r in result.languages:
-        spread = f" ±{r.aligned_std:.1f}" if seeds > 1 else ""
-        change = None
-        if r.english_after is not None and result.english_before is not None:
-            change = r.english_after - result.english_before
-        rows.append((
-            r.language, r.routine, _points(r.target_before), _points(r.translated_before), _points(r.aligned) + spread,
-            _signed(r.gain), _signed(change), f"{result.share:.2f} %", f"{r.seconds:.1f} s",
-        ))  # fmt: skip
-    shots = f"{result.shots} shots" if result.shots else "all training data"
-    title = f"R@1 on the test split of {result.data}, {result.method}, {shots}" + (
-        f", {seeds} seeds" if seeds > 1 else ""
-    )
-    _table(columns, rows, title, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")
-    _show_settings(result)
-    _show_spread(result.before, result.after, f"over {', '.join(result.compared)}")
-    _show_closing(result)
-
-
-def _show_settings(result: AlignResult) -> None:
-    """Which setting validation chose, when there was a choice."""
-    if len({r.setting for r in result.runs}) > 1:
-        chosen = ", ".join(
-            f"{r.language}: {r.routine} {r.loss} w={r.align_weight:g} lr={r.learning_rate:g}" for r in result.languages
-        )
-        _paragraph(f"Chosen on validation: {chosen}.")
-
-
-def _show_spread(before: Spread | None, after: Spread | None, where: str) -> None:
-    if before is None:
-        return
-    figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
-    columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
-    rows = []
-    for label, name in figures:
-        old, new = getattr(before, name), getattr(after, name) if after else None
-        change = new - old if old is not None and new is not None else None
-        rows.append((label, _points(old), _points(new), _signed(change)))
-    rows.append(("worst language", before.worst, after.worst if after else "-", ""))
-    shown = 4 if after else 2
-    line("")
-    _table(columns[:shown], [row[:shown] for row in rows], f"Disparity of R@1 {where}", lambda row: "")
-
-
-def _show_closing(result: AlignResult) -> None:
-    line("")
-    _paragraph("zero-shot: before training. English: change of English R@1 under the trained module.", "dim")
-    if result.translates_queries:
-        _paragraph("This routine searches with text translated to English: queries must be translated when serving.")
-    if result.synthetic:
-        from xpet.jobs.results import SYNTHETIC
-
-        _paragraph(f"Note: {SYNTHETIC}.", "yellow")
-    for advice in result.advice:
-        _paragraph(f"Hint: {advice}.", "cyan")
-    for label in result.failed:
-        _paragraph(f"Stopped: {label} diverged (loss not finite).", "red")
-    memory = f", peak memory {result.peak_memory:.0f} MiB" if result.peak_memory else ""
-    _paragraph(
-        f"{len(result.runs)} run{'s' if len(result.runs) != 1 else ''} in {result.seconds:.1f} s{memory}; "
-        f"{result.trainable:,} of {result.total:,} parameters trained."
-    )
-    _paragraph(f"Run:  {result.folder}\nNext: xpet eval {result.folder}")
 
 
 def show_report(report: Report, name: str | None, full: bool) -> None:

@@ -8,6 +8,8 @@ from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError, unknown
 
 ALL = "all"
+UNDETERMINED = "und"
+"""The language of a module that does not say which it is for (ISO 639-2)."""
 ALIASES = {"jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko"}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xpet.core.errors import ConfigError, unknown
+from xpet.core.choices import loss_terms
 
 SCALE = 100.0
 """CLIP's constant logit scale."""
@@ -68,7 +68,12 @@ ALIGNMENT_LOSSES: dict[str, AlignmentLoss] = {
 
 
 def find_loss(name: str) -> AlignmentLoss:
-    """The alignment loss of a name; raises ConfigError listing the known."""
-    if name not in ALIGNMENT_LOSSES:
-        raise ConfigError(unknown("loss", name, list(ALIGNMENT_LOSSES)))
-    return ALIGNMENT_LOSSES[name]
+    """The alignment loss of a name, or the sum that `xpet.core.choices.loss_terms` reads; raises ConfigError."""
+    terms = [(ALIGNMENT_LOSSES[loss], factor) for loss, factor in loss_terms(name).items()]
+    if len(terms) == 1 and terms[0][1] == 1.0:
+        return terms[0][0]
+
+    def total(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
+        return torch.stack([factor * loss(image, anchor, student) for loss, factor in terms]).sum(dim=0)
+
+    return total

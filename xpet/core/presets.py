@@ -18,3 +18,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "select": "r1", "dropout": "model", "latest_tie_wins": True, "include_start": False,
     },
 }  # fmt: skip
+ROUTINE_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Text without end wants large batches; the loss is free of the feature scale.
+    "text": {"loss": "mse-normalized", "batch_size": 96, "most_steps": 400},
+}
+"""What a command takes in place of the default preset where it trains that routine alone."""

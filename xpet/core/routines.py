@@ -1,4 +1,4 @@
-"""The training routines as rows of one table (paper section 3.2, SPEC section 3)."""
+"""The training routines as rows of one table (paper section 3.2, SPEC section 3; `text` is xpet's own)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from xpet.core.errors import ConfigError, unknown
 
 @dataclass(frozen=True)
 class Routine:
-    """Which text the student reads, what it is aligned with, and which text is searched with afterwards."""
+    """Which text the student reads, what it is aligned with, and which text is searched with afterwards.
+
+    `text_only`: trained on English lines and their translations, against features of the frozen base; there are no
+    pictures, so no image-text loss unless it is asked for.
+    """
 
     name: str
     student: str
     anchor: str | None
     evaluation: str
     summary: str
+    text_only: bool = False
 
     @property
     def translates_queries(self) -> bool:
@@ -24,8 +29,9 @@ class Routine:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """Every text slot the routine reads."""
-        return tuple(dict.fromkeys(s for s in (self.student, self.anchor, self.evaluation) if s))
+        """Every text slot of the data's captions that the routine reads."""
+        read = (self.evaluation,) if self.text_only else (self.student, self.anchor, self.evaluation)
+        return tuple(dict.fromkeys(s for s in read if s))
 
 
 ROUTINES = {
@@ -37,6 +43,14 @@ ROUTINES = {
         Routine("routine2", "target", "from_pivot", "target", "natural target aligned with English translated to it"),
         Routine(
             "routine3", "to_pivot", "pivot", "to_pivot", "captions translated to English aligned with natural English"
+        ),
+        Routine(
+            "text",
+            "from_pivot",
+            "pivot",
+            "target",
+            "English lines, translated, aligned with the frozen English",
+            text_only=True,
         ),
     )
 }

@@ -32,7 +32,10 @@ FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "e
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run. `split` maps train, validation and test to image names."""
+    """One finished run. `split` maps train, validation and test to image names.
+
+    A module made elsewhere is one, too, with None and nothing for what is not known of it (`xpet.jobs.foreign`).
+    """
 
     config: Mapping[str, Any]
     delta: Mapping[str, Tensor]

@@ -11,8 +11,11 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +33,13 @@ PART_PICTURES = 512
 NAME = "features"
 USER_NAME = "image_features"
 
-Encode = Callable[["list[PIL.Image.Image]"], "Tensor"]
-"""Pictures -> features [pictures, d]."""
+WORKERS = min(16, os.cpu_count() or 1)
+"""Threads that read pictures; Pillow decodes and resizes without the interpreter's lock."""
+
+Prepare = Callable[["PIL.Image.Image"], Any]
+"""A picture -> what the image tower takes, for example its pixels cut to size."""
+Encode = Callable[[list[Any]], "Tensor"]
+"""Pictures, prepared when there is a Prepare -> features [pictures, d]."""
 
 
 def image_features(
@@ -42,8 +50,12 @@ def image_features(
     store: Path,
     batch_size: int = 64,
     on_event: OnEvent = ignore,
+    prepare: Prepare | None = None,
 ) -> Tensor:
     """Features [names, d] float32 of the named pictures, from the store as far as it has them.
+
+    Pictures are read and prepared by worker threads while the tower encodes those before them; at most three batches
+    are in memory.
 
     Args:
         names: pictures, in the order of the rows returned; may repeat.
@@ -53,6 +65,7 @@ def image_features(
         store: folder of all feature stores.
         batch_size: pictures encoded at a time.
         on_event: hears Progress of what is computed, and a warning for every rejected part.
+        prepare: applied to each picture where it was read; called from several threads, as `pictures` is.
 
     Raises:
         DataError: no names, a picture is missing or unreadable, or encoding gives non-finite or misshapen features.
@@ -62,41 +75,75 @@ def image_features(
 
     if not names:
         raise DataError("expected pictures to encode, found none")
-    digests = [pictures.digest(name) for name in names]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        digests = list(pool.map(pictures.digest, names))
     wanted = dict(zip(digests, names, strict=True))
     keeper = _Store(store, key, on_event)
     known = keeper.load(set(wanted))
     missing = {digest: name for digest, name in wanted.items() if digest not in known}
-    fresh = _compute(missing, pictures, encode, keeper, batch_size, len(wanted)) if missing else {}
+    work = _Work(pictures, prepare, encode, keeper, batch_size, len(wanted))
+    fresh = work.compute(missing) if missing else {}
     if known and fresh and len(next(iter(known.values()))) != len(next(iter(fresh.values()))):
         keeper.warn(f"{keeper.folder}: expected as many dimensions as the image tower gives, found others")
         keeper.drop()
         stale = {digest: wanted[digest] for digest in known}
-        known = _compute(stale, pictures, encode, keeper, batch_size, len(wanted))
+        known = work.compute(stale)
     rows = known | fresh
     return torch.stack([rows[digest] for digest in digests])
 
 
-def _compute(
-    missing: dict[str, str], pictures: ImageSource, encode: Encode, keeper: _Store, batch_size: int, total: int
-) -> dict[str, Tensor]:
-    """Encodes and stores the missing pictures (digest -> name); returns their rows."""
-    rows: dict[str, Tensor] = {}
-    pending: dict[str, Tensor] = {}
-    todo = list(missing.items())
-    done = total - len(todo)
-    keeper.on_event(Progress(STAGE, done, total))
-    for start in range(0, len(todo), batch_size):
-        batch = todo[start : start + batch_size]
-        features = encode([pictures.open(name) for _, name in batch]).detach().float().cpu()
-        _check(features, len(batch), batch[0][1])
-        pending |= {digest: row for (digest, _), row in zip(batch, features, strict=True)}
-        if len(pending) >= PART_PICTURES or start + batch_size >= len(todo):
-            keeper.save(pending)
-            rows |= pending
-            pending = {}
-        keeper.on_event(Progress(STAGE, done + start + len(batch), total))
-    return rows
+@dataclass(frozen=True)
+class _Work:
+    """How missing features are made and kept; `total` pictures were asked for."""
+
+    pictures: ImageSource
+    prepare: Prepare | None
+    encode: Encode
+    keeper: _Store
+    batch_size: int
+    total: int
+
+    def compute(self, missing: dict[str, str]) -> dict[str, Tensor]:
+        """Encodes and stores the missing pictures (digest -> name); returns their rows."""
+        rows: dict[str, Tensor] = {}
+        pending: dict[str, Tensor] = {}
+        done = self.total - len(missing)
+        tell = self.keeper.on_event
+        tell(Progress(STAGE, done, self.total))
+        ready = ahead(self.ready, missing.items(), 2 * self.batch_size)
+        while batch := list(islice(ready, self.batch_size)):
+            features = self.encode([picture for _, _, picture in batch]).detach().float().cpu()
+            _check(features, len(batch), batch[0][1])
+            pending |= {digest: row for (digest, _, _), row in zip(batch, features, strict=True)}
+            done += len(batch)
+            if len(pending) >= PART_PICTURES or done == self.total:
+                self.keeper.save(pending)
+                rows |= pending
+                pending = {}
+            tell(Progress(STAGE, done, self.total))
+        return rows
+
+    def ready(self, item: tuple[str, str]) -> tuple[str, str, Any]:
+        """Digest, name and prepared picture."""
+        digest, name = item
+        picture = self.pictures.open(name)
+        return digest, name, picture if self.prepare is None else self.prepare(picture)
+
+
+def ahead(work: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterator[Any]:
+    """`map(work, items)`, in order, by worker threads that run at most `most` items ahead of the reader."""
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= most:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _check(features: Tensor, count: int, name: str) -> None:

@@ -6,11 +6,10 @@ split, `all`). An image may have several captions in a language. Images are path
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
 from xpet.data.reading import aligned, choose_languages, data_root
+from xpet.data.records import Records, delimited, json_objects, parquet_rows
 from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
@@ -27,19 +27,24 @@ SPLITS = {"train": "train", "validation": "validation", "val": "validation", "de
 
 WHOLE = "all"
 
-Records = Iterator[tuple[int, Mapping[str, Any]]]
-"""Line (or row) numbers from 1 and the fields that stand there."""
+
+@dataclass
+class Column:
+    """Checked captions of one language in one split, row by row; translations are None where absent."""
+
+    images: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    translations: dict[str, list[str | None]] = field(default_factory=lambda: {column: [] for column in TRANSLATIONS})
 
 
-@dataclass(frozen=True)
-class Row:
-    """One checked caption; translations are None where absent."""
+@dataclass
+class Table:
+    """What a file holds; `columns` by split and language, only of the languages that are used."""
 
-    image: str
-    language: str
-    caption: str
-    split: str
-    translations: Mapping[str, str | None]
+    home: dict[str, str] = field(default_factory=dict)
+    """The split of every image, in the order of the file."""
+    languages: set[str] = field(default_factory=set)
+    columns: dict[tuple[str, str], Column] = field(default_factory=dict)
 
 
 def read(request: ReadRequest) -> Corpus:
@@ -56,11 +61,10 @@ def read(request: ReadRequest) -> Corpus:
         raise ConfigError(f"data set table: expected no variant, found '{request.variant}'")
     path = data_root(request, "table", "the file of the table")
     files = CaptionFiles(path.parent)
-    rows = _checked(path, files)
+    table = _checked(path, files, request.languages)
     problems: list[str] = []
-    languages = choose_languages(request, {row.language for row in rows}, str(path), problems)
-    names = list(dict.fromkeys(row.split for row in rows))
-    splits = {name: _split([row for row in rows if row.split == name], languages) for name in names}
+    languages = choose_languages(request, table.languages, str(path), problems)
+    splits = {name: _split(table, name, languages) for name in dict.fromkeys(table.home.values())}
     problems += [
         f"{path.name}: expected captions of {language} in split {name}, found none"
         for name, split in splits.items()
@@ -73,15 +77,16 @@ def read(request: ReadRequest) -> Corpus:
     return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints)
 
 
-def _checked(path: Path, files: CaptionFiles) -> list[Row]:
-    """The rows of the file; raises DataError of everything wrong in it."""
+def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> Table:
+    """The file's captions in the given languages (None: all) and English; raises DataError of everything wrong."""
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"table {path}: expected one of {', '.join(FORMATS)}, found '{ending}'")
+    used = None if languages is None else {PIVOT, *map(normalise, languages)}
     data = files.contents(path)
     files.check()
-    rows: list[Row] = []
-    home: dict[str, str] = {}
+    table = Table()
+    names: dict[str, str] = {}  # one string per image, however many captions it has
     where = "row" if ending == ".parquet" else "line"
     for number, fields in FORMATS[ending](path.name, data):
         place = f"{path.name} {where} {number}"
@@ -89,14 +94,24 @@ def _checked(path: Path, files: CaptionFiles) -> list[Row]:
         files.problems += [f"{place}: {text}" for text in wrong]
         if wrong:
             continue
-        row = _row(fields)
-        if home.setdefault(row.image, row.split) != row.split:
-            files.problems.append(f"{place}: image {row.image} is in split {home[row.image]} and in {row.split}")
-        rows.append(row)
-    if WHOLE in home.values() and len(set(home.values())) > 1:
+        image, language = names.setdefault(fields["image"], fields["image"]), normalise(fields["lang"])
+        split = SPLITS[fields["split"]] if "split" in fields else WHOLE
+        if table.home.setdefault(image, split) != split:
+            files.problems.append(f"{place}: image {image} is in split {table.home[image]} and in {split}")
+        table.languages.add(language)
+        if used is None or language in used:
+            _keep(table.columns.setdefault((split, language), Column()), image, fields)
+    if WHOLE in table.home.values() and len(set(table.home.values())) > 1:
         files.problems.append(f"{path.name}: expected a split in every row or in none, found both")
     files.check()
-    return rows
+    return table
+
+
+def _keep(column: Column, image: str, fields: Mapping[str, Any]) -> None:
+    column.images.append(image)
+    column.captions.append(fields["caption"])
+    for name, texts in column.translations.items():
+        texts.append(fields.get(name) or None)
 
 
 def _wrong(fields: Mapping[str, Any]) -> list[str]:
@@ -116,92 +131,52 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _row(fields: Mapping[str, Any]) -> Row:
-    split = SPLITS[fields["split"]] if "split" in fields else WHOLE
-    translations = {column: fields.get(column) or None for column in TRANSLATIONS}
-    return Row(fields["image"], normalise(fields["lang"]), fields["caption"], split, translations)
-
-
-def _split(rows: list[Row], languages: tuple[str, ...]) -> Split:
-    images = tuple(dict.fromkeys(row.image for row in rows))
+def _split(table: Table, name: str, languages: tuple[str, ...]) -> Split:
+    images = tuple(image for image, split in table.home.items() if split == name)
     place = {image: index for index, image in enumerate(images)}
     english: dict[str, list[str]] = {}
-    for row in rows:
-        if row.language == PIVOT:
-            english.setdefault(row.image, []).append(row.caption)
+    pivot = table.columns.get((name, PIVOT), Column())
+    for image, caption in zip(pivot.images, pivot.captions, strict=True):
+        english.setdefault(image, []).append(caption)
     captions = {}
     for language in languages:
-        mine = [row for row in rows if row.language == language]
-        if mine:
-            texts: dict[str, Any] = {column: _complete(mine, column) for column in TRANSLATIONS}
-            texts |= {"target": [row.caption for row in mine], "pivot": _pivots(mine, english)}
-            captions[language] = aligned(language, [place[row.image] for row in mine], texts)
+        column = table.columns.get((name, language))
+        if column is not None:
+            texts: dict[str, Any] = {slot: _complete(texts) for slot, texts in column.translations.items()}
+            texts |= {"target": column.captions, "pivot": _pivots(column.images, english)}
+            captions[language] = aligned(language, [place[image] for image in column.images], texts)
     return Split(images, captions)
 
 
-def _complete(rows: list[Row], column: str) -> list[str] | None:
-    texts = [text for row in rows if (text := row.translations[column]) is not None]
-    return texts if len(texts) == len(rows) else None
+def _complete(texts: Sequence[str | None]) -> Sequence[str | None] | None:
+    return None if None in texts else texts
 
 
-def _pivots(rows: list[Row], english: Mapping[str, list[str]]) -> list[str] | None:
-    if any(row.image not in english for row in rows):
+def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str] | None:
+    if any(image not in english for image in images):
         return None
     seen: dict[str, int] = {}
     pivots = []
-    for row in rows:
-        turn = seen.get(row.image, 0)
-        seen[row.image] = turn + 1
-        pivots.append(english[row.image][turn % len(english[row.image])])
+    for image in images:
+        turn = seen.get(image, 0)
+        seen[image] = turn + 1
+        pivots.append(english[image][turn % len(english[image])])
     return pivots
 
 
-def _delimited(delimiter: str) -> Callable[[str, bytes], Records]:
-    def records(name: str, data: bytes) -> Records:
-        lines, bad = decode_lines(data)
-        raise_problems([f"{name} {text}" for text in bad])
-        reader = csv.DictReader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, strict=True)
-        try:
-            _check_columns(name, list(reader.fieldnames or []))
-            for fields in reader:
-                yield reader.line_num, fields
-        except csv.Error as error:
-            raise DataError(f"{name} line {reader.line_num}: expected a well-formed row, found {error}") from error
-
-    return records
-
-
-def _json_lines(name: str, data: bytes) -> Records:
+def _lines(name: str, data: bytes) -> tuple[str, ...]:
     lines, bad = decode_lines(data)
     raise_problems([f"{name} {text}" for text in bad])
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} line {number}: expected a JSON object, found {error}") from error
-        if not isinstance(fields, dict):
-            raise DataError(f"{name} line {number}: expected a JSON object, found {type(fields).__name__}")
-        yield number, fields
+    return lines
+
+
+def _delimited(delimiter: str) -> Callable[[str, bytes], Records]:
+    return lambda name, data: delimited(name, _lines(name, data), delimiter, partial(_check_columns, name))
 
 
 def _parquet(name: str, data: bytes) -> Records:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        source = parquet.ParquetFile(io.BytesIO(data))
-        columns = source.schema_arrow.names
-        _check_columns(name, columns)
-        known = [column for column in (*REQUIRED, *TRANSLATIONS, "split") if column in columns]
-        number = 0
-        for batch in source.iter_batches(columns=known):
-            for fields in batch.to_pylist():
-                number += 1
-                yield number, fields
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{name}: expected a readable Parquet file, found {error}") from error
+    wanted = (*REQUIRED, *TRANSLATIONS, "split")
+    return parquet_rows(name, io.BytesIO(data), wanted, partial(_check_columns, name))
 
 
 def _check_columns(name: str, columns: list[str]) -> None:
@@ -216,6 +191,6 @@ def _check_columns(name: str, columns: list[str]) -> None:
 FORMATS: dict[str, Callable[[str, bytes], Records]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
-    ".jsonl": _json_lines,
+    ".jsonl": lambda name, data: json_objects(name, _lines(name, data)),
     ".parquet": _parquet,
 }

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from xpet.core.errors import DataError
 
@@ -17,6 +18,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
+MAX_LINE = 1 << 20
+"""Bytes of a line beyond which a streamed file is taken for no text."""
 
 
 def raise_problems(problems: Sequence[str]) -> None:
@@ -47,8 +50,29 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
             lines.append(piece.removesuffix(b"\r").decode("utf-8"))
         except UnicodeDecodeError as error:
             lines.append("")
-            problems.append(f"line {number}, byte {error.start + 1}: expected UTF-8, found 0x{piece[error.start]:02x}")
+            problems.append(_undecodable(number, error))
     return tuple(lines), problems
+
+
+def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
+    """The lines `decode_lines` gives of a file's bytes, one at a time and never more of it in memory.
+
+    Raises:
+        DataError: at the first line that is not UTF-8, or longer than any text is.
+    """
+    number, raw = 1, file.readline(MAX_LINE).removeprefix(BOM)
+    while raw:
+        if len(raw) == MAX_LINE:
+            raise DataError(f"{name} line {number}: expected a line of text, found more than {MAX_LINE:,} bytes")
+        try:
+            yield raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name} {_undecodable(number, error)}; convert the file to UTF-8 first") from None
+        number, raw = number + 1, file.readline(MAX_LINE)
+
+
+def _undecodable(number: int, error: UnicodeDecodeError) -> str:
+    return f"line {number}, byte {error.start + 1}: expected UTF-8, found 0x{error.object[error.start]:02x}"
 
 
 class CaptionFiles:

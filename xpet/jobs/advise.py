@@ -37,7 +37,6 @@ PROMPTS = ("english", "native")
 
 AS_NOW = "nothing changes"
 MODULE = "one module for the language; no translation"
-TRANSLATION = "every query must be machine-translated to English, and one module for the language"
 EITHER = "a module for the language; if routine 3 wins, every query must be machine-translated to English as well"
 
 
@@ -72,13 +71,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Rule:
-    """What to advise where it `applies`; `routine` is what `--routine` takes, `why` follows the numbers."""
+    """What to advise where it `applies`; `routine` is what `--routine` takes, `why` follows the numbers.
+
+    `few_shot`: with as many captioned pictures as the data has to give, at most 100; else with `train` parts on text.
+    """
 
     applies: Callable[[Case], bool]
     routine: str | None
     loss: str | None
     serving: str
     why: str
+    few_shot: bool = True
+    train: str | None = None
 
 
 def _is(*kinds: str) -> Callable[[Case], bool]:
@@ -89,13 +93,9 @@ RULES = (
     Rule(lambda case: case.language == PIVOT, None, None, AS_NOW, "the other languages are aligned with it"),
     Rule(_is("none"), None, None, AS_NOW, "it is so near English that 100 shots bring nothing measurable"),
     Rule(
-        lambda case: case.diagnosis.kind == "lexical" and case.translation_helps, "3", "mse", TRANSLATION,
-        "the model does not know its words and a hundred captions cannot teach them, but translation supplies them",
-    ),
-    Rule(
-        _is("lexical"), None, None, AS_NOW,
-        "the model does not know its words and a hundred captions cannot teach them; only captions translated to "
-        "English well enough to search with (xpet translate), or another base model, would help",
+        _is("lexical"), "text", "mse-normalized", MODULE,
+        "the model does not know its words and a hundred captions cannot teach them, but English text without "
+        "pictures, translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
     ),
     Rule(
         lambda case: case.diagnosis.kind == "geometric" and not case.translation_beats_training,
@@ -165,9 +165,10 @@ def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHO
     why = f"{_numbers(case)}: {rule.why}.{_prompt(case)}"
     if rule.routine is None:
         return Advice(None, None, None, None, rule.serving, why)
-    names = ",".join(SHORT[short] for short in rule.routine.split(","))
-    command = align_command(case.language, rule.routine, str(rule.loss), shots, model, data)
-    return Advice(names, "lora", shots, rule.loss, rule.serving, why, command)
+    names = ",".join(SHORT.get(short, short) for short in rule.routine.split(","))
+    wanted = shots if rule.few_shot else None
+    command = align_command(case.language, rule.routine, str(rule.loss), wanted, model, data, train=rule.train)
+    return Advice(names, "lora", wanted, rule.loss, rule.serving, why, command)
 
 
 def _numbers(case: Case) -> str:
@@ -189,11 +190,13 @@ def _prompt(case: Case) -> str:
 
 
 def align_command(
-    language: str, routine: str, loss: str, shots: int, model: ModelConfig, data: DataConfig, method: str = "lora"
-) -> str:
+    language: str, routine: str, loss: str, shots: int | None, model: ModelConfig, data: DataConfig,
+    method: str = "lora", train: str | None = None,
+) -> str:  # fmt: skip
     """The `xpet align` command line for a language, quoted for a shell; defaults are left out."""
     words = ["xpet", "align", "--lang", language, "--routine", routine, "--loss", loss, "--method", method]
-    words += ["--shots", str(shots)]
+    words += [] if shots is None else ["--shots", str(shots)]
+    words += [] if train is None else ["--train", train]
     demo = ("", None, "demo")
     for option, value in (
         ("--model", model.text), ("--image-model", model.image), ("--data", data.name), ("--data-root", data.root),

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import AlignConfig, RunConfig, to_dict
-from xpet.core.errors import TrainingError
+from xpet.core.errors import DataError, TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
 from xpet.jobs import measure, summary, wiring
 from xpet.jobs.bench import Bench, prepare
 from xpet.jobs.results import AlignResult, RunResult
+from xpet.jobs.runs import stored_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     plans = list(bench.config.runs())
     results: list[RunResult] = []
     failed: list[str] = []
-    for group in _stackable(bench, plans):
+    for group in stackable(bench, plans):
         for outcome, seconds in _train(bench, group, on_event):
             if outcome.diverged_at is not None:
                 failed.append(outcome.config.label)
@@ -49,7 +50,8 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
         )
     return summary.of_align(
         bench.config, results, failed, shots=len(bench.parts.train.images),
-        trainable=bench.stack.trainable, total=bench.total, corpus=bench.corpus,
+        trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=bench.total,
+        corpus=bench.corpus, text=_text_facts(bench),
         english_before=bench.english_before, seconds=time.monotonic() - started,
         peak_memory=_peak_memory(bench.engine), folder=str(bench.folder),
     )  # fmt: skip
@@ -61,6 +63,8 @@ def _data(bench: Bench, plan: RunConfig) -> RunData:
     from xpet.training.fit import RunData
 
     routine = ROUTINES[plan.routine]
+    if routine.text_only:
+        return _text_data(bench, plan)
     validation = bench.parts.validation
     return RunData(
         student=_tokens(bench, "train", plan.language, routine.student),
@@ -70,6 +74,31 @@ def _data(bench: Bench, plan: RunConfig) -> RunData:
         val_image=bench.images["validation"],
         val_owner=torch.tensor(validation.captions[plan.language].owner),
     )
+
+
+def _text_data(bench: Bench, plan: RunConfig) -> RunData:
+    """What a run of routine `text` learns from, and is validated on: held-out lines, or pictures."""
+    import torch
+
+    from xpet.training.fit import RunData
+
+    pairs = bench.pairs[plan.language]
+    least = bench.config.fit.batch_size
+    if len(pairs.tokens) < least:
+        raise DataError(
+            f"{plan.language}: expected at least a batch of {least} translated lines to train on, "
+            f"found {len(pairs.tokens)}; give more lines or a smaller --batch-size"
+        )
+    count = min(len(each.val_tokens) for each in bench.pairs.values())  # runs of a stack have equally many
+    text, images, owner = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
+    if not bench.config.text.validates_on_text:
+        text = _tokens(bench, "validation", plan.language, ROUTINES[plan.routine].evaluation)
+        images = bench.images["validation"]
+        owner = torch.tensor(bench.parts.validation.captions[plan.language].owner)
+    return RunData(
+        student=pairs.tokens, anchor=None, image=None, frozen=pairs.frozen, whole=True,
+        val_text=text, val_image=images, val_owner=owner,
+    )  # fmt: skip
 
 
 def _train_images(bench: Bench, language: str) -> Tensor:
@@ -93,7 +122,7 @@ def _tokens(bench: Bench, part: str, language: str, slot: str) -> list[list[int]
 Planned = tuple[RunConfig, "RunData"]
 
 
-def _stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
+def stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
     """Runs of one shape, in as many stacks as memory allows."""
     from xpet.methods.table import find_method
     from xpet.training.memory import runs_per_stack
@@ -116,12 +145,30 @@ def _train(bench: Bench, group: Sequence[Planned], on_event: OnEvent) -> list[tu
 
     from xpet.training.fit import fit
 
-    bench.stack.reset([plan.seed for plan, _ in group])
+    start(bench, group)
     torch.manual_seed(group[0][0].seed)  # dropout, where it is on
     started = time.monotonic()
     outcomes = fit(bench.stack, group, bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine, on_event)
     seconds = (time.monotonic() - started) / len(group)
     return [(outcome, seconds) for outcome in outcomes]
+
+
+def start(bench: Bench, group: Sequence[Planned]) -> None:
+    """Fresh parameters for every run of the stack, or those of the runs that training goes on from."""
+    from xpet.jobs.start import widened
+
+    stack = bench.stack
+    stack.reset([plan.seed for plan, _ in group], [_own_tokens(bench, plan, data) for plan, data in group])
+    for place, (plan, _) in enumerate(group):
+        if plan.language in bench.started:
+            stack.load(place, widened(bench.started[plan.language].delta, stack.state(place)))
+
+
+def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:
+    """The tokens of what a run's student reads, whose embeddings it may train."""
+    if ROUTINES[plan.routine].text_only:
+        return bench.pairs[plan.language].own
+    return sorted({token for row in data.student for token in row})
 
 
 def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> RunResult:
@@ -149,6 +196,8 @@ def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> Run
         english_after=english,
         seconds=seconds,
         folder=str(path),
+        trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
+        stored=stored_bytes(outcome.state),
     )
     bench.write(path, _record(bench, outcome, result))
     return result
@@ -157,14 +206,17 @@ def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> Run
 def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
     config = bench.config
     shared = {name: to_dict(getattr(config, name)) for name in ("model", "data", "method", "fit")}
+    if ROUTINES[outcome.config.routine].text_only:
+        shared["text"] = to_dict(config.text)
     return RunRecord(
-        config={"run": asdict(outcome.config), **shared},
+        config={"run": asdict(outcome.config), **shared, **({"from": config.start} if config.start else {})},
         delta=outcome.state,
         history=outcome.history,
         metrics={
-            **asdict(result), "trainable": bench.stack.trainable, "total": bench.total,
-            "share": 100 * bench.stack.trainable / bench.total, "peak_memory": _peak_memory(bench.engine),
-            "synthetic": bench.corpus.synthetic, "dropped": bench.dropped.get(outcome.config.language, 0),
+            **asdict(result), "total": bench.total, "share": 100 * result.trainable / bench.total,
+            "peak_memory": _peak_memory(bench.engine), "synthetic": bench.corpus.synthetic,
+            "dropped": bench.dropped.get(outcome.config.language, 0),
+            "text": _text_facts(bench).get(outcome.config.language),
         },
         environment={
             "versions": wiring.versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
@@ -177,6 +229,18 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
         },
         split=bench.parts.names(),
     )  # fmt: skip
+
+
+def _text_facts(bench: Bench) -> dict[str, dict[str, int]]:
+    """What became of the English lines, by language; empty where no routine reads them."""
+    on_pictures = int(not bench.config.text.validates_on_text)
+    return {
+        language: {
+            **pairs.counts, "translated": pairs.lines, "flagged": pairs.flagged, "pairs": len(pairs.tokens),
+            "held_out": len(pairs.val_tokens), "validated_on_pictures": on_pictures,
+        }
+        for language, pairs in bench.pairs.items()
+    }  # fmt: skip
 
 
 def _peak_memory(engine: Engine) -> float:

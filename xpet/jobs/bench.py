@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,24 @@ from xpet.core.languages import choose
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, check_free, replacing, write_run
-from xpet.jobs import measure, translations, wiring
+from xpet.jobs import measure, start, translations, wiring
+from xpet.jobs.runs import check_base
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xpet.jobs.textpairs import English, Pairs
     from xpet.methods.stack import Stack
     from xpet.training.device import Engine
 
 
 @dataclass
 class Bench:
-    """Everything the runs of one command share."""
+    """Everything the runs of one command share.
+
+    `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
+    goes on from.
+    """
 
     config: AlignConfig
     corpus: Corpus
@@ -40,6 +46,10 @@ class Bench:
     total: int
     folder: Path
     zero_shot: dict[tuple[str, str], float]
+    pairs: Mapping[str, Pairs] = field(default_factory=dict)
+    pair_seconds: float = 0.0
+    english: English | None = None
+    started: Mapping[str, RunRecord] = field(default_factory=dict)
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -68,21 +78,69 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     from xpet.methods.table import find_method
     from xpet.training.device import make_engine
 
-    folder = Path(config.out) if config.out else _new_folder(config)
+    folder = Path(config.out) if config.out else new_folder(config)
     check_free(folder, config.overwrite)
+    records = start.read(config)
+    config = start.continued(config, records)
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
+    started = start.chosen(config, records)
+    english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     towers = wiring.load_towers(config.model, config.data.image_features)
+    check_base(towers, records)
     total = total_parameters(towers.text.tower)
-    pieces = (parts.train, parts.validation, parts.test)
-    features = wiring.features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
-    images = dict(zip(("train", "validation", "test"), features, strict=True))
+    images = _images(config, corpus, parts, towers, engine, on_event)
     _start_prompt(config, towers)
     stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
     bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)
+    bench.started = started
+    if english is not None:
+        before = time.monotonic()
+        bench.english, bench.pairs = english, _pairs(bench, english, on_event)
+        bench.pair_seconds = time.monotonic() - before
     _measure_zero_shot(bench, on_event)
     return bench
+
+
+def _images(
+    config: AlignConfig,
+    corpus: Corpus,
+    parts: wiring.Parts,
+    towers: wiring.Towers,
+    engine: Engine,
+    on_event: OnEvent,
+) -> dict[str, Tensor]:
+    """Features of the pictures that are used, by part."""
+    needed = {"train": config.needs_train_pictures, "validation": config.needs_validation_pictures, "test": True}
+    names = [name for name, wanted in needed.items() if wanted]
+    pieces = [getattr(parts, name) for name in names]
+    features = wiring.features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
+    return dict(zip(names, features, strict=True))
+
+
+def _english(config: AlignConfig, corpus: Corpus, parts: wiring.Parts) -> English | None:
+    """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
+    if not config.text_only:
+        return None
+    from xpet.jobs.textpairs import check_packages, english_of
+
+    train = corpus.splits.get("train", parts.train)
+    english = english_of(config.text, parts.test, train, config.languages, corpus)
+    check_packages(english, config.languages)
+    return english
+
+
+def _pairs(bench: Bench, english: English, on_event: OnEvent) -> dict[str, Pairs]:
+    from xpet.jobs.textpairs import make
+
+    text = bench.towers.text
+    encode = measure.encoder(bench.stack.tower, text.tokenizer)
+    with bench.stack.bare():
+        return make(
+            english, bench.config.languages, encode, text.tower.dimensions, text.tokenizer, text.fingerprint,
+            bench.config.fit.device, on_event,
+        )  # fmt: skip
 
 
 def _captions(config: AlignConfig, on_event: OnEvent) -> tuple[AlignConfig, Corpus, wiring.Parts, dict[str, int]]:
@@ -117,7 +175,7 @@ def _counted(dropped: dict[str, int]) -> str:
     return ", ".join(f"{language} {count}" for language, count in dropped.items() if count)
 
 
-def _new_folder(config: AlignConfig) -> Path:
+def new_folder(config: AlignConfig) -> Path:
     """A new folder in xpet's own cache, for runs whose place the user did not name; no two commands get the same."""
     languages = "-".join(config.languages[:4])
     stamp = time.strftime("%Y%m%d-%H%M%S")

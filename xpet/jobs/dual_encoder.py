@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, DataError, ModelError
-from xpet.core.languages import normalise
+from xpet.core.languages import UNDETERMINED, normalise
 from xpet.jobs import wiring
 from xpet.jobs.runs import method_of, routine_of
 
@@ -82,14 +83,20 @@ class DualEncoder:
         )
 
     def encode_text(
-        self, texts: Iterable[str], lang: str | None = None, batch_size: int = 256, normalize: bool = True
+        self,
+        texts: Iterable[str],
+        lang: str | None | Sequence[str | None] = None,
+        batch_size: int = 256,
+        normalize: bool = True,
     ) -> Tensor:
-        """Features of texts of one language.
+        """Features of texts of one language, or of several in one batch.
 
         Args:
             texts: any number of texts; longer ones than the tower has positions for are cut.
             lang: picks the module. `jp` is `ja`, and `de-AT` takes `de` where there is no `de-at`. A language without
-                a module is encoded by the base. None: the module where there is just one, else the base.
+                a module is encoded by the base. None: the module where there is just one, else the base. A list has
+                one for every text: texts of all languages with a module go through the tower in one forward, each
+                through its own module, with the features they have one by one (to float32 rounding).
             batch_size: texts a forward takes; equal texts are encoded once.
             normalize: whether rows get length 1; else they are as the tower gives them.
 
@@ -97,18 +104,50 @@ class DualEncoder:
             float32 [texts, d] on the CPU, in the order of the texts.
 
         Raises:
-            ConfigError: one text instead of several, a `lang` that is no language code, a batch size below 1.
+            ConfigError: one text instead of several, a `lang` that is no language code, as many of them as there are
+                no texts, a batch size below 1.
             DataError: something that is no text.
         """
-        from xpet.models.encode import encode_texts
-
         rows = _listed("texts", texts, (str, bytes))
         _check_batch_size(batch_size)
         _check_texts(rows)
-        module = self._module_of(lang)
-        with self._turn, self._switched(module):
-            features = encode_texts(self._tower, self._towers.text.tokenizer, rows, batch_size)
-        return _finished(features, normalize)
+        if lang is None or isinstance(lang, str):
+            wanted = [self._module_of(lang)] * len(rows)
+        else:
+            known = {code: self._module_of(code) for code in dict.fromkeys(lang)}
+            wanted = [known[code] for code in lang]
+        if len(wanted) != len(rows):
+            raise ConfigError(f"lang: expected one for each of {len(rows)} texts, found {len(wanted)}")
+        with self._turn:
+            return _finished(self._encoded(rows, wanted, batch_size), normalize)
+
+    def _encoded(self, texts: list[str], wanted: list[str | None], batch_size: int) -> Tensor:
+        """Features of texts, each by its module: those that can share a forward together, the others by module."""
+        import torch
+
+        from xpet.models.encode import encode_texts
+
+        features = torch.empty((len(texts), self.dimensions))
+        for group in self._groups(wanted):
+            own, modules = [texts[row] for row in group], [wanted[row] for row in group]
+            tokenizer = self._towers.text.tokenizer
+            if self._modules is None or len(set(modules)) == 1:
+                with self._switched(modules[0]):
+                    found = encode_texts(self._tower, tokenizer, own, batch_size)
+            else:
+                places = [self._modules.place[str(module)] for module in modules]
+                each = self._modules.stack.each
+                found = encode_texts(self._tower, tokenizer, own, batch_size, modules=places, select=each)
+            features[torch.tensor(group)] = found.float()
+        return features
+
+    def _groups(self, wanted: list[str | None]) -> list[list[int]]:
+        """Rows that share a forward: all with a module, where modules lie side by side; else one group a module."""
+        together = self._modules is not None and not self._modules.deltas
+        groups: dict[object, list[int]] = {}
+        for row, module in enumerate(wanted):
+            groups.setdefault(module is None if together else module, []).append(row)
+        return list(groups.values())
 
     def encode_image(
         self, images: Iterable[str | os.PathLike[str] | Image], batch_size: int = 64, normalize: bool = True
@@ -158,9 +197,10 @@ class DualEncoder:
         if code not in self.runs and not _CODE.fullmatch(code):
             have = f" or one of the modules {', '.join(self.runs)}" if self.runs else ""
             raise ConfigError(f"lang: expected a language code such as 'tr'{have}, found {lang!r}")
+        rest = UNDETERMINED if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT else None
         while code and normalise(code) not in self.runs:
             code = code.rpartition("-")[0]
-        return normalise(code) or None
+        return normalise(code) or rest
 
     @contextmanager
     def _switched(self, module: str | None) -> Iterator[None]:

@@ -36,6 +36,8 @@ class Bench:
     device: str
     stack: Stack | None
     encode: measure.Encode
+    total: int = 0
+    """Parameters of the text tower as it was loaded."""
 
     @property
     def most_shots(self) -> int:
@@ -64,7 +66,7 @@ class Bench:
 
 def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
-    from xpet.methods.stack import build_stack
+    from xpet.methods.stack import build_stack, total_parameters
 
     model, data, names, needed = asked(config, records)
     corpus, test, languages = captions_of(config, data, names, needed, on_event)
@@ -74,10 +76,11 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     device = _device(config)
     images = wiring.features_of(corpus, [test], towers, data, device, on_event)[0].to(device)
     _check_images(images, test)
+    total = total_parameters(towers.text.tower)
     stack = build_stack(towers.text.tower, method_of(records[0][1], towers), [1]).to(device) if records else None
     tower = stack.tower if stack is not None else towers.text.tower.to(device)
     encode = measure.encoder(tower, towers.text.tokenizer)
-    return Bench(model, data, corpus, test, languages, towers, images, device, stack, encode)
+    return Bench(model, data, corpus, test, languages, towers, images, device, stack, encode, total)
 
 
 def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:

@@ -74,7 +74,7 @@ def _lint(config: EvalConfig) -> LintResult:
 
 
 def _measure(config: EvalConfig, on_event: OnEvent) -> Report:
-    records: Runs = read_runs(config.runs) if config.runs else []
+    records: Runs = read_runs(config.runs, config.languages or ()) if config.runs else []
     bench = prepare(config, records, on_event)
     measured, warnings = measure_all(config, bench, records, on_event)
     resamples = _resamples(config, len(bench.test.images))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from xpet.core.config import ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.pack import is_pack
 from xpet.core.rundir import RunRecord, is_run
 from xpet.jobs import wiring
 from xpet.jobs.dual_encoder import DualEncoder
+from xpet.jobs.foreign import is_foreign
 from xpet.jobs.runs import Runs, check_base, chosen_runs, read_runs
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ def load(
         path_or_name: one of
             - a base model: `demo`, an M-CLIP name on the hub, or a checkpoint folder (a merged one too);
             - a run directory: the base with the run's module, which `lang=None` and its language use;
-            - a folder of runs: of every language the best run on validation, as `xpet eval` takes it; `lang` picks.
+            - a module made elsewhere (a PEFT adapter or an OpenDelta folder, a `text_model_best.ckpt`): its base, the
+              demo unless it names one or `model` is given, with the module, which every language but English uses;
+            - a folder of runs: of every language the best run on validation, as `xpet eval` takes it; `lang` picks;
+            - a language pack of `xpet merge --pack`: likewise.
         model: where the base of a run is now, when it was moved; its weights must be the same.
         image_model: the image tower, where none is known for the text tower, or where it is now.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -57,12 +62,16 @@ def load(
 
 
 def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
-    """Whether this is a run or a folder of runs, be it a damaged one; raises DataError, ModelError for no folder."""
+    """Whether this is a run, a folder of runs or a pack, be it a damaged one; DataError, ModelError for nothing."""
     path = Path(path_or_name)
     if path_or_name == wiring.DEMO:
         return False
+    if is_foreign(path):
+        return True
     if not os.path.exists(path) and not isinstance(path_or_name, str):  # a name on the hub is a string
         raise ModelError(f"{path}: expected a run, a folder of runs or a checkpoint folder, found no such folder")
+    if os.path.isfile(path):
+        return is_pack(path)
     if not os.path.isdir(path):
         return False
     if (path / "delta.safetensors").exists() or any(map(is_run, path.iterdir())):
@@ -83,7 +92,8 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
 def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> wiring.Towers:
     trained = ModelConfig(**record.config["model"])
     alone = _own_features(record) and image_model is None
-    return _towers(ModelConfig(model or trained.text, image_model or trained.image), alone, trained.text)
+    text = model or trained.text or wiring.DEMO
+    return _towers(ModelConfig(text, image_model or trained.image), alone, trained.text or text)
 
 
 def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> wiring.Towers:

@@ -1,4 +1,4 @@
-"""`xpet merge`: run directory -> base and delta -> fold -> checkpoint beside its place -> proof -> there."""
+"""`xpet merge`: run directories -> base and delta -> form, written beside its place -> proof -> there."""
 
 from __future__ import annotations
 
@@ -8,114 +8,124 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xpet.core.config import MergeConfig, ModelConfig
-from xpet.core.errors import ConfigError, ModelError, OutputError
+from xpet.core.config import MergeConfig
+from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import RunRecord, check_free, find_runs, read_run, staged
-from xpet.jobs import modelcard, proof, wiring
-from xpet.jobs.results import MergeResult, Verification
-from xpet.jobs.runs import check_base, language_of, read_runs, stored_method
-from xpet.version import VERSION
+from xpet.core.rundir import check_free, staged
+from xpet.jobs import combine, modelcard, proof, wiring
+from xpet.jobs.forms import FORMS
+from xpet.jobs.forms.base import CARD, Task, task_of
+from xpet.jobs.forms.check import check_method, check_settings
+from xpet.jobs.results import Combination, MergeResult, Verification
+from xpet.jobs.runs import Runs, check_base, language_of, read_runs, stored_method
 
-if TYPE_CHECKING:
-    from xpet.models.checkpoint import OpenText
-    from xpet.models.shards import Form
-
-CARD = "README.md"
-NOTE_KEY = "xpet"
-"""Entry of config.json that says how the checkpoint was made."""
-_PATTERNS = (
-    CARD, "config.json", "tokenizer.json", "tokenizer_config.json", "model*.safetensors",
-    "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json",
-)  # fmt: skip
 _BESIDE = 64 << 20
 """Room asked for besides the weights: tokenizer, configuration, card."""
+_SEVERAL = "; or combine the languages by --strategy, or keep each in one file by --pack"
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
-    """Fold a run into its base's weights and write an ordinary checkpoint, proven to compute the same.
+    """Fold a run, or several combined, into the base's weights and write it as asked, proven to compute the same.
 
-    Raises the XpetError family: no run or several, a method that cannot be folded, another base, weights that are not
-    finite, an output folder in use, too little disk, features that differ. Nothing is left behind then.
+    Raises the XpetError family: no run, several that are not to be combined, a method that cannot be folded, another
+    base, weights that are not finite, an output folder in use, too little disk, features that differ. Nothing is left
+    behind then.
     """
     started = time.monotonic()
     config = config.check()
-    path, record = _one_run(config.run)
-    model = ModelConfig(**record.config["model"])
+    if config.form not in FORMS:
+        raise ConfigError(unknown("form", config.form, list(FORMS)))
+    check_settings(FORMS[config.form], config)
+    task = _task(config)
     out = Path(config.out).absolute()
-    _check_place(out, path, model, config.overwrite)
-    _check_delta(path)
-    _check_disk(out, model, config)
+    _check_place(out, task)
+    if (check := FORMS[config.form].check) is not None:
+        check(task)
+    check_finite(task.runs)
+    _check_disk(out, task)
+    combination = None
+    if config.combine is not None:
+        records, combination = combine.combined(task, on_event)
+        task = replace(task, record=records[0][1])
     before = None
     if config.verify:
-        before = proof.unmerged(config, path, read_run(path), on_event)  # a delta of its own, see _check_delta
+        before = proof.unmerged(task, on_event)
         gc.collect()  # OpenDelta ties towers into cycles: without this the base would stay in memory
     else:
-        _check_base(model, path, record)
+        _check_base(task)
+    form = FORMS[config.form]
     try:
         with staged(out, config.overwrite) as stage:
-            image = _write(stage, config, path, record, on_event)
-            verification = proof.compare(before, stage, on_event) if before is not None else None
-            result = _result(config, path, record, out, image, verification)
-            (stage / CARD).write_text(modelcard.model_card(result, record), encoding="utf-8")
-            files = sorted(stage.iterdir())
-            size = sum(file.stat().st_size for file in files)
+            image = form.write(stage, task, on_event)
+            verification = None
+            if before is not None:
+                verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
+            result = _result(task, out, image, verification, combination)
+            (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
+            written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
-    return replace(result, files=tuple(f.name for f in files), size=size, seconds=time.monotonic() - started)
+    size = sum(written.values())
+    return replace(result, files=tuple(sorted(written)), size=size, seconds=time.monotonic() - started)
 
 
-def _one_run(folder: str) -> tuple[Path, RunRecord]:
-    """The run, whose method must be foldable; raises ConfigError naming the choices when there are several."""
-    from xpet.methods.table import check_foldable
-
-    paths = find_runs(Path(folder))
-    if len(paths) > 1:
-        names = ", ".join(path.name for path in paths)
-        raise ConfigError(f"{folder}: expected one run, found {len(paths)}: name one of these folders in it: {names}")
-    [(path, record)] = read_runs([str(paths[0])])
-    check_foldable(stored_method(record), str(path))
-    return path, record
+def _task(config: MergeConfig) -> Task:
+    """The runs to write, whose method must fold where the form wants that; with the base's place if that is given."""
+    runs = _single(config) if config.combine is None else combine.chosen(config)
+    check_method(FORMS[config.form], stored_method(runs[0][1]), str(runs[0][0]), FORMS)
+    task = task_of(config, runs)
+    return replace(task, model=replace(task.model, text=config.model or task.model.text or wiring.DEMO))
 
 
-def _check_place(out: Path, run: Path, model: ModelConfig, overwrite: bool) -> None:
-    check_free(out, overwrite, is_merged, "checkpoint of xpet merge")
-    real, base = out.resolve(), Path(model.text)
-    for place in (run.resolve(), *([base.resolve()] if model.text != wiring.DEMO and base.exists() else [])):
+def _single(config: MergeConfig) -> Runs:
+    """The one run there is; raises ConfigError naming the choices if there are several."""
+    runs = read_runs(config.runs, alike={})
+    if len(runs) > 1:
+        names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
+        hint = _SEVERAL if len({language_of(record) for _, record in runs}) > 1 else ""
+        raise ConfigError(f"{where}: expected one run, found {len(runs)}: name one of them: {names}{hint}")
+    return runs
+
+
+def _check_place(out: Path, task: Task) -> None:
+    check_free(out, task.config.overwrite, is_merged, "output of xpet merge")
+    base = Path(task.model.text)
+    apart = [path for path, _ in task.runs]
+    apart += [base] if task.model.text != wiring.DEMO and base.exists() else []
+    real = out.resolve()
+    for place in (path.resolve() for path in apart):
         if real == place or place in real.parents or real in place.parents:
             raise OutputError(f"{out}: expected a folder apart from {place}, which is merged; choose another --out")
 
 
 def is_merged(path: Path) -> bool:
-    """Whether a folder holds nothing but a checkpoint that `xpet merge` wrote, or nothing at all."""
-    import json
-
+    """Whether a folder holds nothing but what `xpet merge` wrote in one of its forms, or nothing at all."""
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not (p.name.startswith(".") and p.name.endswith((".tmp", ".old")))]
-    try:
-        own = not inside or NOTE_KEY in json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-    return own and all(p.is_file() and any(p.match(pattern) for pattern in _PATTERNS) for p in inside)
+    return not inside or any(
+        form.own(path) and all(any(p.match(pattern) for pattern in form.files) for p in inside)
+        for form in FORMS.values()
+    )
 
 
-def _check_delta(path: Path) -> None:
-    """What was trained must be finite; it is read apart, so that its pages do not stay in memory."""
-    for name, value in read_run(path).delta.items():
-        low, high = (float(bound) for bound in value.aminmax())
-        if not abs(low) + abs(high) < float("inf"):
-            raise ModelError(f"{path}: expected finite weights, found NaN or infinity in {name}; train the run again")
+def check_finite(runs: Runs) -> None:
+    """Raise ModelError unless what was trained is finite; it is read apart, so that its pages do not stay in memory."""
+    for path, record in runs:
+        delta = read_runs([str(path)])[0][1].delta if path.exists() else record.delta  # one of a pack has no place
+        for name, value in delta.items():
+            low, high = (float(bound) for bound in value.aminmax())
+            if not abs(low) + abs(high) < float("inf"):
+                raise ModelError(
+                    f"{path}: expected finite weights, found NaN or infinity in {name}; train the run again"
+                )
 
 
-def _check_disk(out: Path, model: ModelConfig, config: MergeConfig) -> None:
-    """The base must be there and the disk have room for its weights in their new type."""
-    from xpet.models.checkpoint import open_text_tower
-    from xpet.models.shards import total_bytes
-
-    needed = total_bytes(open_text_tower(wiring.text_path(model.text)).tensors, _form(config)) + _BESIDE
+def _check_disk(out: Path, task: Task) -> None:
+    """The base must be there and the disk have room for what is written."""
+    needed = FORMS[task.config.form].size(task) + _BESIDE
     parent = next(place for place in out.parents if place.exists())
     free = shutil.disk_usage(parent).free
     if free < needed:
@@ -125,68 +135,23 @@ def _check_disk(out: Path, model: ModelConfig, config: MergeConfig) -> None:
         )
 
 
-def _form(config: MergeConfig) -> Form:
-    import torch
-
-    from xpet.models.shards import Form
-
-    types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return Form(types[config.dtype], config.shard_size, config.pytorch_bin)
-
-
-def _write(stage: Path, config: MergeConfig, path: Path, record: RunRecord, on_event: OnEvent) -> str | None:
-    """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
-    from xpet.methods.table import fold
-    from xpet.models.checkpoint import open_text_tower, write_beside
-    from xpet.models.shards import write_weights
-    from xpet.models.weights import Remapped
-
-    model = ModelConfig(**record.config["model"])
-    base = open_text_tower(wiring.text_path(model.text))
-    image = _image(base, model)
-    changes = fold(stored_method(record), Remapped(lambda: read_run(path).delta))
-    write_weights(stage, base.streamed(), changes, _form(config), on_event)
-    document = {
-        **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
-        "torch_dtype": str(_form(config).dtype).removeprefix("torch."),
-        NOTE_KEY: {
-            "version": VERSION, "base": model.text, "base_fingerprint": record.environment["fingerprints"]["text"],
-            "run": record.config["run"], "method": record.config["method"]["name"], "verified": config.verify,
-        },
-    }  # fmt: skip
-    write_beside(stage, base.tower, base.tokenizer, document)
-    return image
-
-
-def _check_base(model: ModelConfig, path: Path, record: RunRecord) -> None:
+def _check_base(task: Task) -> None:
     """The weights that are folded into must be those the run was trained on, also when nothing is verified."""
     from xpet.models.checkpoint import open_text_tower
 
-    base: Any = open_text_tower(wiring.text_path(model.text))
-    found = base.fingerprint()
-    names: Mapping[str, str | None] = {"text": model.text, "image": None}
-    check_base(wiring.Towers(base, None, names, {"text": found, "image": None}), [(path, record)])
-
-
-def _image(base: OpenText, model: ModelConfig) -> str | None:
-    """The image tower of the run, or the partner of its base; None when neither is known."""
-    try:
-        return model.image or wiring.image_of(model.text, base.config)
-    except ModelError:
-        return None
+    base: Any = open_text_tower(wiring.text_path(task.model.text))
+    names: Mapping[str, str | None] = {"text": task.model.text, "image": None}
+    check_base(wiring.Towers(base, None, names, {"text": base.fingerprint(), "image": None}), task.runs)
 
 
 def _result(
-    config: MergeConfig,
-    path: Path,
-    record: RunRecord,
-    out: Path,
-    image: str | None,
-    verification: Verification | None,
+    task: Task, out: Path, image: str | None, verification: Verification | None, combination: Combination | None
 ) -> MergeResult:
     """What was merged; files, size and time are filled in when all is written."""
+    record = task.record
     return MergeResult(
-        run=str(path), base=record.config["model"]["text"], image=image, language=language_of(record),
-        method=record.config["method"]["name"], dtype=config.dtype, synthetic=bool(record.metrics.get("synthetic")),
-        verification=verification, out=str(out), files=(), size=0, seconds=0.0,
+        runs=tuple(str(path) for path, _ in task.runs), base=task.model.text, image=image,
+        languages=tuple(task.searched), method=record.config["method"]["name"], form=task.config.form,
+        dtype=task.config.dtype, synthetic=bool(record.metrics.get("synthetic")), verification=verification,
+        out=str(out), files=(), size=0, seconds=0.0, combination=combination,
     )  # fmt: skip

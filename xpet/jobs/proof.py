@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
-from xpet.core.config import DataConfig, EvalConfig, FitConfig, MergeConfig, ModelConfig
+from xpet.core.config import DataConfig, EvalConfig, FitConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Notice, OnEvent, Progress
-from xpet.core.rundir import RunRecord
+from xpet.core.languages import UNDETERMINED
 from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import asked, captions_of
+from xpet.jobs.forms.base import Task
 from xpet.jobs.results import Verification
-from xpet.jobs.runs import check_base, check_captions, language_of, routine_of, stored_method
+from xpet.jobs.runs import check_base, check_captions, stored_method
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,8 @@ class Unmerged:
     device: str
 
 
-def unmerged(config: MergeConfig, path: Path, record: RunRecord, on_event: OnEvent) -> Unmerged:
-    """Encode the run's test captions, and the English ones, by its base and module.
+def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
+    """Encode the runs' test captions, and the English ones, by its base and module.
 
     Raises DataError naming --no-verify when the captions cannot be read any more, ModelError for another base.
     """
@@ -66,42 +66,34 @@ def unmerged(config: MergeConfig, path: Path, record: RunRecord, on_event: OnEve
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 
-    model, data, corpus, test = _captions(config, path, record, on_event)
-    device = str(make_engine(config.device, "fp32").device)
-    whole = record.delta if is_whole_tower(stored_method(record)) else None
-    text = load_text_tower(wiring.text_path(model.text), trained=whole)
-    images = _images(path, record, (model, data, corpus, test), text, device, on_event)
-    language = language_of(record)
-    slots = {language: routine_of(record).evaluation, **({PIVOT: "target"} if PIVOT in test.captions else {})}
+    model, data, corpus, test = tested_captions(task, on_event)
+    device = str(make_engine(task.config.device, "fp32").device)
+    delta, whole = task.mapped(), is_whole_tower(stored_method(task.record))
+    text = load_text_tower(wiring.text_path(model.text), trained=delta if whole else None)
+    images = _images(task, (model, data, corpus, test), text, device, on_event)
+    slots = {**_searched(task), **({PIVOT: "target"} if PIVOT in test.captions else {})}
     captions = {name: test.captions[name] for name in slots}
     settings: Any = text.tower.transformer.config
-    allowed = tolerance(config.dtype, settings.num_hidden_layers, settings.hidden_size)
-    with _with_module(text.tower, record, whole is not None, device) as tower:
+    allowed = tolerance(task.config.dtype, settings.num_hidden_layers, settings.hidden_size)
+    with nullcontext(text.tower.to(device)) if whole else _with_module(text.tower, task, delta, device) as tower:
         features = _encode(measure.encoder(tower, text.tokenizer), captions, slots, "unmerged", on_event)
     found = _recall(features, captions, slots, images)
     return Unmerged(captions, slots, images, _units(features, "unmerged"), found, allowed, device)
 
 
 @contextmanager
-def _with_module(tower: nn.Module, record: RunRecord, whole: bool, device: str) -> Iterator[nn.Module]:
-    """The base with the run's module; a tower that holds the run's weights already is only moved."""
+def _with_module(tower: nn.Module, task: Task, delta: Mapping[str, Tensor], device: str) -> Iterator[nn.Module]:
+    """The base with the module that is merged."""
     from xpet.methods.stack import build_stack
 
-    if whole:
-        yield tower.to(device)
-        return
-    stack = build_stack(tower, stored_method(record), [record.config["run"]["seed"]]).to(device)
-    stack.load(0, record.delta)
+    stack = build_stack(tower, stored_method(task.record), [task.record.config["run"]["seed"]]).to(device)
+    stack.load(0, delta)
     with stack.one(0):
         yield stack.tower
 
 
-def compare(before: Unmerged, folder: Path, on_event: OnEvent) -> Verification:
-    """Encode the same captions by the checkpoint in `folder`; raises ModelError when the features differ too much."""
-    from xpet.models.checkpoint import load_text_tower
-
-    loaded = load_text_tower(folder)
-    encode = measure.encoder(loaded.tower.to(before.device), loaded.tokenizer)
+def compare(before: Unmerged, encode: measure.Encode, on_event: OnEvent) -> Verification:
+    """Encode the same captions by what was written; raises ModelError when the features differ too much."""
     features = _encode(encode, before.captions, before.slots, "merged", on_event)
     units = _units(features, "merged")
     gaps = [units[name] - before.features[name] for name in before.slots]
@@ -117,24 +109,28 @@ def compare(before: Unmerged, folder: Path, on_event: OnEvent) -> Verification:
     return Verification(texts, absolute, relative, before.tolerance, before.recall, merged)
 
 
+def _searched(task: Task) -> dict[str, str]:
+    """Language -> slot of the texts to compare on; a module made elsewhere has no data: the demo's, in German."""
+    return {"de" if name == UNDETERMINED else name: slot for name, slot in task.searched.items()}
+
+
 Data = tuple[ModelConfig, DataConfig, Corpus, Split]
 
 
-def _captions(config: MergeConfig, path: Path, record: RunRecord, on_event: OnEvent) -> Data:
-    """Towers, data, corpus and test captions of the run."""
-    asking = EvalConfig((str(path),), (language_of(record),), fit=FitConfig(device=config.device), texts=())
+def tested_captions(task: Task, on_event: OnEvent) -> Data:
+    """Towers, data, corpus and test captions of the runs; raises DataError naming --no-verify when they changed."""
+    model, fit = ModelConfig(task.config.model), FitConfig(device=task.config.device)
+    asking = EvalConfig(task.config.runs, tuple(_searched(task)), model, fit=fit, texts=())
     try:
-        model, data, names, needed = asked(asking, [(path, record)])
+        model, data, names, needed = asked(asking, task.runs)
         corpus, test, _ = captions_of(asking, data, names, needed, on_event)
-        check_captions(test, [(path, record)])
+        check_captions(test, task.runs)
     except (ConfigError, DataError) as error:
         raise DataError(f"{error}; --no-verify merges without comparing on the run's test captions") from error
     return model, data, corpus, test
 
 
-def _images(
-    path: Path, record: RunRecord, data: Data, text: LoadedText, device: str, on_event: OnEvent
-) -> torch.Tensor | None:
+def _images(task: Task, data: Data, text: LoadedText, device: str, on_event: OnEvent) -> torch.Tensor | None:
     """Features of the test images, or None with a notice when they are not at hand; the base is checked, too."""
     model, config, corpus, test = data
     missing: XpetError | None = None
@@ -142,7 +138,7 @@ def _images(
         towers = wiring.with_images(text, model, config.image_features)
     except (ModelError, DataError) as error:
         towers, missing = wiring.text_alone(text, model), error
-    check_base(towers, [(path, record)])
+    check_base(towers, task.runs)
     try:
         if missing is None:
             return wiring.features_of(corpus, [test], towers, config, device, on_event)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
@@ -11,7 +11,7 @@ SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a re
 
 @dataclass(frozen=True)
 class RunResult:
-    """One trained run on the test split; R@1 in percent, time in seconds, memory in MiB."""
+    """One trained run on the test split; R@1 in percent, time in seconds, `stored` size of the module in bytes."""
 
     language: str
     routine: str
@@ -29,6 +29,9 @@ class RunResult:
     english_after: float | None
     seconds: float
     folder: str
+    image_weight: float = 1.0
+    trainable: int = 0
+    stored: int = 0
 
     @property
     def setting(self) -> tuple[str, str, float, float]:
@@ -54,6 +57,7 @@ class LanguageResult:
     english_after: float | None
     seconds: float
     folder: str
+    trainable: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English."""
+    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
+
+    `trainable` and `stored` (bytes) are those of the largest module; `text` says by language what became of the lines
+    of routine `text`.
+    """
 
     method: str
     trainable: int
@@ -89,6 +97,8 @@ class AlignResult:
     folder: str
     failed: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    stored: int = 0
+    text: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -235,14 +245,92 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class MergeResult:
-    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes."""
+class PackedLanguage:
+    """A language in a pack: its run, and R@1 in percent before and after, as measured when it was trained."""
 
+    language: str
     run: str
+    routine: str
+    translates_queries: bool
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """The outcome of `xpet merge --pack`; `size` in bytes."""
+
+    base: str
+    method: str
+    synthetic: bool
+    languages: tuple[PackedLanguage, ...]
+    out: str
+    size: int
+    seconds: float
+    combination: Combination | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "merge", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Price:
+    """R@1 in percent of one language on the test split: the base, its own module alone, all modules combined.
+
+    English keeps the base where it has no module of its own. `price` is combined minus separate: below 0 is lost.
+    """
+
+    base: float
+    separate: float
+    combined: float
+    price: float
+
+
+@dataclass(frozen=True)
+class WeightSearch:
+    """What `--search` did on validation: combinations tried, and mean and range of R@1 at its start and at its end."""
+
+    tried: int
+    images: int
+    start: tuple[float, float]
+    found: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How runs of several languages became one, and what that costs.
+
+    `rank` is that of the outcome's products (None: the method has none), `density` the share of values kept (None:
+    all). `languages` and `spreads` (of `base`, `separate` and `combined`, English included) are empty where nothing was
+    measured.
+    """
+
+    strategy: str
+    weights: Mapping[str, float]
+    density: float | None
+    rank: int | None
+    seed: int
+    trainable: int
+    search: WeightSearch | None
+    languages: Mapping[str, Price]
+    spreads: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes.
+
+    `combination` is None for a single run.
+    """
+
+    runs: tuple[str, ...]
     base: str
     image: str | None
-    language: str
+    languages: tuple[str, ...]
     method: str
+    form: str
     dtype: str
     synthetic: bool
     verification: Verification | None
@@ -250,6 +338,7 @@ class MergeResult:
     files: tuple[str, ...]
     size: int
     seconds: float
+    combination: Combination | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""

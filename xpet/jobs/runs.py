@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,61 @@ from typing import Any
 from xpet.core.captions import Split
 from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.pack import is_pack, read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
 from xpet.jobs import wiring
+from xpet.jobs.foreign import is_foreign, read_foreign
 from xpet.jobs.results import RunResult
 from xpet.jobs.summary import choose_setting
 
 Runs = Sequence[tuple[Path, RunRecord]]
+Alike = Mapping[str, Callable[[RunRecord], object]]
+
+SAME_DATA: Alike = {
+    "base": lambda record: record.environment["fingerprints"],
+    "data": lambda record: record.config["data"]["name"],
+    "test split": lambda record: record.split["test"],
+}
+"""What must be equal in all runs that share a table."""
+SAME_METHOD: Alike = {**SAME_DATA, "method": lambda record: record.config["method"]}
+"""The same for runs that share a stack."""
 
 
-def read_runs(folders: Sequence[str]) -> Runs:
-    """All runs of the folders (a sweep's folder holds many); raises DataError, ModelError, also for unlike ones."""
-    records = [(path, _read(path)) for folder in folders for path in find_runs(Path(folder))]
-    _check_together(records)
+def read_runs(
+    folders: Sequence[str],
+    languages: Sequence[str] | None = None,
+    alike: Alike = SAME_METHOD,
+    remedy: str = "evaluate them one at a time",
+) -> Runs:
+    """All runs of the folders (a sweep's folder holds many) and language packs, each with a path that names it.
+
+    `languages` are those that modules made elsewhere stand for, None: any; see `xpet.jobs.foreign`. `alike` are the
+    things in which runs must not differ, and `remedy` what else to do. Raises DataError, ModelError, also for unlike
+    ones.
+    """
+    records = [found for folder in folders for found in _found(Path(folder), languages)]
+    _check_together(records, alike, remedy)
     return records
+
+
+def _found(path: Path, languages: Sequence[str] | None) -> Runs:
+    """The runs of a folder, a pack or a module made elsewhere."""
+    if is_foreign(path):
+        return read_foreign(path, languages)
+    if path.is_file():
+        return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]
+    if is_pack(path.parent):  # one language of a pack: languages.xpet/tr
+        return _of_pack(path.parent, path.name)
+    return [(folder, _checked(folder, read_run(folder))) for folder in find_runs(path)]
+
+
+def _of_pack(pack: Path, language: str) -> Runs:
+    found = _found(pack, None)
+    chosen = [(path, record) for path, record in found if path.name == language]
+    if not chosen:
+        raise DataError(f"{pack}: expected one of {', '.join(path.name for path, _ in found)}, found {language}")
+    return chosen
 
 
 def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
@@ -31,24 +72,26 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
     model, data = ModelConfig(**record.config["model"]), DataConfig(**record.config["data"])
     asked = config.data
     for what, mine, theirs in (("data set", asked.name, data.name), ("variant", asked.variant, data.variant)):
-        if mine and mine != theirs:
+        if mine and data.name and mine != theirs:
             raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
     places = ("root", "image_features", "translations")
     given = {name: value for name in places if (value := getattr(asked, name))}
-    model = ModelConfig(config.model.text or model.text, config.model.image or model.image)
+    if not data.name:  # made elsewhere
+        given |= {"name": asked.name or wiring.DEMO, "variant": asked.variant}
+    model = ModelConfig(config.model.text or model.text or wiring.DEMO, config.model.image or model.image)
     return model, replace(data, **given)
 
 
 def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
     """Per language the runs (one a seed) of the setting `align` would choose, best first."""
-    by_folder: dict[str, tuple[Path, RunRecord]] = {}
+    by_folder: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     results: dict[str, list[RunResult]] = {}
     for path, record in records:
-        by_folder[str(path)] = (path, record)
+        by_folder[language_of(record), str(path)] = (path, record)
         results.setdefault(language_of(record), []).append(_result(path, record))
     _check_different(records)
     select = records[0][1].config["fit"]["select"]
-    return {lang: [by_folder[r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
+    return {lang: [by_folder[lang, r.folder] for r in choose_setting(runs, select)] for lang, runs in results.items()}
 
 
 def _check_different(records: Runs) -> None:
@@ -62,6 +105,11 @@ def _check_different(records: Runs) -> None:
                 f"{other} and {path} are runs of the same language, setting and seed: expected one of them; "
                 "to compare them: xpet eval --compare"
             )
+
+
+def stored_bytes(delta: Mapping[str, Any]) -> int:
+    """Bytes of a module's numbers."""
+    return sum(value.numel() * value.element_size() for value in delta.values())
 
 
 def language_of(record: RunRecord) -> str:
@@ -105,11 +153,11 @@ def check_base(towers: wiring.Towers, records: Runs) -> None:
 def check_captions(test: Split, records: Runs) -> None:
     """The test captions of every run's language must be those it was measured on; raises DataError."""
     changed = {
-        language_of(record)
-        for _, record in records
-        if language_of(record) in test.captions
-        and wiring.captions_digest(test.captions[language_of(record)], ("target", routine_of(record).evaluation))
-        != record.environment["test_captions"]
+        language
+        for language, record in ((language_of(record), record) for _, record in records)
+        if language in test.captions
+        and record.environment["test_captions"]
+        not in (None, wiring.captions_digest(test.captions[language], ("target", routine_of(record).evaluation)))
     }
     if changed:
         raise DataError(
@@ -127,9 +175,8 @@ def named_images(split: Split, names: Sequence[str]) -> Split:
     return split.take([place[name] for name in names])
 
 
-def _read(path: Path) -> RunRecord:
-    """A run directory with everything in it that is needed here; raises DataError, ModelError."""
-    record = read_run(path)
+def _checked(path: Path, record: RunRecord) -> RunRecord:
+    """A record with everything in it that is needed here; raises DataError."""
     try:
         for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
             kind(**record.config[name])
@@ -148,15 +195,10 @@ def _result(path: Path, record: RunRecord) -> RunResult:
     return RunResult(**{**known, "folder": str(path)})
 
 
-def _check_together(records: Runs) -> None:
-    """Runs shown in one table must share base, data, split and method."""
+def _check_together(records: Runs, alike: Alike, remedy: str) -> None:
+    """Runs used together must not differ in what is named; the error names both."""
     first_path, first = records[0]
     for path, record in records[1:]:
-        for what, mine, theirs in (
-            ("base", record.environment["fingerprints"], first.environment["fingerprints"]),
-            ("data", record.config["data"]["name"], first.config["data"]["name"]),
-            ("test split", record.split["test"], first.split["test"]),
-            ("method", record.config["method"], first.config["method"]),
-        ):
-            if mine != theirs:
-                raise DataError(f"{path} and {first_path} differ in {what}: evaluate them one at a time")
+        for what, of in alike.items():
+            if of(record) != of(first):
+                raise DataError(f"{path} and {first_path} differ in {what}: {remedy}")

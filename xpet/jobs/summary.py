@@ -101,7 +101,7 @@ def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageRe
         aligned=statistics.fmean(aligned), aligned_std=statistics.pstdev(aligned),
         gain=statistics.fmean(aligned) - first.target_before,
         english_after=mean_known([r.english_after for r in best]),
-        seconds=sum(r.seconds for r in best), folder=first.folder,
+        seconds=sum(r.seconds for r in best), folder=first.folder, trainable=first.trainable,
     )  # fmt: skip
 
 

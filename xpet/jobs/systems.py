@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import Bench
 from xpet.jobs.prompted import prompted
 from xpet.jobs.report import Cost, Latency
-from xpet.jobs.runs import Runs, chosen_runs, language_of, routine_of
+from xpet.jobs.runs import Runs, chosen_runs, language_of, routine_of, stored_bytes
+from xpet.jobs.summary import mean_known
 
 if TYPE_CHECKING:
     from xpet.core.metrics import Retrieval
@@ -26,7 +26,6 @@ NAMES = {
     "pivot": "English text",
 }  # fmt: skip
 """What the base is called when it searches with a slot."""
-DELTA = "delta.safetensors"
 
 
 @dataclass
@@ -165,9 +164,9 @@ def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measu
     system = Measured(
         f"aligned, {first.config['method']['name']}", "run", texts.pop() if len(texts) == 1 else "target",
         method=first.config["method"]["name"], routine=", ".join(routines),
-        shots=shots.pop() if len(shots) == 1 else None,
+        shots=(shots.pop() or None) if len(shots) == 1 else None,
         aligned=tuple(lang for lang in bench.languages if lang in chosen),
-        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records),
+        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records, bench.total),
     )  # fmt: skip
     for language in step.languages():
         system.results[language] = base.results[language]
@@ -198,14 +197,15 @@ def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> N
         system.english[language] = english
 
 
-def _cost(records: Runs) -> Cost:
+def _cost(records: Runs, total: int) -> Cost:
+    """Of a module made elsewhere only its size is known."""
     metrics = [record.metrics for _, record in records]
     return Cost(
         trainable=metrics[0]["trainable"],
-        total=metrics[0]["total"],
-        module_bytes=max((path / DELTA).stat().st_size for path, _ in records),
-        training_seconds=statistics.fmean(m["seconds"] for m in metrics),
-        peak_mebibytes=max(m["peak_memory"] for m in metrics),
+        total=metrics[0]["total"] or total,
+        module_bytes=max(stored_bytes(record.delta) for _, record in records),
+        training_seconds=mean_known([m["seconds"] for m in metrics]),
+        peak_mebibytes=max((m["peak_memory"] for m in metrics if m["peak_memory"] is not None), default=None),
     )
 
 

@@ -237,7 +237,7 @@ def features_of(
     assert tower is not None
     rows = image_features(
         names, corpus.pictures, lambda images: tower.encode(images, device), tower.key, features_folder(),
-        on_event=on_event,
+        on_event=on_event, prepare=tower.prepare,
     )  # fmt: skip
     return list(rows.split([len(part.images) for part in parts]))
 

@@ -146,4 +146,18 @@ def _on_cpu(host: nn.Module) -> nn.Module:
 def _quieten() -> None:
     import logging
 
-    logging.getLogger("opendelta").setLevel(logging.ERROR)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "opendelta"]:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def load_finetuned(folder: str, backbone: nn.Module) -> None:
+    """Let OpenDelta hang the delta modules of a folder in its own format into a backbone, and load their weights.
+
+    Nothing in the files is unpickled but tensors. Raises ModelError when OpenDelta cannot.
+    """
+    package = opendelta()
+    _quieten()
+    try:
+        package.AutoDeltaModel.from_finetuned(folder, backbone_model=backbone, local_files_only=True)
+    except Exception as error:  # of a library that raises whatever happens
+        raise ModelError(f"{folder}: OpenDelta cannot load it: {error}") from error

@@ -23,14 +23,33 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
 
 def _fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
     """`W + alpha / rank * B A` for every layer with a product (Hu et al. 2021, equation 3); the rest is replaced."""
+    products, own = split(config, delta)
+    if not products:
+        raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in []")
+    scaling = config.alpha / config.rank
+    return {**replaced(config, own), **{f"{host}.weight": _added(*pair, scaling) for host, pair in products.items()}}
+
+
+def split(
+    config: MethodConfig, delta: Mapping[str, Tensor]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """Linear layer -> its A [rank, in] and B [out, rank], and what else was trained, by name.
+
+    Raises ModelError for a product of another rank, or half of one.
+    """
     downs = {name.removesuffix(_DOWN): value for name, value in delta.items() if name.endswith(_DOWN)}
     ups = {name.removesuffix(_UP): value for name, value in delta.items() if name.endswith(_UP)}
     unlike = [host for host in downs if downs[host].shape[0] != config.rank] + sorted(downs.keys() ^ ups.keys())
-    if unlike or not downs:
+    if unlike:
         raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in {unlike[:3]}")
     own = {name: value for name, value in delta.items() if not name.endswith((_DOWN, _UP))}
-    scaling = config.alpha / config.rank
-    return {**replaced(config, own), **{f"{h}.weight": _added(downs[h], ups[h], scaling) for h in downs}}
+    return {host: (downs[host], ups[host]) for host in downs}, own
+
+
+def joined(products: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """A and B of every linear layer by the names they are trained under, the reverse of `split`."""
+    downs = {host + _DOWN: down for host, (down, _) in products.items()}
+    return {**downs, **{host + _UP: up for host, (_, up) in products.items()}}
 
 
 def _added(down: Tensor, up: Tensor, scaling: float) -> Change:

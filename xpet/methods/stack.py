@@ -10,13 +10,19 @@ from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.methods import embeddings
 from xpet.methods.bridge import DeltaSite
 from xpet.methods.stacked import OWN, Selection, Share, Stacked, StackedDelta, StackedPrompt
 from xpet.methods.table import find_method
 
 PARTS = {"layernorm": "output.LayerNorm", "head": "LinearTransformation", "pooler": "transformer.pooler.dense"}
-"""`--train` part -> ending of the names of the modules it covers (not the embeddings' LayerNorm)."""
+"""`--train` part -> ending of the names of the modules it covers (not the embeddings' LayerNorm).
 
+`embeddings` is no part of the tower's own: see `xpet.methods.embeddings`.
+"""
+
+Tokens = Sequence[Sequence[int] | Tensor]
+"""For each run the ids of the tokens whose embeddings are trained; any order, repetitions are fine."""
 
 Draw = Callable[[Sequence[int]], dict[str, Tensor]]
 """Seeds -> initial values of one run per seed, [runs, *shape] by name."""
@@ -27,6 +33,8 @@ class Stack:
 
     `values[name]` is [runs, *shape]; for stackable methods all are views into one flat [runs, parameters] tensor, so
     that an optimiser step is a handful of kernels. `names` are those of the plain tower with OpenDelta attached.
+    `words` says which tokens have a row where word embeddings are trained: runs have different ones, and the rows
+    of `values` that a run does not use stay zero.
     """
 
     def __init__(self, tower: nn.Module, values: dict[str, Tensor], draw: Draw, flat: list[Tensor]) -> None:
@@ -35,6 +43,7 @@ class Stack:
         self.flat = flat
         self.draw = draw
         self.selection = Selection()
+        self.words: embeddings.TokenRows | None = None
 
     @property
     def runs(self) -> int:
@@ -43,12 +52,21 @@ class Stack:
 
     @property
     def trainable(self) -> int:
-        """Trained parameters of one run."""
-        return sum(value[0].numel() for value in self.values.values())
+        """Trained parameters of one run, of the first one where runs train different numbers of embeddings."""
+        unused = 0
+        if self.words is not None:
+            down = self.values[embeddings.DOWN]
+            unused = (self.words.most - len(self.words.tokens[0])) * down.shape[-1]
+        return sum(value[0].numel() for value in self.values.values()) - unused
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Start over with one run per seed, freshly drawn; the tower is not touched."""
+    def reset(self, seeds: Sequence[int], tokens: Tokens | None = None) -> None:
+        """Start over with one run per seed, freshly drawn; the tower is not touched.
+
+        `tokens` are each run's own, where word embeddings are trained.
+        """
         device = self.flat[0].device
+        if self.words is not None:
+            self.words.set([()] * len(seeds) if tokens is None else tokens, device)
         initial = {name: value.to(device) for name, value in self.draw(seeds).items()}
         flat, values = _flatten(initial)
         self.flat = [flat]
@@ -61,6 +79,10 @@ class Stack:
     def one(self, run: int) -> AbstractContextManager[None]:
         """Select one run: all rows are its own."""
         return self.selection.of(run, run + 1)
+
+    def each(self, runs: Sequence[int]) -> AbstractContextManager[None]:
+        """Select a run for every row: a batch of mixed languages, in any order."""
+        return self.selection.of(0, 0, torch.tensor(runs, device=self.flat[0].device))
 
     def bare(self) -> AbstractContextManager[None]:
         """Select nothing: the untouched base tower."""
@@ -75,6 +97,8 @@ class Stack:
         self.tower.to(device)
         self.flat = [self.flat[0].detach().to(device)]
         self.values.update(_views(self.flat[0], {name: value.shape for name, value in self.values.items()}))
+        if self.words is not None:
+            self.words.table = self.words.table.to(device)
         return self
 
     def gradients(self) -> list[Tensor]:
@@ -91,20 +115,57 @@ class Stack:
             value.grad = None
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """Copies of one run's parameters by plain name, on the CPU."""
-        return {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
+        """Copies of one run's parameters by plain name, on the CPU, and the tokens whose embeddings are trained."""
+        state = {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
+        if self.words is None:
+            return state
+        tokens = self.words.tokens[run]
+        return {**state, embeddings.TOKENS: tokens, embeddings.DOWN: state[embeddings.DOWN][: len(tokens)].clone()}
 
     def load(self, run: int, state: Mapping[str, Tensor]) -> None:
         """Give one run the parameters of a state; raises ModelError when names or shapes differ."""
         missing, extra = self.values.keys() - state.keys(), state.keys() - self.values.keys()
+        if self.words is not None:
+            missing, extra = missing | {embeddings.TOKENS} - state.keys(), extra - {embeddings.TOKENS}
         if missing or extra:
             raise ModelError(f"delta does not fit: missing {sorted(missing)[:3]}, unexpected {sorted(extra)[:3]}")
+        if self.words is not None:
+            state = self._seated(run, state)
         with torch.no_grad():
             for name, value in self.values.items():
                 if value[run].shape != state[name].shape:
                     found, wanted = tuple(state[name].shape), tuple(value[run].shape)
                     raise ModelError(f"delta does not fit: {name} is {found}, expected {wanted}")
                 value[run].copy_(state[name])
+
+    def _seated(self, run: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give a run the tokens of a state, and return the state with A padded to the rows there are then."""
+        assert self.words is not None
+        rank = self.values[embeddings.UP].shape[1]
+        embeddings.check(embeddings.split(state)[1], rank)
+        tokens = [*self.words.tokens]
+        tokens[run] = state[embeddings.TOKENS]
+        before = self.words.most
+        self.words.set(tokens, self.flat[0].device)
+        if not torch.equal(self.words.tokens[run], state[embeddings.TOKENS].cpu()):
+            raise ModelError("delta does not fit: expected the tokens of the word embeddings ascending, each once")
+        if self.words.most != before:
+            self._resize()
+        down = state[embeddings.DOWN].new_zeros(self.words.most, rank)
+        down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
+        return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}
+
+    def _resize(self) -> None:
+        """Make room for another number of rows of trained embeddings; the runs keep their values."""
+        assert self.words is not None
+        kept = {name: value.detach() for name, value in self.values.items()}
+        old = kept[embeddings.DOWN]
+        new = old.new_zeros(self.runs, self.words.most, old.shape[-1])
+        rows = min(old.shape[1], self.words.most)
+        new[:, :rows] = old[:, :rows]
+        flat, values = _flatten({**kept, embeddings.DOWN: new})
+        self.flat = [flat]
+        self.values.update(values)
 
 
 class PlainStack(Stack):
@@ -116,7 +177,7 @@ class PlainStack(Stack):
         super().__init__(tower, views, lambda seeds: self._originals, [v.reshape(1, -1) for v in views.values()])
         self._originals = {name: p.data.clone() for name, p in parameters.items()}
 
-    def reset(self, seeds: Sequence[int]) -> None:
+    def reset(self, seeds: Sequence[int], tokens: Tokens | None = None) -> None:
         """Write the base values back; a full tower has nothing to draw."""
         if len(seeds) != 1:
             raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(seeds)}")
@@ -154,28 +215,40 @@ class PlainStack(Stack):
             parameter.data.copy_(values[name])
 
 
-def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int]) -> Stack:
+def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int], tokens: Tokens | None = None) -> Stack:
     """Attach a method to a freshly loaded tower with one run per seed (the seeds draw the initial values).
 
-    The tower is changed for good: never attach twice, never deepcopy it. Raises ConfigError, ModelError.
+    `tokens` are each run's own, where word embeddings are trained; without them no embedding is changed until others
+    come by `Stack.reset` or `Stack.load`. The tower is changed for good: never attach twice, never deepcopy it. Raises
+    ConfigError, ModelError.
     """
     method = find_method(config)
     tower.eval().requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[0])
         sites = method.attach(tower, config, config.modules or method.modules)
-    own = _own_parameters(tower, sites, config.train if config.train is not None else method.train)
+    parts = config.train if config.train is not None else method.train
+    own = _own_parameters(tower, sites, [part for part in parts if part != embeddings.PART])
     if not method.stackable:
         if len(seeds) > 1:
             raise ModelError(f"{method.name} cannot be stacked: expected 1 run, found {len(seeds)}")
         return PlainStack(tower, {f"{path}.{name}": p for path, names in own.items() for name, p in names.items()})
 
-    def draw(seeds: Sequence[int]) -> dict[str, Tensor]:
-        return _initial(sites, own, seeds)
+    words = embeddings.TokenRows() if embeddings.PART in parts else None
+    base = tower.get_submodule(embeddings.WORDS) if words is not None else None
 
+    def draw(seeds: Sequence[int]) -> dict[str, Tensor]:
+        initial = _initial(sites, own, seeds)
+        return initial if words is None else {**initial, **_initial_words(base, words, config.embedding_rank, seeds)}
+
+    if words is not None:
+        words.set([()] * len(seeds) if tokens is None else tokens, "cpu")
     flat, values = _flatten(draw(seeds))
     stack = Stack(tower, values, draw, [flat])
+    stack.words = words
     _install(tower, sites, own, values, stack.selection)
+    if words is not None:
+        _install_words(tower, values, stack.selection, words)
     return stack
 
 
@@ -226,6 +299,36 @@ def _initial(
                 device = "meta" if parameter.is_meta else "cpu"
                 columns.setdefault(f"{path}.{name}", []).append(parameter.detach().to(device))
     return {name: torch.stack(values) for name, values in columns.items()}
+
+
+def _initial_words(
+    base: nn.Module | None, words: embeddings.TokenRows, rank: int, seeds: Sequence[int]
+) -> dict[str, Tensor]:
+    """A, zero, and B [runs, rank, hidden], drawn at the scale of the base's embeddings from each seed alone."""
+    assert base is not None
+    weight: Tensor = base.weight  # type: ignore[assignment]
+    scale = embeddings.scale_of(base)
+    drawn = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        drawn.append(torch.randn(rank, weight.shape[1], generator=generator, dtype=torch.float64) * scale)
+    dtype = torch.float32 if weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
+    return {
+        embeddings.DOWN: torch.zeros(len(seeds), words.most, rank, dtype=dtype),
+        embeddings.UP: torch.stack(drawn).to(dtype),
+    }
+
+
+def _install_words(
+    tower: nn.Module, values: Mapping[str, Tensor], selection: Selection, words: embeddings.TokenRows
+) -> None:
+    """Put the embeddings with deltas where the plain ones were."""
+    parent, _, child = embeddings.WORDS.rpartition(".")
+    share = Share(values, {"delta_A": embeddings.DOWN, "delta_B": embeddings.UP}, selection)
+    setattr(
+        tower.get_submodule(parent), child,
+        embeddings.StackedEmbedding(tower.get_submodule(embeddings.WORDS), share, words),
+    )  # fmt: skip
 
 
 def _flatten(initial: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

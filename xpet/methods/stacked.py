@@ -17,25 +17,33 @@ from torch.nn import functional
 
 @dataclass
 class Selection:
-    """Which runs the rows of the current forward belong to; `stop == start` means the bare backbone."""
+    """Which runs the rows of the current forward belong to; `stop == start` means the bare backbone.
+
+    With `each` [rows] every row has a run of its own, whatever the order: a batch of mixed languages.
+    """
 
     start: int = 0
     stop: int = 0
+    each: Tensor | None = None
 
     @property
     def runs(self) -> int:
-        """Number of selected runs."""
-        return self.stop - self.start
+        """Number of selected runs; with `each` as many as rows."""
+        return self.stop - self.start if self.each is None else len(self.each)
+
+    def pick(self, values: Tensor) -> Tensor:
+        """Of something that all runs have, [all runs, ...], that of the selected ones, [runs, ...]."""
+        return values[self.start : self.stop] if self.each is None else values[self.each]
 
     @contextmanager
-    def of(self, start: int, stop: int) -> Iterator[None]:
-        """Select runs start..stop-1 for the time of the block."""
-        before = (self.start, self.stop)
-        self.start, self.stop = start, stop
+    def of(self, start: int, stop: int, each: Tensor | None = None) -> Iterator[None]:
+        """Select runs start..stop-1, or a run for each row, for the time of the block."""
+        before = (self.start, self.stop, self.each)
+        self.start, self.stop, self.each = start, stop, each
         try:
             yield
         finally:
-            self.start, self.stop = before
+            self.start, self.stop, self.each = before
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,7 @@ class Stacked(nn.Module):
     def selected(self) -> dict[str, Tensor]:
         """Short name -> parameter of the selected runs, [runs, ...]."""
         share = self.share
-        chosen = slice(share.selection.start, share.selection.stop)
-        return {short: share.values[name][chosen] for short, name in share.names.items()}
+        return {short: share.selection.pick(share.values[name]) for short, name in share.names.items()}
 
     def grouped(self, rows: Tensor) -> Tensor:
         """[runs * rows, ..., d] -> [runs, everything else, d] in the parameters' dtype."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
+from xpet.methods import embeddings
 from xpet.methods.adapter import ADAPTER
 from xpet.methods.base import Change, Method
 from xpet.methods.bitfit import BITFIT
@@ -20,7 +21,9 @@ from xpet.methods.soft_prompt import SOFT_PROMPT
 METHODS: dict[str, Method] = {m.name: m for m in (LORA, ADAPTER, COMPACTER, SOFT_PROMPT, BITFIT, FULL)}
 
 SETTINGS = {
-    field.name: field.default for field in fields(MethodConfig) if field.name not in ("name", "modules", "train")
+    field.name: field.default
+    for field in fields(MethodConfig)
+    if field.name not in ("name", "modules", "train", "embedding_rank")
 }
 """Settings that belong to some methods only, and their defaults."""
 
@@ -35,6 +38,8 @@ def find_method(config: MethodConfig) -> Method:
         raise ConfigError(*problems)
     method = METHODS[config.name]
     foreign = [name for name in SETTINGS if name not in method.settings and getattr(config, name) != SETTINGS[name]]
+    if not method.stackable and embeddings.PART in (config.train or ()):
+        raise ConfigError(f"method '{method.name}' trains all embeddings: leave '{embeddings.PART}' out of --train")
     if config.modules is not None and not method.modules:
         foreign.append("modules")
     if foreign:
@@ -43,13 +48,13 @@ def find_method(config: MethodConfig) -> Method:
     return method
 
 
-def check_foldable(config: MethodConfig, run: str) -> None:
+def check_foldable(config: MethodConfig, run: str, instead: str | None = None) -> None:
     """Raise ConfigError, saying what works instead, for a run of a method that cannot be folded into the weights."""
     if find_method(config).fold is None:
         able = ", ".join(name for name, method in METHODS.items() if method.fold is not None)
         raise ConfigError(
             f"{run}: expected a run of a method that folds into the weights ({able}), found '{config.name}', which "
-            f"adds computations of its own; use the run as it is: xpet eval {run}"
+            f"adds computations of its own; {instead or f'use the run as it is: xpet eval {run}'}"
         )
 
 
@@ -63,4 +68,5 @@ def fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]
     folding = find_method(config).fold
     if folding is None:
         raise ConfigError(f"method '{config.name}' cannot be folded")
-    return folding(config, delta)
+    own, words = embeddings.split(delta)
+    return {**folding(config, own), **embeddings.fold(words, config.embedding_rank)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
@@ -50,20 +51,34 @@ def check_dimensions(text: HasDimensions, image: HasDimensions) -> None:
         )
 
 
+Select = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""Module numbers of the rows of a batch -> a block in which every row goes through its own module."""
+
+
+@contextmanager
+def unselected(modules: Sequence[int]) -> Iterator[None]:
+    """The tower as it is, for every row."""
+    yield
+
+
 def encode_texts(
     tower: nn.Module,
     tokenizer: TextTokenizer,
     texts: Sequence[str],
     batch_size: int = 256,
     device: str | torch.device | None = None,
+    modules: Sequence[int] | None = None,
+    select: Select = unselected,
 ) -> Tensor:
     """Un-normalised features [texts, dimensions] in the tower's dtype, on the CPU and usable in autograd.
 
     Each distinct row of tokens is encoded once, so equal texts get bit-equal features; rows are batched by length. The
     tower must be on `device` (default: where its first parameter is); it is run in eval mode and its mode is restored.
+    `modules` [texts] numbers the module of each text, which `select` switches on for a batch of them, in any mixture.
     """
-    rows = [tuple(row) for row in tokenizer.encode(texts)]
-    distinct = sorted(set(rows), key=lambda row: (len(row), row))
+    tokens = map(tuple, tokenizer.encode(texts))
+    rows = list(zip(tokens, modules if modules is not None else [0] * len(texts), strict=True))
+    distinct = sorted(set(rows), key=lambda row: (len(row[0]), row))
     place = {row: number for number, row in enumerate(distinct)}
     first = next(tower.parameters())
     target = torch.device(device) if device is not None else first.device
@@ -73,8 +88,10 @@ def encode_texts(
     try:
         with torch.inference_mode():
             for start in range(0, len(distinct), batch_size):
-                ids, mask = tokenizer.pad(distinct[start : start + batch_size])
-                features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
+                batch = distinct[start : start + batch_size]
+                ids, mask = tokenizer.pad([row for row, _ in batch])
+                with select([module for _, module in batch]):
+                    features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
     finally:
         tower.train(training)
     return features[[place[row] for row in rows]]

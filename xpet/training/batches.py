@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 
@@ -11,12 +13,16 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
     return full + (rest > 1)
 
 
-def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """`steps` batches of row indices: a new permutation per epoch from a generator seeded with `seed`."""
+def batch_order(rows: int, batch_size: int, steps: int, seed: int, whole: bool = False) -> Iterator[list[int]]:
+    """`steps` batches of row indices: a new permutation per epoch from a generator seeded with `seed`.
+
+    With `whole` the rest of an epoch that fills no batch is left out.
+    """
     generator = torch.Generator().manual_seed(seed)
-    order: list[list[int]] = []
-    per_epoch = batches_per_epoch(rows, batch_size)
-    while len(order) < steps:
-        permutation = torch.randperm(rows, generator=generator).tolist()
-        order += [permutation[b * batch_size : (b + 1) * batch_size] for b in range(per_epoch)]
-    return order[:steps]
+    per_epoch = max(1, rows // batch_size) if whole else batches_per_epoch(rows, batch_size)
+    left = steps
+    while left > 0:
+        permutation = torch.randperm(rows, generator=generator)
+        for b in range(min(left, per_epoch)):
+            yield permutation[b * batch_size : (b + 1) * batch_size].tolist()
+        left -= per_epoch

@@ -33,6 +33,14 @@ SMALLEST_SLICE = 64
 """Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
 
 
+class Rows(Protocol):
+    """Feature rows that are read as they are asked for."""
+
+    def __getitem__(self, rows: Sequence[int], /) -> Tensor:
+        """Those rows, [len(rows), d]."""
+        ...
+
+
 class StackLike(Protocol):
     """What training needs of a stack (see `xpet.methods.stack.Stack`)."""
 
@@ -52,21 +60,27 @@ class StackLike(Protocol):
 class RunData:
     """What one run learns from and is validated on.
 
-    Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Validation texts
-    describe image `val_owner[row]` of `val_image` [images, d].
+    Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Without images there
+    is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`;
+    only the rows of a step are read. Validation texts belong to `val_image[val_owner[row]]`
+    [images, d], which are features of images or of whatever else is to be found. `whole`: batches are always full, so
+    that runs of different length can share a stack.
     """
 
     student: Tokens
     anchor: Tokens | None
-    image: Tensor
+    image: Tensor | None
     val_text: Tokens
     val_image: Tensor
     val_owner: Tensor
+    frozen: Rows | None = None
+    whole: bool = False
 
     @property
-    def shape(self) -> tuple[int, int, bool]:
-        """Runs can share a stack when this is equal: training rows, validation rows, whether there is an anchor."""
-        return len(self.student), len(self.val_text), self.anchor is not None
+    def shape(self) -> tuple[int, int, bool, bool, bool]:
+        """Runs can share a stack when this is equal: training rows, validation rows, which losses there are."""
+        rows = 0 if self.whole else len(self.student)
+        return rows, len(self.val_text), self.anchor is None, self.frozen is None, self.image is None
 
 
 @dataclass
@@ -118,16 +132,23 @@ class _Session:
         self.stack, self.config, self.pad, self.engine, self.on_event = stack, config, pad, engine, on_event
         self.data = [data for _, data in runs]
         self.configs = [c for c, _ in runs]
-        rows = len(self.data[0].student)
+        rows = min(len(d.student) for d in self.data)
         self.per_epoch = batches_per_epoch(rows, config.batch_size)
         if self.per_epoch == 0:
             raise ConfigError(f"expected at least 2 training examples per batch, found {rows} in all")
+        size = min(config.batch_size, rows) if self.data[0].whole else config.batch_size
         self.steps = config.steps_for(self.per_epoch)
         self.interval = config.interval(self.steps)
-        self.order = [batch_order(rows, config.batch_size, self.steps, c.seed) for c in self.configs]
+        self.order = [
+            batch_order(len(d.student), size, self.steps, c.seed, d.whole)
+            for c, d in zip(self.configs, self.data, strict=True)
+        ]
         device = engine.device
-        self.images = torch.stack([d.image for d in self.data]).to(device)  # [runs, rows, d]
-        self.weights = torch.tensor([c.align_weight for c in self.configs], device=device, dtype=self.images.dtype)
+        self.dtype = self.data[0].val_image.dtype
+        images = [d.image for d in self.data if d.image is not None]
+        self.images = torch.stack(images).to(device) if images else None  # [runs, rows, d]
+        weights = [(c.image_weight, c.align_weight) for c in self.configs]
+        self.weights = torch.tensor(weights, device=device, dtype=self.dtype).T  # [2, runs]
         rates = torch.tensor([c.learning_rate for c in self.configs], device=device, dtype=stack.flat[0].dtype)
         self.optimiser = StackedAdam(stack.flat, rates, self.steps)
         self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
@@ -159,19 +180,26 @@ class _Session:
         self._finish()
         return self.outcomes
 
-    def _forward(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Student and anchor features and images of a step, each [runs, batch, d]."""
-        batches = [order[step - 1] for order in self.order]
+    def _forward(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Student and anchor features and images of the next step, each [runs, batch, d]; None where there are none."""
+        batches = [next(order) for order in self.order]
         rows = []
         for data, batch in zip(self.data, batches, strict=True):
             mine = [data.student[i] for i in batch]
             rows.append(mine if data.anchor is None else mine + [data.anchor[i] for i in batch])
         features = self._encode(rows)
         size = len(batches[0])
-        index = torch.tensor(batches, device=self.engine.device)
-        image = torch.gather(self.images, 1, index.unsqueeze(-1).expand(-1, -1, self.images.shape[-1]))
-        anchor = features[:, size:] if self.data[0].anchor is not None else None
+        image = None
+        if self.images is not None:
+            index = torch.tensor(batches, device=self.engine.device)
+            image = torch.gather(self.images, 1, index.unsqueeze(-1).expand(-1, -1, self.images.shape[-1]))
+        anchor = features[:, size:] if self.data[0].anchor is not None else self._frozen(batches)
         return features[:, :size], anchor, image
+
+    def _frozen(self, batches: Sequence[Sequence[int]]) -> Tensor | None:
+        """Features of frozen anchors [runs, batch, d]; None where there are none."""
+        rows = [d.frozen[b] for d, b in zip(self.data, batches, strict=True) if d.frozen is not None]
+        return torch.stack(rows).to(self.engine.device, self.dtype) if rows else None
 
     def _encode(self, rows: Sequence[Tokens]) -> Tensor:
         """Features [runs, rows, d] of each run's equally many token rows.
@@ -186,20 +214,22 @@ class _Session:
         with self.stack.all(), self.engine.autocast():
             for start, stop in pairwise(bounds):
                 ids, mask = self.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[start:stop]])
-                found = self.stack(ids.to(device), mask.to(device)).to(self.images.dtype)
+                found = self.stack(ids.to(device), mask.to(device)).to(self.dtype)
                 parts.append(found.view(len(rows), stop - start, -1))
         features = torch.cat(parts, dim=1)
         back = torch.tensor(order, device=device).argsort(dim=1)
         return torch.gather(features, 1, back.unsqueeze(-1).expand_as(features))
 
-    def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run, each [runs]."""
-        clip = contrastive(image, student)
+        none = student.new_zeros(len(student))
+        clip = none if image is None else contrastive(image, student)
         if anchor is None:
-            return clip, torch.zeros_like(clip)
-        aligned = [torch.empty(0)] * len(self.data)
+            return clip, none
+        aligned = [none] * len(self.data)
         for name, places in self.by_loss.items():
-            values = find_loss(name)(image[places], anchor[places], student[places])
+            shown = (anchor if image is None else image)[places]  # where there is none no loss looks at it
+            values = find_loss(name)(shown, anchor[places], student[places])
             for place, value in zip(places, values, strict=True):
                 aligned[place] = value
         return clip, torch.stack(aligned)
@@ -207,8 +237,8 @@ class _Session:
     def _step(self, step: int) -> None:
         if self.config.dropout == "model":
             self.stack.tower.train()
-        clip, aligned = self._losses(*self._forward(step))
-        total = clip + self.weights * aligned
+        clip, aligned = self._losses(*self._forward())
+        total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()
         self.engine.backward(total.sum())
         gradients = self.stack.gradients()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xpet.translation.cache import Cache
-from xpet.translation.engine import BEAM, ArgosTranslator, find_device
+from xpet.translation.engine import BEAM, ArgosTranslator, Hypothesis, Translator, find_device
 from xpet.translation.packages import need_chain
 
 
@@ -18,3 +19,42 @@ def make_chain(
         ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, found)
         for package in need_chain(folder, source, target)
     ]
+
+
+class Ranked:
+    """A translator whose best translation is another's `rank`-th best (1 is the second); the last one it has, if fewer.
+
+    Ranks of one translator share its n-best lists when they translate the same texts one after another.
+    """
+
+    def __init__(self, translator: Translator, rank: int) -> None:
+        self.translator = translator
+        self.rank = rank
+
+    @property
+    def source(self) -> str:
+        """Code of the language translated from."""
+        return self.translator.source
+
+    @property
+    def target(self) -> str:
+        """Code of the language translated to."""
+        return self.translator.target
+
+    @property
+    def identity(self) -> str:
+        """The translator's, and the rank."""
+        return f"{self.translator.identity} rank {self.rank}"
+
+    def best(self, texts: Sequence[str]) -> list[Hypothesis]:
+        """The translation of this rank of each text."""
+        return [found[min(self.rank, len(found) - 1)] for found in self.translator.alternatives(texts)]
+
+    def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """Nothing but that one: another rank is another translator's."""
+        return [[found] for found in self.best(texts)]
+
+
+def ranked(chain: Sequence[Translator], rank: int) -> list[Translator]:
+    """The chain whose last hop gives its `rank`-th best translation; rank 0 is the chain itself."""
+    return list(chain) if rank == 0 else [*chain[:-1], Ranked(chain[-1], rank)]

@@ -114,8 +114,9 @@ class ArgosTranslator:
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
         """The n-best list at Argos' beam, also where the beam is 1. Raises ModelError."""
         others = [text for text in texts if text not in self._kept]
-        found = self._kept | self._search(others, BEAM) if others else self._kept
-        return [self._hypotheses(text, found[text], BEAM) for text in texts]
+        if others:
+            self._kept = {text: self._kept[text] for text in texts if text in self._kept} | self._search(others, BEAM)
+        return [self._hypotheses(text, self._kept[text], BEAM) for text in texts]
 
     @cached_property
     def _argos(self) -> Any:

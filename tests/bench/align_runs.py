@@ -1,0 +1,223 @@
+"""One run and the paper's whole grid, and what each idea brings, against the reference loop."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bench.meter import Peak, Rows, in_turns, ratio, seconds
+from tests.bench.ours import Ours, fit_config, knows
+from tests.bench.reference import VALIDATE_EVERY, Examples, Flags, ReferenceLoop
+from tests.bench.setting import LANGUAGES, SIZES, Setting, image_tower, lengths_of, text_tower
+from xpet.core.config import MethodConfig, RunConfig
+from xpet.core.routines import ROUTINES
+from xpet.methods.bridge import opendelta
+from xpet.training.batches import batch_order
+
+SHOTS, BATCH, STEPS = 50, 5, 500
+RATES, WEIGHTS = (5e-5, 1e-4, 2e-4), (0.3, 0.1, 0.03, 0.01, 0.003)
+WARM = VALIDATE_EVERY
+"""The reference's first steps are not counted."""
+METHODS = {
+    "lora": MethodConfig("lora"), "adapter": MethodConfig("adapter"), "compacter": MethodConfig("compacter"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, less what concerns the output."""
+
+    size: str = "tiny"
+    method: str = "lora"
+    device: str = "cpu"
+    precision: str = "fp32"
+    steps: int = 30
+    rounds: int = 3
+    stack: int | None = None
+    routine: str = "routine1"
+    data: Path | None = None
+    whole: bool = False
+    smoke: bool = False
+    budget: float = 120.0
+
+    @property
+    def config(self) -> MethodConfig:
+        """The method; a narrow tower takes a smaller reduction."""
+        config = METHODS[self.method]
+        return replace(config, reduction=8) if self.size == "tiny" and self.method == "compacter" else config
+
+    def setting(self, rows: int = SHOTS, validation: int = SHOTS) -> Setting:
+        return Setting(SIZES[self.size], rows, validation, self.device, lengths_of(self.data))
+
+
+@dataclass
+class Found:
+    """A part's table and what a reader must know of it."""
+
+    rows: Rows
+    notes: list[str]
+
+
+class Reference:
+    """The reference's towers and data; every sample is a run of its own."""
+
+    def __init__(self, options: Options, setting: Setting) -> None:
+        self.options, self.setting = options, setting
+        self.image = image_tower(setting.size, setting.device)
+        self.attaching: list[float] = []
+
+    def sample(self, run: RunConfig, steps: int, flags: Flags = Flags(), batch: int = BATCH) -> float:  # noqa: B008
+        """Seconds per step of the first `steps` of a run, validations included, without the first interval."""
+        torch.backends.cuda.matmul.allow_tf32 = False
+        setting, routine = self.setting, ROUTINES[run.routine]
+        text = text_tower(setting.size, setting.device)
+        loops: list[ReferenceLoop] = []
+        arguments = (text, self.image, setting.tokens, self.options.config, run, flags)
+        self.attaching.append(seconds(lambda: loops.append(ReferenceLoop(*arguments)), setting.device))
+        rows = setting.rows
+        student = setting.texts(run.language, routine.student)
+        anchor = setting.texts(run.language, routine.anchor)[:rows] if routine.anchor else None
+        evaluated = setting.texts(run.language, routine.evaluation)
+        train = Examples(student[:rows], anchor, setting.pixels[:rows])
+        check = Examples(evaluated[rows:], None, setting.pixels[rows:])
+        interval = VALIDATE_EVERY if setting.validation > 2 else steps + 1
+        warm = WARM if interval == VALIDATE_EVERY else 1
+        order = list(batch_order(rows, batch, steps + warm, run.seed))
+        learned = loops[0].train(train, check, order, STEPS, interval)
+        return statistics.mean(learned.seconds[warm:])
+
+
+def grid(options: Options) -> list[RunConfig]:
+    """10 languages x 3 learning rates x 5 weights, in the order `xpet align` trains them."""
+    return [
+        RunConfig(language, options.routine, "mse", weight, rate)
+        for language, weight, rate in itertools.product(LANGUAGES, WEIGHTS, RATES)
+    ]
+
+
+class Sides:
+    """Both sides on one setting, ready to be timed."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        opendelta()  # its import is not part of attaching
+        self.setting = options.setting()
+        self.runs = grid(options)
+        self.reference = Reference(options, self.setting)
+        self.ours = Ours(self.setting, options.config, options.precision)
+        self.encoding = seconds(self.ours.images, options.device)
+        self.size = options.stack or self.ours.stack_size(self.runs, BATCH)
+        self.turn = 0
+
+    def warm(self) -> None:
+        """xpet's first steps; a sample of the reference leaves its own out, and so does a fit of twenty or more."""
+        self.ours.fit(self.runs[:1], fit_config(BATCH, VALIDATE_EVERY, VALIDATE_EVERY))
+
+    def chosen(self, count: int) -> list[RunConfig]:
+        """`count` neighbours of the grid, others each time."""
+        self.turn += 1
+        start = (self.turn * 37) % max(1, len(self.runs) - count + 1)
+        return self.runs[start : start + count]
+
+    def plain(self, flags: Flags = Flags()) -> float:  # noqa: B008
+        """Reference: seconds per run and step."""
+        return self.reference.sample(self.chosen(1)[0], self.options.steps, flags)
+
+    def stacked(self, count: int, precision: str | None = None, **settings: Any) -> float:
+        """xpet: seconds per run and step with `count` runs side by side."""
+        if precision is not None and precision != self.ours.engine.precision:
+            self.ours = Ours(self.setting, self.options.config, precision)
+        torch.backends.cuda.matmul.allow_tf32 = self.ours.engine.precision == "tf32"
+        config = fit_config(BATCH, self.options.steps, VALIDATE_EVERY, **settings)
+        return self.ours.fit(self.chosen(count), config) / count
+
+
+def runs(options: Options) -> Found:
+    """One run, and the grid of 150."""
+    sides = Sides(options)
+    peak = Peak(options.device)
+    ways = {"reference": sides.plain, "one": lambda: sides.stacked(1), "grid": lambda: sides.stacked(sides.size)}
+    sides.warm()
+    times = in_turns(ways, options.rounds)
+    attaching = statistics.median(sides.reference.attaching)
+    whole = _whole(sides) if options.whole else None
+    rows: Rows = []
+    for name, count in (("grid", len(sides.runs)), ("one", 1)):
+        slow = count * (attaching + STEPS * statistics.median(times["reference"]))
+        fast = sides.ours.seconds + sides.encoding + count * STEPS * statistics.median(times[name])
+        if name == "grid" and whole is not None:
+            fast = sides.ours.seconds + sides.encoding + whole
+        rows.append({
+            "what": f"{count} runs x {STEPS} steps, stacks of {sides.size}" if count > 1 else f"one run, {STEPS} steps",
+            "ratio": slow / fast, "ratio of steps": ratio(times["reference"], times[name]),
+            "reference s": slow, "xpet s": fast, "reference ms/run-step": 1000 * statistics.median(times["reference"]),
+            "xpet ms/run-step": 1000 * statistics.median(times[name]), "peak GiB of both": peak.gib(),
+        })  # fmt: skip
+    return Found(rows, _notes(options, sides))
+
+
+def _whole(sides: Sides) -> float:
+    """Seconds of the whole grid, all stacks one after another, nothing extrapolated."""
+    config = fit_config(BATCH, STEPS, VALIDATE_EVERY)
+    stacks = [sides.runs[i : i + sides.size] for i in range(0, len(sides.runs), sides.size)]
+    return seconds(lambda: [sides.ours.fit(stack, config) for stack in stacks], sides.options.device)
+
+
+def _notes(options: Options, sides: Sides) -> list[str]:
+    xpet = "xpet's grid was trained whole" if options.whole else "xpet's stacks likewise, other ones each round"
+    return [
+        f"{options.routine}, {SHOTS} shots and {SHOTS} validation images, batch {BATCH}, validation every "
+        f"{VALIDATE_EVERY} steps; median of {options.rounds} rounds, both sides in turns",
+        f"reference: {options.steps} steps of one run each round, extrapolated to all steps and runs; {xpet}",
+        f"counted once for xpet: attaching {sides.ours.seconds:.2f} s, encoding {2 * SHOTS} images "
+        f"{sides.encoding:.2f} s; for the reference in each run: attaching "
+        f"{statistics.median(sides.reference.attaching):.2f} s; loading on neither side",
+    ]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the ablation: what is added, how it is run, and whether that exists."""
+
+    name: str
+    run: Callable[[], float]
+    exists: bool = True
+
+
+def ablation(options: Options) -> Found:
+    """Cumulative: each row has what those above it have. Rows of what is not built are left out, and named."""
+    sides = Sides(options)
+    best = options.precision
+    wide, plain = sides.size, "fp32"
+    steps = [
+        Step("reference loop", sides.plain),
+        Step("+ image features stored", lambda: sides.plain(Flags(reencode=False))),
+        Step("+ texts tokenised once", lambda: sides.plain(Flags(reencode=False, retokenise=False))),
+        Step("+ no dropout in frozen layers", lambda: sides.plain(Flags(False, False, True, False))),
+        Step("+ both texts in one forward", lambda: sides.plain(Flags(False, False, False, False))),
+        Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, plain)),
+        *([Step(f"+ {best}", lambda: sides.stacked(1, best))] if best != plain else []),
+        Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, best)),
+        Step("+ packed captions", lambda: sides.stacked(wide, best, packed=True), knows("packed")),
+        Step("+ compiled", lambda: sides.stacked(wide, best, compile=True), knows("compile")),
+    ]
+    built = [step for step in steps if step.exists]
+    sides.warm()
+    times = in_turns({step.name: step.run for step in built}, options.rounds)
+    rows: Rows = []
+    for before, step in zip([None, *built], built, strict=False):
+        mine = times[step.name]
+        rows.append({
+            "what": step.name, "ratio to reference": ratio(times["reference loop"], mine),
+            "ratio to the row above": ratio(times[before.name], mine) if before else 1.0,
+            "ms/run-step": 1000 * statistics.median(mine),
+        })  # fmt: skip
+    missing = [step.name.removeprefix("+ ") for step in steps if not step.exists]
+    notes = [f"left out, not built yet: {', '.join(missing)}"] if missing else []
+    return Found(rows, [*_notes(options, sides)[:2], *notes])

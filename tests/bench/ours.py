@@ -1,0 +1,124 @@
+"""xpet's side of the training benchmarks: the only place here that calls its training, to follow its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.bench.meter import now, wait
+from tests.bench.setting import Setting, image_tower, text_tower
+from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.events import Event, Progress
+from xpet.core.routines import ROUTINES
+from xpet.methods.stack import build_stack
+from xpet.models.tokenizer import TextTokenizer
+from xpet.training.device import make_engine
+from xpet.training.fit import RunData, fit
+from xpet.training.memory import runs_per_stack
+
+NEVER = 10**9
+TAIL = 20
+"""Steps from which on a fit is timed without its beginning (compiling, first allocations)."""
+
+
+def knows(setting: str) -> bool:
+    """Whether xpet's training has such a setting (yet)."""
+    return setting in {field.name for field in fields(FitConfig)}
+
+
+class Ours:
+    """One tower with a stack, as `xpet align` has it; `seconds` are what loading and attaching took."""
+
+    def __init__(self, setting: Setting, method: MethodConfig, precision: str) -> None:
+        self.setting = setting
+        self.engine = make_engine(setting.device, precision)
+        tower = text_tower(setting.size)
+        started = now()
+        self.stack = build_stack(tower, method, [1]).to(self.engine.device)
+        wait(setting.device)
+        self.seconds = now() - started
+        self.tokenizer = TextTokenizer(setting.tokenizer.backend_tokenizer.from_str(_text(setting)), _limit(setting), 1)
+        self._images: Tensor | None = None
+        self._tokens: dict[tuple[str, str], list[list[int]]] = {}
+
+    def images(self) -> Tensor:
+        """Features of all images, encoded once."""
+        if self._images is None:
+            tower = image_tower(self.setting.size, self.setting.device)
+            with torch.inference_mode():
+                parts = [
+                    tower(pixel_values=part.to(self.setting.device)).image_embeds.float().cpu()
+                    for part in self.setting.pixels.split(64)
+                ]
+            self._images = torch.cat(parts).clone()
+        return self._images
+
+    def tokens(self, language: str, slot: str) -> list[list[int]]:
+        if (language, slot) not in self._tokens:
+            self._tokens[language, slot] = self.tokenizer.encode(self.setting.texts(language, slot))
+        return self._tokens[language, slot]
+
+    def data(self, run: RunConfig, validation: int | None = None) -> RunData:
+        """What a run learns from; `validation` images of all."""
+        routine, rows = ROUTINES[run.routine], self.setting.rows
+        count = self.setting.validation if validation is None else validation
+        images = self.images()
+        return RunData(
+            student=self.tokens(run.language, routine.student)[:rows],
+            anchor=self.tokens(run.language, routine.anchor)[:rows] if routine.anchor else None,
+            image=images[:rows],
+            val_text=self.tokens(run.language, routine.evaluation)[rows : rows + count],
+            val_image=images[rows : rows + count],
+            val_owner=torch.arange(count),
+        )
+
+    def stack_size(self, runs: Sequence[RunConfig], batch_size: int) -> int:
+        """As many runs as `xpet align` would train side by side."""
+        config = FitConfig(batch_size=batch_size)
+        return runs_per_stack(self.stack.tower, [(run, self.data(run)) for run in runs], config, self.engine)
+
+    def fit(self, runs: Sequence[RunConfig], config: FitConfig, validation: int | None = None) -> float:
+        """Seconds per step of a fit of all the runs side by side, validations included.
+
+        From the tenth step on where there are enough (a fit tells of every tenth), else of the whole.
+        """
+        self.stack.reset([run.seed for run in runs])
+        pairs = [(run, self.data(run, validation)) for run in runs]
+        marks: list[tuple[int, float]] = []
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, Progress) and event.stage == "training":
+                wait(self.setting.device)
+                marks.append((event.done, now()))
+
+        wait(self.setting.device)
+        started = now()
+        outcomes = fit(self.stack, pairs, config, self.tokenizer.pad, self.engine, on_event)
+        wait(self.setting.device)
+        assert all(outcome.diverged_at is None for outcome in outcomes)
+        steps = config.steps or 0
+        if steps < TAIL or len(marks) < 2:
+            return (now() - started) / steps
+        (first, since), (last, until) = marks[0], marks[-1]
+        return (until - since) / (last - first)
+
+
+def fit_config(batch_size: int, steps: int, validate_every: int = NEVER, **settings: Any) -> FitConfig:
+    """The paper's way of training, as far as speed goes: R@1 selects, step 0 is no candidate."""
+    return FitConfig(
+        batch_size=batch_size, steps=steps, validate_every=validate_every, select="r1", latest_tie_wins=True,
+        include_start=False, **settings,
+    )  # fmt: skip
+
+
+def _text(setting: Setting) -> str:
+    """The tokenizer of the setting, for a copy: padding and truncation are settings of the object."""
+    return str(setting.tokenizer.backend_tokenizer.to_str())
+
+
+def _limit(setting: Setting) -> int:
+    return setting.size.positions - 2

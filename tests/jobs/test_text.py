@@ -1,0 +1,314 @@
+"""Routine `text`: pairs from English lines, the frozen anchor, resuming, chains, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.jobs.conftest import ENGLISH, WORDS, World
+from tests.translation import toy
+from xpet.cli import app
+from xpet.core.config import AlignConfig, FitConfig, MethodConfig, TextConfig
+from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
+from xpet.core.rundir import read_run
+from xpet.data.cleaning import is_held_out
+from xpet.data.pairs import PairStore
+from xpet.jobs import align, bench, chain, evaluate, textpairs
+from xpet.models.checkpoint import load_text_tower
+from xpet.models.encode import encode_texts
+
+FIT = FitConfig(batch_size=8, steps=6, validate_every=3, device="cpu")
+PAIRS = {
+    language: {
+        english: [foreign]
+        for part, own in zip(ENGLISH, words, strict=True)
+        for english, foreign in zip(part.split(), own.split(), strict=True)
+    }
+    for language, words in WORDS.items()
+}
+
+
+def lines() -> list[str]:
+    """English lines of the world's words in other orders than its captions have."""
+    parts = [part.split() for part in ENGLISH]
+    orders = ((3, 2, 1, 0), (1, 0, 3, 2), (2, 3, 0, 1))
+    return [" ".join(chosen[place] for place in order) for order in orders for chosen in itertools.product(*parts)]
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Word dictionaries from English to German and Turkish."""
+    folder = tmp_path_factory.mktemp("packages")
+    for language, words in PAIRS.items():
+        files = toy.files("en", language, words, tmp_path_factory.mktemp(language))
+        toy.unpack(folder, f"translate-en_{language}-1_0", files)
+    return folder
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "english.txt"
+    path.write_text("\n".join(lines()) + "\n", encoding="utf-8")
+    return path
+
+
+def configured(
+    world: World, out: Path, packages: Path, corpus: Path | None, *languages: str, **text: Any
+) -> AlignConfig:
+    chosen = TextConfig(corpus=(str(corpus),) if corpus else None, packages=str(packages), **text)
+    config: AlignConfig = world.config(out, *languages, routines=("text",), losses=("mse-normalized",), fit=FIT)
+    return replace(config, align_weights=None, text=chosen)
+
+
+def translated(line: str, language: str) -> str:
+    return " ".join(PAIRS[language][word][0] for word in line.split())
+
+
+def test_pairs_are_translations_beside_the_frozen_base(
+    world: World, packages: Path, corpus: Path, tmp_path: Path
+) -> None:
+    config = configured(world, tmp_path / "run", packages, corpus, "de", "tr")
+    made = bench.prepare(config.check(), lambda event: None)
+    plain = load_text_tower(world.text)
+    for language, pairs in made.pairs.items():
+        english = [line for line in lines() if not is_held_out(line, textpairs.HELD_OUT_SHARE)]
+        held = [line for line in lines() if is_held_out(line, textpairs.HELD_OUT_SHARE)]
+        assert len(held) > 5
+        assert list(pairs.tokens) == plain.tokenizer.encode([translated(line, language) for line in english])
+        assert pairs.val_tokens == plain.tokenizer.encode([translated(line, language) for line in held])
+        rows = [5, 0, len(english) - 1]
+        expected = encode_texts(plain.tower, plain.tokenizer, [english[row] for row in rows])
+        torch.testing.assert_close(pairs.frozen[rows], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            pairs.val_frozen, encode_texts(plain.tower, plain.tokenizer, held), atol=1e-6, rtol=0
+        )
+        tokens = {token for row in (*pairs.tokens, *pairs.val_tokens) for token in row}
+        assert pairs.own == sorted(tokens)
+
+
+def test_a_run_learns_from_text_alone(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    method = MethodConfig("lora", train=("layernorm", "embeddings"), embedding_rank=4)
+    config = replace(
+        configured(world, tmp_path / "runs", packages, corpus, "de", "tr"), method=method, learning_rates=(1e-2,),
+        fit=replace(FIT, steps=60, validate_every=20),
+    )  # fmt: skip
+    result = align.run(config)
+    record = read_run(Path(result.runs[0].folder))
+    assert record.config["run"]["image_weight"] == 0.0
+    assert record.config["text"]["corpus"] == [str(corpus)]
+    losses = [entry["val_loss"] for entry in record.history]
+    assert losses[-1] < losses[0] - 0.1  # held-out translations find their English lines
+    assert {entry["loss_clip"] for entry in record.history[1:]} == {0.0}
+    assert [facts["kept"] for facts in result.text.values()] == [len(lines())] * 2
+    assert result.text["de"]["validated_on_pictures"] == 0
+    of_eval = evaluate.run(world.evaluation(str(tmp_path / "runs")))
+    for run in result.runs:
+        assert of_eval.systems[-1].languages[run.language].mean.r1.value == pytest.approx(run.aligned, abs=1e-9)  # type: ignore[union-attr]
+    again = align.run(replace(config, out=str(tmp_path / "again")))
+    assert [run.aligned for run in again.runs] == [run.aligned for run in result.runs]
+
+
+def test_the_datas_own_captions_need_no_corpus(world: World, packages: Path, tmp_path: Path) -> None:
+    config = configured(world, tmp_path / "run", packages, None, "de")
+    result = align.run(replace(config, fit=replace(FIT, batch_size=4)))
+    facts = result.text["de"]
+    assert (facts["read"], facts["validated_on_pictures"]) == (
+        12,
+        1,
+    )  # the captions of its 12 shots, searched naturally
+    natural = replace(config, out=str(tmp_path / "natural"), text=replace(config.text, natural_share=1.0))
+    made = bench.prepare(replace(natural, fit=replace(FIT, batch_size=4)).check(), lambda event: None)
+    captions = made.parts.train.captions["de"]
+    known = {tuple(row) for row in load_text_tower(world.text).tokenizer.encode(captions.slot("target"))}
+    assert {tuple(row) for row in (*made.pairs["de"].tokens, *made.pairs["de"].val_tokens)} <= known
+
+
+def test_test_captions_are_left_out_and_counted(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    config = configured(world, tmp_path / "run", packages, corpus, "de")
+    test = bench.prepare(config.check(), lambda event: None).parts.test.captions["en"].slot("target")
+    corpus.write_text("\n".join([*lines(), *(text.upper() + "." for text in test)]), encoding="utf-8")
+    facts = align.run(config).text["de"]
+    assert (facts["in_test"], facts["kept"], facts["duplicate"]) == (len(test), len(lines()), 0)
+    corpus.write_text("\n".join(test), encoding="utf-8")
+    with pytest.raises(DataError, match=r"expected at least 2 English lines .* \(in_test: they are test captions\)"):
+        align.run(replace(config, overwrite=True))
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_an_interrupted_corpus_is_taken_up(
+    after: int, world: World, packages: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in any chunk of English or of a language, then run again: the same stores, and no chunk twice."""
+    monkeypatch.setattr(textpairs, "CHUNK", 60)
+    config = configured(world, tmp_path / "run", packages, corpus, "de").check()
+    expected = stores(config, tmp_path / "whole", monkeypatch)
+    monkeypatch.setenv("XPET_CACHE", str(tmp_path / "parts"))
+    left, append = [after], PairStore.append
+
+    def stopping(self: Any, *arguments: Any, **more: Any) -> None:
+        if not left[0]:
+            raise Stopped
+        left[0] -= 1
+        append(self, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairStore, "append", stopping)
+        with pytest.raises(Stopped):
+            bench.prepare(config, lambda event: None)
+    seen: list[int] = []
+
+    def counting(self: Any, rows: Sequence[Any], *arguments: Any, **more: Any) -> None:
+        seen.append(len(rows))
+        append(self, rows, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PairStore, "append", counting)
+        assert stores(config, tmp_path / "parts", monkeypatch) == expected
+    assert sum(seen) == 2 * len(lines()) - min(60 * after, len(lines()))
+
+
+def stores(config: AlignConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    monkeypatch.setenv("XPET_CACHE", str(cache))
+    bench.prepare(config, lambda event: None)
+    files = sorted((cache / "pairs").rglob("*.bin"))
+    return {path.relative_to(cache).as_posix(): path.read_bytes() for path in files}
+
+
+def test_several_translations_of_a_line(world: World, corpus: Path, tmp_path: Path) -> None:
+    words = {english: [*options, f"{options[0]}x"] for english, options in PAIRS["de"].items()}
+    files = toy.files("en", "de", words, tmp_path / "scratch")
+    toy.unpack(tmp_path / "packages", "translate-en_de-1_0", files)
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(lines()[:40]), encoding="utf-8")
+    one = configured(world, tmp_path / "one", tmp_path / "packages", few, "de")
+    counts = []
+    for n_best in (1, 3):
+        made = bench.prepare(replace(one, text=replace(one.text, n_best=n_best)).check(), lambda event: None)
+        pairs = made.pairs["de"]
+        counts.append(len(pairs.tokens))
+        assert len(pairs.val_tokens) == sum(is_held_out(line, textpairs.HELD_OUT_SHARE) for line in lines()[:40])
+    assert counts[0] < counts[1] <= 3 * counts[0]
+
+
+def test_chained_routines_go_on_from_one_another(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    text = configured(world, tmp_path / "chain", packages, corpus, "de", "tr")
+    fit = replace(FIT, steps=1, validate_every=1)
+    second = replace(text, routines=("routine1",), text=TextConfig(), fit=fit, learning_rates=(1e-9,))
+    result = chain.run([text, second])
+    assert {p.name for p in (tmp_path / "chain").iterdir()} == {"1-text", "2-routine1"}
+    assert result.folder == str(tmp_path / "chain" / "2-routine1")
+    for run in result.runs:
+        record = read_run(Path(run.folder))
+        first = read_run(next(p for p in (tmp_path / "chain" / "1-text").glob(f"{run.language}-*")))
+        assert record.config["from"] == str(tmp_path / "chain" / "1-text")
+        moved = max(float((record.delta[name] - first.delta[name]).abs().max()) for name in record.delta)
+        assert moved < 1e-7
+        assert max(float(value.abs().max()) for name, value in first.delta.items() if "lora_B" in name) > 1e-4
+
+
+def german(tmp_path: Path) -> Path:
+    path = tmp_path / "german.txt"
+    path.write_text("\n".join(f"ein Hund und eine Katze mit {n} Bällen auf dem Tisch" for n in range(30)), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("", DataError, "expected English lines, found none"),
+        ("\n\n", DataError, "expected at least 2 English lines to train on, found 0 of 2 (2 empty)"),
+        ("a dog and a cat\ntwo red cats", DataError, "expected lines whose translations to de are good enough"),
+    ],
+)
+def test_corpora_that_are_no_use(
+    text: str, kind: type[XpetError], words: str, world: World, packages: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(text, encoding="utf-8")
+    with pytest.raises(kind) as error:
+        align.run(configured(world, tmp_path / "run", packages, corpus, "de"))
+    assert words in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_refused(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    def refused(config: AlignConfig) -> str:
+        with pytest.raises(XpetError) as error:
+            align.run(config)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "run").exists()
+        return str(error.value)
+
+    good = configured(world, tmp_path / "run", packages, corpus, "de")
+    assert "expected English text, found lines that look German (30 of 30); pass English captions" in refused(
+        replace(good, text=replace(good.text, corpus=(str(german(tmp_path)),)))
+    )
+    with pytest.raises(ModelError, match=r"cannot translate en to de: .*xpet translate --install en-de"):
+        align.run(replace(good, text=replace(good.text, packages=str(tmp_path))))
+    found = refused(replace(good, fit=replace(FIT, batch_size=500)))
+    assert found.startswith("de: expected at least a batch of 500 translated lines to train on, found ")
+    assert found.endswith("; give more lines or a smaller --batch-size")
+    for changes, words in (
+        ({"routines": ("routine1",)}, "--corpus and the options of its translation need --routine text"),
+        ({"losses": ("contrastive-image",)}, "loss 'contrastive-image' needs pictures, routine 'text' has none"),
+        ({"image_weight": 1.0}, "--image-weight needs pictures, the lines of --corpus have none"),
+        ({"text": replace(good.text, n_best=9)}, "n-best must be at most 4 (the translator's beam), found 9"),
+        ({"losses": ("mse+mse",)}, "loss 'mse+mse': expected every loss once, found mse twice"),
+        ({"losses": ("0*mse+cosine",)}, "expected a positive factor before *, found '0'"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            replace(good, **changes).check()  # type: ignore[arg-type]
+        assert words in str(error.value)
+
+
+def test_all_translations_flagged(world: World, corpus: Path, tmp_path: Path) -> None:
+    words = {english: [english] for english in PAIRS["de"]}  # a package that does not translate at all
+    toy.unpack(tmp_path / "packages", "translate-en_de-1_0", toy.files("en", "de", words, tmp_path / "scratch"))
+    with pytest.raises(DataError) as error:
+        align.run(configured(world, tmp_path / "run", tmp_path / "packages", corpus, "de"))
+    assert "good enough to train and validate on, found 0 and 0 of 216 (216 flagged, 0 too long)" in str(error.value)
+
+
+@pytest.fixture
+def zipped(tmp_path: Path) -> Path:
+    path = tmp_path / "english.csv.gz"
+    rows = "\n".join(["id,caption", *(f"{number},{line}" for number, line in enumerate(lines()))])
+    path.write_bytes(gzip.compress(rows.encode()))
+    return path
+
+
+def test_on_the_command_line(
+    zipped: Path, world: World, packages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "align", "--lang", "de,tr", "--routine", "text,1", "--chain", "--corpus", str(zipped), "--column", "caption",
+        "--packages", str(packages), "--model", str(world.text), "--data", "table", "--data-root", str(world.table),
+        "--image-features", str(world.features), "--shots", "12", "--val-shots", "12", "--steps", "4",
+        "--validate-every", "2", "--batch-size", "8", "--device", "cpu", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert app._run([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [run["routine"] for run in document["runs"]] == ["routine1", "routine1"]
+    assert app._run([*arguments[:-2], "--dry-run", "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert [(phase["routines"], phase["runs"], phase["steps"], phase["lines"]) for phase in expected["phases"]] == [
+        (["text"], 2, 4, 216), (["routine1"], 2, 4, None),
+    ]  # fmt: skip
+    assert expected["seconds"] > 0
+    assert app._run([*arguments[:4], "text", *arguments[6:-1], str(tmp_path / "alone")]) == 0
+    said = capsys.readouterr()
+    assert "R@1 on the test split of table, lora, " in said.out
+    assert "English: 216 lines, 216 used; no pictures." in said.out
+    assert "Translations left out because they look wrong: none." in said.out

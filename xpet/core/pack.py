@@ -1,0 +1,129 @@
+"""The language pack: the run records of many languages in one safetensors file.
+
+Tensors are named `NUMBER/NAME IN THE DELTA`; everything else of the records is one JSON document in the header, where
+what records share (split, environment, ...) stands once. Languages with the very same module (a combination) share its
+tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.errors import DataError, OutputError
+from xpet.core.files import replacing_file
+from xpet.core.rundir import RunRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA = 1
+KEY = "xpet_pack"
+"""Entry of the file's metadata that holds the document."""
+PARTS = ("config", "history", "metrics", "environment", "split")
+MOST_HEADER = 100_000_000
+"""Bytes of a header, as the safetensors format bounds it."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A run as it stands in a pack; `name` is its language."""
+
+    name: str
+    record: RunRecord
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a file is a pack, be it a damaged or a newer one."""
+    if not path.is_file():
+        return False
+    try:
+        return KEY in _metadata(path)
+    except (OSError, ValueError):
+        return False
+
+
+def write_pack(path: Path, packed: Sequence[Packed]) -> None:
+    """Write a pack, whole or not at all; raises OutputError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    places: list[tuple[Mapping[str, Tensor], int]] = []
+    shared: list[Any] = []
+    runs = []
+    for one in packed:
+        number = next((n for delta, n in places if _same(delta, one.record.delta)), None)
+        if number is None:
+            number = len(places)
+            places.append((one.record.delta, number))
+            tensors |= {f"{number}/{name}": value.contiguous() for name, value in one.record.delta.items()}
+        parts = {part: _index(shared, getattr(one.record, part)) for part in PARTS}
+        runs.append({"name": one.name, "delta": number, **parts})
+    document = json.dumps({"schema": SCHEMA, "runs": runs, "shared": shared}, ensure_ascii=False)
+    try:
+        content = save(tensors, metadata={KEY: document})
+        with replacing_file(path) as file:
+            file.write(content)
+            file.flush()
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write the pack {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_pack(path: Path) -> list[Packed]:
+    """The runs of a pack; raises DataError for what is none, is damaged or of a newer schema."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not is_pack(path):
+        raise DataError(f"{path}: expected a run folder or a language pack of `xpet merge --pack`, found another file")
+    try:
+        document = json.loads(_metadata(path)[KEY])
+        if document["schema"] != SCHEMA:
+            raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
+        tensors = load_file(path)
+        return [_packed(run, document["shared"], tensors) for run in document["runs"]]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+        raise DataError(
+            f"{path}: expected a language pack of `xpet merge --pack`, found a damaged one ({error}); make it again"
+        ) from error
+
+
+def _packed(run: Mapping[str, Any], shared: Sequence[Any], tensors: Mapping[str, Tensor]) -> Packed:
+    start = f"{run['delta']}/"
+    delta = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    if not delta:
+        raise ValueError(f"no module for {run['name']}")
+    return Packed(run["name"], RunRecord(delta=delta, **{part: shared[run[part]] for part in PARTS}))
+
+
+def _index(shared: list[Any], value: Any) -> int:
+    """The place of a value among the shared ones, put there when it is new."""
+    plain = json.loads(json.dumps(value))
+    for place, other in enumerate(shared):
+        if other == plain:
+            return place
+    shared.append(plain)
+    return len(shared) - 1
+
+
+def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    if one.keys() != other.keys():
+        return False
+    return all(one[name].shape == other[name].shape and bool((one[name] == other[name]).all()) for name in one)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises OSError, ValueError for other files."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size <= min(MOST_HEADER, path.stat().st_size):
+            raise ValueError("no safetensors file")
+        header = json.loads(file.read(size))
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    if not isinstance(metadata, dict):
+        raise ValueError("no metadata")
+    return metadata

@@ -1,0 +1,176 @@
+"""What of a stream of English texts is worth training on: no repetitions, no odd lines, nothing of the test set."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpet.core.scripts import letters
+
+COUNTS = ("read", "empty", "short", "long", "script", "in_test", "duplicate", "kept")
+"""What a Cleaner counts; all but `read` sum up to it."""
+WORD = re.compile(r"\w+")
+LATIN_SHARE = 0.5
+"""Share of a text's letters that must be Latin."""
+SMALLEST = 1 << 12
+SCALE = 1 << 64
+
+
+class Line(NamedTuple):
+    """A kept text; `number` counts the source's texts up to it, so that a stream can be taken up behind it."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The shortest and longest texts that are kept, in words (between blanks) and in characters."""
+
+    min_words: int = 2
+    max_words: int = 60
+    min_characters: int = 5
+    max_characters: int = 400
+
+
+def normalised(text: str) -> str:
+    """What makes two texts the same: their words in NFC, case folded; blanks and punctuation do not count.
+
+    Punctuation does not because published captions differ in it: COCO's own end in a full stop that XTD's copies lack.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return " ".join(WORD.findall(text.casefold()))
+
+
+def text_hash(text: str, purpose: bytes = b"") -> int:
+    """A number below 2^64 for the normalised text, the same on every machine; others for another purpose."""
+    digest = hashlib.blake2b(normalised(text).encode(), digest_size=8, person=purpose).digest()
+    return int.from_bytes(digest, "little")
+
+
+class Hashes:
+    """A growing set of numbers below 2^64 in 12 to 24 bytes each (open addressing with linear probing).
+
+    Python's own set takes 60 to 100. For text hashes the chance that any of n distinct texts is taken for another is
+    about n^2 / 2^65: 3e-8 for a million, 3e-4 for a hundred million; that text would only be left out.
+    """
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self._slots = array("Q", bytes(8 * SMALLEST))
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    def add(self, number: int) -> bool:
+        """Whether the number was new."""
+        number = number or 1  # zero marks a free slot
+        slots = self._slots
+        mask = len(slots) - 1
+        place = number & mask
+        while found := slots[place]:
+            if found == number:
+                return False
+            place = (place + 1) & mask
+        slots[place] = number
+        self._used += 1
+        if 3 * self._used > 2 * len(slots):
+            self._grow()
+        return True
+
+    def _grow(self) -> None:
+        slots = array("Q", bytes(16 * len(self._slots)))
+        mask = len(slots) - 1
+        for number in self._slots:
+            if number:
+                place = number & mask
+                while slots[place]:
+                    place = (place + 1) & mask
+                slots[place] = number
+        self._slots = slots
+
+
+class Cleaner:
+    """Passes texts on that are worth training on, blanks in them made single; counts the others by their reason.
+
+    The same texts in the same order always give the same lines, so an interrupted stream is taken up by cleaning it
+    again from its start, with `after` the last `number` that was used.
+
+    Attributes:
+        counts: texts so far by COUNTS. `in_test` are those that are forbidden; texts in another script than Latin, or
+            without any letter, count as `script`.
+    """
+
+    def __init__(self, forbidden: Iterable[str] = (), limits: Limits | None = None) -> None:
+        """Remembers the texts to leave out (test captions) and the limits of length."""
+        self.limits = limits or Limits()
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self._forbidden = {text_hash(text) for text in forbidden}
+        self._seen = Hashes()
+
+    def clean(self, texts: Iterable[str], after: int = 0) -> Iterator[Line]:
+        """The kept lines with numbers above `after`; those before are counted as well.
+
+        May be called again with more texts: counts, numbers and what was seen go on.
+        """
+        counts = self.counts
+        for text in texts:
+            line = " ".join(text.split())
+            reason = self._reason(line)
+            counts["read"] += 1
+            counts[reason] += 1
+            if reason == "kept" and counts["read"] > after:
+                yield Line(counts["read"], line)
+
+    def _reason(self, line: str) -> str:
+        """Which of COUNTS a text is; the first that holds."""
+        if not line:
+            return "empty"
+        if length := self._length(line):
+            return length
+        if not is_latin(line):
+            return "script"
+        number = text_hash(line)
+        if number in self._forbidden:
+            return "in_test"
+        return "kept" if self._seen.add(number) else "duplicate"
+
+    def _length(self, line: str) -> str:
+        limits = self.limits
+        words = line.count(" ") + 1
+        if words < limits.min_words or len(line) < limits.min_characters:
+            return "short"
+        return "long" if words > limits.max_words or len(line) > limits.max_characters else ""
+
+
+def is_latin(text: str) -> bool:
+    """Whether at least half of a text's letters are Latin; False for a text without letters."""
+    if text.isascii():  # most are, and counting takes as long as all other checks
+        return any(map(str.isalpha, text))
+    counted = letters(text)
+    return bool(counted) and counted["LATIN"] >= LATIN_SHARE * counted.total()
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether a text is among the `share` held out for validation: by its own (normalised) words and nothing else.
+
+    A line is therefore held out in every order and size of a corpus, and what a small share holds out a larger one
+    does too.
+    """
+    return text_hash(text, b"held out") < share * SCALE
+
+
+def split_held_out(lines: Iterable[Line], share: float) -> tuple[list[Line], list[Line]]:
+    """The lines to train on and those held out, each in their order; for a stream ask `is_held_out` line by line."""
+    train: list[Line] = []
+    held_out: list[Line] = []
+    for line in lines:
+        (held_out if is_held_out(line.text, share) else train).append(line)
+    return train, held_out

@@ -1,0 +1,187 @@
+"""The files of a store of training pairs, and reading them; `pairs` writes them.
+
+A store is a folder (numbers are little-endian):
+
+pairs.json     the State: key, width and how much of the other files counts; replaced last, so a chunk counts or not
+tokens.bin     uint32, the token rows end to end
+offsets.bin    uint64, where each row ends
+features.bin   float32 [rows, width]
+lock           held by the one process that may write
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from xpet.core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+SCHEMA = 1
+STATE = "pairs.json"
+LOCK = "lock"
+BLOCK = 1 << 16
+"""Rows looked at together."""
+TOKENS, OFFSETS, FEATURES = FILES = ("tokens.bin", "offsets.bin", "features.bin")
+
+
+@dataclass(frozen=True)
+class State:
+    """What is committed: the contents of `pairs.json`.
+
+    Attributes:
+        key: fingerprint of everything the pairs depend on.
+        width: dimensions of a feature row.
+        rows: pairs stored.
+        tokens: tokens of all rows.
+        consumed: texts of the source that are dealt with; streaming goes on behind them.
+        finished: whether the source has no more.
+        counts: whatever the writer counts along.
+    """
+
+    key: str
+    width: int
+    rows: int = 0
+    tokens: int = 0
+    consumed: int = 0
+    finished: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file."""
+        return {TOKENS: 4 * self.tokens, OFFSETS: 8 * self.rows, FEATURES: 4 * self.width * self.rows}
+
+
+class TokenRows(Sequence[list[int]]):
+    """Token rows read from disk one by one."""
+
+    def __init__(self, tokens: NDArray[Any], ends: NDArray[Any]) -> None:
+        """Keeps maps of `tokens.bin` and `offsets.bin`."""
+        self._tokens = tokens
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        start = int(self._ends[row - 1]) if row else 0
+        tokens: list[int] = self._tokens[start : int(self._ends[row])].tolist()
+        return tokens
+
+    def heads(self, count: int) -> NDArray[Any]:
+        """The first `count` tokens of every row, int64 [rows, count]; rows must have as many."""
+        import numpy
+
+        ends = self._ends.astype("i8")
+        starts = numpy.concatenate([ends[:0], [0], ends[:-1]]) if len(ends) else ends
+        return numpy.stack([self._tokens[starts + place].astype("i8") for place in range(count)], axis=1)
+
+    def distinct(self, skip: int) -> list[int]:
+        """The different tokens of all rows, ascending, without the first `skip` of each row."""
+        import numpy
+
+        found = numpy.empty(0, dtype="u4")
+        for start in range(0, len(self), BLOCK):
+            ends = self._ends[start : start + BLOCK].astype("i8")
+            first = int(self._ends[start - 1]) if start else 0
+            block = numpy.asarray(self._tokens[first : int(ends[-1])])
+            keep = numpy.ones(len(block), dtype=bool)
+            begins = numpy.concatenate([[0], ends[:-1] - first])
+            for place in range(skip):
+                keep[begins + place] = False
+            found = numpy.union1d(found, block[keep])
+        return [int(token) for token in found]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a store as they stood when it was read.
+
+    Attributes:
+        tokens: rows of token numbers.
+        features: [rows, width] float32 over a map of the file: `features[index]` reads only these rows. Writing to it
+            changes nothing on disk.
+    """
+
+    tokens: TokenRows
+    features: Tensor
+    state: State
+
+
+def read_pairs(folder: Path, key: str | None = None) -> Pairs:
+    """The committed pairs of a store, for any number of readers, while it is written to or not.
+
+    Raises:
+        DataError: no store, one of another key (where one is given), or a damaged one.
+    """
+    state = read_state(folder)
+    if key is not None and state.key != key:
+        raise DataError(f"{folder}: expected the pairs of these settings, found those of others; make them again")
+    return map_pairs(folder, state)
+
+
+def read_state(folder: Path) -> State:
+    """The committed state, compared with the files; raises DataError when it is not there or they disagree."""
+    path = folder / STATE
+    try:
+        state = _checked(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: expected a store of pairs, found no {STATE} in it") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: expected the state of a pair store, found {error}") from error
+    for name, size in state.sizes().items():
+        found = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if found < size:
+            raise DataError(f"{folder / name}: expected {size:,} bytes, found {found:,}; the store is damaged")
+    last = int(_map(folder / OFFSETS, "<u8", state.rows)[-1]) if state.rows else 0
+    if last != state.tokens:
+        raise DataError(f"{folder / OFFSETS}: expected {state.tokens:,} tokens, found {last:,}; the store is damaged")
+    return state
+
+
+def _checked(document: Any) -> State:
+    """The state in a JSON document; raises ValueError or TypeError."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"no JSON object of schema {SCHEMA}")
+    state = State(**document)
+    for name in ("width", "rows", "tokens", "consumed"):
+        value = getattr(state, name)
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(f"{name} {value!r}")
+    return state
+
+
+def map_pairs(folder: Path, state: State) -> Pairs:
+    """The pairs of a state, as maps of the files: nothing is read yet."""
+    import torch
+
+    tokens = TokenRows(_map(folder / TOKENS, "<u4", state.tokens), _map(folder / OFFSETS, "<u8", state.rows))
+    features = torch.from_numpy(_map(folder / FEATURES, "<f4", state.rows * state.width))
+    return Pairs(tokens, features.view(state.rows, state.width), state)
+
+
+def _map(path: Path, kind: str, count: int) -> NDArray[Any]:
+    """The first numbers of a file; private (copy on write), because torch takes no read-only arrays."""
+    import numpy
+
+    if not count:
+        return numpy.empty(0, dtype=kind)
+    return numpy.asarray(numpy.memmap(path, dtype=kind, mode="c", shape=(count,)))

@@ -1,0 +1,223 @@
+"""Training pairs on disk: token rows and their anchor features, so that a million train in the memory of a thousand.
+
+What a process killed in the middle of a chunk left behind the committed counts is cut off when the store is opened
+again; every chunk is on the disk before it counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from xpet.core.errors import DataError, OutputError
+from xpet.core.events import Notice, OnEvent, ignore
+from xpet.core.files import replacing_file
+from xpet.data.locking import locked
+from xpet.data.pair_files import (
+    FEATURES,
+    FILES,
+    LOCK,
+    OFFSETS,
+    STATE,
+    TOKENS,
+    Pairs,
+    State,
+    TokenRows,
+    map_pairs,
+    read_state,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+MAX_TOKEN = (1 << 32) - 1
+
+
+class PairStore:
+    """The one writer of a store, a context manager; also reads it.
+
+    Opening takes up what is there: of the same key and width it goes on behind the last whole chunk, anything else is
+    deleted and the store begins empty. A damaged store is deleted as well, with a warning to `on_event`.
+    """
+
+    def __init__(self, folder: Path, key: str, width: int, on_event: OnEvent = ignore) -> None:
+        """Opens or makes the store.
+
+        Raises:
+            OutputError: another process writes to it, or the folder cannot be written.
+        """
+        self.folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._mapped: Pairs | None = None
+        with _disk(folder), ExitStack() as stack:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / LOCK, f"pair store {folder}"))
+            self._state = _taken_up(folder, State(key, width), on_event)
+            for name, size in self._state.sizes().items():
+                file = stack.enter_context((folder / name).open("r+b", buffering=0))
+                file.truncate(size)
+                self._files[name] = file
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> PairStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the lock back; what is committed stays."""
+        self._stack.close()
+
+    def __len__(self) -> int:
+        return self._state.rows
+
+    @property
+    def consumed(self) -> int:
+        """Texts of the source that are dealt with."""
+        return self._state.consumed
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source has no more."""
+        return self._state.finished
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted along with the last chunk."""
+        return dict(self._state.counts)
+
+    @property
+    def tokens(self) -> TokenRows:
+        """All token rows so far."""
+        return self._pairs().tokens
+
+    @property
+    def features(self) -> Tensor:
+        """All feature rows so far, [rows, width] float32, read from disk as they are asked for."""
+        return self._pairs().features
+
+    def append(
+        self,
+        rows: Sequence[Sequence[int]],
+        features: Tensor,
+        consumed: int,
+        counts: Mapping[str, int] | None = None,
+        finished: bool = False,
+    ) -> None:
+        """Stores a chunk; when this returns it is on disk, and until then the store is as it was.
+
+        Args:
+            rows: token numbers below 2^32, a row for each pair; there may be none, to note progress only.
+            features: [rows, width], stored as float32.
+            consumed: texts of the source that are dealt with after this chunk.
+            counts: replaces what was counted so far; None leaves it.
+            finished: whether these were the last.
+
+        Raises:
+            DataError: shapes that do not fit, numbers that are not finite, tokens out of range, or `consumed` running
+                backwards.
+            OutputError: the disk refuses; the chunk may be appended again.
+        """
+        state = self._state
+        block = _feature_block(features, len(rows), state.width)
+        tokens, ends = _token_block(rows, state.tokens)
+        if consumed < state.consumed:
+            raise DataError(f"pair store: expected at least {state.consumed} texts consumed, found {consumed}")
+        new = replace(
+            state, rows=state.rows + len(rows), tokens=state.tokens + len(tokens), consumed=consumed,
+            finished=finished, counts=dict(state.counts if counts is None else counts),
+        )  # fmt: skip
+        with _disk(self.folder):
+            if rows:
+                sizes = state.sizes()
+                for name, data in ((TOKENS, tokens), (OFFSETS, ends), (FEATURES, block)):
+                    _write(self._files[name], sizes[name], data)
+            _write_state(self.folder, new)
+        self._state, self._mapped = new, None
+
+    def _pairs(self) -> Pairs:
+        if self._mapped is None:
+            self._mapped = map_pairs(self.folder, self._state)
+        return self._mapped
+
+
+def _feature_block(features: Tensor, rows: int, width: int) -> NDArray[Any]:
+    if tuple(features.shape) != (rows, width):
+        raise DataError(f"pair store: expected features [{rows}, {width}], found {list(features.shape)}")
+    features = features.detach().float().cpu().contiguous()
+    if not features.isfinite().all():
+        raise DataError("pair store: expected finite features, found others")
+    return features.numpy().astype("<f4", copy=False)
+
+
+def _token_block(rows: Sequence[Sequence[int]], before: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The rows end to end, and where each ends when `before` tokens stand in front of them."""
+    import numpy
+
+    lengths = list(map(len, rows))
+    tokens = numpy.fromiter(chain.from_iterable(rows), dtype=numpy.int64, count=sum(lengths))
+    if len(tokens) and not (0 <= int(tokens.min()) and int(tokens.max()) <= MAX_TOKEN):
+        raise DataError(f"pair store: expected tokens from 0 to {MAX_TOKEN}, found {tokens.min()} to {tokens.max()}")
+    ends = list(accumulate(lengths, initial=before))[1:]
+    return tokens.astype("<u4"), numpy.array(ends, dtype="<u8")
+
+
+def _write(file: BinaryIO, place: int, data: NDArray[Any]) -> None:
+    """Puts an array at a place of an unbuffered file, through to the disk."""
+    file.seek(place)
+    left = memoryview(cast(Any, data.reshape(-1).view("u1")))
+    while left:
+        left = left[file.write(left) :]
+    os.fsync(file.fileno())
+
+
+def _taken_up(folder: Path, fresh: State, on_event: OnEvent) -> State:
+    """The state to go on from: the stored one if it is sound and of these settings, else the fresh one, written."""
+    for leftover in folder.glob(f".{STATE}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    if (folder / STATE).exists():
+        try:
+            state = read_state(folder)
+            if (state.key, state.width) == (fresh.key, fresh.width):
+                return state
+            on_event(Notice(f"{folder}: holds the pairs of other settings; making them again"))
+        except DataError as error:
+            on_event(Notice(f"{error}; making these pairs again", "warning"))
+    for name in (STATE, *FILES):  # new files, not emptied ones: somebody may still read the old
+        (folder / name).unlink(missing_ok=True)
+    for name in FILES:
+        (folder / name).touch()
+    _write_state(folder, fresh)
+    return fresh
+
+
+def _write_state(folder: Path, state: State) -> None:
+    """Replaces `pairs.json`; on disk when this returns."""
+    with replacing_file(folder / STATE) as file:
+        file.write((json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+    if os.name == "posix":  # the new name too
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the pair store {folder}: {error.strerror or error}; what is stored so far is kept"
+        ) from error

@@ -1,0 +1,185 @@
+"""English text of any size, read one text at a time: lines of plain text or a column of a table."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from xpet.core.errors import DataError
+from xpet.data.english import expect_english
+from xpet.data.records import Records, delimited, json_objects, parquet_rows
+from xpet.data.text_files import GZIP_MAGIC, raise_problems, stream_lines
+
+STDIN = "-"
+STDIN_NAME = "standard input"
+PACKED = {GZIP_MAGIC: "gzip", b"BZh": "bz2"}
+"""How compressed files begin, and the standard module that unpacks them."""
+ENDINGS = (".gz", ".bz2")
+
+
+def read_texts(
+    paths: Sequence[str], column: str | None = None, stdin: BinaryIO | None = None, english: bool = True
+) -> Iterator[str]:
+    """Every text of the files, in their order, blank ones included; no file is ever in memory as a whole.
+
+    Args:
+        paths: plain text (one a line), CSV, TSV, JSON lines or Parquet, by its ending; any may be compressed by gzip
+            or bz2, `-` is plain text from `stdin`.
+        column: where the texts stand in files that have columns; a field may be text, a list of texts, or nothing.
+        stdin: standard input in bytes, where there is one.
+        english: whether files whose first texts are clearly in another language are refused.
+
+    The beginning of every file (of no pipe) is looked at before this returns, so that most of what is wrong with any of
+    them is told, all at once, before any work is put into the texts. The rest is told when a text is reached.
+
+    Raises:
+        DataError: no such file, damaged contents, bytes that are not UTF-8, a column that is needed or missing, text
+            that is not English; each with the file and, where there is one, the line.
+    """
+    problems = _problems(paths, column, stdin)
+    for path in () if problems else paths:
+        try:
+            if not _is_stream(path):
+                next(_texts(path, column, stdin, english), None)
+        except DataError as error:
+            problems += error.problems
+    raise_problems(problems)
+    return (text for path in paths for text in _texts(path, column, stdin, english))
+
+
+def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None) -> list[str]:
+    """What can be said without opening a file."""
+    problems = [] if paths else ["expected a file of English text, found none"]
+    if STDIN in paths and stdin is None:
+        problems.append("expected English text on standard input, found none")
+    if paths.count(STDIN) > 1:
+        problems.append(f"expected {STDIN} for standard input once, found it {paths.count(STDIN)} times")
+    if column is not None and paths and not any(_ending(path) in TABLES for path in paths):
+        problems.append(
+            f"column {column}: expected a file with columns ({', '.join(TABLES)}), found {', '.join(paths)}"
+        )
+    return problems
+
+
+def _is_stream(path: str) -> bool:
+    """Whether what is read there can be read once only."""
+    place = Path(path)
+    return path == STDIN or (place.exists() and not place.is_file() and not place.is_dir())
+
+
+def _ending(path: str) -> str:
+    for packed in ENDINGS:
+        path = path.removesuffix(packed)
+    return Path(path).suffix.lower()
+
+
+def _texts(path: str, column: str | None, stdin: BinaryIO | None, english: bool) -> Iterator[str]:
+    name = STDIN_NAME if path == STDIN else path
+    try:
+        with _opened(path, stdin) as file:
+            read = READERS.get(_ending(path))
+            texts = stream_lines(name, file) if read is None else _fields(name, read(name, file, column), column)
+            yield from expect_english(texts, name) if english else texts
+    except FileNotFoundError:
+        raise DataError(f"{name}: expected a file of English text, found none") from None
+    except (OSError, EOFError, zlib.error) as error:
+        found = getattr(error, "strerror", None) or error or type(error).__name__
+        raise DataError(f"{name}: expected a readable file, found {found}") from error
+
+
+@contextmanager
+def _opened(path: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+    """The (decompressed) bytes; standard input stays open afterwards."""
+    with _raw(path, stdin) as file:
+        start = file.peek(max(map(len, PACKED)))
+        module = next((module for magic, module in PACKED.items() if start.startswith(magic)), None)
+        if module is None:
+            yield file
+            return
+        with import_module(module).open(file, "rb") as unpacked:
+            yield io.BufferedReader(unpacked)
+
+
+@contextmanager
+def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
+    if path != STDIN or stdin is None:
+        with open(path, "rb") as file:
+            yield file
+    elif isinstance(stdin, io.BufferedReader):
+        yield stdin
+    else:
+        wrapped = io.BufferedReader(cast(Any, stdin))
+        yield wrapped
+        wrapped.detach()
+
+
+def _fields(name: str, records: Records, column: str | None) -> Iterator[str]:
+    """The texts of a column; nothing counts as a blank text."""
+    where = "row" if _ending(name) == ".parquet" else "line"
+    for number, fields in records:
+        if None in fields:
+            raise DataError(f"{name} line {number}: expected as many fields as the header has, found more")
+        yield from _values(f"{name} {where} {number}", fields, str(column))
+
+
+def _values(place: str, fields: Mapping[str, Any], column: str) -> Iterable[str]:
+    if column not in fields:
+        found = ", ".join(fields) or "no columns"
+        raise DataError(f"{place}: expected text in column {column}, found only {found}; name another with --column")
+    value = fields[column]
+    if value is None:
+        return ("",)
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return value
+    raise DataError(f"{place}: expected text in column {column}, found {value!r:.60}")
+
+
+def _check_column(name: str, column: str | None, columns: Sequence[str]) -> None:
+    found = ", ".join(columns) or "none"
+    if column is None:
+        raise DataError(f"{name} has columns: expected the one with the texts in --column, found none; it has {found}")
+    if list(columns).count(column) != 1:
+        found = f"{list(columns).count(column)} of that name" if column in columns else found
+        raise DataError(f"{name}: expected a column {column}, found {found}; name another with --column")
+
+
+def _delimited(delimiter: str) -> Callable[[str, BinaryIO, str | None], Records]:
+    return lambda name, file, column: delimited(
+        name, stream_lines(name, file), delimiter, partial(_check_column, name, column)
+    )
+
+
+def _json_lines(name: str, file: BinaryIO, column: str | None) -> Records:
+    for number, fields in json_objects(name, stream_lines(name, file)):
+        if column is None:
+            _check_column(name, column, list(fields))
+        yield number, fields
+
+
+def _parquet(name: str, file: BinaryIO, column: str | None) -> Records:
+    return parquet_rows(name, file, [str(column)], partial(_check_column, name, column))
+
+
+def _json(name: str, file: BinaryIO, column: str | None) -> Records:
+    raise DataError(
+        f"{name}: expected JSON lines (.jsonl), found one JSON document; "
+        "turn its records into lines first, for COCO: jq -c '.annotations[]' FILE.json > FILE.jsonl"
+    )
+
+
+TABLES: dict[str, Callable[[str, BinaryIO, str | None], Records]] = {
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}
+READERS = {**TABLES, ".json": _json}
+"""Readers of files that are not plain text, by the name's ending."""

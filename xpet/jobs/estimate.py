@@ -1,0 +1,117 @@
+"""`xpet align --dry-run`: everything checked, a sample timed, and what the whole will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from xpet.core.config import AlignConfig
+from xpet.core.events import OnEvent, ignore
+from xpet.jobs import align, bench
+from xpet.jobs.results import SYNTHETIC
+
+LINES = 192
+"""English lines of the sample."""
+STEPS = 3
+"""Steps of the sample; a first one, that warms up, is not counted."""
+BYTES_OF_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one routine will take: `runs` of `steps` steps; times in seconds, `disk` for its pairs in bytes.
+
+    `lines` English lines will be encoded and translated (None: the routine reads none), in so far as they are not in
+    the cache.
+    """
+
+    routines: tuple[str, ...]
+    runs: int
+    steps: int
+    lines: int | None
+    preparing: float
+    training: float
+    disk: int
+
+
+@dataclass(frozen=True)
+class EstimateResult:
+    """The outcome of `xpet align --dry-run`: nothing was trained or written but to the cache."""
+
+    phases: tuple[Phase, ...]
+    data: str
+    languages: tuple[str, ...]
+    synthetic: bool
+    device: str
+
+    @property
+    def seconds(self) -> float:
+        """Of all phases."""
+        return sum(phase.preparing + phase.training for phase in self.phases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "align", "schema": 1, "dry_run": True, **note, "seconds": self.seconds, **asdict(self)}
+
+
+def run(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> EstimateResult:
+    """Check every configuration as training would, and time a sample of it; raises what training would raise first."""
+    phases = []
+    for config in configs:
+        prepared, phase = _phase(config.check(), on_event)
+        phases.append(phase)
+    return EstimateResult(
+        tuple(phases), prepared.corpus.name, prepared.config.languages, prepared.corpus.synthetic,
+        str(prepared.engine.device),
+    )  # fmt: skip
+
+
+def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
+    sample = config
+    if config.text_only:
+        limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
+        few = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
+        sample = replace(config, text=replace(config.text, lines=limit), fit=few)
+    started = time.monotonic()
+    made = bench.prepare(sample, on_event)
+    preparing = time.monotonic() - started
+    lines, disk = None, 0
+    if made.english is not None:
+        counts: dict[str, int] = {}
+        whole = replace(made.english, config=config.text)
+        for _ in whole.read(counts):
+            pass
+        lines = counts.get("kept", 0)
+        share = lines / max(1, next(iter(made.pairs.values())).counts["kept"])
+        preparing += made.pair_seconds * (share - 1)
+        disk = int(share * sum(_bytes(pairs) for pairs in made.pairs.values()))
+    plans = list(made.config.runs())
+    group = align.stackable(made, plans)[0]
+    steps = config.fit.steps_for(max(1, (lines or len(group[0][1].student)) // config.fit.batch_size))
+    timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
+    return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans), disk)
+
+
+def _bytes(pairs: Any) -> int:
+    """Bytes on disk of a language's pairs and of the English features, which languages share."""
+    tokens = sum(len(row) + 2 for row in pairs.tokens)
+    return BYTES_OF_TOKEN * tokens + 8 * len(pairs.tokens) + 4 * pairs.frozen.features.numel()
+
+
+def _step_seconds(made: bench.Bench, group: Sequence[align.Planned], on_event: OnEvent) -> float:
+    """Seconds of a step of one run in its stack; validation is left out."""
+    from xpet.training.fit import fit
+
+    align.start(made, group)
+    short = replace(made.config.fit, steps=STEPS, validate_every=STEPS + 1, include_start=False)
+    marks: list[float] = []
+
+    def pad(rows: Sequence[Sequence[int]]) -> Any:
+        marks.append(time.monotonic())
+        return made.towers.text.tokenizer.pad(rows)
+
+    fit(made.stack, group, short, pad, made.engine, ignore)
+    return (time.monotonic() - marks[0]) / STEPS / len(group)

@@ -1,0 +1,127 @@
+"""Modules made elsewhere, as records of runs: PEFT adapters, OpenDelta folders, states of the paper's published code.
+
+Such a module says neither its language nor its data, and of its base at most the name. Its record leaves these open:
+fingerprints are None, the test split is the data's own (None), data set and base have no name (""); the routine is
+search with natural text. The language is what the user names, else `und` (undetermined), which stands for every
+language but English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import MethodConfig, ModelConfig, to_dict
+from xpet.core.config.parts import DataConfig, FitConfig, RunConfig
+from xpet.core.errors import ConfigError
+from xpet.core.languages import ALL, UNDETERMINED, normalise
+from xpet.core.rundir import RunRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STATES = (".ckpt", ".pt", ".pth", ".bin")
+"""Endings of files with a state dict."""
+Module = tuple[MethodConfig, "dict[str, Tensor]"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way modules are stored: whether a path is one, the module in it, and what it calls its base."""
+
+    name: str
+    holds: Callable[[Path], bool]
+    read: Callable[[Path], Module]
+    base: Callable[[Path], str | None] = lambda path: None
+
+
+def _peft(path: Path) -> Module:
+    from xpet.methods import peft_format
+
+    return peft_format.read(path)
+
+
+def _peft_base(path: Path) -> str | None:
+    from xpet.methods import peft_format
+
+    return peft_format.base_of(path)
+
+
+def _opendelta(path: Path) -> Module:
+    from xpet.methods import opendelta_format
+
+    return opendelta_format.read(path)
+
+
+def _state(path: Path) -> Module:
+    from xpet.methods import opendelta_format
+
+    return opendelta_format.read_state(path)
+
+
+def _is_delta(path: Path) -> bool:
+    """An OpenDelta folder; told by its files first, so that nothing heavy is imported for others."""
+    names = ("config.json", "pytorch_model.bin")
+    if not all((path / name).is_file() for name in names):
+        return False
+    from xpet.methods import opendelta_format
+
+    return opendelta_format.is_delta(path)
+
+
+FORMATS = (
+    Format("PEFT adapter", lambda path: (path / "adapter_config.json").is_file(), _peft, _peft_base),
+    Format("OpenDelta module", _is_delta, _opendelta),
+    Format("state of a text tower", lambda path: path.suffix in STATES and path.is_file(), _state),
+)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether there is a module of another software at a path."""
+    return _format(path) is not None
+
+
+def read_foreign(path: Path, languages: Sequence[str] | None) -> list[tuple[Path, RunRecord]]:
+    """A record of the module at a path for each language named but English; for `und` where `languages` is None.
+
+    Raises ConfigError when no such language is named, ModelError for what cannot be read.
+    """
+    found = _format(path)
+    assert found is not None
+    if languages is None:
+        names = [UNDETERMINED]
+    else:
+        names = [name for name in dict.fromkeys(map(normalise, languages)) if name != PIVOT]
+    if not names or ALL in names:
+        raise ConfigError(
+            f"{path}: a {found.name} does not say which language it is for: expected --lang with the languages to use "
+            f"it for, found {'all' if ALL in names else 'none but English' if languages else 'none'}"
+        )
+    method, delta = found.read(path)
+    text = found.base(path) or ""
+    return [(path, _record(name, method, delta, text)) for name in names]
+
+
+def _format(path: Path) -> Format | None:
+    return next((known for known in FORMATS if known.holds(path)), None)
+
+
+def _record(language: str, method: MethodConfig, delta: Mapping[str, Tensor], text: str) -> RunRecord:
+    run = RunConfig(language, routine="baseline-target")
+    trainable = sum(value.numel() for value in delta.values())
+    metrics: dict[str, Any] = {
+        "language": language, "routine": run.routine, "loss": run.loss, "align_weight": run.align_weight,
+        "learning_rate": run.learning_rate, "seed": run.seed, "status": "made elsewhere", "chosen_step": 0,
+        "validation": {}, "target_before": None, "translated_before": None, "aligned": None, "english_before": None,
+        "english_after": None, "seconds": None, "trainable": trainable, "total": None, "peak_memory": None,
+    }  # fmt: skip
+    config = {
+        "run": to_dict(run), "model": to_dict(ModelConfig(text)), "data": to_dict(DataConfig(name="")),
+        "method": to_dict(method), "fit": to_dict(FitConfig()),
+    }  # fmt: skip
+    environment = {"fingerprints": {"text": None, "image": None}, "test_captions": None, "versions": {"xpet": None}}
+    split: dict[str, Any] = {"train": [], "validation": [], "test": None}
+    return RunRecord(config, delta, [], metrics, environment, split)

@@ -1,0 +1,68 @@
+"""`xpet align --from`: runs, a pack or an imported module that training goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xpet.core.config import AlignConfig, MethodConfig
+from xpet.core.errors import ConfigError
+from xpet.jobs.runs import Runs, chosen_runs, read_runs, stored_method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.core.rundir import RunRecord
+
+
+def read(config: AlignConfig) -> Runs:
+    """The runs of `config.start`; none where training starts from the base. Raises DataError, ModelError."""
+    return read_runs([config.start], config.languages) if config.start is not None else []
+
+
+def continued(config: AlignConfig, records: Runs) -> AlignConfig:
+    """The configuration with the method of the runs; raises ConfigError when other settings were asked for."""
+    if not records:
+        return config
+    stored, asked = stored_method(records[0][1]), config.method
+    settings = {"embedding_rank": asked.embedding_rank} if "embeddings" not in (stored.train or ()) else {}
+    method = replace(stored, **settings, train=stored.train if asked.train is None else asked.train)  # type: ignore[arg-type]
+    if asked not in (MethodConfig(), replace(MethodConfig(), train=asked.train), method, stored):
+        raise ConfigError(
+            f"--from {config.start}: expected no method settings, as those of the run ({stored.name}) are kept, found "
+            f"{asked.name} with others"
+        )
+    return replace(config, method=method)
+
+
+def chosen(config: AlignConfig, records: Runs) -> dict[str, RunRecord]:
+    """For every language the best of the runs that were trained for it; raises ConfigError for one without."""
+    if not records:
+        return {}
+    best = {language: runs[0][1] for language, runs in chosen_runs(records).items()}
+    missing = [language for language in config.languages if language not in best]
+    if missing:
+        raise ConfigError(
+            f"--from {config.start}: expected runs for {', '.join(missing)}, found only {', '.join(best)}; leave "
+            f"{'it' if len(missing) == 1 else 'them'} out of --lang"
+        )
+    return {language: best[language] for language in config.languages}
+
+
+def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a run starts from: a stored state, with rows for the tokens of the `fresh` one as well.
+
+    Parts that only the fresh state has (more is trained now) start fresh; parts it lacks are an error of `Stack.load`.
+    """
+    import torch
+
+    from xpet.methods.embeddings import DOWN, TOKENS
+
+    joined = {**fresh, **state}
+    if TOKENS not in fresh or TOKENS not in state:
+        return joined
+    tokens = torch.unique(torch.cat([fresh[TOKENS], state[TOKENS]]))
+    down = state[DOWN].new_zeros(len(tokens), state[DOWN].shape[1])
+    down[torch.searchsorted(tokens, state[TOKENS])] = state[DOWN]
+    return {**joined, TOKENS: tokens, DOWN: down}

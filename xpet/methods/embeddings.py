@@ -1,0 +1,109 @@
+"""The embedding delta: a low-rank change of the word embeddings, with rows only for the tokens a language uses.
+
+xpet's own step beyond the paper: LoRA on attention cannot give a tower words it does not know, a change of the word
+embeddings can. Token t of a run's n tokens is embedded as `E[t] + A[row of t] B`, with A [n, rank] starting at zero and
+B [rank, hidden] drawn at the scale of the embeddings, so that training starts from the base. Tokens without a row are
+embedded as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xpet.core.errors import ModelError
+from xpet.methods.base import Change
+from xpet.methods.stacked import Share, Stacked
+
+PART = "embeddings"
+"""The `--train` part that asks for it."""
+WORDS = "transformer.embeddings.word_embeddings"
+TOKENS, DOWN, UP = f"{WORDS}.tokens", f"{WORDS}.delta_A", f"{WORDS}.delta_B"
+"""Names in a run's delta: token ids [n], ascending; A [n, rank]; B [rank, hidden]."""
+
+
+class TokenRows:
+    """Which tokens have a row, for each run of a stack; `table` [runs, most] is padded with ids no token has."""
+
+    PADDING = 2**62
+
+    def __init__(self) -> None:
+        self.tokens: list[Tensor] = []
+        self.table = torch.empty(0, 0, dtype=torch.long)
+
+    @property
+    def most(self) -> int:
+        """Rows the largest run has; at least 1."""
+        return self.table.shape[1]
+
+    def set(self, tokens: Sequence[Sequence[int] | Tensor], device: torch.device | str) -> None:
+        """Give every run its tokens, in any order and with repetitions."""
+        self.tokens = [torch.unique(torch.as_tensor(row, dtype=torch.long).cpu()) for row in tokens]
+        most = max([1, *map(len, self.tokens)])
+        table = torch.full((len(self.tokens), most), self.PADDING)
+        for row, own in zip(table, self.tokens, strict=True):
+            row[: len(own)] = own
+        self.table = table.to(device)
+
+
+class StackedEmbedding(Stacked):
+    """Word embeddings with each run's own delta."""
+
+    def __init__(self, base: nn.Module, share: Share, rows: TokenRows) -> None:
+        super().__init__(share)
+        self.base = base
+        self.rows = rows
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Embeddings [rows, length, hidden] of token ids [rows, length]."""
+        embedded: Tensor = self.base(input_ids)
+        if not self.runs:
+            return embedded
+        p = self.selected()
+        table = self.share.selection.pick(self.rows.table)
+        ids = input_ids.reshape(self.runs, -1)
+        place = torch.searchsorted(table, ids).clamp_max(table.shape[1] - 1)
+        known = table.gather(1, place) == ids
+        down = p["delta_A"]
+        rows = torch.gather(down, 1, place.unsqueeze(-1).expand(-1, -1, down.shape[-1])) * known.unsqueeze(-1)
+        return embedded + (rows @ p["delta_B"]).reshape(embedded.shape).to(embedded.dtype)
+
+
+def scale_of(words: nn.Module) -> float:
+    """Standard deviation of the base's word embeddings, the scale B is drawn at; 1 on the meta device."""
+    weight: Tensor = words.weight  # type: ignore[assignment]
+    return 1.0 if weight.is_meta else float(weight[: 1 << 15].float().std())
+
+
+def split(delta: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A run's delta without its embedding delta, and that alone; the second is empty where there is none."""
+    words = {name: value for name, value in delta.items() if name in (TOKENS, DOWN, UP)}
+    return {name: value for name, value in delta.items() if name not in words}, words
+
+
+def check(words: Mapping[str, Tensor], rank: int) -> None:
+    """Raise ModelError unless tokens, A and B belong together and have the rank."""
+    if set(words) != {TOKENS, DOWN, UP}:
+        raise ModelError(f"delta does not fit: expected {TOKENS}, delta_A and delta_B, found {sorted(words)}")
+    tokens, down, up = words[TOKENS], words[DOWN], words[UP]
+    if tokens.dim() != 1 or down.shape != (len(tokens), rank) or up.dim() != 2 or len(up) != rank:
+        raise ModelError(
+            f"delta does not fit: expected {len(tokens)} rows of rank {rank} for the word embeddings, found A "
+            f"{tuple(down.shape)} and B {tuple(up.shape)}"
+        )
+
+
+def fold(words: Mapping[str, Tensor], rank: int) -> dict[str, Change]:
+    """`E[tokens] + A B` as a change of the word embeddings; nothing where there is no embedding delta."""
+    if not words:
+        return {}
+    check(words, rank)
+    return {f"{WORDS}.weight": lambda base: _added(base, words)}
+
+
+def _added(base: Tensor, words: Mapping[str, Tensor]) -> Tensor:
+    if len(words[TOKENS]) and not 0 <= int(words[TOKENS].min()) <= int(words[TOKENS].max()) < len(base):
+        raise ModelError(f"delta does not fit: expected tokens below {len(base)}, found {int(words[TOKENS].max())}")
+    return base.index_add(0, words[TOKENS], words[DOWN].float() @ words[UP].float())

@@ -1,0 +1,69 @@
+"""Names of trained tensors made elsewhere, brought to those of the tower, and the parts they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from xpet.core.errors import ModelError
+from xpet.methods.stack import PARTS
+
+WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
+"""What PEFT, data parallel training and torch.compile put before every name."""
+OUTER = ("transformer.", "LinearTransformation.")
+"""How names of the tower begin; those of a bare transformer lack the first."""
+INNER = ("embeddings.", "encoder.", "pooler.")
+_ABSENT = "embeddings.position_ids"
+"""A buffer that older transformers releases wrote."""
+
+
+def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors, as float32, by their names in the tower; raises ModelError for names of another model."""
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        short = name
+        for wrapper in WRAPPERS:
+            short = short.removeprefix(wrapper)
+        if short.startswith(INNER):
+            short = OUTER[0] + short
+        if not short.startswith(OUTER):
+            raise ModelError(
+                f"{source}: expected names of a text tower ({OUTER[0]}*, {OUTER[1]}*) or of a bare transformer "
+                f"({', '.join(f'{start}*' for start in INNER)}), found {name}"
+            )
+        if not short.endswith(_ABSENT):
+            found[short] = value.float() if value.is_floating_point() else value
+    return found
+
+
+def parts_of(names: Iterable[str], source: str) -> tuple[str, ...]:
+    """The parts, as of `--train`, that parameters of the tower's own make up; raises ModelError for any other."""
+    modules = {name.rpartition(".")[0] for name in names}
+    endings = {part: {m for m in modules if ends_with(m, [ending])} for part, ending in PARTS.items()}
+    other = sorted(modules.difference(*endings.values()))
+    if other:
+        raise ModelError(
+            f"{source}: expected trained modules {', '.join(PARTS.values())} beside what was added, found "
+            f"{', '.join(other[:3])}"
+        )
+    return tuple(part for part, found in endings.items() if found)
+
+
+def ends_with(module: str, endings: Iterable[str]) -> bool:
+    """Whether a module is one of those that endings such as `output.dense` select, as OpenDelta and PEFT read them."""
+    return any(module == ending or module.endswith("." + ending) for ending in endings)
+
+
+def selecting(hosts: Collection[str], modules: Iterable[str], endings: Sequence[str]) -> tuple[str, ...]:
+    """Endings that select exactly the hosts among all modules: those given where they do, else the hosts themselves."""
+    exact = {module for module in modules if ends_with(module, endings)} == set(hosts)
+    return tuple(endings) if exact else tuple(sorted(hosts))
+
+
+def in_backbone(hosts: Iterable[str], source: str) -> tuple[str, ...]:
+    """Names of hosts within the transformer, where xpet adds modules; raises ModelError for hosts outside."""
+    outside = sorted(host for host in hosts if not host.startswith(OUTER[0]))
+    if outside:
+        raise ModelError(f"{source}: expected additions inside the transformer, found one at {outside[0]}")
+    return tuple(sorted(host.removeprefix(OUTER[0]) for host in hosts))

@@ -1,0 +1,90 @@
+"""A text tower as a sentence-transformers folder: transformer, mean pooling, dense layer; written without that package.
+
+modules.json names the three; the transformer's files lie in the folder itself as transformers reads them, the others in
+1_Pooling and 2_Dense (an identity activation and a bias: the projection into the shared space).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from xpet.core.events import OnEvent, ignore
+from xpet.models.checkpoint import OpenText
+from xpet.models.families import FAMILIES
+from xpet.models.shards import Change, Form, write_weights
+from xpet.models.text_tower import TextTower
+from xpet.models.tokenizer import TextTokenizer
+from xpet.models.weights import read_tensors, write_json
+
+POOLING, DENSE = "1_Pooling", "2_Dense"
+_INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
+_MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
+
+
+def write_folder(
+    folder: Path, base: OpenText, changes: Mapping[str, Change], form: Form, more: Mapping[str, Any],
+    on_event: OnEvent = ignore,
+) -> None:  # fmt: skip
+    """Write a tower whose weights are still on the disk, changed where asked, a block at a time.
+
+    `more` are further entries of config.json. Raises ModelError as `write_weights` does.
+    """
+    for name in (POOLING, DENSE):
+        (folder / name).mkdir()
+    for place, theirs, ours in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
+        tensors, changed = (_renamed(values, ours, theirs) for values in (base.tensors, changes))
+        write_weights(place, tensors, changed, form, on_event)
+    _write_settings(folder, base.tower, base.tokenizer, {**more, "dtype": str(form.dtype).removeprefix("torch.")})
+    base.tokenizer.save(folder)
+
+
+def _renamed(values: Mapping[str, Any], ours: str, theirs: str) -> dict[str, Any]:
+    return {theirs + name.removeprefix(ours): value for name, value in values.items() if name.startswith(ours)}
+
+
+def _write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, more: Mapping[str, Any]) -> None:
+    settings: Any = tower.transformer.config
+    hidden = settings.hidden_size
+    kind = FAMILIES[settings.model_type].model_class
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for number, (path, name) in enumerate(_MODULES.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", {**settings.to_dict(), "architectures": [kind], **more})
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": tokenizer.limit, "do_lower_case": False})
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "cosine"})
+    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    pooling = {f"pooling_mode_{mode}": mode == "mean_tokens" for mode in modes}
+    write_json(folder / POOLING / "config.json", {"word_embedding_dimension": hidden, **pooling})
+    dense = {
+        "in_features": hidden, "out_features": tower.dimensions, "bias": True,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }  # fmt: skip
+    write_json(folder / DENSE / "config.json", dense)
+
+
+def read_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
+    """The tower and the tokenizer of such a folder as transformers itself reads them, in float32 and eval mode."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        transformer = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=torch.float32)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    head: dict[str, Tensor] = read_tensors(folder / DENSE)
+    tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
+    tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})
+    settings = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return tower.eval(), TextTokenizer(tokenizer, settings["max_seq_length"], transformer.config.pad_token_id)
