@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from xpet.jobs.runs import check_base, check_captions, stored_method
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from xpet.models.checkpoint import LoadedText
 
@@ -61,25 +62,34 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
 
     Raises DataError naming --no-verify when the captions cannot be read any more, ModelError for another base.
     """
-    from xpet.methods.stack import build_stack
+    from xpet.methods.table import is_whole_tower
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 
     model, data, corpus, test = tested_captions(task, on_event)
-    record = task.record
     device = str(make_engine(task.config.device, "fp32").device)
-    text = load_text_tower(wiring.text_path(model.text))
+    delta, whole = task.mapped(), is_whole_tower(stored_method(task.record))
+    text = load_text_tower(wiring.text_path(model.text), trained=delta if whole else None)
     images = _images(task, (model, data, corpus, test), text, device, on_event)
-    stack = build_stack(text.tower, stored_method(record), [record.config["run"]["seed"]]).to(device)
-    stack.load(0, record.delta)
     slots = {**_searched(task), **({PIVOT: "target"} if PIVOT in test.captions else {})}
     captions = {name: test.captions[name] for name in slots}
     settings: Any = text.tower.transformer.config
     allowed = tolerance(task.config.dtype, settings.num_hidden_layers, settings.hidden_size)
-    with stack.one(0):
-        features = _encode(measure.encoder(stack.tower, text.tokenizer), captions, slots, "unmerged", on_event)
+    with nullcontext(text.tower.to(device)) if whole else _with_module(text.tower, task, delta, device) as tower:
+        features = _encode(measure.encoder(tower, text.tokenizer), captions, slots, "unmerged", on_event)
     found = _recall(features, captions, slots, images)
     return Unmerged(captions, slots, images, _units(features, "unmerged"), found, allowed, device)
+
+
+@contextmanager
+def _with_module(tower: nn.Module, task: Task, delta: Mapping[str, Tensor], device: str) -> Iterator[nn.Module]:
+    """The base with the module that is merged."""
+    from xpet.methods.stack import build_stack
+
+    stack = build_stack(tower, stored_method(task.record), [task.record.config["run"]["seed"]]).to(device)
+    stack.load(0, delta)
+    with stack.one(0):
+        yield stack.tower
 
 
 def compare(before: Unmerged, encode: measure.Encode, on_event: OnEvent) -> Verification:

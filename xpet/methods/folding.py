@@ -12,8 +12,8 @@ from xpet.methods.base import Change
 
 def replaced(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
     """Trained weights take the place of the base's own."""
-    return {name: _instead(value) for name, value in delta.items()}
+    return {name: _instead(delta, name) for name in delta}
 
 
-def _instead(value: Tensor) -> Change:
-    return lambda base: value.float()
+def _instead(delta: Mapping[str, Tensor], name: str) -> Change:
+    return lambda base: delta[name].float()  # read when its turn comes: a delta may be as large as the tower

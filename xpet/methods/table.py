@@ -58,6 +58,11 @@ def check_foldable(config: MethodConfig, run: str, instead: str | None = None) -
         )
 
 
+def is_whole_tower(config: MethodConfig) -> bool:
+    """Whether a run of the method holds every weight of the text tower, so that the base's own are not needed."""
+    return config.name == FULL.name
+
+
 def fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
     """Changes of a tower's weights by name; raises ConfigError, and ModelError when the delta does not fit."""
     folding = find_method(config).fold

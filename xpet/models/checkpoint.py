@@ -17,6 +17,7 @@ from xpet.models.hub import checkpoint_folder
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
 from xpet.models.weights import (
+    Remapped,
     check_fit,
     fill,
     fingerprint,
@@ -56,9 +57,13 @@ class OpenText:
     tower: TextTower
     tokenizer: TextTokenizer
 
+    def streamed(self) -> Mapping[str, Tensor]:
+        """The tensors for one pass over them, which does not leave them all in memory."""
+        return Remapped(lambda: without_position_ids(read_tensors(self.folder)))
+
     def fingerprint(self) -> str:
         """That of the stored weights; reads them all."""
-        return fingerprint(self.tensors)
+        return fingerprint(self.streamed())
 
 
 def open_text_tower(name_or_path: str | Path, allow_download: bool = True, attention: str = "sdpa") -> OpenText:
@@ -84,14 +89,20 @@ def load_text_tower(
     dtype: torch.dtype = torch.float32,
     allow_download: bool = True,
     attention: str = "sdpa",
+    trained: Mapping[str, Tensor] | None = None,
 ) -> LoadedText:
     """A text tower from a local M-CLIP folder or hub name; the base model's weights are not needed.
 
-    `attention` is transformers' implementation, 'sdpa' or 'eager'. Raises ModelError for a checkpoint that is missing,
-    damaged, of another layout, or whose tensors do not fit exactly.
+    `attention` is transformers' implementation, 'sdpa' or 'eager'. `trained` are weights that take the place of all
+    the checkpoint's own (full fine-tuning), which are only read for the fingerprint then. Raises ModelError for a
+    checkpoint that is missing, damaged, of another layout, or whose tensors do not fit exactly.
     """
     opened = open_text_tower(name_or_path, allow_download, attention)
-    fill(opened.tower, opened.tensors, dtype, opened.folder)
+    if trained is not None:
+        fill(opened.tower, trained, dtype, "the run's delta")
+    else:
+        copied = any(tensor.dtype != dtype for tensor in opened.tensors.values())
+        fill(opened.tower, opened.streamed() if copied else opened.tensors, dtype, opened.folder)
     return LoadedText(opened.tower, opened.tokenizer, opened.fingerprint(), opened.config)
 
 

@@ -29,14 +29,14 @@ class Form:
     shard_size: int = 2 * 10**9
     pytorch: bool = False
 
-    def bytes_of(self, tensor: Tensor) -> int:
-        """Bytes the tensor takes in this form."""
-        return tensor.numel() * self.dtype.itemsize
+    def bytes_of(self, shape: torch.Size) -> int:
+        """Bytes a tensor takes in this form."""
+        return shape.numel() * self.dtype.itemsize
 
 
 def total_bytes(tensors: Mapping[str, Tensor], form: Form) -> int:
     """Bytes all tensors take in a form, without headers."""
-    return sum(map(form.bytes_of, tensors.values()))
+    return sum(form.bytes_of(tensor.shape) for tensor in tensors.values())
 
 
 def write_weights(
@@ -44,37 +44,39 @@ def write_weights(
 ) -> list[str]:
     """Write the tensors, changed where asked, in one file or in shards with an index; returns the names of the files.
 
-    Arithmetic is in float32 whatever the stored types. A safetensors file is streamed; a PyTorch file has to be in
-    memory as a whole, which `form.shard_size` bounds. Raises ModelError when a change has no tensor or another shape,
-    and where a weight is not finite.
+    Arithmetic is in float32 whatever the stored types. A tensor is read when its turn comes. A safetensors file is
+    streamed; a PyTorch file has to be in memory as a whole, which `form.shard_size` bounds. Raises ModelError when a
+    change has no tensor or another shape, and where a weight is not finite.
     """
     extra = sorted(changes.keys() - tensors.keys())
     if extra:
         raise ModelError(f"delta does not fit: the tower has no {', '.join(extra[:3])}")
-    shards = _shards(tensors, form)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    shards = _shards(shapes, form)
     stem, ending = ("pytorch_model", "bin") if form.pytorch else ("model", "safetensors")
     files = [f"{stem}.{ending}"]
     if len(shards) > 1:
         files = [f"{stem}-{number:05d}-of-{len(shards):05d}.{ending}" for number in range(1, len(shards) + 1)]
     progress = _Progress(len(tensors), on_event)
     for file, names in zip(files, shards, strict=True):
-        blocks = {name: _blocks(name, tensors[name], changes.get(name), form, progress) for name in names}
-        shapes = {name: tensors[name].shape for name in names}
-        (_write_pytorch if form.pytorch else _write_safetensors)(folder / file, shapes, blocks, form)
+        blocks = {name: _blocks(name, tensors, changes.get(name), form, progress) for name in names}
+        write = _write_pytorch if form.pytorch else _write_safetensors
+        write(folder / file, {name: shapes[name] for name in names}, blocks, form)
     if len(shards) == 1:
         return files
     where = {name: file for file, names in zip(files, shards, strict=True) for name in names}
     index = f"{stem}.{ending}.index.json"
-    write_json(folder / index, {"metadata": {"total_size": total_bytes(tensors, form)}, "weight_map": where})
+    total = sum(map(form.bytes_of, shapes.values()))
+    write_json(folder / index, {"metadata": {"total_size": total}, "weight_map": where})
     return [*files, index]
 
 
-def _shards(tensors: Mapping[str, Tensor], form: Form) -> list[list[str]]:
+def _shards(shapes: Mapping[str, torch.Size], form: Form) -> list[list[str]]:
     """Names of tensors per file, in order; a tensor larger than a shard has a file of its own."""
     shards: list[list[str]] = [[]]
     filled = 0
-    for name in sorted(tensors):
-        size = form.bytes_of(tensors[name])
+    for name in sorted(shapes):
+        size = form.bytes_of(shapes[name])
         if shards[-1] and filled + size > form.shard_size:
             shards.append([])
             filled = 0
@@ -94,18 +96,27 @@ class _Progress:
         self.on_event(Progress("writing", self.done, self.total))
 
 
-def _blocks(name: str, tensor: Tensor, change: Change | None, form: Form, progress: _Progress) -> Iterator[Tensor]:
+def _blocks(
+    name: str, tensors: Mapping[str, Tensor], change: Change | None, form: Form, progress: _Progress
+) -> Iterator[Tensor]:
     """The values of one tensor in their new type, flat, a block at a time."""
-    whole = tensor
-    if change is not None:
-        whole = change(tensor.float())
-        if whole.shape != tensor.shape:
-            raise ModelError(
-                f"delta does not fit: {name} is {tuple(whole.shape)}, expected {tuple(tensor.shape)} as in the tower"
-            )
-    for block in whole.reshape(-1).split(_BLOCK):
-        yield _converted(name, block, form.dtype)
+    if change is None:
+        for start in range(0, tensors[name].numel(), _BLOCK):  # asked for again: what is written need not stay mapped
+            yield _converted(name, tensors[name].reshape(-1)[start : start + _BLOCK], form.dtype)
+    else:
+        for block in _changed(name, tensors[name], change).reshape(-1).split(_BLOCK):
+            yield _converted(name, block, form.dtype)
     progress.step()
+
+
+def _changed(name: str, tensor: Tensor, change: Change) -> Tensor:
+    """The whole tensor after its change; raises ModelError for another shape."""
+    changed = change(tensor.float())
+    if changed.shape != tensor.shape:
+        raise ModelError(
+            f"delta does not fit: {name} is {tuple(changed.shape)}, expected {tuple(tensor.shape)} as in the tower"
+        )
+    return changed
 
 
 def _converted(name: str, block: Tensor, dtype: torch.dtype) -> Tensor:

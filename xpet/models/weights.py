@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,31 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors, ".bin": _read_pytorch}
 
 
+class Remapped(Mapping[str, Tensor]):
+    """The tensors of files for one pass over them: mapped anew from time to time, so that pages read do not pile up.
+
+    `read` maps them all; it is called again after each `after` bytes given out. A tensor of an earlier mapping stays
+    valid: its memory is free when nobody holds it any more.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Tensor]], after: int = 1 << 25) -> None:
+        self._read, self._after = read, after
+        self._tensors, self._given = read(), 0
+
+    def __getitem__(self, name: str) -> Tensor:
+        if self._given > self._after:
+            self._tensors, self._given = self._read(), 0
+        tensor = self._tensors[name]
+        self._given += tensor.nbytes
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 (hex) over sorted tensor names, dtypes, shapes and bytes; one tensor is in memory at a time."""
     digest = hashlib.sha256()
@@ -123,7 +148,7 @@ def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str) -> None:
     """Put the tensors into a module built on the meta device, then freeze it in eval mode; costs at most one copy.
 
     Raises ModelError as `check_fit` does.
@@ -134,7 +159,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, s
     module.requires_grad_(False).eval()
 
 
-def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise ModelError listing the first missing, unexpected or misshapen tensors of a module's state."""
     expected = module.state_dict()
     misshapen = [

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.events import OnEvent
-from xpet.core.rundir import RunRecord
+from xpet.core.rundir import RunRecord, is_run, read_run
 from xpet.jobs.measure import Encode
 from xpet.jobs.results import MergeResult
 from xpet.jobs.runs import Runs, language_of, routine_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CARD = "README.md"
 
@@ -30,6 +34,11 @@ class Task:
     def path(self) -> Path:
         """The folder of the first run, which errors name."""
         return self.runs[0][0]
+
+    def mapped(self) -> Mapping[str, Tensor]:
+        """What was trained. A run's own file is mapped anew: what is read of it stays in memory only while it is used."""
+        path, own = self.runs[0]
+        return read_run(path).delta if self.record is own and is_run(path) else self.record.delta
 
     @property
     def searched(self) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from xpet.version import VERSION
 
 if TYPE_CHECKING:
     from xpet.models.checkpoint import LoadedText, OpenText
+    from xpet.models.shards import Change
     from xpet.models.shards import Form as Stored
 
 NOTE_KEY = "xpet"
@@ -47,20 +48,27 @@ def size(task: Task) -> int:
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
-    from xpet.methods.table import fold
     from xpet.models.checkpoint import open_text_tower, write_beside
     from xpet.models.shards import write_weights
 
-    form, record = stored(task), task.record
+    form = stored(task)
     base = open_text_tower(wiring.text_path(task.model.text))
     image = image_beside(base, task.model)
-    write_weights(stage, base.tensors, fold(stored_method(record), record.delta), form, on_event)
+    write_weights(stage, base.streamed(), changes(task), form, on_event)
     document = {
         **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
         "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
     }  # fmt: skip
     write_beside(stage, base.tower, base.tokenizer, document)
     return image
+
+
+def changes(task: Task) -> dict[str, Change]:
+    """What the run makes of its base's weights, by name; what was trained is read when its turn comes."""
+    from xpet.methods.table import fold
+    from xpet.models.weights import Remapped
+
+    return fold(stored_method(task.record), Remapped(task.mapped))
 
 
 def note(task: Task) -> dict[str, object]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from xpet.core.events import OnEvent
 from xpet.jobs import measure, wiring
 from xpet.jobs.forms.base import CARD, Form, Task
-from xpet.jobs.forms.checkpoint import NOTE_KEY, image_beside, note, own_config, size, stored
-from xpet.jobs.runs import stored_method
+from xpet.jobs.forms.checkpoint import NOTE_KEY, changes, image_beside, note, own_config, size, stored
 
 _FILES = (
     CARD, "modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json",
@@ -19,15 +18,13 @@ _FILES = (
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     """Fold and write the folder; returns the image tower of the base."""
-    from xpet.methods.table import fold
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.sentence_folder import write_folder
 
     base = open_text_tower(wiring.text_path(task.model.text))
     image = image_beside(base, task.model)
-    changes = fold(stored_method(task.record), task.record.delta)
     more = {NOTE_KEY: note(task), **({wiring.IMAGE_KEY: image} if image else {})}
-    write_folder(stage, base, changes, stored(task), more, on_event)
+    write_folder(stage, base, changes(task), stored(task), more, on_event)
     return image
 
 
