@@ -303,7 +303,10 @@ def test_what_is_refused(world: World, packages: Path, corpus: Path, tmp_path: P
     for changes, words in (
         ({"routines": ("routine1",)}, "--corpus and the options of its translation need --routine text"),
         ({"losses": ("contrastive-image",)}, "loss 'contrastive-image' needs pictures, routine 'text' has none"),
-        ({"image_weight": 1.0}, "--image-weight needs pictures, the lines of --corpus have none"),
+        ({"image_weight": 1.0}, "--image-weight needs pictures, routine 'text' has none: add them by --chain"),
+            {"image_weight": 1.0},
+            "--image-weight needs pictures, routine 'text' has none: add them by --chain --routine text,1",
+        ),
         ({"text": replace(good.text, n_best=9)}, "n-best must be at most 4 (the translator's beam), found 9"),
         ({"routines": ("text", "routine1")}, "routine 'text' is validated on text here and the others on pictures"),
         ({"losses": ("mse+mse",)}, "loss 'mse+mse': expected every loss once, found mse twice"),

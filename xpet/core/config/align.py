@@ -87,7 +87,7 @@ class AlignConfig:
     @property
     def needs_train_pictures(self) -> bool:
         """Whether features of the training pictures are used."""
-        return bool(self.image_weight) or not all(find_routine(name).text_only for name in self.routines)
+        return not all(find_routine(name).text_only for name in self.routines)
 
     @property
     def needs_validation_pictures(self) -> bool:
@@ -110,8 +110,8 @@ class AlignConfig:
                 "them one after another by --chain, or all with --validate-on pictures"
             )
         seen = [name for name in self.losses if set(loss_terms(name)) & set(PICTURE_LOSSES)]
-        if seen and not weight:
-            found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another, or --image-weight")
-        if weight and self.text.corpus is not None:
-            found.append("--image-weight needs pictures, the lines of --corpus have none: leave one of them out")
+        if seen:
+            found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
+        if weight:
+            found.append("--image-weight needs pictures, routine 'text' has none: add them by --chain --routine text,1")
         return found
