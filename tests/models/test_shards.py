@@ -67,22 +67,24 @@ def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, st
 
 
 def test_a_tensor_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Block by block where nothing is changed: what was mapped for the last one need not stay in memory."""
+    """Block by block where nothing is changed, so that what was mapped for the last one need not stay in memory."""
     monkeypatch.setattr(shards, "_BLOCK", 4)
     tensors = {"a": torch.arange(10.0), "b": torch.arange(6.0)}
-    opened = []
-    remapped = Remapped(lambda: opened.append(len(asked)) or tensors, after=16)  # type: ignore[func-returns-value]
     asked: list[str] = []
+    mapped: list[int] = []  # after how many questions
 
-    class Asked(dict[str, torch.Tensor]):
+    def read() -> dict[str, torch.Tensor]:
+        mapped.append(len(asked))
+        return tensors
+
+    class Asked(Remapped):
         def __getitem__(self, name: str) -> torch.Tensor:
             asked.append(name)
-            return remapped[name]
+            return super().__getitem__(name)
 
-    opened.clear()
-    write_weights(tmp_path, Asked(tensors), {"b": lambda base: base + 1}, Form())
-    assert asked == ["a"] * 4 + ["b"]  # its length, three blocks; once for a change
-    assert opened == [2, 3, 4, 5]  # "a" has 40 bytes: every later one is from a mapping of its own
+    write_weights(tmp_path, Asked(read, after=32), {"b": lambda base: base + 1}, Form())
+    assert asked == ["a", "b", *"aaaa", "b"]  # both shapes; length and three blocks of "a"; "b" for its change
+    assert mapped == [0, 2, 4, 5, 6, 7]  # "a" has 40 bytes: what follows it comes from another mapping
     found = read_tensors(tmp_path)
     assert torch.equal(found["a"], tensors["a"])
     assert torch.equal(found["b"], tensors["b"] + 1)
