@@ -101,6 +101,10 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for arguments, words in (
         (["merge"], "Missing argument 'RUN...'."),
         (["merge", "nowhere"], "expected --out FOLDER or --pack FILE, found neither"),
+        (
+            ["merge", "nowhere", "--pack", "p", "--dtype", "fp16"],
+            "--pack: expected no options of a checkpoint, found --dtype",
+        ),
         (["merge", "nowhere", "-o", out, "--pack", "p"], "expected --out FOLDER or --pack FILE, found both"),
         (["merge", "nowhere", "-o", out], "expected a run folder, found no folder nowhere"),
         (["merge", "nowhere", "-o", out, "--dtype", "int8"], "unknown dtype 'int8': expected one of fp32, fp16, bf16"),

@@ -15,7 +15,7 @@ import xpet
 from tests.jobs.conftest import World, shown
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
-from xpet.jobs import evaluate, foreign, merge
+from xpet.jobs import evaluate, foreign, merge, wiring
 from xpet.jobs.report import Report
 from xpet.models.checkpoint import load_text_tower
 
@@ -79,8 +79,6 @@ def _edit(path: Path, change: Any) -> None:
 
 
 def _digest(world: World) -> str:
-    from xpet.jobs import wiring
-
     captions = wiring.read_corpus(world.data()).splits["all"].captions["de"]
     return wiring.captions_digest(captions, ("target",))
 
@@ -124,11 +122,15 @@ def test_merge_folds_and_exports_them(world: World, runs: Path, modules: dict[st
     assert "## Metrics of the run" not in card
 
 
-def test_merge_proves_them_on_the_demo(world: World, modules: dict[str, Path], tmp_path: Path) -> None:
-    """A checkpoint does not name its base; what it is compared on are the demo's captions of one language."""
+def test_merge_proves_them_on_the_demo(
+    world: World, modules: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint does not name its base; it is compared on the demo's captions (here fewer) of one language."""
+    few = wiring.read_corpus(world.data())
+    monkeypatch.setattr(wiring, "sources", lambda: {"demo": lambda request: few})
     result = merge.run(MergeConfig((str(modules["lora"]),), str(tmp_path / "out"), str(world.text), device="cpu"))
     assert result.verification is not None
-    assert result.verification.texts == 2000
+    assert result.verification.texts == 2 * 60
     assert result.verification.unmerged == {}  # the demo's pictures are of another space
     assert 0 < result.verification.relative <= result.verification.tolerance
 

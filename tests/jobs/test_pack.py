@@ -149,6 +149,11 @@ def test_what_is_refused(world: World, sweeps: Path, tmp_path: Path) -> None:
         packed(sweeps / "lora", tmp_path / "notes.txt", overwrite=True)
     with pytest.raises(DataError, match="differ in method: evaluate them one at a time"):
         pack.run(MergeConfig((str(sweeps / "lora"), str(sweeps / "adapter")), str(tmp_path / "mixed.xpet")))
+    with pytest.raises(OutputError, match=r"expected another ending than \.json, which `xpet eval` takes for a result"):
+        packed(sweeps / "lora", tmp_path / "all.json")
+    packed(sweeps / "lora", tmp_path / "all.bin")
+    assert xpet.load(tmp_path / "all.bin", device="cpu").languages == ("de", "tr")
+    (tmp_path / "all.bin").unlink()
     with pytest.raises(OutputError, match="is not a writable folder"):
         packed(sweeps / "lora", tmp_path / "no" / "all.xpet")
     assert {p.name for p in tmp_path.iterdir()} == {"all.xpet", "notes.txt"}

@@ -18,7 +18,7 @@ from tests.translation import toy
 from xpet.cli import app
 from xpet.core.config import AlignConfig, FitConfig, MethodConfig, TextConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
-from xpet.core.rundir import read_run
+from xpet.core.rundir import find_runs, read_run
 from xpet.data.cleaning import is_held_out
 from xpet.data.pairs import PairStore
 from xpet.jobs import align, bench, chain, evaluate, textpairs
@@ -207,7 +207,8 @@ def test_chained_routines_go_on_from_one_another(world: World, packages: Path, c
     fit = replace(FIT, steps=1, validate_every=1)
     second = replace(text, routines=("routine1",), text=TextConfig(), fit=fit, learning_rates=(1e-9,))
     result = chain.run([text, second])
-    assert {p.name for p in (tmp_path / "chain").iterdir()} == {"1-text", "2-routine1"}
+    assert {p.name for p in (tmp_path / "chain").iterdir()} == {"1-text", "2-routine1", "chain.json"}
+    assert [path.parent.name for path in find_runs(tmp_path / "chain")] == ["2-routine1"] * 2  # it stands for its last
     assert result.folder == str(tmp_path / "chain" / "2-routine1")
     for run in result.runs:
         record = read_run(Path(run.folder))
@@ -216,6 +217,45 @@ def test_chained_routines_go_on_from_one_another(world: World, packages: Path, c
         moved = max(float((record.delta[name] - first.delta[name]).abs().max()) for name in record.delta)
         assert moved < 1e-7
         assert max(float(value.abs().max()) for name, value in first.delta.items() if "lora_B" in name) > 1e-4
+
+
+def test_a_chain_replaces_what_stood_there_or_leaves_it(
+    world: World, packages: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    align.run(world.config(out, "de", "tr"))
+    before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    text = replace(configured(world, out, packages, corpus, "de", "tr"), overwrite=True)
+    second = replace(text, routines=("routine1",), text=TextConfig())
+    run = align.run
+
+    def failing(config: AlignConfig, on_event: Any) -> Any:
+        if config.routines == ("routine1",):
+            raise Stopped
+        return run(config, on_event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(align, "run", failing)
+        with pytest.raises(Stopped):
+            chain.run([text, second])
+    assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    for _ in range(2):  # its own earlier outcome is replaced as well
+        chain.run([text, second])
+        assert {p.name for p in out.iterdir()} == {"1-text", "2-routine1", "chain.json"}
+    assert {p.name for p in tmp_path.iterdir()} >= {"out"}
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+
+
+def test_what_goes_on_from_a_run_must_not_have_seen_the_test(world: World, tmp_path: Path) -> None:
+    align.run(world.config(tmp_path / "first", "de"))
+    other = world.config(tmp_path / "next", "de", data=world.data(split_seed=7))
+    with pytest.raises(DataError, match=r"expected (test|validation) pictures it has not seen, found \d+ it"):
+        align.run(replace(other, start=str(tmp_path / "first")))
+    with_words = MethodConfig("lora", train=("embeddings",), embedding_rank=3)
+    again = world.config(tmp_path / "next", "de", method=with_words)
+    align.run(replace(again, start=str(tmp_path / "first")))
+    method = read_run(tmp_path / "next").config["method"]
+    assert (method["train"], method["embedding_rank"]) == (["layernorm", "embeddings"], 3)
 
 
 def german(tmp_path: Path) -> Path:
@@ -265,6 +305,7 @@ def test_what_is_refused(world: World, packages: Path, corpus: Path, tmp_path: P
         ({"losses": ("contrastive-image",)}, "loss 'contrastive-image' needs pictures, routine 'text' has none"),
         ({"image_weight": 1.0}, "--image-weight needs pictures, the lines of --corpus have none"),
         ({"text": replace(good.text, n_best=9)}, "n-best must be at most 4 (the translator's beam), found 9"),
+        ({"routines": ("text", "routine1")}, "routine 'text' is validated on text here and the others on pictures"),
         ({"losses": ("mse+mse",)}, "loss 'mse+mse': expected every loss once, found mse twice"),
         ({"losses": ("0*mse+cosine",)}, "expected a positive factor before *, found '0'"),
     ):

@@ -12,6 +12,7 @@ from xpet.core.choices import FORM_NAMES
 from xpet.core.config import DTYPES, CombineConfig, MergeConfig
 from xpet.core.errors import ConfigError
 
+SHARD_SIZE = "2GB"
 EXAMPLES = """\
 Examples:
 
@@ -44,12 +45,13 @@ def merge(
     ] = None,
     export: o.Export = None,
     model: o.MergeModel = "",
+    data_root: o.DataRoot = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
     shard_size: Annotated[
         str, typer.Option("--shard-size", help="Most bytes of a file of weights.", rich_help_panel=o.CHECKPOINT)
-    ] = "2GB",
+    ] = SHARD_SIZE,
     pytorch_bin: Annotated[
         bool,
         typer.Option("--pytorch-bin", help="PyTorch files for older loaders.", rich_help_panel=o.CHECKPOINT),
@@ -73,10 +75,15 @@ def merge(
 ) -> None:
     """Fold a run, or several languages combined, into the weights, or export it: proven to compute the same."""
     place = _place(out, pack)
+    checkpoint = {"--export": export, "--dtype": dtype != "fp32", "--shard-size": shard_size != SHARD_SIZE,
+                  "--pytorch-bin": pytorch_bin}  # fmt: skip
+    unused = [name for name, value in checkpoint.items() if value]
+    if pack is not None and unused:
+        raise ConfigError(f"--pack: expected no options of a checkpoint, found {', '.join(unused)}")
     config = MergeConfig(
         tuple(runs), place, model=model, form=export or FORM_NAMES[0], dtype=dtype,
         shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
-        overwrite=overwrite, device=device,
+        overwrite=overwrite, device=device, data_root=data_root,
         combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
     ).check()  # fmt: skip
     if pack is not None:

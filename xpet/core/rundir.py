@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
+CHAIN = "chain.json"
+"""File of a chain's folder: the folders of its phases, in order; the last one's runs are the outcome."""
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
 
 
@@ -75,7 +77,9 @@ def is_replaceable(path: Path) -> bool:
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not (p.name.startswith(".") and p.name.endswith((".tmp", ".old")))]
-    return is_run(path) or all(is_run(p) or p.name == "summary.json" for p in inside)
+    own = ("summary.json", CHAIN)
+    phases = (path / CHAIN).is_file()
+    return is_run(path) or all(is_run(p) or p.name in own or (phases and is_replaceable(p)) for p in inside)
 
 
 def is_run(path: Path) -> bool:
@@ -87,11 +91,22 @@ def find_runs(path: Path) -> list[Path]:
     """The run itself, or the runs and sweeps inside a folder, sorted by path; raises DataError when there are none."""
     if not path.is_dir():
         raise DataError(f"expected a run folder, found no folder {path}; `xpet align` prints where its runs are")
+    path = _last_phase(path)
     inside = [path, *path.glob("*/"), *path.glob("*/*/")]
     runs = [path] if is_run(path) else sorted(folder for folder in inside if is_run(folder))
     if not runs:
         raise DataError(f"{path} is no run: expected the files {', '.join(FILES)}, or folders with these inside")
     return runs
+
+
+def _last_phase(path: Path) -> Path:
+    """Where the runs of a chain of routines are; any other folder is itself."""
+    try:
+        phases = json.loads((path / CHAIN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return path
+    last = phases[-1] if isinstance(phases, list) and phases else None
+    return path / last if isinstance(last, str) and (path / last).is_dir() else path
 
 
 @contextmanager

@@ -72,8 +72,11 @@ class Bench:
         return self.zero_shot.get((PIVOT, "target"))
 
 
-def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
-    """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input."""
+def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None) -> Bench:
+    """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input.
+
+    `scratch` is where pairs and translations of routine `text` are kept in place of the cache.
+    """
     from xpet.methods.stack import build_stack, total_parameters
     from xpet.methods.table import find_method
     from xpet.training.device import make_engine
@@ -85,6 +88,7 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
     started = start.chosen(config, records)
+    start.check_unseen(config, records, parts)
     english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     towers = wiring.load_towers(config.model, config.data.image_features)
@@ -97,7 +101,7 @@ def prepare(config: AlignConfig, on_event: OnEvent) -> Bench:
     bench.started = started
     if english is not None:
         before = time.monotonic()
-        bench.english, bench.pairs = english, _pairs(bench, english, on_event)
+        bench.english, bench.pairs = english, _pairs(bench, replace(english, place=scratch), on_event)
         bench.pair_seconds = time.monotonic() - before
     _measure_zero_shot(bench, on_event)
     return bench

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xpet.core.config import AlignConfig
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import check_free
+from xpet.core.rundir import CHAIN, check_free, replacing
 from xpet.jobs import align
 from xpet.jobs.bench import new_folder
 from xpet.jobs.results import AlignResult
@@ -17,18 +18,19 @@ from xpet.jobs.results import AlignResult
 def run(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:
     """Train every configuration, from the second on starting from what the one before left; the result of the last.
 
-    With several, phase k is in the folder `k-ROUTINE` of the first one's. Raises what `xpet.jobs.align.run` raises,
-    for every configuration before the first is trained.
+    With several, phase k is in the folder `k-ROUTINE` of the first one's, which stands for the last. Raises what
+    `xpet.jobs.align.run` raises, for every configuration before the first is trained.
     """
     checked = [config.check() for config in configs]
     if len(checked) == 1:
         return align.run(checked[0], on_event)
     folder = Path(checked[0].out) if checked[0].out else new_folder(checked[0])
     check_free(folder, checked[0].overwrite)
-    start = checked[0].start
-    results = []
-    for number, config in enumerate(checked, start=1):
-        place = str(folder / f"{number}-{'-'.join(config.routines)}")
-        results.append(align.run(replace(config, out=place, start=start), on_event))
-        start = place
+    start, results = checked[0].start, []
+    phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
+    with replacing(folder):  # what stood there comes back when a phase fails
+        for name, config in zip(phases, checked, strict=True):
+            results.append(align.run(replace(config, out=str(folder / name), start=start), on_event))
+            start = str(folder / name)
+        (folder / CHAIN).write_text(json.dumps(phases) + "\n", encoding="utf-8")
     return replace(results[-1], seconds=sum(result.seconds for result in results))

@@ -66,7 +66,7 @@ def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
     path = Path(path_or_name)
     if path_or_name == wiring.DEMO:
         return False
-    if is_foreign(path):
+    if is_pack(path) or is_foreign(path):
         return True
     if not os.path.exists(path) and not isinstance(path_or_name, str):  # a name on the hub is a string
         raise ModelError(f"{path}: expected a run, a folder of runs or a checkpoint folder, found no such folder")

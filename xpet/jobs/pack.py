@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from xpet.core.config import MergeConfig
+from xpet.core.config import RESULT, MergeConfig
 from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.pack import Packed, is_pack, read_pack, write_pack
@@ -82,6 +82,8 @@ def _check_same(one: Packed, other: Packed) -> None:
 
 
 def _check_place(out: Path, config: MergeConfig) -> None:
+    if out.name.endswith(RESULT):
+        raise OutputError(f"{out}: expected another ending than {RESULT}, which `xpet eval` takes for a result")
     if out.exists() and not config.overwrite:
         raise OutputError(f"{out} exists already; choose another --pack or pass --overwrite")
     if out.exists() and not is_pack(out):

@@ -50,7 +50,7 @@ def read_runs(
 
 def _found(path: Path, languages: Sequence[str] | None) -> Runs:
     """The runs of a folder, a pack or a module made elsewhere."""
-    if is_foreign(path):
+    if not is_pack(path) and is_foreign(path):
         return read_foreign(path, languages)
     if path.is_file():
         return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]

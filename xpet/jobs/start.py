@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xpet.core.config import AlignConfig, MethodConfig
-from xpet.core.errors import ConfigError
+from xpet.core.errors import ConfigError, DataError
 from xpet.jobs.runs import Runs, chosen_runs, read_runs, stored_method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.core.rundir import RunRecord
+    from xpet.jobs.wiring import Parts
 
 
 def read(config: AlignConfig) -> Runs:
@@ -22,13 +23,21 @@ def read(config: AlignConfig) -> Runs:
 
 
 def continued(config: AlignConfig, records: Runs) -> AlignConfig:
-    """The configuration with the method of the runs; raises ConfigError when other settings were asked for."""
+    """The configuration with the method of the runs, and the parts that are to be trained as well.
+
+    Raises ConfigError when other settings were asked for.
+    """
+    from xpet.methods.embeddings import PART
+    from xpet.methods.table import find_method
+
     if not records:
         return config
     stored, asked = stored_method(records[0][1]), config.method
-    settings = {"embedding_rank": asked.embedding_rank} if "embeddings" not in (stored.train or ()) else {}
-    method = replace(stored, **settings, train=stored.train if asked.train is None else asked.train)  # type: ignore[arg-type]
-    if asked not in (MethodConfig(), replace(MethodConfig(), train=asked.train), method, stored):
+    trained = stored.train if stored.train is not None else find_method(stored).train
+    parts = tuple(dict.fromkeys((*trained, *(asked.train or ()))))
+    rank = stored.embedding_rank if PART in trained else asked.embedding_rank
+    method = stored if parts == trained else replace(stored, train=parts, embedding_rank=rank)
+    if asked not in (replace(MethodConfig(), train=asked.train, embedding_rank=asked.embedding_rank), method, stored):
         raise ConfigError(
             f"--from {config.start}: expected no method settings, as those of the run ({stored.name}) are kept, found "
             f"{asked.name} with others"
@@ -48,6 +57,21 @@ def chosen(config: AlignConfig, records: Runs) -> dict[str, RunRecord]:
             f"{'it' if len(missing) == 1 else 'them'} out of --lang"
         )
     return {language: best[language] for language in config.languages}
+
+
+def check_unseen(config: AlignConfig, records: Runs, parts: Parts) -> None:
+    """Raise DataError where pictures a run was trained on are to validate or test what goes on from it."""
+    fresh = {"test": set(parts.test.images), "validation": set(parts.validation.images)}
+    for path, record in records:
+        same = record.config["data"]["name"] == config.data.name
+        seen = {"test": {*record.split["train"], *record.split["validation"]}, "validation": {*record.split["train"]}}
+        for part, names in fresh.items():
+            both = names & seen[part]
+            if same and both:
+                raise DataError(
+                    f"--from {path}: expected {part} pictures it has not seen, found {len(both)} it was trained or "
+                    "chosen with; use its own --shots, --val-shots and --split-seed"
+                )
 
 
 def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -56,7 +56,8 @@ ITS_OWN = "its own English training captions"
 class English:
     """The English lines and what they must not hold. `texts` stands for files where the data's own captions are used.
 
-    `natural` are natural captions by English line (`text_hash`), for every language that has some.
+    `natural` are natural captions by English line (`text_hash`), for every language that has some. `place` is where
+    pairs and translations are kept; None: the cache.
     """
 
     config: TextConfig
@@ -64,6 +65,7 @@ class English:
     forbidden: Sequence[str]
     natural: Mapping[str, Mapping[int, str]]
     synthetic: bool
+    place: Path | None = None
 
     @property
     def name(self) -> str:
@@ -209,7 +211,7 @@ def make(
         features = _features(source, base, encode, width, counts, on_event)
         _check_lines(source, counts)
         found = {}
-        with Cache() as cache:
+        with Cache(english.place) as cache:
             for number, language in enumerate(languages):
                 work = _Language(source, language, place, cache, tokenizer, device)
                 where = (number, len(languages), counts["kept"])
@@ -225,6 +227,11 @@ def check_packages(english: English, languages: Sequence[str]) -> Path:
     return place
 
 
+def read_once(paths: Sequence[str]) -> list[str]:
+    """Those of some paths that can be read only once: standard input and pipes."""
+    return [path for path in paths if path == STDIN or (Path(path).exists() and not Path(path).is_file())]
+
+
 @contextmanager
 def _spooled(english: English) -> Iterator[English]:
     """The same lines as often as they are needed: what can be read once only is kept in a file for the time."""
@@ -232,7 +239,7 @@ def _spooled(english: English) -> Iterator[English]:
     from dataclasses import replace
 
     paths = english.config.corpus or ()
-    once = [path for path in paths if path == STDIN or (Path(path).exists() and not Path(path).is_file())]
+    once = read_once(paths)
     if not once:
         yield english
         return
@@ -248,8 +255,8 @@ def _spooled(english: English) -> Iterator[English]:
         yield replace(english, config=replace(english.config, corpus=tuple(names.get(path, path) for path in paths)))
 
 
-def _folder(key: str) -> Path:
-    return cache_folder() / "pairs" / key[:24]
+def _folder(english: English, key: str) -> Path:
+    return (english.place or cache_folder()) / "pairs" / key[:24]
 
 
 def _key(*facts: object) -> str:
@@ -261,7 +268,7 @@ def _features(
 ) -> Tensor:
     """Features [lines, d] of the kept lines by the frozen base, from the store where they are there already."""
     key = _key("english", base)
-    with PairStore(_folder(key), key, width, on_event) as store:
+    with PairStore(_folder(english, key), key, width, on_event) as store:
         if store.finished:
             counts.update(store.counts)
         else:
@@ -324,7 +331,7 @@ class _Language:
             config.max_tokens, config.validates_on_text, config.noise, digest,
         )  # fmt: skip
         bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best)]
-        with PairStore(_folder(key), key, 0, on_event) as store:
+        with PairStore(_folder(self.english, key), key, 0, on_event) as store:
             if not store.finished:
                 self._fill(store, bulks, natural, where, on_event)
             return _pairs_of(store, self, features, counts)

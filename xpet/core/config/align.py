@@ -104,6 +104,11 @@ class AlignConfig:
             if self.text != TextConfig():
                 found.append("--corpus and the options of its translation need --routine text")
             return found
+        if self.text.validates_on_text and not all(find_routine(name).text_only for name in self.routines):
+            found.append(
+                "routine 'text' is validated on text here and the others on pictures, which is not comparable: train "
+                "them one after another by --chain, or all with --validate-on pictures"
+            )
         seen = [name for name in self.losses if set(loss_terms(name)) & set(PICTURE_LOSSES)]
         if seen and not weight:
             found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another, or --image-weight")

@@ -36,7 +36,7 @@ class Task:
         return self.runs[0][0]
 
     def mapped(self) -> Mapping[str, Tensor]:
-        """What was trained; a run's own file is mapped anew: what is read of it is let go with the last tensor."""
+        """What was trained; a run's own file is mapped anew, so that what is read stays in memory only while used."""
         path, own = self.runs[0]
         return read_run(path).delta if self.record is own and is_run(path) else self.record.delta
 
