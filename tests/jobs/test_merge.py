@@ -185,6 +185,21 @@ def test_another_base(verify: bool, world: World, tmp_path: Path) -> None:
     )
 
 
+def test_base_and_data_that_moved(world: World, tmp_path: Path) -> None:
+    text = Path(shutil.copytree(world.text, tmp_path / "text"))
+    table = Path(shutil.copy(world.table, tmp_path / "table.jsonl"))
+    run, out = tmp_path / "run", tmp_path / "out"
+    align.run(world.config(run, "de", model=ModelConfig(str(text)), data=world.data(root=str(table))))
+    now, there = text.rename(tmp_path / "tower"), table.rename(tmp_path / "moved.jsonl")
+    assert refused(run, out) == f"{table}: expected a .csv, .tsv, .json or .jsonl file; --no-verify"
+    assert refused(run, out, data_root=str(there)) == f"{text}: expected a checkpoint folder"
+    result = folded(run, out, model=str(now), data_root=str(there))
+    assert (result.base, result.verification is not None) == (str(now), True)
+    tiny_text_checkpoint(now, seed=4)
+    other = refused(run, tmp_path / "other", model=str(now), data_root=str(there))
+    assert other.startswith(f"{run} was trained on another text tower: expected weights ")
+
+
 def test_data_that_is_gone(world: World, tmp_path: Path) -> None:
     table = Path(shutil.copy(world.table, tmp_path / "table.jsonl"))
     align.run(world.config(tmp_path / "run", "de", data=world.data(root=str(table))))

@@ -87,6 +87,20 @@ def test_changing_a_loaded_tower_leaves_the_file_alone(tmp_path: Path) -> None:
         assert load_text_tower(folder).fingerprint == before
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_trained_weights_in_place_of_all_its_own(tmp_path: Path, dtype: torch.dtype) -> None:
+    base, other = tiny_text_checkpoint(tmp_path / "base", dtype=dtype), tiny_text_checkpoint(tmp_path / "other", seed=1)
+    trained = read_tensors(other)
+    loaded = load_text_tower(base, trained=trained)
+    assert loaded.fingerprint == load_text_tower(base).fingerprint != load_text_tower(other).fingerprint
+    assert all(torch.equal(value, trained[name]) for name, value in loaded.tower.state_dict().items())
+    del trained["LinearTransformation.bias"]
+    with pytest.raises(ModelError) as error:
+        load_text_tower(base, trained=trained)
+    words = "the run's delta: the weights do not fit the model: 1 missing: LinearTransformation.bias"
+    assert str(error.value) == words
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_every_kind_of_weight_file_gives_the_same_tower(tmp_path: Path, base: str) -> None:
     kinds = ("safetensors", "sharded", "bin")

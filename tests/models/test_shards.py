@@ -13,7 +13,7 @@ from xpet.core.errors import ModelError
 from xpet.core.events import Event, Progress
 from xpet.models import shards
 from xpet.models.shards import Form, total_bytes, write_weights
-from xpet.models.weights import read_tensors
+from xpet.models.weights import Remapped, read_tensors
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -64,6 +64,30 @@ def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, st
     found = read_tensors(tmp_path)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     assert seen == [Progress("writing", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_a_tensor_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Block by block where nothing is changed, so that what was mapped for the last one need not stay in memory."""
+    monkeypatch.setattr(shards, "_BLOCK", 4)
+    tensors = {"a": torch.arange(10.0), "b": torch.arange(6.0)}
+    asked: list[str] = []
+    mapped: list[int] = []  # after how many questions
+
+    def read() -> dict[str, torch.Tensor]:
+        mapped.append(len(asked))
+        return tensors
+
+    class Asked(Remapped):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    write_weights(tmp_path, Asked(read, after=32), {"b": lambda base: base + 1}, Form())
+    assert asked == ["a", "b", *"aaaa", "b"]  # both shapes; length and three blocks of "a"; "b" for its change
+    assert mapped == [0, 2, 4, 5, 6, 7]  # "a" has 40 bytes: what follows it comes from another mapping
+    found = read_tensors(tmp_path)
+    assert torch.equal(found["a"], tensors["a"])
+    assert torch.equal(found["b"], tensors["b"] + 1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -45,6 +45,7 @@ def merge(
     ] = None,
     export: o.Export = None,
     model: o.MergeModel = "",
+    data_root: o.DataRoot = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
     ] = "fp32",
@@ -82,7 +83,7 @@ def merge(
     config = MergeConfig(
         tuple(runs), place, model=model, form=export or FORM_NAMES[0], dtype=dtype,
         shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
-        overwrite=overwrite, device=device,
+        overwrite=overwrite, device=device, data_root=data_root,
         combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
     ).check()  # fmt: skip
     if pack is not None:

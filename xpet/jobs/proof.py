@@ -120,7 +120,8 @@ Data = tuple[ModelConfig, DataConfig, Corpus, Split]
 def tested_captions(task: Task, on_event: OnEvent) -> Data:
     """Towers, data, corpus and test captions of the runs; raises DataError naming --no-verify when they changed."""
     model, fit = ModelConfig(task.config.model), FitConfig(device=task.config.device)
-    asking = EvalConfig(task.config.runs, tuple(_searched(task)), model, fit=fit, texts=())
+    place = DataConfig(name="", root=task.config.data_root)
+    asking = EvalConfig(task.config.runs, tuple(_searched(task)), model, place, fit=fit, texts=())
     try:
         model, data, names, needed = asked(asking, task.runs)
         corpus, test, _ = captions_of(asking, data, names, needed, on_event)

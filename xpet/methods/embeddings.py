@@ -77,10 +77,10 @@ def scale_of(words: nn.Module) -> float:
     return 1.0 if weight.is_meta else float(weight[: 1 << 15].float().std())
 
 
-def split(delta: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A run's delta without its embedding delta, and that alone; the second is empty where there is none."""
-    words = {name: value for name, value in delta.items() if name in (TOKENS, DOWN, UP)}
-    return {name: value for name, value in delta.items() if name not in words}, words
+def split(delta: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
+    """A run's delta without its embedding delta, and that alone; where there is none, the delta itself and nothing."""
+    words = {name: delta[name] for name in (TOKENS, DOWN, UP) if name in delta}
+    return {name: value for name, value in delta.items() if name not in words} if words else delta, words
 
 
 def check(words: Mapping[str, Tensor], rank: int) -> None:

@@ -59,9 +59,10 @@ class CombineConfig:
 class MergeConfig:
     """Everything `xpet merge` needs: runs (folders), and where what is made of them goes.
 
-    `model` is where the base is, if it moved or a module made elsewhere does not say. `form` is one of
-    `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file of weights; `pytorch_bin` writes PyTorch files in
-    place of safetensors. With `combine` runs of several languages become one.
+    `model` is where the base is, if it moved or a module made elsewhere does not say; `data_root` where the data is now
+    whose test captions are compared. `form` is one of `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file
+    of weights; `pytorch_bin` writes PyTorch files in place of safetensors. With `combine` runs of several languages
+    become one.
     """
 
     runs: tuple[str, ...]
@@ -75,6 +76,7 @@ class MergeConfig:
     overwrite: bool = False
     device: str = "auto"
     combine: CombineConfig | None = None
+    data_root: str | None = None
 
     def check(self) -> MergeConfig:
         """Self; raises ConfigError with every problem found, before anything is loaded."""
