@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.training.device import Engine
-    from xpet.training.fit import Outcome, RunData
+    from xpet.training.fit import RunData
+    from xpet.training.selection import Outcome
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
