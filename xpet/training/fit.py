@@ -81,6 +81,13 @@ def fit(
         return session.run()
 
 
+def first_loss(stack: StackLike, run: tuple[RunConfig, RunData], config: FitConfig, pad: Pad, engine: Engine) -> Tensor:
+    """The loss of a run's first batch, to see what a step takes; the stack holds that run alone."""
+    session = _Session(stack, [run], config, pad, engine, ignore)
+    with stack.lowered(engine.dtype):
+        return torch.stack(session.losses()).sum()
+
+
 class _Session:
     """The state of one call of `fit`."""
 
@@ -176,8 +183,9 @@ class _Session:
         with self.stack.all(), self.stack.casting(self.engine.dtype):
             return encode().to(self.dtype).unflatten(0, (len(self.data), -1))
 
-    def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Image-text and alignment loss of every run, each [runs]."""
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """Image-text and alignment loss of every run's next batch, each [runs]."""
+        student, anchor, image = self._forward()
         none = student.new_zeros(len(student))
         clip = none if image is None else contrastive(image, student)
         if anchor is None:
@@ -193,7 +201,7 @@ class _Session:
     def _step(self, step: int) -> None:
         if self.config.dropout == "model":
             self.stack.tower.train()
-        clip, aligned = self._losses(*self._forward())
+        clip, aligned = self.losses()
         total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()
         self.engine.backward(total.sum())
