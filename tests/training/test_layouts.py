@@ -9,9 +9,11 @@ import torch
 
 from tests import tiny, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.errors import ConfigError
 from xpet.core.packing import pack
 from xpet.methods.stack import Stack, build_stack
 from xpet.models.text_tower import TextTower
+from xpet.training import compiling
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.layouts import LAYOUTS, Through
@@ -99,3 +101,31 @@ def test_in_bf16_training_lowers_the_loss_and_leaves_the_base_as_it_was(name: st
     for key, value in model.state_dict().items():
         assert value.dtype == torch.float32
         assert name == "full" or torch.equal(value, before[key]), key
+
+
+def test_compiled_layers_learn_the_same_and_are_plain_again_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpet.training.compiling.BACKEND", "eager")  # traces as inductor does, which takes minutes
+    data, states = towers.run_data(1), []
+    for wanted in (False, True):
+        tower = towers.tower()
+        tower.transformer.encoder.layer = tower.transformer.encoder.layer[:1]  # type: ignore[union-attr, index]
+        stack = build_stack(tower, towers.METHOD_CONFIGS["lora"], [RUN.seed, RUN.seed])
+        config = FitConfig(batch_size=5, steps=1, validate_every=9, include_start=False, compile=wanted)
+        outcomes = fit(stack, [(RUN, data)] * 2, config, towers.pad, make_engine("cpu"))
+        states.append([outcome.state for outcome in outcomes])
+        layers = stack.tower.transformer.encoder.layer  # type: ignore[union-attr]
+        assert all(layer._compiled_call_impl is None for layer in layers)  # type: ignore[union-attr]
+        assert all((layer in compiling._compiled) == wanted for layer in layers)  # type: ignore[union-attr]
+    for one, other in zip(*states, strict=True):
+        for name, value in one.items():
+            torch.testing.assert_close(value, other[name], atol=1e-10, rtol=0)
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ConfigError) as error, compiling.compiled(towers.tower(), True):
+        pytest.fail("it went on")
+    assert str(error.value) == (
+        "--compile needs a C++ compiler on a CPU: expected g++ or clang++ on the PATH, found none; leave --compile out"
+    )

@@ -81,8 +81,16 @@ def align(
     precision: o.Precision = "auto",
     stack: Annotated[
         int | None,
-        typer.Option("--stack", help="Runs side by side [default: as memory allows].", rich_help_panel=o.TRAIN),
+        typer.Option("--stack", help="Runs side by side [default: as pays and fits].", rich_help_panel=o.TRAIN),
     ] = None,
+    layout: Annotated[
+        str,
+        typer.Option("--layout", help="Captions packed into common lines, or padded.", rich_help_panel=o.TRAIN),
+    ] = "packed",
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the layers first; takes minutes.", rich_help_panel=o.TRAIN),
+    ] = False,
     rank: Annotated[int, typer.Option("--rank", help="LoRA rank.", rich_help_panel=o.METHOD)] = 8,
     alpha: Annotated[float, typer.Option("--alpha", help="LoRA alpha.", rich_help_panel=o.METHOD)] = 16.0,
     bottleneck: Annotated[int, typer.Option("--bottleneck", help="Adapter width.", rich_help_panel=o.METHOD)] = 24,
@@ -247,6 +255,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         most_steps=None if "epochs" in given else v["most_steps"],
         select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
         dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
+        layout=v["layout"], compile=v["compile_"],
     )  # fmt: skip
     data = DataConfig(
         name=v["data"], root=v.get("data_root"), variant=v.get("variant"),

@@ -15,6 +15,7 @@ from xpet.core.errors import ConfigError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.losses import contrastive, find_loss
 from xpet.training.batches import batch_order, batches_per_epoch
+from xpet.training.compiling import compiled
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, Encode, Through
 from xpet.training.optimiser import StackedAdam
@@ -77,7 +78,7 @@ def fit(
     runs cannot share a stack or leave the loss nothing to tell apart.
     """
     session = _Session(stack, runs, config, pad, engine, on_event)
-    with stack.lowered(engine.dtype):
+    with stack.lowered(engine.dtype), compiled(stack.tower, config.compile):
         return session.run()
 
 

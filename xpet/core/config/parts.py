@@ -90,6 +90,7 @@ class FitConfig:
     precision: str = "auto"
     stack: int | None = None
     layout: str = "packed"
+    compile: bool = False
 
     def steps_for(self, per_epoch: int) -> int:
         """Steps of a run whose epoch has `per_epoch` batches."""
