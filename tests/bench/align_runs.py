@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tests.bench.meter import Peak, Rows, in_turns, ratio, seconds
-from tests.bench.ours import Ours, fit_config, knows
+from tests.bench.ours import Ours, fit_config
 from tests.bench.reference import VALIDATE_EVERY, Examples, Flags, ReferenceLoop
 from tests.bench.setting import LANGUAGES, SIZES, Setting, image_tower, lengths_of, text_tower
 from xpet.core.config import MethodConfig, RunConfig
@@ -45,6 +45,7 @@ class Options:
     whole: bool = False
     smoke: bool = False
     budget: float = 120.0
+    compile: bool = False
 
     @property
     def config(self) -> MethodConfig:
@@ -183,41 +184,39 @@ def _notes(options: Options, sides: Sides) -> list[str]:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of the ablation: what is added, how it is run, and whether that exists."""
+    """A row of the ablation: what is added, and how it is run."""
 
     name: str
     run: Callable[[], float]
-    exists: bool = True
 
 
 def ablation(options: Options) -> Found:
-    """Cumulative: each row has what those above it have. Rows of what is not built are left out, and named."""
+    """Cumulative: each row has what those above it have."""
     sides = Sides(options)
-    best = options.precision
-    wide, plain = sides.size, "fp32"
+    wide, on_gpu = sides.size, options.device == "cuda"
+    lower = "bf16"
     steps = [
         Step("reference loop", sides.plain),
         Step("+ image features stored", lambda: sides.plain(Flags(reencode=False))),
         Step("+ texts tokenised once", lambda: sides.plain(Flags(reencode=False, retokenise=False))),
         Step("+ no dropout in frozen layers", lambda: sides.plain(Flags(False, False, True, False))),
         Step("+ both texts in one forward", lambda: sides.plain(Flags(False, False, False, False))),
-        Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, plain)),
-        *([Step(f"+ {best}", lambda: sides.stacked(1, best))] if best != plain else []),
-        Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, best)),
-        Step("+ packed captions", lambda: sides.stacked(wide, best, packed=True), knows("packed")),
-        Step("+ compiled", lambda: sides.stacked(wide, best, compile=True), knows("compile")),
+        Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, "fp32", layout="padded")),
+        Step("+ packed captions", lambda: sides.stacked(1, "fp32")),
+        *([Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, "fp32"))] if wide > 1 else []),
+        *([Step("+ tf32", lambda: sides.stacked(wide, "tf32"))] if on_gpu else []),
+        Step(f"+ {lower}", lambda: sides.stacked(wide, lower)),
+        *([Step("+ compiled", lambda: sides.stacked(wide, lower, compile=True))] if options.compile else []),
     ]
-    built = [step for step in steps if step.exists]
     sides.warm()
-    times = in_turns({step.name: step.run for step in built}, options.rounds)
+    times = in_turns({step.name: step.run for step in steps}, options.rounds)
     rows: Rows = []
-    for before, step in zip([None, *built], built, strict=False):
+    for before, step in zip([None, *steps], steps, strict=False):
         mine = times[step.name]
         rows.append({
             "what": step.name, "ratio to reference": ratio(times["reference loop"], mine),
             "ratio to the row above": ratio(times[before.name], mine) if before else 1.0,
             "ms/run-step": 1000 * statistics.median(mine),
         })  # fmt: skip
-    missing = [step.name.removeprefix("+ ") for step in steps if not step.exists]
-    notes = [f"left out, not built yet: {', '.join(missing)}"] if missing else []
+    notes = [] if options.compile else ["compiled layers (--compile) left out"]
     return Found(rows, [*_notes(options, sides)[:2], *notes])

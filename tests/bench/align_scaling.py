@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tests.bench.align_runs import BATCH, Found, Options, grid
 from tests.bench.meter import Peak, Rows, free_memory, matmul_rate
@@ -68,3 +71,25 @@ def _flops(ours: Ours, options: Options, language: str) -> float:
     slots = [slot for slot in (routine.student, routine.anchor) if slot]
     lengths = [len(row) for slot in slots for row in ours.tokens(language, slot)[:rows]]
     return useful_flops(ours.setting.size, lengths) / rows * BATCH
+
+
+def plot(tables: Sequence[Mapping[str, Any]], path: Path, options: Options) -> None:
+    """Milliseconds per run and step against the number of runs side by side, a line a method and precision."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.4))
+    for table in tables:
+        rows = table["rows"]
+        name = f"{table['method']}, {table['precision']}"
+        axes.plot([row["runs"] for row in rows], [row["ms/run-step"] for row in rows], marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="runs side by side (G)", ylabel="ms per run and step")
+    axes.set_title(f"{options.size} tower, {options.device}, batch {BATCH}, {options.routine}", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)

@@ -3,7 +3,7 @@
     python -m tests.bench.bench_align [--what runs,ablation,scaling,full,cold] [--size tiny|base|large]
         [--method lora|adapter|compacter|all] [--device cpu|cuda] [--precision fp32|tf32|bf16|all] [--steps SAMPLE]
         [--rounds N] [--clock wall|cpu] [--stack G] [--routine routine1] [--whole] [--data FOLDER] [--smoke]
-        [--out FILE.json]
+        [--compile] [--out FILE.json] [--plot FILE.svg]
 
 - runs: one run; the paper's grid of 10 languages x 3 learning rates x 5 weights.
 - ablation: what each idea brings, one upon the other.
@@ -29,7 +29,7 @@ import torch
 from tests.bench import meter
 from tests.bench.align_full import full
 from tests.bench.align_runs import METHODS, Found, Options, ablation, runs
-from tests.bench.align_scaling import scaling
+from tests.bench.align_scaling import plot, scaling
 from tests.bench.cold import cold
 from tests.bench.setting import DATA, SIZES, WORDS
 from xpet.core.routines import ROUTINES
@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             {"part": name, "method": method, "precision": precision, "rows": found.rows, "notes": [*found.notes, load]}
         )
         meter.write(given.out, document)  # as far as it got, should it be stopped
+    if given.plot is not None:
+        plot([table for table in document["tables"] if table["part"] == "scaling"], given.plot, options)
     return document
 
 
@@ -95,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--whole", action="store_true", help="train xpet's grid whole instead of a sample")
     made.add_argument("--budget", type=float, default=120.0, help="seconds the scaling part may take")
     made.add_argument("--smoke", action="store_true", help="smallest sizes: only shows that every part runs")
+    made.add_argument("--compile", action="store_true", help="a row of the ablation with compiled layers")
+    made.add_argument("--plot", type=Path, help="draw time per run against the number of runs (part scaling)")
     made.add_argument("--out", type=Path, help="write the results to this file")
     return made
 
@@ -106,6 +110,7 @@ def options_of(given: argparse.Namespace) -> Options:
     made = Options(
         size=given.size, device=given.device, steps=given.steps, rounds=given.rounds, stack=given.stack,
         routine=given.routine, data=given.data, whole=given.whole, smoke=given.smoke, budget=given.budget,
+        compile=given.compile,
     )  # fmt: skip
     return replace(made, steps=5, rounds=1, stack=made.stack or 3) if given.smoke else made
 

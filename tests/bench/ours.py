@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,11 +22,6 @@ from xpet.training.memory import runs_per_stack
 NEVER = 10**9
 TAIL = 20
 """Steps from which on a fit is timed without its beginning (compiling, first allocations)."""
-
-
-def knows(setting: str) -> bool:
-    """Whether xpet's training has such a setting (yet)."""
-    return setting in {field.name for field in fields(FitConfig)}
 
 
 class Ours:
