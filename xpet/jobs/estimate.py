@@ -12,7 +12,7 @@ from typing import Any
 from xpet.core.config import AlignConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
-from xpet.jobs import align, bench, textpairs
+from xpet.jobs import align, bench, english
 from xpet.jobs.results import SYNTHETIC
 
 LINES = 192
@@ -78,7 +78,7 @@ def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
         few = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
         sample = replace(config, text=replace(config.text, lines=limit), fit=few)
-        once = textpairs.read_once(config.text.corpus or ())
+        once = english.read_once(config.text.corpus or ())
         if once:
             raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {', '.join(once)}")
     started = time.monotonic()
@@ -104,7 +104,8 @@ def _timed(
         disk = int(share * sum(_bytes(pairs) for pairs in made.pairs.values()))
     plans = list(made.config.runs())
     group = align.stackable(made, plans)[0]
-    steps = config.fit.steps_for(max(1, (lines or len(group[0][1].student)) // config.fit.batch_size))
+    rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
+    steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
     return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans), disk)
 
