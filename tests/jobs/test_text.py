@@ -453,6 +453,9 @@ def test_on_the_command_line(
         (["text"], 2, 4, 216), (["routine1"], 2, 4, None),
     ]  # fmt: skip
     assert expected["seconds"] > 0
+    disk = expected["phases"][0]["disk"]
+    assert app._run([*arguments[:-2], "--natural-share", "0.5", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phases"][0]["disk"] == pytest.approx(disk, rel=0.01)
     assert app._run([*arguments[:4], "text", *arguments[6:-1], str(tmp_path / "alone")]) == 0
     said = capsys.readouterr()
     assert "R@1 on the test split of table, lora, " in said.out

@@ -19,7 +19,8 @@ LINES = 192
 """English lines of the sample."""
 STEPS = 3
 """Steps of the sample, counted behind a first one that warms up."""
-BYTES_OF_TOKEN = 4
+BYTES = 4
+"""Of a number on disk."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,14 @@ def _timed(
         lines = counts.get("kept", 0)
         share = lines / max(1, next(iter(made.pairs.values())).counts["kept"])
         preparing += made.pair_seconds * (share - 1)
-        disk = int(share * sum(_bytes(pairs) for pairs in made.pairs.values()))
+        features = BYTES * lines * made.towers.text.tower.dimensions  # languages share them
+        disk = int(share * sum(pairs.disk for pairs in made.pairs.values())) + features
     plans = list(made.config.runs())
     group = align.stackable(made, plans)[0]
     rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
     return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans), disk)
-
-
-def _bytes(pairs: Any) -> int:
-    """Bytes on disk of a language's pairs and of the English features, which languages share."""
-    tokens = sum(len(row) + 2 for row in pairs.tokens)
-    return BYTES_OF_TOKEN * tokens + 8 * len(pairs.tokens) + 4 * pairs.frozen.features.numel()
 
 
 def _step_seconds(made: bench.Bench, group: Sequence[align.Planned], on_event: OnEvent) -> float:

@@ -54,7 +54,8 @@ class Pairs:
 
     `tokens` and `frozen` are read from disk row by row; `place[row]` is the English line of a row. Of `lines` so many
     were used, `flagged` translations left out; `natural` natural captions make
-    up `repeated` of the rows. `own` are the distinct tokens of all rows.
+    up `repeated` of the rows. `disk` is what the
+    pairs take, in bytes, the English features not counted. `own` are the distinct tokens of all rows.
     """
 
     tokens: Sequence[Sequence[int]]
@@ -66,6 +67,7 @@ class Pairs:
     flagged: int
     natural: int = 0
     repeated: int = 0
+    disk: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -308,5 +310,6 @@ def _pairs_of(store: PairStore, work: _Language, features: Tensor, counts: Mappi
     return Pairs(
         tokens=tokens, frozen=Anchors(features, heads[train, 0]),
         val_tokens=list(_Tokens(store.tokens, chosen)), val_frozen=Anchors(features, heads[:, 0])[chosen.tolist()],
-        own=store.tokens.distinct(len(_HEAD)), lines=tally["lines"], flagged=tally["flagged"], counts=counts,
+        own=store.tokens.distinct(len(_HEAD)), lines=tally["lines"],
+        flagged=tally["flagged"], disk=sum(path.stat().st_size for path in store.folder.iterdir()), counts=counts,
     )  # fmt: skip
