@@ -236,6 +236,13 @@ def test_a_seed_goes_on_from_its_own_run(world: World, tmp_path: Path) -> None:
     assert made.started["de", 3].config["run"]["seed"] in (1, 2)
 
 
+def test_no_line_is_read_beyond_the_last_one_used(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    corpus.write_text("\n".join([lines()[0], *lines()]), encoding="utf-8")
+    made = bench.prepare(configured(world, tmp_path / "run", packages, corpus, "de", lines=40).check(), lambda _: None)
+    counts = made.pairs["de"].counts
+    assert (counts["read"], counts["kept"], counts["duplicate"]) == (41, 40, 1)
+
+
 def test_test_captions_are_left_out_and_counted(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
     config = configured(world, tmp_path / "run", packages, corpus, "de")
     test = bench.prepare(config.check(), lambda event: None).parts.test.captions["en"].slot("target")
@@ -456,6 +463,8 @@ def test_on_the_command_line(
     disk = expected["phases"][0]["disk"]
     assert app._run([*arguments[:-2], "--natural-share", "0.5", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["phases"][0]["disk"] == pytest.approx(disk, rel=0.01)
+    assert app._run([*arguments[:-2], "--corpus", "-", "--dry-run"]) != 0
+    assert "expected a corpus that can be read twice, found -; put it in a file" in capsys.readouterr().err
     assert app._run([*arguments[:4], "text", *arguments[6:-1], str(tmp_path / "alone")]) == 0
     said = capsys.readouterr()
     assert "R@1 on the test split of table, lora, " in said.out

@@ -67,13 +67,12 @@ class English:
         source = iter(self.texts) if self.texts is not None else self._files()
         most = self.config.lines
         for line in cleaner.clean(source):
-            place = cleaner.counts["kept"] - 1
-            if most is not None and place >= most:
-                cleaner.counts["kept"] -= 1
-                break
+            kept = cleaner.counts["kept"]
             if line.number > after:
                 counts.update(cleaner.counts)
-                yield place, line
+                yield kept - 1, line
+            if kept == most:
+                break
         counts.update(cleaner.counts)
 
     def _files(self) -> Iterator[str]:

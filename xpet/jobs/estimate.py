@@ -81,7 +81,8 @@ def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
         sample = replace(config, text=replace(config.text, lines=limit), fit=few)
         once = english.read_once(config.text.corpus or ())
         if once:
-            raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {', '.join(once)}")
+            found = ", ".join(once)
+            raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {found}; put it in a file")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xpet-dry-run-") as scratch:  # the cache would make the sample look quick
         made = bench.prepare(sample, on_event, Path(scratch))
