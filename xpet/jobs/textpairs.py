@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,7 @@ def make(
         features = _features(source, base, encode, width, counts, on_event)
         check_lines(source, counts)
         found = {}
+        encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
         with Cache(english.place) as cache:
             for number, language in enumerate(languages):
                 work = _Language(source, language, place, cache, tokenizer, device)
@@ -132,7 +134,7 @@ def make(
                 pairs = work.pairs(base, features, counts, where, on_event)
                 natural = english.natural.get(language)
                 found[language] = (
-                    pairs if natural is None else _mixed(pairs, natural, english.config, encode, tokenizer)
+                    pairs if natural is None else _mixed(pairs, natural, english.config, encode_once, tokenizer)
                 )
     return found
 
@@ -141,7 +143,7 @@ def _mixed(pairs: Pairs, natural: Natural, config: TextConfig, encode: Encode, t
     """The pairs with natural captions among them; text to validate with is natural then as well."""
     rows = tokenizer.encode([own for _, own in natural.train])
     extra = extra_rows(len(pairs.tokens), len(rows), config.natural_share)
-    features = encode([english for english, _ in natural.train]).float().cpu()
+    features = encode(tuple(english for english, _ in natural.train)).float().cpu()
     chosen = natural.validation[:MOST_HELD_OUT]
     val_tokens = tokenizer.encode([own for _, own in chosen])
     mixed = replace(
@@ -152,7 +154,9 @@ def _mixed(pairs: Pairs, natural: Natural, config: TextConfig, encode: Encode, t
     )  # fmt: skip
     if not config.validates_on_text:
         return mixed
-    return replace(mixed, val_tokens=val_tokens, val_frozen=encode([english for english, _ in chosen]).float().cpu())
+    return replace(
+        mixed, val_tokens=val_tokens, val_frozen=encode(tuple(english for english, _ in chosen)).float().cpu()
+    )
 
 
 def check_packages(english: English, languages: Sequence[str]) -> Path:
