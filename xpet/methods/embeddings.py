@@ -61,14 +61,14 @@ class StackedEmbedding(Stacked):
         embedded: Tensor = self.base(input_ids)
         if not self.runs:
             return embedded
-        p = self.selected()
+        p = self.selected(embedded.dtype)
         table = self.share.selection.pick(self.rows.table)
         ids = input_ids.reshape(self.runs, -1)
         place = torch.searchsorted(table, ids).clamp_max(table.shape[1] - 1)
         known = table.gather(1, place) == ids
         down = p["delta_A"]
         rows = torch.gather(down, 1, place.unsqueeze(-1).expand(-1, -1, down.shape[-1])) * known.unsqueeze(-1)
-        return embedded + (rows @ p["delta_B"]).reshape(embedded.shape).to(embedded.dtype)
+        return embedded + (rows @ p["delta_B"]).reshape(embedded.shape)
 
 
 def scale_of(words: nn.Module) -> float:

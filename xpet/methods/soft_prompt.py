@@ -27,12 +27,24 @@ class SoftPrompt(nn.Module):
         """Token embeddings [rows, length, hidden] and mask with the prompt inserted after the first token."""
         return insert(self.soft_embeddings.expand(len(embeddings), -1, -1), embeddings, attention_mask)
 
+    def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
+        """Packed embeddings [lines, length, hidden] with prompt token `slot` [lines, length] where that is not -1."""
+        return fill(self.soft_embeddings.unsqueeze(0), embeddings, slot)
+
 
 def insert(prompt: Tensor, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Put a prompt [rows, tokens, hidden] behind the first token of every row; the mask grows alike."""
     ones = attention_mask.new_ones(prompt.shape[:2])
     longer = torch.cat([embeddings[:, :1], prompt.to(embeddings.dtype), embeddings[:, 1:]], dim=1)
     return longer, torch.cat([attention_mask[:, :1], ones, attention_mask[:, 1:]], dim=1)
+
+
+def fill(prompt: Tensor, embeddings: Tensor, slot: Tensor) -> Tensor:
+    """Embeddings [runs * lines, length, hidden] with each run's own prompt [runs, tokens, hidden] in its slots."""
+    places = slot.reshape(len(prompt), -1, 1)
+    inserted = torch.gather(prompt, 1, places.clamp_min(0).expand(-1, -1, prompt.shape[-1]))
+    mine = embeddings.reshape(len(prompt), -1, embeddings.shape[-1])
+    return torch.where(places >= 0, inserted.to(embeddings.dtype), mine).reshape(embeddings.shape)
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[DeltaSite]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.core.packing import Packed
 from xpet.methods import embeddings
 from xpet.methods.bridge import DeltaSite
 from xpet.methods.stacked import OWN, Selection, Share, Stacked, StackedDelta, StackedPrompt
@@ -91,6 +92,32 @@ class Stack:
     def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Un-normalised text features [rows, dimensions] with the current selection."""
         return self.tower(input_ids, attention_mask)  # type: ignore[no-any-return]
+
+    def packed(self, batch: Packed) -> Tensor:
+        """The same [captions, dimensions] of packed captions, run-major where several runs are selected."""
+        return self.tower.packed(batch)  # type: ignore[no-any-return, operator]
+
+    @property
+    def inserted(self) -> int:
+        """Prompt tokens that stand in every caption."""
+        prompt = next((value for name, value in self.values.items() if name.startswith("prompt.")), None)
+        return 0 if prompt is None else prompt.shape[1]
+
+    @contextmanager
+    def lowered(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """The frozen weights in `dtype` for the time of the block (None: as they are); what is trained stays."""
+        kept = {p: p.data for p in self.tower.parameters()} if dtype is not None else {}
+        for parameter, data in kept.items():
+            parameter.data = data.to(dtype)
+        try:
+            yield
+        finally:
+            for parameter, data in kept.items():
+                parameter.data = data
+
+    def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+        """A forward in `dtype` with `lowered` weights: they decide it themselves."""
+        return nullcontext()
 
     def to(self, device: torch.device | str) -> Stack:
         """Move tower and trained parameters; returns self."""
@@ -199,6 +226,15 @@ class PlainStack(Stack):
         """Forget all gradients."""
         for parameter in self.own.values():
             parameter.grad = None
+
+    def lowered(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+        """Nothing is frozen here."""
+        return nullcontext()
+
+    def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+        """Autocast: the weights stay in single precision."""
+        device = next(self.tower.parameters()).device.type
+        return torch.autocast(device, dtype=dtype) if dtype is not None else nullcontext()  # type: ignore[return-value]
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -67,15 +67,14 @@ class Stacked(nn.Module):
         """How many runs are selected."""
         return self.share.selection.runs
 
-    def selected(self) -> dict[str, Tensor]:
-        """Short name -> parameter of the selected runs, [runs, ...]."""
+    def selected(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Short name -> parameter of the selected runs, [runs, ...], as `dtype`."""
         share = self.share
-        return {short: share.selection.pick(share.values[name]) for short, name in share.names.items()}
+        return {short: share.selection.pick(share.values[name]).to(dtype) for short, name in share.names.items()}
 
     def grouped(self, rows: Tensor) -> Tensor:
-        """[runs * rows, ..., d] -> [runs, everything else, d] in the parameters' dtype."""
-        dtype = next(self.share.values[name].dtype for name in self.share.names.values())
-        return rows.to(dtype).reshape(self.runs, -1, rows.shape[-1])
+        """[runs * rows, ..., d] -> [runs, everything else, d]."""
+        return rows.reshape(self.runs, -1, rows.shape[-1])
 
 
 Delta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
@@ -120,8 +119,8 @@ class StackedDelta(Stacked):
 
     def added(self, hidden: Tensor) -> Tensor:
         """What the delta adds to the backbone's output, shaped as that output."""
-        out = self.delta(self.template[0], self.selected(), self.grouped(hidden))
-        return out.reshape(*hidden.shape[:-1], out.shape[-1]).to(hidden.dtype)
+        out = self.delta(self.template[0], self.selected(hidden.dtype), self.grouped(hidden))
+        return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Parallel insertion (LoRA): the summand for the host's output."""
@@ -141,9 +140,15 @@ class StackedPrompt(Stacked):
 
         if not self.runs:
             return embeddings, attention_mask
-        prompt = self.selected()["soft_embeddings"]
+        prompt = self.selected(embeddings.dtype)["soft_embeddings"]
         rows = prompt.repeat_interleave(len(embeddings) // self.runs, dim=0)
         return insert(rows, embeddings, attention_mask)
+
+    def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
+        """See `soft_prompt.fill`."""
+        from xpet.methods.soft_prompt import fill
+
+        return fill(self.selected(embeddings.dtype)["soft_embeddings"], embeddings, slot)
 
 
 class StackedLayerNorm(Stacked):
@@ -158,10 +163,10 @@ class StackedLayerNorm(Stacked):
         base = self.base
         if not self.runs:
             return base(hidden)
-        p = self.selected()
+        p = self.selected(hidden.dtype)
         unit = functional.layer_norm(self.grouped(hidden), base.normalized_shape, eps=base.eps)
         weight, bias = (p[n].unsqueeze(1) if n in p else getattr(base, n).to(unit.dtype) for n in ("weight", "bias"))
-        return torch.addcmul(bias, unit, weight).reshape(hidden.shape).to(hidden.dtype)
+        return torch.addcmul(bias, unit, weight).reshape(hidden.shape)
 
 
 class StackedLinear(Stacked):
@@ -176,12 +181,12 @@ class StackedLinear(Stacked):
         base, runs = self.base, self.runs
         if not runs:
             return base(hidden)
-        p = self.selected()
+        p = self.selected(hidden.dtype)
         rows = self.grouped(hidden)
         weight = p["weight"].mT if "weight" in p else base.weight.to(rows.dtype).T.expand(runs, -1, -1)
         bias = p["bias"] if "bias" in p else base.bias.to(rows.dtype).expand(runs, -1)
         out = torch.baddbmm(bias.unsqueeze(1), rows, weight)
-        return out.reshape(*hidden.shape[:-1], out.shape[-1]).to(hidden.dtype)
+        return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
 
 OWN: dict[type[nn.Module], Callable[..., Stacked]] = {nn.LayerNorm: StackedLayerNorm, nn.Linear: StackedLinear}

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xpet.core.packing import Packed
+from xpet.models import attention
+from xpet.models.families import FAMILIES
+
 
 class TextTower(nn.Module):
     """`transformer -> mean over tokens weighted by the attention mask -> Linear with bias`.
@@ -20,7 +24,9 @@ class TextTower(nn.Module):
         self.dimensions = dimensions
         """Size of the shared image-text space."""
         self.prompt: nn.Module | None = None
-        """A module (embeddings, mask) -> (embeddings, mask) that inserts trained tokens; None: the plain tower."""
+        """A module (embeddings, mask) -> (embeddings, mask) that inserts trained tokens; None: the plain tower.
+
+        Its `fill(embeddings, slot)` puts them where packed captions leave room."""
         self.prompt_initial: Tensor | None = None
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
 
@@ -33,6 +39,21 @@ class TextTower(nn.Module):
             words, attention_mask = self.prompt(words, attention_mask)
             hidden = self.transformer(inputs_embeds=words, attention_mask=attention_mask)[0]
         features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
+        return features
+
+    def packed(self, batch: Packed) -> Tensor:
+        """The same features [captions, dimensions] of packed captions."""
+        words = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
+        if self.prompt is not None and batch.slot is not None:
+            words = self.prompt.fill(words, batch.slot)  # type: ignore[operator]
+        config = self.transformer.config
+        given = batch.mask(words.dtype)
+        first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
+        with attention.fast(config):
+            hidden = self.transformer(inputs_embeds=words, position_ids=batch.positions + first, attention_mask=given)[
+                0
+            ]
+        features: Tensor = self.LinearTransformation(batch.pool(hidden))
         return features
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +30,10 @@ class Engine:
         """Slices of similar length a batch is read in: a CPU pays for padding, a GPU for every launch."""
         return 1 if self.device.type == "cuda" else SLICES_ON_CPU
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """bf16 autocast when asked for, else nothing."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
-        return nullcontext()
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What the frozen weights are computed in, None: what they are."""
+        return torch.bfloat16 if self.precision == "bf16" else None
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate through accelerate."""

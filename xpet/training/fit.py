@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -19,18 +17,14 @@ from xpet.core.losses import contrastive, find_loss
 from xpet.core.metrics import Retrieval, retrieval
 from xpet.training.batches import batch_order, batches_per_epoch
 from xpet.training.device import Engine
+from xpet.training.layouts import LAYOUTS, Encode, Through
 from xpet.training.optimiser import StackedAdam
-
-Tokens = Sequence[Sequence[int]]
-Pad = Callable[[Sequence[Sequence[int]]], tuple[Tensor, Tensor]]
-"""Token lists -> (input ids, attention mask), [rows, longest]."""
+from xpet.training.stacklike import Pad, StackLike, Tokens
 
 VALIDATION_ROWS = 2048
 """Texts encoded at a time while validating, over all runs."""
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
 """Mean training losses since the last validation, as they stand in the history."""
-SMALLEST_SLICE = 64
-"""Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
 
 
 class Rows(Protocol):
@@ -39,21 +33,6 @@ class Rows(Protocol):
     def __getitem__(self, rows: Sequence[int], /) -> Tensor:
         """Those rows, [len(rows), d]."""
         ...
-
-
-class StackLike(Protocol):
-    """What training needs of a stack (see `xpet.methods.stack.Stack`)."""
-
-    tower: torch.nn.Module
-    flat: list[Tensor]
-
-    @property
-    def runs(self) -> int: ...
-    def all(self) -> AbstractContextManager[None]: ...
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor: ...
-    def gradients(self) -> list[Tensor]: ...
-    def clear_gradients(self) -> None: ...
-    def state(self, run: int) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -111,7 +90,8 @@ def fit(
     runs cannot share a stack or leave the loss nothing to tell apart.
     """
     session = _Session(stack, runs, config, pad, engine, on_event)
-    return session.run()
+    with stack.lowered(engine.dtype):
+        return session.run()
 
 
 class _Session:
@@ -129,7 +109,9 @@ class _Session:
         shapes = {data.shape for _, data in runs}
         if len(shapes) != 1 or len(runs) != stack.runs:
             raise ConfigError(f"expected {stack.runs} runs of one shape, found {len(runs)} of shapes {sorted(shapes)}")
-        self.stack, self.config, self.pad, self.engine, self.on_event = stack, config, pad, engine, on_event
+        self.stack, self.config, self.engine, self.on_event = stack, config, engine, on_event
+        width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.through, self.layout = Through(stack, engine, pad, width), LAYOUTS[config.layout]
         self.data = [data for _, data in runs]
         self.configs = [c for c, _ in runs]
         rows = min(len(d.student) for d in self.data)
@@ -157,6 +139,10 @@ class _Session:
             self.by_loss.setdefault(c.loss, []).append(place)
         self.outcomes = [Outcome(c, stack.state(place)) for place, c in enumerate(self.configs)]
         self.since: list[Tensor] = []
+        count, size = len(self.data[0].val_text), max(1, VALIDATION_ROWS // len(runs))
+        self.validation = [
+            self.layout([d.val_text[i : i + size] for d in self.data], self.through) for i in range(0, count, size)
+        ]
 
     def run(self) -> list[Outcome]:
         """All steps, with validation every so often and at the end."""
@@ -187,7 +173,7 @@ class _Session:
         for data, batch in zip(self.data, batches, strict=True):
             mine = [data.student[i] for i in batch]
             rows.append(mine if data.anchor is None else mine + [data.anchor[i] for i in batch])
-        features = self._encode(rows)
+        features = self._encode(self.layout(rows, self.through))
         size = len(batches[0])
         image = None
         if self.images is not None:
@@ -201,24 +187,10 @@ class _Session:
         rows = [d.frozen[b] for d, b in zip(self.data, batches, strict=True) if d.frozen is not None]
         return torch.stack(rows).to(self.engine.device, self.dtype) if rows else None
 
-    def _encode(self, rows: Sequence[Tokens]) -> Tensor:
-        """Features [runs, rows, d] of each run's equally many token rows.
-
-        Every run's rows are sorted by length and read in a few slices, so that one long caption does not pad all.
-        """
-        count, device = len(rows[0]), self.engine.device
-        slices = max(1, min(self.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
-        order = [sorted(range(count), key=lambda i, mine=mine: len(mine[i])) for mine in rows]  # type: ignore[misc]
-        bounds = [round(count * k / slices) for k in range(slices + 1)]
-        parts = []
-        with self.stack.all(), self.engine.autocast():
-            for start, stop in pairwise(bounds):
-                ids, mask = self.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[start:stop]])
-                found = self.stack(ids.to(device), mask.to(device)).to(self.dtype)
-                parts.append(found.view(len(rows), stop - start, -1))
-        features = torch.cat(parts, dim=1)
-        back = torch.tensor(order, device=device).argsort(dim=1)
-        return torch.gather(features, 1, back.unsqueeze(-1).expand_as(features))
+    def _encode(self, encode: Encode) -> Tensor:
+        """Features [runs, rows, d] of captions that were laid out."""
+        with self.stack.all(), self.stack.casting(self.engine.dtype):
+            return encode().to(self.dtype).unflatten(0, (len(self.data), -1))
 
     def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run, each [runs]."""
@@ -261,10 +233,7 @@ class _Session:
     def _validation_features(self) -> Tensor:
         """Features [runs, rows, d] of every run's validation texts."""
         self.stack.tower.eval()
-        count = len(self.data[0].val_text)
-        size = max(1, VALIDATION_ROWS // len(self.data))
-        parts = [self._encode([d.val_text[i : i + size] for d in self.data]) for i in range(0, count, size)]
-        return torch.cat(parts, dim=1)
+        return torch.cat([self._encode(part) for part in self.validation], dim=1)
 
     @torch.no_grad()
     def _validate(self, step: int) -> None:

@@ -11,6 +11,7 @@ from xpet.core.errors import unknown
 TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
 SELECTORS = ("mrr", "loss", "r1")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+LAYOUTS = ("packed", "padded")
 VALIDATIONS = ("auto", "pictures", "text")
 MOST_N_BEST = 4
 DEVICES = ("auto", "cpu", "cuda")
@@ -88,6 +89,7 @@ class FitConfig:
     device: str = "auto"
     precision: str = "auto"
     stack: int | None = None
+    layout: str = "packed"
 
     def steps_for(self, per_epoch: int) -> int:
         """Steps of a run whose epoch has `per_epoch` batches."""
@@ -111,6 +113,7 @@ class FitConfig:
         for what, value, known in (
             ("selection rule", self.select, SELECTORS), ("dropout", self.dropout, ("off", "model")),
             ("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS),
+            ("layout", self.layout, LAYOUTS),
         ):  # fmt: skip
             if value not in known:
                 found.append(unknown(what, value, known))
