@@ -79,7 +79,8 @@ class Ours:
     def stack_size(self, runs: Sequence[RunConfig], batch_size: int) -> int:
         """As many runs as `xpet align` would train side by side."""
         config = FitConfig(batch_size=batch_size)
-        return runs_per_stack(self.stack.tower, [(run, self.data(run)) for run in runs], config, self.engine)
+        pairs = [(run, self.data(run)) for run in runs]
+        return runs_per_stack(self.stack, pairs, config, self.tokenizer.pad, self.engine)
 
     def fit(self, runs: Sequence[RunConfig], config: FitConfig, validation: int | None = None) -> float:
         """Seconds per step of a fit of all the runs side by side, validations included.

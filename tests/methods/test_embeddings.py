@@ -16,7 +16,8 @@ from xpet.methods import embeddings
 from xpet.methods.stack import Stack, build_stack
 from xpet.methods.table import METHODS, fold
 from xpet.training.device import make_engine
-from xpet.training.fit import Outcome, RunData, fit
+from xpet.training.fit import RunData, fit
+from xpet.training.selection import Outcome
 
 RANK = 4
 FIT = FitConfig(batch_size=5, steps=12, validate_every=1000, include_start=False)

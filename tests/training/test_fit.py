@@ -14,12 +14,13 @@ from tests import towers
 from xpet.core.config import FitConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import Event, Notice, Progress
-from xpet.core.metrics import Retrieval
+from xpet.core.stacked_metrics import Scores
 from xpet.methods.stack import Stack, build_stack
 from xpet.training.batches import batch_order, batches_per_epoch
 from xpet.training.device import make_engine
-from xpet.training.fit import Outcome, RunData, fit
+from xpet.training.fit import RunData, fit
 from xpet.training.optimiser import StackedAdam
+from xpet.training.selection import Outcome
 
 FIT = FitConfig(batch_size=5, steps=6, validate_every=2, select="mrr")
 RUN = RunConfig("de", learning_rate=2e-3, align_weight=0.5)
@@ -124,11 +125,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """R@1 and MRR (0..1) that successive validations of the only run will report."""
     scores: list[float] = []
 
-    def scripted(image: Tensor, text: Tensor, owner: Tensor | None = None) -> Retrieval:
-        value = torch.tensor([scores.pop(0)], dtype=torch.float64)
-        return Retrieval(value, value, value, value)
+    def scripted(image: Tensor, text: Tensor, owner: Tensor) -> Scores:
+        value = torch.tensor([100 * scores.pop(0)], dtype=torch.float64)
+        return Scores(value, value)
 
-    monkeypatch.setattr("xpet.training.fit.retrieval", scripted)
+    monkeypatch.setattr("xpet.training.selection.stacked_retrieval", scripted)
     return scores
 
 

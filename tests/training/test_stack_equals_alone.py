@@ -9,7 +9,8 @@ from tests import naive, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.methods.stack import build_stack
 from xpet.training.device import make_engine
-from xpet.training.fit import Outcome, RunData, fit
+from xpet.training.fit import RunData, fit
+from xpet.training.selection import Outcome
 
 STEPS = 20
 FIT = FitConfig(batch_size=5, steps=STEPS, validate_every=1000, include_start=False)

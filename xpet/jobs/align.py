@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.training.device import Engine
-    from xpet.training.fit import Outcome, RunData
+    from xpet.training.fit import RunData
+    from xpet.training.selection import Outcome
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
@@ -133,8 +134,9 @@ def stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
         by_shape.setdefault(data.shape, []).append((plan, data))
     stacks = []
     alone = not find_method(bench.config.method).stackable or bench.config.fit.dropout == "model"
+    pad = bench.towers.text.tokenizer.pad
     for runs in by_shape.values():
-        size = 1 if alone else runs_per_stack(bench.towers.text.tower, runs, bench.config.fit, bench.engine)
+        size = 1 if alone else runs_per_stack(bench.stack, runs, bench.config.fit, pad, bench.engine)
         stacks += [runs[start : start + size] for start in range(0, len(runs), size)]
     return stacks
 

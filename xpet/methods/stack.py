@@ -227,9 +227,10 @@ class PlainStack(Stack):
         for parameter in self.own.values():
             parameter.grad = None
 
-    def lowered(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+    @contextmanager
+    def lowered(self, dtype: torch.dtype | None) -> Iterator[None]:
         """Nothing is frozen here."""
-        return nullcontext()
+        yield
 
     def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
         """Autocast: the weights stay in single precision."""

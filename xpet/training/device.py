@@ -35,6 +35,12 @@ class Engine:
         """What the frozen weights are computed in, None: what they are."""
         return torch.bfloat16 if self.precision == "bf16" else None
 
+    def sent(self, rows: Tensor) -> Tensor:
+        """A tensor of the CPU on the device, without waiting for what the device is doing."""
+        if self.device.type != "cuda":
+            return rows.to(self.device)
+        return rows.pin_memory().to(self.device, non_blocking=True)
+
     def backward(self, loss: Tensor) -> None:
         """Back-propagate through accelerate."""
         self.accelerator.backward(loss)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,17 +14,17 @@ from xpet.core.config import FitConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.losses import contrastive, find_loss
-from xpet.core.metrics import Retrieval, retrieval
 from xpet.training.batches import batch_order, batches_per_epoch
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, Encode, Through
 from xpet.training.optimiser import StackedAdam
+from xpet.training.selection import LOSS_FIGURES, Best, Outcome, Validation
 from xpet.training.stacklike import Pad, StackLike, Tokens
 
 VALIDATION_ROWS = 2048
 """Texts encoded at a time while validating, over all runs."""
-LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
-"""Mean training losses since the last validation, as they stand in the history."""
+LISTEN = 10
+"""Steps between looks at the device: progress is told, and which runs diverged."""
 
 
 class Rows(Protocol):
@@ -62,19 +62,6 @@ class RunData:
         return rows, len(self.val_text), self.anchor is None, self.frozen is None, self.image is None
 
 
-@dataclass
-class Outcome:
-    """What became of one run. `state` is the chosen checkpoint, `chosen_step` 0 means the untouched start."""
-
-    config: RunConfig
-    state: dict[str, Tensor]
-    chosen_step: int = 0
-    score: float = float("-inf")
-    history: list[dict[str, Any]] = field(default_factory=list)
-    diverged_at: int | None = None
-    validated: bool = False
-
-
 def fit(
     stack: StackLike,
     runs: Sequence[tuple[RunConfig, RunData]],
@@ -92,6 +79,13 @@ def fit(
     session = _Session(stack, runs, config, pad, engine, on_event)
     with stack.lowered(engine.dtype):
         return session.run()
+
+
+def first_loss(stack: StackLike, run: tuple[RunConfig, RunData], config: FitConfig, pad: Pad, engine: Engine) -> Tensor:
+    """The loss of a run's first batch, to see what a step takes; the stack holds that run alone."""
+    session = _Session(stack, [run], config, pad, engine, ignore)
+    with stack.lowered(engine.dtype):
+        return torch.stack(session.losses()).sum()
 
 
 class _Session:
@@ -127,22 +121,22 @@ class _Session:
         ]
         device = engine.device
         self.dtype = self.data[0].val_image.dtype
-        images = [d.image for d in self.data if d.image is not None]
-        self.images = torch.stack(images).to(device) if images else None  # [runs, rows, d]
+        self.images = _Images([d.image for d in self.data if d.image is not None], device)
         weights = [(c.image_weight, c.align_weight) for c in self.configs]
         self.weights = torch.tensor(weights, device=device, dtype=self.dtype).T  # [2, runs]
         rates = torch.tensor([c.learning_rate for c in self.configs], device=device, dtype=stack.flat[0].dtype)
         self.optimiser = StackedAdam(stack.flat, rates, self.steps)
-        self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
+        self.died = torch.zeros(len(runs), dtype=torch.long, device=device)  # the step a run diverged at; 0: it lives
         self.by_loss: dict[str, list[int]] = {}
         for place, c in enumerate(self.configs):
             self.by_loss.setdefault(c.loss, []).append(place)
-        self.outcomes = [Outcome(c, stack.state(place)) for place, c in enumerate(self.configs)]
+        self.best = Best(stack, self.configs, config)
         self.since: list[Tensor] = []
         count, size = len(self.data[0].val_text), max(1, VALIDATION_ROWS // len(runs))
-        self.validation = [
+        self.val_texts = [
             self.layout([d.val_text[i : i + size] for d in self.data], self.through) for i in range(0, count, size)
         ]
+        self.validation = Validation([d.val_image for d in self.data], [d.val_owner for d in self.data], device)
 
     def run(self) -> list[Outcome]:
         """All steps, with validation every so often and at the end."""
@@ -154,17 +148,17 @@ class _Session:
             self._step(step)
             if step % self.interval == 0:
                 self._validate(step)
-            if step % 10 == 0 or step == self.steps:
+            if step % LISTEN == 0 or step == self.steps:
                 rate = (time.monotonic() - started) / step
                 self.on_event(
                     Progress("training", step, self.steps, f"{len(self.configs)} runs, {1000 * rate:.0f} ms/step")
                 )
-            if step % 50 == 0 and not bool(self.alive.any()):
-                break
+                if not any(self._living()):
+                    break
         if config.include_start and self.steps % self.interval:
             self._validate(self.steps)
         self._finish()
-        return self.outcomes
+        return self.best.finish()
 
     def _forward(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Student and anchor features and images of the next step, each [runs, batch, d]; None where there are none."""
@@ -175,25 +169,23 @@ class _Session:
             rows.append(mine if data.anchor is None else mine + [data.anchor[i] for i in batch])
         features = self._encode(self.layout(rows, self.through))
         size = len(batches[0])
-        image = None
-        if self.images is not None:
-            index = torch.tensor(batches, device=self.engine.device)
-            image = torch.gather(self.images, 1, index.unsqueeze(-1).expand(-1, -1, self.images.shape[-1]))
+        image = self.images.rows(self.engine.sent(torch.tensor(batches)))
         anchor = features[:, size:] if self.data[0].anchor is not None else self._frozen(batches)
         return features[:, :size], anchor, image
 
     def _frozen(self, batches: Sequence[Sequence[int]]) -> Tensor | None:
         """Features of frozen anchors [runs, batch, d]; None where there are none."""
         rows = [d.frozen[b] for d, b in zip(self.data, batches, strict=True) if d.frozen is not None]
-        return torch.stack(rows).to(self.engine.device, self.dtype) if rows else None
+        return self.engine.sent(torch.stack(rows)).to(self.dtype) if rows else None
 
     def _encode(self, encode: Encode) -> Tensor:
         """Features [runs, rows, d] of captions that were laid out."""
         with self.stack.all(), self.stack.casting(self.engine.dtype):
             return encode().to(self.dtype).unflatten(0, (len(self.data), -1))
 
-    def _losses(self, student: Tensor, anchor: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Image-text and alignment loss of every run, each [runs]."""
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """Image-text and alignment loss of every run's next batch, each [runs]."""
+        student, anchor, image = self._forward()
         none = student.new_zeros(len(student))
         clip = none if image is None else contrastive(image, student)
         if anchor is None:
@@ -209,63 +201,68 @@ class _Session:
     def _step(self, step: int) -> None:
         if self.config.dropout == "model":
             self.stack.tower.train()
-        clip, aligned = self._losses(*self._forward())
+        clip, aligned = self.losses()
         total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()
         self.engine.backward(total.sum())
         gradients = self.stack.gradients()
         finite = total.isfinite() & torch.stack([g.sum(dim=1).isfinite() for g in gradients]).all(dim=0)
         self._bury(step, finite)
-        self.optimiser.step(gradients, self.alive)
+        self.optimiser.step(gradients, self.died == 0)
         self.since.append(torch.stack([total, clip, aligned]).detach())
 
     def _bury(self, step: int, finite: Tensor) -> None:
-        """Stop runs whose loss or gradient just became NaN or infinite."""
-        dying = self.alive & ~finite
-        if not bool(dying.any()):
-            return
-        for place in dying.nonzero().flatten().tolist():
-            self.outcomes[place].diverged_at = step
-            label = self.configs[place].label
-            self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
-        self.alive = self.alive & finite
+        """Stop runs whose loss or gradient just became NaN or infinite; nobody waits for the device to say so."""
+        self.died = torch.where((self.died == 0) & ~finite, step, self.died)
+
+    def _living(self) -> list[bool]:
+        """Which runs live, as the device has it now; those that died meanwhile are reported."""
+        died = self.died.tolist()
+        for outcome, step in zip(self.best.outcomes, died, strict=True):
+            if step and outcome.diverged_at is None:
+                outcome.diverged_at = step
+                label = outcome.config.label
+                self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
+        return [not step for step in died]
 
     def _validation_features(self) -> Tensor:
         """Features [runs, rows, d] of every run's validation texts."""
         self.stack.tower.eval()
-        return torch.cat([self._encode(part) for part in self.validation], dim=1)
+        return torch.cat([self._encode(part) for part in self.val_texts], dim=1)
 
     @torch.no_grad()
     def _validate(self, step: int) -> None:
         """Score every living run on its validation captions and keep its checkpoint when it is the best so far."""
-        features = self._validation_features()
-        means = torch.stack(self.since).mean(dim=0).tolist() if self.since else None
+        found = self.validation.scores(self._validation_features())
+        means = torch.stack(self.since).mean(dim=0).T.tolist() if self.since else [[]] * len(found)
         self.since = []
-        for place, data in enumerate(self.data):
-            if bool(self.alive[place]) and bool(features[place].isfinite().all()):
-                found = retrieval(data.val_image.to(features.device), features[place], data.val_owner)
-                loss = float(contrastive(data.val_image.to(features.device)[data.val_owner], features[place]))
-                self._record(place, step, found, loss, means)
-
-    def _record(self, place: int, step: int, found: Retrieval, loss: float, means: list[list[float]] | None) -> None:
-        outcome, config = self.outcomes[place], self.config
-        entry: dict[str, Any] = {"step": step, "val_r1": found.recall, "val_mrr": found.mrr, "val_loss": loss}
-        if means is not None:
-            entry |= {name: means[i][place] for i, name in enumerate(LOSS_FIGURES)}
-        outcome.history.append(entry)
-        score = {"mrr": found.mrr, "loss": -loss, "r1": round(found.recall / 100, 4)}[config.select]
-        better = score >= outcome.score if config.latest_tie_wins else score > outcome.score
-        if better or not outcome.validated:
-            outcome.score, outcome.chosen_step, outcome.validated = score, step, True
-            outcome.state = self.stack.state(place)
+        figures = [dict(zip(LOSS_FIGURES, mine, strict=False)) for mine in means]
+        alive = self._living()
+        self.best.record(
+            step, [own | figures[i] if own is not None and alive[i] else None for i, own in enumerate(found)]
+        )
 
     @torch.no_grad()
     def _finish(self) -> None:
         """A run that was too short to validate still yields its final weights, unless the last step ruined them."""
-        unseen = torch.tensor([not outcome.validated for outcome in self.outcomes], device=self.alive.device)
-        if not bool((unseen & self.alive).any()):
+        unseen = [not outcome.validated for outcome in self.best.outcomes]
+        if not any(mine and alive for mine, alive in zip(unseen, self._living(), strict=True)):
             return
-        self._bury(self.steps, self._validation_features().isfinite().all(dim=2).all(dim=1) | ~unseen)
-        for place, outcome in enumerate(self.outcomes):
-            if not outcome.validated and outcome.diverged_at is None:
-                outcome.state, outcome.chosen_step = self.stack.state(place), self.steps
+        sound = self._validation_features().isfinite().all(dim=2).all(dim=1)
+        self._bury(self.steps, sound | ~torch.tensor(unseen, device=sound.device))
+        alive = self._living()
+        self.best.keep([place for place, mine in enumerate(unseen) if mine and alive[place]], self.steps)
+
+
+class _Images:
+    """Image features of all runs' training rows on the device; runs of the same data share them."""
+
+    def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
+        places: dict[int, int] = {}
+        self.which = torch.tensor([places.setdefault(id(rows), len(places)) for rows in images], device=device)
+        distinct = {id(rows): rows for rows in images}.values()
+        self.features = torch.stack(list(distinct)).to(device) if images else None  # [distinct, rows, d]
+
+    def rows(self, index: Tensor) -> Tensor | None:
+        """Rows `index` [runs, batch] of every run's images, [runs, batch, d]; None where there are none."""
+        return None if self.features is None else self.features[self.which.unsqueeze(1), index]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,27 +15,65 @@ if TYPE_CHECKING:
     from xpet.core.config import FitConfig, RunConfig
     from xpet.training.device import Engine
     from xpet.training.fit import RunData
+    from xpet.training.stacklike import Pad, StackLike
 
-VALUES_PER_TOKEN_AND_CHANNEL = 40
-"""Activations autograd keeps per token, layer and hidden channel (measured with an XLM-R layer, rounded up)."""
-MOST_ON_CPU, MOST_ON_GPU = 16, 64
-"""Beyond these a wider stack gains nothing (FINDINGS: compute-bound)."""
+SATURATED = {"cpu": 5e9, "cuda": 2.5e13}
+"""FLOP in a step beyond which more runs side by side gain nothing.
+
+CPU: two cores, measured (tests/bench/bench_align --what scaling). GPU: 64 runs of XLM-R Large, not measured.
+"""
 SHARE_OF_FREE = 0.6
+WORKING = 1.3
+"""Peak over what autograd keeps: the largest temporaries beside it."""
+SAMPLE = 1000
 
 
 def runs_per_stack(
-    tower: torch.nn.Module, runs: Sequence[tuple[RunConfig, RunData]], fit: FitConfig, engine: Engine
+    stack: StackLike, runs: Sequence[tuple[RunConfig, RunData]], fit: FitConfig, pad: Pad, engine: Engine
 ) -> int:
-    """Runs of one shape to train side by side: `--stack`, or as many as fit into the free memory."""
-    if fit.stack is not None:
-        return fit.stack
-    longest = max(len(row) for _, data in runs for column in (data.student, data.anchor or ()) for row in column)
+    """Runs of one shape to train side by side: `--stack`, or as many as saturate the device and fit into its memory.
+
+    Memory is measured by a forward of the first run. The runs are spread evenly: no small stack is left over. Uses
+    the stack, whose values are lost.
+    """
+    if fit.stack is not None or len(runs) == 1:
+        return fit.stack or 1
+    wanted = math.ceil(SATURATED[engine.device.type] / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
+    fitting = int(SHARE_OF_FREE * free_bytes(engine) // bytes_per_run(stack, runs[0], fit, pad, engine))
+    most = max(1, min(wanted, fitting, len(runs)))
+    return math.ceil(len(runs) / math.ceil(len(runs) / most))
+
+
+def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> float:
+    """FLOP of a run's step: forward and backward through frozen matrices, no gradient for these; attention aside."""
     config = tower.transformer.config  # type: ignore[union-attr]
-    rows = fit.batch_size * (2 if runs[0][1].anchor is not None else 1)
-    values = rows * longest * config.num_hidden_layers * config.hidden_size * VALUES_PER_TOKEN_AND_CHANNEL  # type: ignore[union-attr, operator]
-    fitting = int(SHARE_OF_FREE * free_bytes(engine) // (4 * values))
-    most = MOST_ON_GPU if engine.device.type == "cuda" else MOST_ON_CPU
-    return max(1, min(most, fitting, len(runs)))
+    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers  # type: ignore[union-attr]
+    tokens = sum(
+        statistics.fmean(len(column[i]) for i in range(min(SAMPLE, len(column))))
+        for column in (data.student, data.anchor)
+        if column is not None
+    )
+    return float(4 * batch_size * tokens * layers * (4 * hidden**2 + 2 * hidden * inner))  # type: ignore[operator, arg-type]
+
+
+def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitConfig, pad: Pad, engine: Engine) -> float:
+    """Bytes that a step of one run takes, from what autograd keeps in a forward of its first batch."""
+    from xpet.training.fit import first_loss
+
+    frozen = {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in frozen:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    stack.reset([run[0].seed], [sorted({token for row in run[1].student[:SAMPLE] for token in row})])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = first_loss(stack, run, fit, pad, engine)
+    del loss
+    return WORKING * sum(kept.values())
 
 
 def free_bytes(engine: Engine) -> int:

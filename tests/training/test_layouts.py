@@ -1,0 +1,101 @@
+"""Packed equals padded, for every method and family; lowered weights come back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests import tiny, towers
+from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.packing import pack
+from xpet.methods.stack import Stack, build_stack
+from xpet.models.text_tower import TextTower
+from xpet.training.device import make_engine
+from xpet.training.fit import fit
+from xpet.training.layouts import LAYOUTS, Through
+
+METHODS = {**towers.METHOD_CONFIGS, "embeddings": MethodConfig("lora", train=("layernorm", "embeddings"))}
+ROWS = [towers.texts(9, seed, longest) for seed, longest in ((1, 4), (2, 12), (3, 9))]
+RUN = RunConfig("de", "routine1", "mse", align_weight=0.5, learning_rate=2e-3, seed=3)
+
+
+def shaken(config: MethodConfig, runs: int) -> Stack:
+    """A stack whose runs differ from the base and from each other."""
+    tokens = [sorted({token for row in rows for token in row}) for rows in ROWS[:runs]]
+    stack = build_stack(towers.tower(), config, list(range(runs)), tokens)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for flat in stack.flat:
+            flat.add_(0.05 * torch.randn(flat.shape, generator=generator, dtype=flat.dtype))
+    return stack
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_packed_equals_padded(name: str) -> None:
+    runs = 1 if name == "full" else len(ROWS)
+    stack = shaken(METHODS[name], runs)
+    through = Through(stack, make_engine("cpu"), towers.pad, towers.HIDDEN)
+    found, gradients = {}, {}
+    for layout, lay in LAYOUTS.items():
+        stack.clear_gradients()
+        with stack.all():
+            found[layout] = lay(ROWS[:runs], through)()
+        found[layout].square().sum().backward()
+        gradients[layout] = stack.gradients()
+    assert len(found["packed"]) == runs * 9
+    torch.testing.assert_close(found["packed"], found["padded"], atol=1e-12, rtol=0)
+    assert max(float(part.abs().max()) for part in gradients["packed"]) > 0
+    for one, other in zip(gradients["packed"], gradients["padded"], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_equals_padded_in_every_family(family: str, attention: str) -> None:
+    transformer = tiny.tiny_transformer(family, towers.VOCABULARY, 64, 2)
+    transformer.set_attn_implementation(attention)  # type: ignore[operator]
+    tower = TextTower(transformer, 8).double().eval()
+    rows = [row for rows in ROWS for row in rows]
+    batch = pack([rows], channels=32)
+    with torch.no_grad():
+        torch.testing.assert_close(tower.packed(batch), tower(*towers.pad(rows)), atol=1e-12, rtol=0)
+    assert transformer.config._attn_implementation == attention  # type: ignore[union-attr]
+
+
+def test_whole_trainings_agree() -> None:
+    data = towers.run_data(1)
+    states = []
+    for layout in LAYOUTS:
+        stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["lora"], [RUN.seed])
+        config = FitConfig(batch_size=5, steps=8, validate_every=4, layout=layout)
+        (outcome,) = fit(stack, [(RUN, data)], config, towers.pad, make_engine("cpu"))
+        states.append((outcome.history, outcome.state))
+    assert [h["step"] for h in states[0][0]] == [0, 4, 8]
+    for one, other in zip(*(history for history, _ in states), strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+    for name, value in states[0][1].items():
+        torch.testing.assert_close(value, states[1][1][name], atol=1e-10, rtol=0)
+
+
+def test_an_unknown_layout_is_named() -> None:
+    assert FitConfig(layout="loose").problems() == ["unknown layout 'loose': expected one of packed, padded"]
+    assert FitConfig(layout="padded").problems() == []
+
+
+@pytest.mark.parametrize("name", ["lora", "adapter", "compacter", "bitfit", "soft-prompt", "full", "embeddings"])
+def test_in_bf16_training_lowers_the_loss_and_leaves_the_base_as_it_was(name: str) -> None:
+    model = towers.tower(torch.float32)
+    data = towers.run_data(1)
+    data = replace(data, image=data.image.float(), val_image=data.val_image.float())
+    tokens = [sorted({token for row in data.student for token in row})]
+    stack = build_stack(model, METHODS[name], [RUN.seed], tokens)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    config = FitConfig(batch_size=14, steps=12, validate_every=6)
+    (outcome,) = fit(stack, [(RUN, data)], config, towers.pad, make_engine("cpu", "bf16"))
+    assert {value.dtype for value in outcome.state.values() if value.is_floating_point()} == {torch.float32}
+    assert outcome.history[-1]["loss"] < outcome.history[1]["loss"]
+    for key, value in model.state_dict().items():
+        assert value.dtype == torch.float32
+        assert name == "full" or torch.equal(value, before[key]), key
