@@ -141,6 +141,8 @@ def test_natural_captions_of_the_shots_are_mixed_in(
     assert again / len(pairs.tokens) == pytest.approx(share, abs=0.003)
     natural = [shots.slot("target")[row % 12] for row in range(again)]
     assert list(pairs.tokens) == plain.tokenizer.encode([*translations, *natural])
+    assert pairs.tokens[-3:] == plain.tokenizer.encode(natural[-3:])  # slices are lists, as of any sequence
+    assert pairs.tokens[:2] == plain.tokenizer.encode(translations[:2])
     rows = [len(lines()) + 13, 7, len(lines()) + 1, len(lines()) - 1]
     english = [shots.slot("pivot")[1], lines()[7], shots.slot("pivot")[1], lines()[-1]]
     expected = encode_texts(plain.tower, plain.tokenizer, english)

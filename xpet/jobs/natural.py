@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 from xpet.core.captions import Split
 from xpet.core.errors import DataError
@@ -44,7 +44,15 @@ class MixedTokens(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.corpus) + self.extra
 
-    def __getitem__(self, index: int) -> list[int]:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         if index < len(self.corpus):
