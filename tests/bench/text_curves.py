@@ -60,6 +60,7 @@ def draw(points: list[dict[str, Any]], path: Path, languages: tuple[str, ...]) -
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "xpet"}  # small, and the same every time
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
@@ -72,12 +73,13 @@ def draw(points: list[dict[str, Any]], path: Path, languages: tuple[str, ...]) -
     for axes in (left, right):
         axes.axhline(points[0]["before"], color="grey", linestyle=":", label="before")
         axes.grid(alpha=0.3)
-    left.set(xscale="log", xlabel="translated sentences", ylabel=f"R@1, mean of {', '.join(languages)}")
+    left.set(xscale="log", xlabel="translated sentences", ylabel=f"R@1 of {', '.join(languages)}")
     right.set(xlabel="degraded words of the translation, %")
     left.legend(fontsize=8)
-    figure.suptitle("Routine text on the (synthetic) demo: no pictures", fontsize=10)
+    title = f"Routine text on the (synthetic) demo, {points[0]['steps']} steps, seed 1: no pictures"
+    figure.suptitle(title, fontsize=10)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def main() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +22,9 @@ from xpet.cli import app
 from xpet.core.config import AlignConfig, FitConfig, MethodConfig, TextConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.rundir import find_runs, read_run
-from xpet.data.cleaning import is_held_out
+from xpet.data.cleaning import is_held_out, text_hash
 from xpet.data.pairs import PairStore
-from xpet.jobs import align, bench, chain, evaluate, textpairs
+from xpet.jobs import align, bench, chain, evaluate, natural, textpairs
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -120,15 +123,126 @@ def test_the_datas_own_captions_need_no_corpus(world: World, packages: Path, tmp
     config = configured(world, tmp_path / "run", packages, None, "de")
     result = align.run(replace(config, fit=replace(FIT, batch_size=4)))
     facts = result.text["de"]
-    assert (facts["read"], facts["validated_on_pictures"]) == (
-        12,
-        1,
-    )  # the captions of its 12 shots, searched naturally
-    natural = replace(config, out=str(tmp_path / "natural"), text=replace(config.text, natural_share=1.0))
-    made = bench.prepare(replace(natural, fit=replace(FIT, batch_size=4)).check(), lambda event: None)
-    captions = made.parts.train.captions["de"]
-    known = {tuple(row) for row in load_text_tower(world.text).tokenizer.encode(captions.slot("target"))}
-    assert {tuple(row) for row in (*made.pairs["de"].tokens, *made.pairs["de"].val_tokens)} <= known
+    assert (facts["read"], facts["validated_on_pictures"]) == (12, 1)  # the captions of its 12 shots
+
+
+@pytest.mark.parametrize("share", [0.2, 0.75])
+def test_natural_captions_of_the_shots_are_mixed_in(
+    share: float, world: World, packages: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """A share of the rows are the 12 captions of the shots beside their English ones; those of validation validate."""
+    config = configured(world, tmp_path / "run", packages, corpus, "de", natural_share=share)
+    made = bench.prepare(config.check(), lambda event: None)
+    pairs, plain = made.pairs["de"], load_text_tower(world.text)
+    shots, held = made.parts.train.captions["de"], made.parts.validation.captions["de"]
+    translations = [translated(line, "de") for line in lines()]  # no line is held out
+    again = round(len(translations) * share / (1 - share))
+    assert pairs.repeated == again
+    assert again / len(pairs.tokens) == pytest.approx(share, abs=0.003)
+    natural = [shots.slot("target")[row % 12] for row in range(again)]
+    assert list(pairs.tokens) == plain.tokenizer.encode([*translations, *natural])
+    assert pairs.tokens[-3:] == plain.tokenizer.encode(natural[-3:])  # slices are lists, as of any sequence
+    assert pairs.tokens[:2] == plain.tokenizer.encode(translations[:2])
+    rows = [len(lines()) + 13, 7, len(lines()) + 1, len(lines()) - 1]
+    english = [shots.slot("pivot")[1], lines()[7], shots.slot("pivot")[1], lines()[-1]]
+    expected = encode_texts(plain.tower, plain.tokenizer, english)
+    torch.testing.assert_close(pairs.frozen[rows], expected, atol=1e-6, rtol=0)
+    assert pairs.val_tokens == plain.tokenizer.encode(held.slot("target"))
+    expected = encode_texts(plain.tower, plain.tokenizer, held.slot("pivot"))
+    torch.testing.assert_close(pairs.val_frozen, expected, atol=1e-6, rtol=0)
+    assert pairs.own == sorted({token for row in (*pairs.tokens, *pairs.val_tokens) for token in row})
+    facts = align.run(config).text["de"]
+    assert (facts["pairs"], facts["natural"], facts["held_out"]) == (len(lines()), 12, 12)
+    assert facts["validated_on_pictures"] == 0
+
+
+def test_few_lines_do_not_crowd_out_natural_captions() -> None:
+    assert [natural.extra_rows(900, 100, share) for share in (0.01, 0.1, 0.5)] == [100, 100, 900]
+
+
+def test_natural_captions_need_english_ones(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    config = configured(world, tmp_path / "run", packages, corpus, "de", natural_share=0.1)
+    made = bench.prepare(replace(config, text=replace(config.text, natural_share=0.0)).check(), lambda event: None)
+    texts = {slot: made.parts.train.captions["de"].texts[slot] for slot in ("target",)}
+    bare = replace(made.parts.train, captions={"de": replace(made.parts.train.captions["de"], texts=texts)})
+    with pytest.raises(DataError, match=r"--natural-share: expected captions of de .*, found 0 and 12; leave"):
+        natural.natural_of(replace(made.parts, train=bare), "de", set())
+    known = {text_hash(text) for text in made.parts.train.captions["de"].slot("pivot")[:3]}
+    assert len(natural.natural_of(made.parts, "de", known).train) == 9
+
+
+class Piped:
+    """Standard input that brings some bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = io.BytesIO(data)
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_standard_input_is_kept_by_its_contents(
+    world: World, packages: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same text again finds its pairs made; other text makes others; no copy of either stays."""
+    monkeypatch.setenv("XPET_CACHE", str(tmp_path / "cache"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    config = configured(world, tmp_path / "run", packages, Path("-"), "de").check()
+    plain = gzip.compress(corpus.read_bytes())
+    found = []
+    for data in (plain, plain, "\n".join(lines()[:90]).encode()):
+        monkeypatch.setattr(sys, "stdin", Piped(data))
+        made = bench.prepare(config, lambda event: None)
+        found.append((made.pairs["de"].lines, len(list((tmp_path / "cache" / "pairs").iterdir()))))
+        assert not list(scratch.iterdir())
+    assert found == [(len(lines()), 2), (len(lines()), 2), (90, 4)]  # English and German, each once
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "standard input: expected English lines, found none"),
+        (b"\n".join(b"ein Hund und eine Katze mit %d Hunden auf dem Tisch" % n for n in range(30)),
+         "standard input: expected English text, found lines that look German (30 of 30); pass English captions"),
+        (b"a dog\n\xff\xfe\n", "standard input line 2, byte 1: expected UTF-8"),
+    ],
+)  # fmt: skip
+def test_standard_input_that_is_no_use(
+    data: bytes, words: str, world: World, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Piped(data))
+    with pytest.raises(DataError) as error:
+        align.run(configured(world, tmp_path / "run", packages, Path("-"), "de"))
+    assert words in str(error.value)
+
+
+def test_a_terminal_is_no_corpus(world: World, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Piped(b"")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    with pytest.raises(DataError, match="--corpus -: expected English text piped to standard input, found none"):
+        align.run(configured(world, tmp_path / "run", packages, Path("-"), "de"))
+
+
+def test_a_seed_goes_on_from_its_own_run(world: World, tmp_path: Path) -> None:
+    """Not from the best of all seeds, so that the seeds of a chain stay apart; a seed without a run takes the best."""
+    first = align.run(world.config(tmp_path / "first", "de", seeds=(1, 2)))
+    config = world.config(tmp_path / "next", "de", seeds=(2, 1, 3), start=str(tmp_path / "first")).check()
+    made = bench.prepare(config, lambda event: None)
+    folders = {run.seed: read_run(Path(run.folder)) for run in first.runs}
+    for seed in (1, 2):
+        for name, value in folders[seed].delta.items():
+            assert torch.equal(made.started["de", seed].delta[name], value)
+    assert made.started["de", 3].config["run"]["seed"] in (1, 2)
+
+
+def test_no_line_is_read_beyond_the_last_one_used(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    corpus.write_text("\n".join([lines()[0], *lines()]), encoding="utf-8")
+    made = bench.prepare(configured(world, tmp_path / "run", packages, corpus, "de", lines=40).check(), lambda _: None)
+    counts = made.pairs["de"].counts
+    assert (counts["read"], counts["kept"], counts["duplicate"]) == (41, 40, 1)
 
 
 def test_test_captions_are_left_out_and_counted(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
@@ -348,6 +462,11 @@ def test_on_the_command_line(
         (["text"], 2, 4, 216), (["routine1"], 2, 4, None),
     ]  # fmt: skip
     assert expected["seconds"] > 0
+    disk = expected["phases"][0]["disk"]
+    assert app._run([*arguments[:-2], "--natural-share", "0.5", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phases"][0]["disk"] == pytest.approx(disk, rel=0.01)
+    assert app._run([*arguments[:-2], "--corpus", "-", "--dry-run"]) != 0
+    assert "expected a corpus that can be read twice, found -; put it in a file" in capsys.readouterr().err
     assert app._run([*arguments[:4], "text", *arguments[6:-1], str(tmp_path / "alone")]) == 0
     said = capsys.readouterr()
     assert "R@1 on the test split of table, lora, " in said.out

@@ -149,7 +149,9 @@ def align(
     natural_share: Annotated[
         float,
         typer.Option(
-            "--natural-share", help="Share of lines paired with the data's natural captions.", rich_help_panel=o.TEXT
+            "--natural-share",
+            help="Share of the text that is natural captions of the shots (no pictures).",
+            rich_help_panel=o.TEXT,
         ),
     ] = 0.0,
     max_tokens: Annotated[

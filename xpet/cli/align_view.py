@@ -68,6 +68,8 @@ def _languages(result: AlignResult) -> Table:
     if result.text:
         used = sorted(facts["pairs"] for facts in result.text.values())
         learnt = f"{used[0]:,} translated lines" if used[0] == used[-1] else f"{used[0]:,} to {used[-1]:,} lines"
+        natural = max(facts["natural"] for facts in result.text.values())
+        learnt += f" and {natural:,} natural captions" if natural else ""
     title = f"R@1 on the test split of {result.data}, {result.method}, {learnt}"
     title += f", {seeds} seeds" if seeds > 1 else ""
     return Table(title, columns, rows, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")

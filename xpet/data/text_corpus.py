@@ -24,7 +24,11 @@ ENDINGS = (".gz", ".bz2")
 
 
 def read_texts(
-    paths: Sequence[str], column: str | None = None, stdin: BinaryIO | None = None, english: bool = True
+    paths: Sequence[str],
+    column: str | None = None,
+    stdin: BinaryIO | None = None,
+    english: bool = True,
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Every text of the files, in their order, blank ones included; no file is ever in memory as a whole.
 
@@ -34,6 +38,7 @@ def read_texts(
         column: where the texts stand in files that have columns; a field may be text, a list of texts, or nothing.
         stdin: standard input in bytes, where there is one.
         english: whether files whose first texts are clearly in another language are refused.
+        names: what paths are called in messages, where that is not the path.
 
     The beginning of every file (of no pipe) is looked at before this returns, so that most of what is wrong with any of
     them is told, all at once, before any work is put into the texts. The rest is told when a text is reached.
@@ -42,18 +47,19 @@ def read_texts(
         DataError: no such file, damaged contents, bytes that are not UTF-8, a column that is needed or missing, text
             that is not English; each with the file and, where there is one, the line.
     """
-    problems = _problems(paths, column, stdin)
+    names = {STDIN: STDIN_NAME, **(names or {})}
+    problems = _problems(paths, column, stdin, names)
     for path in () if problems else paths:
         try:
             if not _is_stream(path):
-                next(_texts(path, column, stdin, english), None)
+                next(_texts(path, column, stdin, english, names), None)
         except DataError as error:
             problems += error.problems
     raise_problems(problems)
-    return (text for path in paths for text in _texts(path, column, stdin, english))
+    return (text for path in paths for text in _texts(path, column, stdin, english, names))
 
 
-def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None) -> list[str]:
+def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None, names: Mapping[str, str]) -> list[str]:
     """What can be said without opening a file."""
     problems = [] if paths else ["expected a file of English text, found none"]
     if STDIN in paths and stdin is None:
@@ -61,9 +67,8 @@ def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None) 
     if paths.count(STDIN) > 1:
         problems.append(f"expected {STDIN} for standard input once, found it {paths.count(STDIN)} times")
     if column is not None and paths and not any(_ending(path) in TABLES for path in paths):
-        problems.append(
-            f"column {column}: expected a file with columns ({', '.join(TABLES)}), found {', '.join(paths)}"
-        )
+        found = ", ".join(names.get(path, path) for path in paths)
+        problems.append(f"column {column}: expected a file with columns ({', '.join(TABLES)}), found {found}")
     return problems
 
 
@@ -79,8 +84,10 @@ def _ending(path: str) -> str:
     return Path(path).suffix.lower()
 
 
-def _texts(path: str, column: str | None, stdin: BinaryIO | None, english: bool) -> Iterator[str]:
-    name = STDIN_NAME if path == STDIN else path
+def _texts(
+    path: str, column: str | None, stdin: BinaryIO | None, english: bool, names: Mapping[str, str]
+) -> Iterator[str]:
+    name = names.get(path, path)
     try:
         with _opened(path, stdin) as file:
             read = READERS.get(_ending(path))

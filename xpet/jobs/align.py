@@ -162,8 +162,9 @@ def start(bench: Bench, group: Sequence[Planned]) -> None:
     stack = bench.stack
     stack.reset([plan.seed for plan, _ in group], [_own_tokens(bench, plan, data) for plan, data in group])
     for place, (plan, _) in enumerate(group):
-        if plan.language in bench.started:
-            stack.load(place, widened(bench.started[plan.language].delta, stack.state(place)))
+        record = bench.started.get((plan.language, plan.seed))
+        if record is not None:
+            stack.load(place, widened(record.delta, stack.state(place)))
 
 
 def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:
@@ -238,7 +239,8 @@ def _text_facts(bench: Bench) -> dict[str, dict[str, int]]:
     on_pictures = int(not bench.config.text.validates_on_text)
     return {
         language: {
-            **pairs.counts, "translated": pairs.lines, "flagged": pairs.flagged, "pairs": len(pairs.tokens),
+            **pairs.counts, "translated": pairs.lines, "flagged": pairs.flagged,
+            "pairs": len(pairs.tokens) - pairs.repeated, "natural": pairs.natural,
             "held_out": len(pairs.val_tokens), "validated_on_pictures": on_pictures,
         }
         for language, pairs in bench.pairs.items()

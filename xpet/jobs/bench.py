@@ -23,7 +23,8 @@ from xpet.jobs.runs import check_base
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.jobs.textpairs import English, Pairs
+    from xpet.jobs.english import English
+    from xpet.jobs.textpairs import Pairs
     from xpet.methods.stack import Stack
     from xpet.training.device import Engine
 
@@ -33,7 +34,7 @@ class Bench:
     """Everything the runs of one command share.
 
     `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
-    goes on from.
+    goes on from, by language and seed.
     """
 
     config: AlignConfig
@@ -49,7 +50,7 @@ class Bench:
     pairs: Mapping[str, Pairs] = field(default_factory=dict)
     pair_seconds: float = 0.0
     english: English | None = None
-    started: Mapping[str, RunRecord] = field(default_factory=dict)
+    started: Mapping[tuple[str, int], RunRecord] = field(default_factory=dict)
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -127,10 +128,10 @@ def _english(config: AlignConfig, corpus: Corpus, parts: wiring.Parts) -> Englis
     """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
     if not config.text_only:
         return None
-    from xpet.jobs.textpairs import check_packages, english_of
+    from xpet.jobs.english import english_of
+    from xpet.jobs.textpairs import check_packages
 
-    train = corpus.splits.get("train", parts.train)
-    english = english_of(config.text, parts.test, train, config.languages, corpus)
+    english = english_of(config.text, parts, config.languages, corpus)
     check_packages(english, config.languages)
     return english
 

@@ -12,14 +12,15 @@ from typing import Any
 from xpet.core.config import AlignConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
-from xpet.jobs import align, bench, textpairs
+from xpet.jobs import align, bench, english
 from xpet.jobs.results import SYNTHETIC
 
 LINES = 192
 """English lines of the sample."""
 STEPS = 3
 """Steps of the sample, counted behind a first one that warms up."""
-BYTES_OF_TOKEN = 4
+BYTES = 4
+"""Of a number on disk."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
         few = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
         sample = replace(config, text=replace(config.text, lines=limit), fit=few)
-        once = textpairs.read_once(config.text.corpus or ())
+        once = english.read_once(config.text.corpus or ())
         if once:
-            raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {', '.join(once)}")
+            found = ", ".join(once)
+            raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {found}; put it in a file")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xpet-dry-run-") as scratch:  # the cache would make the sample look quick
         made = bench.prepare(sample, on_event, Path(scratch))
@@ -101,18 +103,14 @@ def _timed(
         lines = counts.get("kept", 0)
         share = lines / max(1, next(iter(made.pairs.values())).counts["kept"])
         preparing += made.pair_seconds * (share - 1)
-        disk = int(share * sum(_bytes(pairs) for pairs in made.pairs.values()))
+        features = BYTES * lines * made.towers.text.tower.dimensions  # languages share them
+        disk = int(share * sum(pairs.disk for pairs in made.pairs.values())) + features
     plans = list(made.config.runs())
     group = align.stackable(made, plans)[0]
-    steps = config.fit.steps_for(max(1, (lines or len(group[0][1].student)) // config.fit.batch_size))
+    rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
+    steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
     return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans), disk)
-
-
-def _bytes(pairs: Any) -> int:
-    """Bytes on disk of a language's pairs and of the English features, which languages share."""
-    tokens = sum(len(row) + 2 for row in pairs.tokens)
-    return BYTES_OF_TOKEN * tokens + 8 * len(pairs.tokens) + 4 * pairs.frozen.features.numel()
 
 
 def _step_seconds(made: bench.Bench, group: Sequence[align.Planned], on_event: OnEvent) -> float:

@@ -45,18 +45,25 @@ def continued(config: AlignConfig, records: Runs) -> AlignConfig:
     return replace(config, method=method)
 
 
-def chosen(config: AlignConfig, records: Runs) -> dict[str, RunRecord]:
-    """For every language the best of the runs that were trained for it; raises ConfigError for one without."""
+def chosen(config: AlignConfig, records: Runs) -> dict[tuple[str, int], RunRecord]:
+    """For every language and seed the run of the best setting: of the same seed, else the best of all.
+
+    Raises ConfigError for a language without a run.
+    """
     if not records:
         return {}
-    best = {language: runs[0][1] for language, runs in chosen_runs(records).items()}
+    best = {language: [record for _, record in runs] for language, runs in chosen_runs(records).items()}
     missing = [language for language in config.languages if language not in best]
     if missing:
         raise ConfigError(
             f"--from {config.start}: expected runs for {', '.join(missing)}, found only {', '.join(best)}; leave "
             f"{'it' if len(missing) == 1 else 'them'} out of --lang"
         )
-    return {language: best[language] for language in config.languages}
+    return {
+        (language, seed): next((run for run in best[language] if run.config["run"]["seed"] == seed), best[language][0])
+        for language in config.languages
+        for seed in config.seeds
+    }
 
 
 def check_unseen(config: AlignConfig, records: Runs, parts: Parts) -> None:

@@ -84,9 +84,7 @@ def fit(
 
 def first_loss(stack: StackLike, run: tuple[RunConfig, RunData], config: FitConfig, pad: Pad, engine: Engine) -> Tensor:
     """The loss of a run's first batch, to see what a step takes; the stack holds that run alone."""
-    session = _Session(stack, [run], config, pad, engine, ignore)
-    with stack.lowered(engine.dtype):
-        return torch.stack(session.losses()).sum()
+    return torch.stack(_Session(stack, [run], config, pad, engine, ignore).losses()).sum()
 
 
 class _Session:

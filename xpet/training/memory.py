@@ -60,7 +60,7 @@ def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitConf
     """Bytes that a step of one run takes, from what autograd keeps in a forward of its first batch."""
     from xpet.training.fit import first_loss
 
-    frozen = {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
+    frozen: set[int] = set()
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,9 @@ def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitConf
         return tensor
 
     stack.reset([run[0].seed], [sorted({token for row in run[1].student[:SAMPLE] for token in row})])
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with stack.lowered(engine.dtype), hooks:
+        frozen |= {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
         loss = first_loss(stack, run, fit, pad, engine)
     del loss
     return WORKING * sum(kept.values())

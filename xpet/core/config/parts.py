@@ -156,10 +156,11 @@ class TextConfig:
 
     `corpus` are files of English text (None: the data set's own English training captions), `column` that of files with
     columns, `lines` how many are used at most. `n_best` translations of each line are used; `natural_share` of the
-    lines are paired with natural captions where the data has them. Translations of more than `max_tokens` tokens are
-    left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`.
+    rows trained on are natural captions of the shots, again and again. Translations of more than `max_tokens` tokens
+    are left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`.
     `validate_on` is `pictures` (the data's own, found with natural captions), `text` (held-out lines, found with their
-    translations) or `auto`: text for a corpus of files, else pictures.
+    translations; with natural captions in training those of the validation part) or `auto`: text for a corpus of
+    files, else pictures.
     """
 
     corpus: tuple[str, ...] | None = None
@@ -189,12 +190,14 @@ class TextConfig:
         ]  # fmt: skip
         if self.n_best > MOST_N_BEST:
             found.append(f"n-best must be at most {MOST_N_BEST} (the translator's beam), found {self.n_best}")
-        if not 0 <= self.natural_share <= 1:
-            found.append(f"natural share must be from 0 to 1, found {self.natural_share:g}")
+        if not 0 <= self.natural_share < 1:
+            found.append(f"natural share must be from 0 to below 1, found {self.natural_share:g}")
         if not 0 <= self.noise <= 1:
             found.append(f"noise must be a rate from 0 to 1, found {self.noise:g}")
         if self.validate_on not in VALIDATIONS:
             found.append(unknown("--validate-on", self.validate_on, VALIDATIONS))
+        if self.corpus is not None and self.corpus.count("-") > 1:
+            found.append(f"--corpus - is standard input: expected it once, found it {self.corpus.count('-')} times")
         if self.column is not None and self.corpus is None:
             found.append("--column needs --corpus")
         return found
