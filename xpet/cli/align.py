@@ -83,6 +83,10 @@ def align(
         int | None,
         typer.Option("--stack", help="Runs side by side [default: as pays and fits].", rich_help_panel=o.TRAIN),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="Stacks at a time on a CPU [default: one a core].", rich_help_panel=o.TRAIN),
+    ] = None,
     layout: Annotated[
         str,
         typer.Option("--layout", help="Captions packed into common lines, or padded.", rich_help_panel=o.TRAIN),
@@ -257,7 +261,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         most_steps=None if "epochs" in given else v["most_steps"],
         select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
         dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
-        layout=v["layout"], compile=v["compile_"],
+        layout=v["layout"], compile=v["compile_"], workers=v.get("workers"),
     )  # fmt: skip
     data = DataConfig(
         name=v["data"], root=v.get("data_root"), variant=v.get("variant"),

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import AlignConfig, RunConfig, to_dict
-from xpet.core.errors import DataError, TrainingError
+from xpet.core.config import AlignConfig, to_dict
+from xpet.core.errors import TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
-from xpet.jobs import measure, summary, wiring
+from xpet.jobs import groups, measure, summary, wiring
 from xpet.jobs.bench import Bench, prepare
 from xpet.jobs.results import AlignResult, RunResult
 from xpet.jobs.runs import stored_bytes
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from xpet.training.device import Engine
-    from xpet.training.fit import RunData
     from xpet.training.selection import Outcome
 
 
@@ -39,8 +35,8 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     plans = list(bench.config.runs())
     results: list[RunResult] = []
     failed: list[str] = []
-    for group in stackable(bench, plans):
-        for outcome, seconds in _train(bench, group, on_event):
+    for outcomes, seconds in groups.trained(bench, plans, on_event):
+        for outcome in outcomes:
             if outcome.diverged_at is not None:
                 failed.append(outcome.config.label)
             else:
@@ -56,122 +52,6 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
         english_before=bench.english_before, seconds=time.monotonic() - started,
         peak_memory=_peak_memory(bench.engine), folder=str(bench.folder),
     )  # fmt: skip
-
-
-def _data(bench: Bench, plan: RunConfig) -> RunData:
-    import torch
-
-    from xpet.training.fit import RunData
-
-    routine = ROUTINES[plan.routine]
-    if routine.text_only:
-        return _text_data(bench, plan)
-    validation = bench.parts.validation
-    return RunData(
-        student=_tokens(bench, "train", plan.language, routine.student),
-        anchor=_tokens(bench, "train", plan.language, routine.anchor) if routine.anchor else None,
-        image=_train_images(bench, plan.language),
-        val_text=_tokens(bench, "validation", plan.language, routine.evaluation),
-        val_image=bench.images["validation"],
-        val_owner=torch.tensor(validation.captions[plan.language].owner),
-    )
-
-
-def _text_data(bench: Bench, plan: RunConfig) -> RunData:
-    """What a run of routine `text` learns from, and is validated on: held-out lines, or pictures."""
-    import torch
-
-    from xpet.training.fit import RunData
-
-    pairs = bench.pairs[plan.language]
-    least = bench.config.fit.batch_size
-    if len(pairs.tokens) < least:
-        raise DataError(
-            f"{plan.language}: expected at least a batch of {least} translated lines to train on, "
-            f"found {len(pairs.tokens)}; give more lines or a smaller --batch-size"
-        )
-    count = min(len(each.val_tokens) for each in bench.pairs.values())  # runs of a stack have equally many
-    text, images, owner = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
-    if not bench.config.text.validates_on_text:
-        text = _tokens(bench, "validation", plan.language, ROUTINES[plan.routine].evaluation)
-        images = bench.images["validation"]
-        owner = torch.tensor(bench.parts.validation.captions[plan.language].owner)
-    return RunData(
-        student=pairs.tokens, anchor=None, image=None, frozen=pairs.frozen, whole=True,
-        val_text=text, val_image=images, val_owner=owner,
-    )  # fmt: skip
-
-
-def _train_images(bench: Bench, language: str) -> Tensor:
-    """Image features of every training caption of a language, shared by all its runs."""
-    import torch
-
-    if language not in bench.train_images:
-        owner = torch.tensor(bench.parts.train.captions[language].owner)
-        bench.train_images[language] = bench.images["train"][owner]
-    return bench.train_images[language]
-
-
-def _tokens(bench: Bench, part: str, language: str, slot: str) -> list[list[int]]:
-    key = (part, language, slot)
-    if key not in bench.tokens:
-        texts = getattr(bench.parts, part).captions[language].slot(slot)
-        bench.tokens[key] = bench.towers.text.tokenizer.encode(texts)
-    return bench.tokens[key]
-
-
-Planned = tuple[RunConfig, "RunData"]
-
-
-def stackable(bench: Bench, plans: Sequence[RunConfig]) -> list[list[Planned]]:
-    """Runs of one shape, in as many stacks as memory allows."""
-    from xpet.methods.table import find_method
-    from xpet.training.memory import runs_per_stack
-
-    by_shape: dict[object, list[Planned]] = {}
-    for plan in plans:
-        data = _data(bench, plan)
-        by_shape.setdefault(data.shape, []).append((plan, data))
-    stacks = []
-    alone = not find_method(bench.config.method).stackable or bench.config.fit.dropout == "model"
-    pad = bench.towers.text.tokenizer.pad
-    for runs in by_shape.values():
-        size = 1 if alone else runs_per_stack(bench.stack, runs, bench.config.fit, pad, bench.engine)
-        stacks += [runs[start : start + size] for start in range(0, len(runs), size)]
-    return stacks
-
-
-def _train(bench: Bench, group: Sequence[Planned], on_event: OnEvent) -> list[tuple[Outcome, float]]:
-    """Outcomes of one stack, each with its share of the time."""
-    import torch
-
-    from xpet.training.fit import fit
-
-    start(bench, group)
-    torch.manual_seed(group[0][0].seed)  # dropout, where it is on
-    started = time.monotonic()
-    outcomes = fit(bench.stack, group, bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine, on_event)
-    seconds = (time.monotonic() - started) / len(group)
-    return [(outcome, seconds) for outcome in outcomes]
-
-
-def start(bench: Bench, group: Sequence[Planned]) -> None:
-    """Fresh parameters for every run of the stack, or those of the runs that training goes on from."""
-    from xpet.jobs.start import widened
-
-    stack = bench.stack
-    stack.reset([plan.seed for plan, _ in group], [_own_tokens(bench, plan, data) for plan, data in group])
-    for place, (plan, _) in enumerate(group):
-        record = bench.started.get((plan.language, plan.seed))
-        if record is not None:
-            stack.load(place, widened(record.delta, stack.state(place)))
-
-
-def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:
-    """The tokens of what a run's student reads, whose embeddings it may train."""
-    if ROUTINES[plan.routine].text_only:
-        return bench.pairs[plan.language].own
-    return sorted({token for row in data.student for token in row})
 
 
 def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> RunResult:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xpet.jobs.english import English
     from xpet.jobs.textpairs import Pairs
     from xpet.methods.stack import Stack
+    from xpet.models.text_tower import TextTower
     from xpet.training.device import Engine
 
 
@@ -34,7 +35,8 @@ class Bench:
     """Everything the runs of one command share.
 
     `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
-    goes on from, by language and seed.
+    goes on from, by language and seed; `pristine` a text tower with nothing attached, None where runs are trained one
+    by one (full fine-tuning, dropout).
     """
 
     config: AlignConfig
@@ -51,6 +53,7 @@ class Bench:
     pair_seconds: float = 0.0
     english: English | None = None
     started: Mapping[tuple[str, int], RunRecord] = field(default_factory=dict)
+    pristine: TextTower | None = None
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -67,6 +70,14 @@ class Bench:
                 write_run(path, record)
         self.written = True
 
+    def another_stack(self) -> Stack:
+        """A stack like this one's, on a tower of its own that shares the frozen weights' memory."""
+        from xpet.methods.stack import build_stack
+        from xpet.models.text_tower import twin
+
+        assert self.pristine is not None
+        return build_stack(twin(self.pristine), self.config.method, [self.config.seeds[0]]).to(self.engine.device)
+
     @property
     def english_before(self) -> float | None:
         """R@1 of English by the base model; None without English captions."""
@@ -80,6 +91,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     """
     from xpet.methods.stack import build_stack, total_parameters
     from xpet.methods.table import find_method
+    from xpet.models.text_tower import twin
     from xpet.training.device import make_engine
 
     folder = Path(config.out) if config.out else new_folder(config)
@@ -97,9 +109,11 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     total = total_parameters(towers.text.tower)
     images = _images(config, corpus, parts, towers, engine, on_event)
     _start_prompt(config, towers)
+    alone = not find_method(config.method).stackable or config.fit.dropout == "model"
+    pristine = None if alone else twin(towers.text.tower)
     stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
     bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)
-    bench.started = started
+    bench.started, bench.pristine = started, pristine
     if english is not None:
         before = time.monotonic()
         bench.english, bench.pairs = english, _pairs(bench, replace(english, place=scratch), on_event)

@@ -12,7 +12,7 @@ from typing import Any
 from xpet.core.config import AlignConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
-from xpet.jobs import align, bench, english
+from xpet.jobs import bench, english, groups
 from xpet.jobs.results import SYNTHETIC
 
 LINES = 192
@@ -106,18 +106,19 @@ def _timed(
         features = BYTES * lines * made.towers.text.tower.dimensions  # languages share them
         disk = int(share * sum(pairs.disk for pairs in made.pairs.values())) + features
     plans = list(made.config.runs())
-    group = align.stackable(made, plans)[0]
+    stacks, workers = groups.stackable(made, plans)
+    group = stacks[0]
     rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
-    return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans), disk)
+    return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans) / workers, disk)
 
 
-def _step_seconds(made: bench.Bench, group: Sequence[align.Planned], on_event: OnEvent) -> float:
+def _step_seconds(made: bench.Bench, group: Sequence[groups.Planned], on_event: OnEvent) -> float:
     """Seconds of a step of one run in its stack; validation is left out."""
     from xpet.training.fit import fit
 
-    align.start(made, group)
+    groups.start(made, made.stack, group)
     pad, marks = made.towers.text.tokenizer.pad, []
     for steps in (1, 1 + STEPS):  # both read the validation texts once at the end: the difference is of steps alone
         short = replace(made.config.fit, steps=steps, validate_every=steps + 1, include_start=False)

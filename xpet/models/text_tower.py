@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +63,16 @@ def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """Mean of token states [rows, length, hidden] over those the mask [rows, length] keeps, special ones included."""
     weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def twin(tower: TextTower) -> TextTower:
+    """Another tower of the same weights, in the same memory, with modules and parameters of its own.
+
+    For a tower that nothing was attached to: a copy of a decorated one would go on calling the original's modules.
+    """
+    own = {id(p): nn.Parameter(p.data, requires_grad=p.requires_grad) for p in tower.parameters()}
+    shared = {id(b): b for b in tower.buffers()}
+    return copy.deepcopy(tower, {**own, **shared})  # type: ignore[arg-type]
 
 
 def parameter_count(module: nn.Module, trainable: bool = False) -> int:

@@ -29,19 +29,32 @@ SAMPLE = 1000
 
 
 def runs_per_stack(
-    stack: StackLike, runs: Sequence[tuple[RunConfig, RunData]], fit: FitConfig, pad: Pad, engine: Engine
+    stack: StackLike,
+    runs: Sequence[tuple[RunConfig, RunData]],
+    fit: FitConfig,
+    pad: Pad,
+    engine: Engine,
+    workers: int = 1,
 ) -> int:
     """Runs of one shape to train side by side: `--stack`, or as many as saturate the device and fit into its memory.
 
-    Memory is measured by a forward of the first run. The runs are spread evenly: no small stack is left over. Uses
-    the stack, whose values are lost.
+    Memory is measured by a forward of the first run. The runs are spread evenly, no small stack is left over and no
+    worker of several is without one. Uses the stack, whose values are lost.
     """
     if fit.stack is not None or len(runs) == 1:
         return fit.stack or 1
     wanted = math.ceil(SATURATED[engine.device.type] / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
-    fitting = int(SHARE_OF_FREE * free_bytes(engine) // bytes_per_run(stack, runs[0], fit, pad, engine))
+    fitting = int(SHARE_OF_FREE * free_bytes(engine) / workers // bytes_per_run(stack, runs[0], fit, pad, engine))
     most = max(1, min(wanted, fitting, len(runs)))
-    return math.ceil(len(runs) / math.ceil(len(runs) / most))
+    stacks = math.ceil(len(runs) / most / workers) * workers
+    return math.ceil(len(runs) / min(stacks, len(runs)))
+
+
+def workers_for(runs: int, fit: FitConfig, engine: Engine, alone: bool) -> int:
+    """Stacks to train at a time: `--workers`, or on a CPU one a thread of PyTorch's; one where runs must be `alone`."""
+    if engine.device.type != "cpu" or alone or fit.compile:
+        return 1
+    return min(runs, fit.workers or torch.get_num_threads())
 
 
 def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> float:

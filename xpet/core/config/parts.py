@@ -91,6 +91,7 @@ class FitConfig:
     stack: int | None = None
     layout: str = "packed"
     compile: bool = False
+    workers: int | None = None
 
     def steps_for(self, per_epoch: int) -> int:
         """Steps of a run whose epoch has `per_epoch` batches."""
@@ -107,7 +108,7 @@ class FitConfig:
             f"{name} must be at least 1, found {value}"
             for name, value in (
                 ("batch size", self.batch_size), ("epochs", self.epochs), ("steps", self.steps),
-                ("validate-every", self.validate_every), ("stack", self.stack),
+                ("validate-every", self.validate_every), ("stack", self.stack), ("workers", self.workers),
             )
             if value is not None and value < 1
         ]  # fmt: skip
