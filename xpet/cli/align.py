@@ -261,7 +261,7 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         most_steps=None if "epochs" in given else v["most_steps"],
         select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
         dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
-        layout=v["layout"], compile=v["compile_"], workers=v.get("workers"),
+        layout=v.get("layout", "packed"), compile=v.get("compile_", False), workers=v.get("workers"),
     )  # fmt: skip
     data = DataConfig(
         name=v["data"], root=v.get("data_root"), variant=v.get("variant"),
