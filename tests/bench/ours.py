@@ -11,13 +11,17 @@ from torch import Tensor
 from tests.bench.meter import now, wait
 from tests.bench.setting import Setting, image_tower, text_tower
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
-from xpet.core.events import Event, Progress
+from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.core.routines import ROUTINES
-from xpet.methods.stack import build_stack
+from xpet.methods.stack import Stack, build_stack
+from xpet.models.text_tower import twin
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine
 from xpet.training.fit import RunData, fit
-from xpet.training.memory import runs_per_stack
+from xpet.training.memory import runs_per_stack, workers_for
+from xpet.training.selection import Outcome
+from xpet.training.stacklike import StackLike
+from xpet.training.workers import in_order
 
 NEVER = 10**9
 TAIL = 20
@@ -30,11 +34,13 @@ class Ours:
     def __init__(self, setting: Setting, method: MethodConfig, precision: str) -> None:
         self.setting = setting
         self.engine = make_engine(setting.device, precision)
-        tower = text_tower(setting.size)
+        tower, pristine = text_tower(setting.size), text_tower(setting.size)
         started = now()
         self.stack = build_stack(tower, method, [1]).to(self.engine.device)
         wait(setting.device)
         self.seconds = now() - started
+        self._another = lambda: build_stack(twin(pristine), method, [1])
+        self._others: list[Stack] = []
         self.tokenizer = TextTokenizer(setting.tokenizer.backend_tokenizer.from_str(_text(setting)), _limit(setting), 1)
         self._images: Tensor | None = None
         self._tokens: dict[tuple[str, str], list[list[int]]] = {}
@@ -70,11 +76,31 @@ class Ours:
             val_owner=torch.arange(count),
         )
 
+    def workers(self, runs: Sequence[RunConfig], config: FitConfig | None = None) -> int:
+        """Stacks that `xpet align` would train at a time."""
+        return workers_for(len(runs), config or FitConfig(), self.engine, alone=False)
+
     def stack_size(self, runs: Sequence[RunConfig], batch_size: int) -> int:
         """As many runs as `xpet align` would train side by side."""
         config = FitConfig(batch_size=batch_size)
         pairs = [(run, self.data(run)) for run in runs]
-        return runs_per_stack(self.stack, pairs, config, self.tokenizer.pad, self.engine)
+        return runs_per_stack(self.stack, pairs, config, self.tokenizer.pad, self.engine, self.workers(runs))
+
+    def fit_groups(self, groups: Sequence[Sequence[RunConfig]], config: FitConfig) -> float:
+        """Seconds of a fit of several stacks, as many at a time as there are groups."""
+        while len(self._others) < len(groups):
+            self._others.append(self._another())
+        data = [[(run, self.data(run)) for run in group] for group in groups]
+        for stack, group in zip(self._others, groups, strict=False):
+            stack.reset([run.seed for run in group])
+
+        def work(stack: StackLike, number: int, on_event: OnEvent) -> list[Outcome]:
+            return fit(stack, data[number], config, self.tokenizer.pad, self.engine, on_event)
+
+        started = now()
+        for outcomes in in_order(self._others[: len(groups)], range(len(groups)), work, ignore):
+            assert all(outcome.diverged_at is None for outcome in outcomes)
+        return now() - started
 
     def fit(self, runs: Sequence[RunConfig], config: FitConfig, validation: int | None = None) -> float:
         """Seconds per step of a fit of all the runs side by side, validations included.
