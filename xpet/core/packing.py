@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LENGTHS = (96, 128, 192, 256, 384, 512, 768)
+LENGTHS = (64, 96, 128, 192, 256, 384, 512, 768)
 """Lengths of a line that are considered; what is chosen also depends on the longest caption."""
 MULTIPLE = 8
 """Lines are rounded up to whole multiples: few shapes, aligned rows."""
@@ -87,10 +87,25 @@ def pack(rows: Sequence[Sequence[Sequence[int]]], inserted: int = 0, channels: i
 def _arrange(lengths: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, int, int]:
     """Each caption's line (counted over all runs) and first token in it [runs, captions]; a line's length; lines a run.
 
-    Longest first, each into the emptiest line of its run.
+    The cheapest of the numbers of lines that promise most: long lines cost attention, short ones filler.
     """
+    longest, total = int(lengths.max()), int(lengths.sum(axis=1).max())
+    promise = {}
+    for wanted in (*LENGTHS, longest, total):
+        lines = -(-total // max(wanted, longest))
+        promise[lines] = _cost(lines, max(longest, -(-total // lines)), channels)
+    tried = [(_spread(lengths, lines), lines) for lines in sorted(promise, key=promise.__getitem__)[:TRIED]]
+    (line, start, length), lines = min(tried, key=lambda found: _cost(found[1], found[0][2], channels))
+    return line, start, length, lines
+
+
+def _cost(lines: int, length: int, channels: int) -> float:
+    return lines * length * (1 + ATTENTION * length / channels)
+
+
+def _spread(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Longest first, each into the emptiest of its run's lines: line, first token, and a line's length."""
     runs, count = lengths.shape
-    lines = _lines(int(lengths.max()), int(lengths.sum(axis=1).max()), channels)
     order = np.argsort(-lengths, axis=1, kind="stable")
     loads = np.zeros((runs, lines), dtype=np.int64)
     line, start = np.empty_like(lengths), np.empty_like(lengths)
@@ -101,22 +116,11 @@ def _arrange(lengths: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray
         line[every, caption] = emptiest + every * lines
         start[every, caption] = loads[every, emptiest]
         loads[every, emptiest] += lengths[every, caption]
-    length = -(-int(loads.max()) // MULTIPLE) * MULTIPLE
-    return line, start, length, lines
+    return line, start, -(-int(loads.max()) // MULTIPLE) * MULTIPLE
 
 
-def _lines(longest: int, total: int, channels: int) -> int:
-    """How many lines make a run's captions cheapest: long lines cost attention, short ones filler."""
-    best, found = float("inf"), 1
-    for wanted in (*LENGTHS, longest, total):
-        lines = -(-total // max(wanted, longest))
-        length = max(longest, -(-total // lines))
-        cost = lines * length * (1 + ATTENTION * length / channels)
-        if cost < best:
-            best, found = cost, lines
-    return found
-
-
+TRIED = 3
+"""Numbers of lines that are tried out."""
 ATTENTION = 0.13
 """Cost of attending to as many tokens as there are channels, in terms of everything else (measured on a CPU)."""
 
