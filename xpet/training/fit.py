@@ -126,9 +126,10 @@ class _Session:
         rates = torch.tensor([c.learning_rate for c in self.configs], device=device, dtype=stack.flat[0].dtype)
         self.optimiser = StackedAdam(stack.flat, rates, self.steps)
         self.died = torch.zeros(len(runs), dtype=torch.long, device=device)  # the step a run diverged at; 0: it lives
-        self.by_loss: dict[str, list[int]] = {}
+        places: dict[str, list[int]] = {}
         for place, c in enumerate(self.configs):
-            self.by_loss.setdefault(c.loss, []).append(place)
+            places.setdefault(c.loss, []).append(place)
+        self.by_loss = {find_loss(name): torch.tensor(mine, device=device) for name, mine in places.items()}
         self.best = Best(stack, self.configs, config)
         self.since: list[Tensor] = []
         count, size = len(self.data[0].val_text), max(1, VALIDATION_ROWS // len(runs))
@@ -189,13 +190,13 @@ class _Session:
         clip = none if image is None else contrastive(image, student)
         if anchor is None:
             return clip, none
-        aligned = [none] * len(self.data)
-        for name, places in self.by_loss.items():
-            shown = (anchor if image is None else image)[places]  # where there is none no loss looks at it
-            values = find_loss(name)(shown, anchor[places], student[places])
-            for place, value in zip(places, values, strict=True):
-                aligned[place] = value
-        return clip, torch.stack(aligned)
+        shown = anchor if image is None else image  # where there is none no loss looks at it
+        if len(self.by_loss) == 1:
+            return clip, next(iter(self.by_loss))(shown, anchor, student)
+        aligned = none
+        for loss, places in self.by_loss.items():
+            aligned = aligned.index_copy(0, places, loss(shown[places], anchor[places], student[places]))
+        return clip, aligned
 
     def _step(self, step: int) -> None:
         if self.config.dropout == "model":
