@@ -97,6 +97,17 @@ def test_pairs_are_translations_beside_the_frozen_base(
         assert pairs.own == sorted(tokens)
 
 
+def test_pictures_of_the_shots_beside_the_text(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
+    good = configured(world, tmp_path / "runs", packages, corpus, "de", "tr")
+    result = align.run(replace(good, image_weight=0.5, fit=replace(FIT, steps=40, validate_every=20)))
+    record = read_run(Path(result.runs[0].folder))
+    assert record.config["run"]["image_weight"] == 0.5
+    last = record.history[-1]
+    assert last["loss_clip"] > 0
+    assert last["loss"] == pytest.approx(0.5 * last["loss_clip"] + last["loss_align"], rel=1e-5)
+    assert last["loss_clip"] < record.history[1]["loss_clip"]
+
+
 def test_a_run_learns_from_text_alone(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
     method = MethodConfig("lora", train=("layernorm", "embeddings"), embedding_rank=4)
     config = replace(
@@ -417,7 +428,6 @@ def test_what_is_refused(world: World, packages: Path, corpus: Path, tmp_path: P
     for changes, words in (
         ({"routines": ("routine1",)}, "--corpus and the options of its translation need --routine text"),
         ({"losses": ("contrastive-image",)}, "loss 'contrastive-image' needs pictures, routine 'text' has none"),
-        ({"image_weight": 1.0}, "--image-weight needs pictures, routine 'text' has none: add them by --chain"),
         ({"text": replace(good.text, n_best=9)}, "n-best must be at most 4 (the translator's beam), found 9"),
         ({"routines": ("text", "routine1")}, "routine 'text' is validated on text here and the others on pictures"),
         ({"losses": ("mse+mse",)}, "loss 'mse+mse': expected every loss once, found mse twice"),

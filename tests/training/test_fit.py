@@ -14,6 +14,7 @@ from tests import towers
 from xpet.core.config import FitConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import Event, Notice, Progress
+from xpet.core.losses import contrastive
 from xpet.core.stacked_metrics import Scores
 from xpet.methods.stack import Stack, build_stack
 from xpet.training.batches import batch_order, batches_per_epoch
@@ -319,3 +320,22 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error.value) == "device 'cuda' was asked for, but torch finds no GPU; use --device cpu or auto"
     assert make_engine("auto").precision == "fp32"
     assert make_engine("cpu").device.type == "cpu"
+
+
+def test_pictured_captions_stand_beside_the_students_and_have_the_images() -> None:
+    """One step from the base: the losses are those of the two batches computed by hand."""
+    data, other = towers.run_data(1, rows=6), towers.run_data(2, rows=6)
+    frozen = torch.randn(6, towers.DIMENSIONS, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    mixed = replace(data, anchor=None, frozen=frozen, pictured=other.student, image=other.image, whole=True)
+    config = replace(FIT, batch_size=6, steps=1, validate_every=1)
+    run = replace(RUN, loss="mse", image_weight=0.7, align_weight=0.4)
+    (outcome,) = fit(stack_of(run), [(run, mixed)], config, towers.pad, make_engine("cpu"))
+    base = towers.tower()
+    with torch.no_grad():
+        student, captions = base(*towers.pad(data.student)), base(*towers.pad(other.student))
+    assert other.image is not None
+    clip, aligned = float(contrastive(other.image, captions)), float((frozen - student).square().mean())
+    last = outcome.history[-1]
+    assert last["loss_clip"] == pytest.approx(clip, rel=1e-9)
+    assert last["loss_align"] == pytest.approx(aligned, rel=1e-9)
+    assert last["loss"] == pytest.approx(0.7 * clip + 0.4 * aligned, rel=1e-9)

@@ -54,8 +54,11 @@ def _text_data(bench: Bench, plan: RunConfig) -> RunData:
         text = _tokens(bench, "validation", plan.language, ROUTINES[plan.routine].evaluation)
         images = bench.images["validation"]
         owner = torch.tensor(bench.parts.validation.captions[plan.language].owner)
+    seen = plan.image_weight > 0  # pictures of the shots, with their natural captions
     return RunData(
-        student=pairs.tokens, anchor=None, image=None, frozen=pairs.frozen, whole=True,
+        student=pairs.tokens, anchor=None, frozen=pairs.frozen, whole=True,
+        pictured=_tokens(bench, "train", plan.language, "target") if seen else None,
+        image=_train_images(bench, plan.language) if seen else None,
         val_text=text, val_image=images, val_owner=owner,
     )  # fmt: skip
 

@@ -42,7 +42,8 @@ class RunData:
 
     Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Without images there
     is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`;
-    only the rows of a step are read. Validation texts belong to `val_image[val_owner[row]]`
+    only the rows of a step are read. With `pictured` captions row i of `image` belongs to row i of these, which
+    are read in batches beside the others, and not to a student. Validation texts belong to `val_image[val_owner[row]]`
     [images, d], which are features of images or of whatever else is to be found. `whole`: batches are always full, so
     that runs of different length can share a stack.
     """
@@ -55,12 +56,14 @@ class RunData:
     val_owner: Tensor
     frozen: Rows | None = None
     whole: bool = False
+    pictured: Tokens | None = None
 
     @property
-    def shape(self) -> tuple[int, int, bool, bool, bool]:
+    def shape(self) -> tuple[int, int, int, bool, bool, bool]:
         """Runs can share a stack when this is equal: training rows, validation rows, which losses there are."""
         rows = 0 if self.whole else len(self.student)
-        return rows, len(self.val_text), self.anchor is None, self.frozen is None, self.image is None
+        pictured = len(self.pictured or ())
+        return rows, len(self.val_text), pictured, self.anchor is None, self.frozen is None, self.image is None
 
 
 def fit(
@@ -118,6 +121,11 @@ class _Session:
             batch_order(len(d.student), size, self.steps, c.seed, d.whole)
             for c, d in zip(self.configs, self.data, strict=True)
         ]
+        self.pictured = [
+            batch_order(len(d.pictured), min(size, len(d.pictured)), self.steps, c.seed, whole=True)
+            for c, d in zip(self.configs, self.data, strict=True)
+            if d.pictured is not None
+        ]
         device = engine.device
         self.dtype = self.data[0].val_image.dtype
         self.images = _Images([d.image for d in self.data if d.image is not None], device)
@@ -160,18 +168,24 @@ class _Session:
         self._finish()
         return self.best.finish()
 
-    def _forward(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Student and anchor features and images of the next step, each [runs, batch, d]; None where there are none."""
+    def _forward(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        """Student and anchor features of the next step, its images and their texts, each [runs, batch, d].
+
+        None where there are none.
+        """
         batches = [next(order) for order in self.order]
+        shown = [next(order) for order in self.pictured] or batches
         rows = []
-        for data, batch in zip(self.data, batches, strict=True):
+        for data, batch, seen in zip(self.data, batches, shown, strict=True):
             mine = [data.student[i] for i in batch]
-            rows.append(mine if data.anchor is None else mine + [data.anchor[i] for i in batch])
+            mine += [data.anchor[i] for i in batch] if data.anchor is not None else []
+            rows.append(mine + [data.pictured[i] for i in seen] if data.pictured is not None else mine)
         features = self._encode(self.layout(rows, self.through))
         size = len(batches[0])
-        image = self.images.rows(self.engine.sent(torch.tensor(batches)))
-        anchor = features[:, size:] if self.data[0].anchor is not None else self._frozen(batches)
-        return features[:, :size], anchor, image
+        image = self.images.rows(self.engine.sent(torch.tensor(shown)))
+        anchor = features[:, size : 2 * size] if self.data[0].anchor is not None else self._frozen(batches)
+        student = features[:, :size]
+        return student, anchor, image, features[:, -len(shown[0]) :] if self.pictured else student
 
     def _frozen(self, batches: Sequence[Sequence[int]]) -> Tensor | None:
         """Features of frozen anchors [runs, batch, d]; None where there are none."""
@@ -185,12 +199,12 @@ class _Session:
 
     def losses(self) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run's next batch, each [runs]."""
-        student, anchor, image = self._forward()
+        student, anchor, image, captions = self._forward()
         none = student.new_zeros(len(student))
-        clip = none if image is None else contrastive(image, student)
+        clip = none if image is None else contrastive(image, captions)
         if anchor is None:
             return clip, none
-        shown = anchor if image is None else image  # where there is none no loss looks at it
+        shown = anchor if image is None or self.pictured else image  # where there is none no loss looks at it
         if len(self.by_loss) == 1:
             return clip, next(iter(self.by_loss))(shown, anchor, student)
         aligned = none

@@ -87,7 +87,7 @@ class AlignConfig:
     @property
     def needs_train_pictures(self) -> bool:
         """Whether features of the training pictures are used."""
-        return not all(find_routine(name).text_only for name in self.routines)
+        return bool(self.image_weight) or not all(find_routine(name).text_only for name in self.routines)
 
     @property
     def needs_validation_pictures(self) -> bool:
@@ -112,6 +112,4 @@ class AlignConfig:
         seen = [name for name in self.losses if set(loss_terms(name)) & set(PICTURE_LOSSES)]
         if seen:
             found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
-        if weight:
-            found.append("--image-weight needs pictures, routine 'text' has none: add them by --chain --routine text,1")
         return found
