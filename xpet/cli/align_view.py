@@ -137,9 +137,11 @@ def _text(result: AlignResult) -> Iterator[Block]:
         return
     facts = next(iter(result.text.values()))
     left_out = ", ".join(f"{facts[name]:,} {words}" for name, words in LEFT_OUT.items() if facts.get(name))
+    seen = ["the shots"] * any(run.image_weight for run in result.runs)
+    seen += ["validation"] * bool(facts["validated_on_pictures"])
     yield Paragraph(
         f"English: {facts['read']:,} lines, {facts['kept']:,} used{f' (left out: {left_out})' if left_out else ''}; no "
-        f"pictures{' but those of validation' if facts['validated_on_pictures'] else ''}."
+        f"pictures{' but those of ' if seen else ''}{' and '.join(seen)}."
     )
     flagged = ", ".join(f"{language} {f['flagged']:,}" for language, f in result.text.items() if f["flagged"])
     yield Paragraph(f"Translations left out because they look wrong: {flagged or 'none'}.", "dim")
