@@ -23,7 +23,7 @@ def searches(count: int, images: int, texts: int, ties: bool) -> tuple[torch.Ten
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("cells", [10**6, 1])
+@pytest.mark.parametrize("cells", [10**6, 2 * 7 * 11, 1])  # at once, two at a time, one by one
 def test_equals_one_search_after_another(monkeypatch: pytest.MonkeyPatch, ties: bool, cells: int) -> None:
     monkeypatch.setattr(stacked_metrics, "MOST_CELLS", cells)
     image, text, owner = searches(5, 7, 11, ties)

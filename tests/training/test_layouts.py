@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import tiny, towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitConfig, MethodConfig, RunConfig, parts
 from xpet.core.errors import ConfigError
 from xpet.core.packing import pack
 from xpet.methods.stack import Stack, build_stack
@@ -84,6 +84,7 @@ def test_whole_trainings_agree() -> None:
 def test_an_unknown_layout_is_named() -> None:
     assert FitConfig(layout="loose").problems() == ["unknown layout 'loose': expected one of packed, padded"]
     assert FitConfig(layout="padded").problems() == []
+    assert tuple(LAYOUTS) == parts.LAYOUTS
 
 
 @pytest.mark.parametrize("name", ["lora", "adapter", "compacter", "bitfit", "soft-prompt", "full", "embeddings"])

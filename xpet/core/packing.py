@@ -6,8 +6,8 @@ are filler. Packed, each keeps its own positions, attends to itself alone and is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,13 +35,11 @@ class Packed:
     most: int
     slot: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Packed:
-        """The same on a device; from the CPU to a GPU without waiting for it."""
-        if torch.device(device).type == "cpu":
-            return self
-        pinned = {name: getattr(self, name) for name in ("ids", "positions", "segment", "place", "slot")}
-        moved = {k: t.pin_memory().to(device, non_blocking=True) for k, t in pinned.items() if t is not None}
-        return replace(self, **moved)
+    def sent(self, send: Callable[[Tensor], Tensor]) -> Packed:
+        """The same where `send` takes tensors to."""
+        slot = None if self.slot is None else send(self.slot)
+        ids, positions, segment, place = map(send, (self.ids, self.positions, self.segment, self.place))
+        return Packed(ids, positions, segment, place, self.most, slot)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
         """Additive attention mask [lines, 1, length, length]: a token sees those of its own caption alone."""

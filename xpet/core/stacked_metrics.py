@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xpet.core.metrics import retrieval
 from xpet.core.ranking import Ranks
 
 MOST_CELLS = 4_000_000
@@ -29,10 +30,16 @@ def stacked_retrieval(image: Tensor, text: Tensor, owner: Tensor) -> Scores:
     """Searches of images [s, n, d] by texts [s, m, d] and back; `owner` [s, m] is each text's image.
 
     Searches of the same images share them, and their owners, as [1, n, d] and [1, m]. Features need not be normalised,
-    but must have a direction. Images without a text are candidates, not queries.
+    but must have a direction. Images without a text are candidates, not queries. Searches too large to be held whole
+    are made one by one, in linear memory.
     """
-    size = max(1, MOST_CELLS // (image.shape[1] * text.shape[1]))
-    image, owner = _unit(image), owner.expand(len(text), -1)
+    size = MOST_CELLS // (image.shape[1] * text.shape[1])
+    owner = owner.expand(len(text), -1)
+    if size == 0:
+        alone = [retrieval(*one) for one in zip(image.expand(len(text), -1, -1), text, owner, strict=True)]
+        recall, mrr = ([getattr(one, name) for one in alone] for name in ("recall", "mrr"))
+        return Scores(torch.tensor(recall, dtype=torch.float64), torch.tensor(mrr, dtype=torch.float64))
+    image = _unit(image)
     parts = [
         _some(image if len(image) == 1 else image[i : i + size], text[i : i + size], owner[i : i + size])
         for i in range(0, len(text), size)

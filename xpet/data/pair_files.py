@@ -12,6 +12,7 @@ lock           held by the one process that may write
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,16 +60,12 @@ class State:
         return {TOKENS: 4 * self.tokens, OFFSETS: 8 * self.rows, FEATURES: 4 * self.width * self.rows}
 
 
-class TokenRows(Sequence[list[int]]):
-    """Token rows read from disk one by one."""
+class RowSequence(Sequence[list[int]], ABC):
+    """Token rows that are made as they are asked for: an int or a slice, from either end."""
 
-    def __init__(self, tokens: NDArray[Any], ends: NDArray[Any]) -> None:
-        """Keeps maps of `tokens.bin` and `offsets.bin`."""
-        self._tokens = tokens
-        self._ends = ends
-
-    def __len__(self) -> int:
-        return len(self._ends)
+    @abstractmethod
+    def row(self, row: int) -> list[int]:
+        """Row 0 <= row < len(self)."""
 
     @overload
     def __getitem__(self, index: int) -> list[int]: ...
@@ -82,6 +79,22 @@ class TokenRows(Sequence[list[int]]):
         row = index + len(self) if index < 0 else index
         if not 0 <= row < len(self):
             raise IndexError(f"row {index} of {len(self)}")
+        return self.row(row)
+
+
+class TokenRows(RowSequence):
+    """Token rows read from disk one by one."""
+
+    def __init__(self, tokens: NDArray[Any], ends: NDArray[Any]) -> None:
+        """Keeps maps of `tokens.bin` and `offsets.bin`."""
+        self._tokens = tokens
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def row(self, row: int) -> list[int]:
+        """Row 0, 1, ..."""
         start = int(self._ends[row - 1]) if row else 0
         tokens: list[int] = self._tokens[start : int(self._ends[row])].tolist()
         return tokens

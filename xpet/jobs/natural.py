@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import Split
 from xpet.core.errors import DataError
 from xpet.data.cleaning import text_hash
+from xpet.data.pair_files import RowSequence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.jobs.wiring import Parts
+    from xpet.training.fit import Rows
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,8 @@ class Natural:
     validation: tuple[tuple[str, str], ...]
 
 
-class Rows(Protocol):
-    """Feature rows that are read as they are asked for."""
-
-    def __getitem__(self, rows: Sequence[int], /) -> Tensor: ...
-
-
 @dataclass(frozen=True)
-class MixedTokens(Sequence[list[int]]):
+class MixedTokens(RowSequence):
     """Token rows: those of `corpus`, then `extra` rows that go through `natural` again and again."""
 
     corpus: Sequence[Sequence[int]]
@@ -44,20 +40,11 @@ class MixedTokens(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.corpus) + self.extra
 
-    @overload
-    def __getitem__(self, index: int) -> list[int]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[list[int]]: ...
-
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        if index < len(self.corpus):
-            return list(self.corpus[index])
-        return self.natural[(index - len(self.corpus)) % len(self.natural)]
+    def row(self, row: int) -> list[int]:
+        """Row 0, 1, ..."""
+        if row < len(self.corpus):
+            return list(self.corpus[row])
+        return self.natural[(row - len(self.corpus)) % len(self.natural)]
 
 
 @dataclass(frozen=True)

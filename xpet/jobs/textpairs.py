@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import TextConfig
@@ -21,9 +21,10 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.paths import cache_folder
 from xpet.data.cleaning import Line, is_held_out
+from xpet.data.pair_files import RowSequence
 from xpet.data.pairs import PairStore
 from xpet.jobs.english import English, check_lines, spooled
-from xpet.jobs.natural import MixedRows, MixedTokens, Natural, Rows, extra_rows
+from xpet.jobs.natural import MixedRows, MixedTokens, Natural, extra_rows
 from xpet.jobs.packages import packages_place
 from xpet.jobs.wiring import DEMO
 from xpet.translation.bulk import Bulk
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from xpet.jobs.measure import Encode
     from xpet.models.tokenizer import TextTokenizer
+    from xpet.training.fit import Rows
 
 CHUNK = 4096
 """Lines held in memory."""
@@ -87,7 +89,7 @@ class Anchors:
 
 
 @dataclass(frozen=True)
-class _Tokens(Sequence[list[int]]):
+class _Tokens(RowSequence):
     """Some rows of a store, without what stands before their tokens."""
 
     stored: Sequence[list[int]]
@@ -96,16 +98,9 @@ class _Tokens(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> list[int]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[list[int]]: ...
-
-    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
-        if isinstance(index, slice):
-            return [self[row] for row in range(*index.indices(len(self)))]
-        return self.stored[int(self.rows[index])][len(_HEAD) :]
+    def row(self, row: int) -> list[int]:
+        """Row 0, 1, ..."""
+        return self.stored[int(self.rows[row])][len(_HEAD) :]
 
 
 _HEAD = ("place", "held out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from xpet.core.config import FitConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
-from xpet.core.losses import contrastive, find_loss
+from xpet.core.losses import AlignmentLoss, contrastive, find_loss
 from xpet.training.batches import batch_order, batches_per_epoch
 from xpet.training.compiling import compiled
 from xpet.training.device import Engine
@@ -117,15 +117,7 @@ class _Session:
         size = min(config.batch_size, rows) if self.data[0].whole else config.batch_size
         self.steps = config.steps_for(self.per_epoch)
         self.interval = config.interval(self.steps)
-        self.order = [
-            batch_order(len(d.student), size, self.steps, c.seed, d.whole)
-            for c, d in zip(self.configs, self.data, strict=True)
-        ]
-        self.pictured = [
-            batch_order(len(d.pictured), min(size, len(d.pictured)), self.steps, c.seed, whole=True)
-            for c, d in zip(self.configs, self.data, strict=True)
-            if d.pictured is not None
-        ]
+        self.order, self.pictured = self._orders(size)
         device = engine.device
         self.dtype = self.data[0].val_image.dtype
         self.images = _Images([d.image for d in self.data if d.image is not None], device)
@@ -134,10 +126,7 @@ class _Session:
         rates = torch.tensor([c.learning_rate for c in self.configs], device=device, dtype=stack.flat[0].dtype)
         self.optimiser = StackedAdam(stack.flat, rates, self.steps)
         self.died = torch.zeros(len(runs), dtype=torch.long, device=device)  # the step a run diverged at; 0: it lives
-        places: dict[str, list[int]] = {}
-        for place, c in enumerate(self.configs):
-            places.setdefault(c.loss, []).append(place)
-        self.by_loss = {find_loss(name): torch.tensor(mine, device=device) for name, mine in places.items()}
+        self.by_loss = self._places_by_loss()
         self.best = Best(stack, self.configs, config)
         self.since: list[Tensor] = []
         count, size = len(self.data[0].val_text), max(1, VALIDATION_ROWS // len(runs))
@@ -145,6 +134,24 @@ class _Session:
             self.layout([d.val_text[i : i + size] for d in self.data], self.through) for i in range(0, count, size)
         ]
         self.validation = Validation([d.val_image for d in self.data], [d.val_owner for d in self.data], device)
+
+    def _orders(self, size: int) -> tuple[list[Iterator[list[int]]], list[Iterator[list[int]]]]:
+        """Every run's batches of training rows, and of pictured captions where there are any."""
+        each = list(zip(self.configs, self.data, strict=True))
+        rows = [batch_order(len(d.student), size, self.steps, c.seed, d.whole) for c, d in each]
+        pictured = [
+            batch_order(len(d.pictured), min(size, len(d.pictured)), self.steps, c.seed, whole=True)
+            for c, d in each
+            if d.pictured is not None
+        ]
+        return rows, pictured
+
+    def _places_by_loss(self) -> dict[AlignmentLoss, Tensor]:
+        """The runs of every loss."""
+        places: dict[str, list[int]] = {}
+        for place, config in enumerate(self.configs):
+            places.setdefault(config.loss, []).append(place)
+        return {find_loss(name): torch.tensor(mine, device=self.engine.device) for name, mine in places.items()}
 
     def run(self) -> list[Outcome]:
         """All steps, with validation every so often and at the end."""

@@ -36,24 +36,21 @@ Layout = Callable[[Sequence[Tokens], Through], Encode]
 
 def packed(rows: Sequence[Tokens], through: Through) -> Encode:
     """Several captions in a line (see `xpet.core.packing`): hardly any filler, one forward."""
-    batch = pack(rows, through.stack.inserted, through.width).to(through.engine.device)
+    batch = pack(rows, through.stack.inserted, through.width).sent(through.engine.sent)
     return lambda: through.stack.packed(batch)
 
 
 def padded(rows: Sequence[Tokens], through: Through) -> Encode:
     """Every run's rows sorted by length and read in a few slices, so that one long caption does not pad all."""
-    count, device = len(rows[0]), through.engine.device
+    count, send = len(rows[0]), through.engine.sent
     slices = max(1, min(through.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
     order = [sorted(range(count), key=lambda i, mine=mine: len(mine[i])) for mine in rows]  # type: ignore[misc]
     bounds = [round(count * k / slices) for k in range(slices + 1)]
-    parts = [
-        [
-            part.to(device)
-            for part in through.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[a:b]])
-        ]
-        for a, b in pairwise(bounds)
-    ]
-    back = torch.tensor(order, device=device).argsort(dim=1).unsqueeze(-1)
+    parts = []
+    for start, stop in pairwise(bounds):
+        ids, mask = through.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[start:stop]])
+        parts.append((send(ids), send(mask)))
+    back = send(torch.tensor(order)).argsort(dim=1).unsqueeze(-1)
 
     def encode() -> Tensor:
         found = [through.stack(*part) for part in parts]

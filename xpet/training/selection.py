@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xpet.core.config import FitConfig, RunConfig
 from xpet.core.losses import contrastive
-from xpet.core.stacked_metrics import stacked_retrieval
+from xpet.core.stacked_metrics import MOST_CELLS, stacked_retrieval
 from xpet.training.stacklike import StackLike
 
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
@@ -42,7 +42,7 @@ class Best:
     def keep(self, places: Sequence[int], step: int) -> None:
         """The parameters as they are become the checkpoints of these runs."""
         for kept, flat in zip(self.kept, self.stack.flat, strict=True):
-            index = torch.tensor(places, device=kept.device)
+            index = torch.tensor(places, device=kept.device, dtype=torch.long)
             kept[index] = flat.detach()[index]
         for place in places:
             self.outcomes[place].chosen_step = step
@@ -94,10 +94,10 @@ class Validation:
         """R@1, MRR and loss of each run's features [runs, texts, d]; None where there is no ranking (NaN, zero)."""
         found: list[dict[str, float] | None] = [None] * len(features)
         sound = (features.isfinite().all(dim=2) & (features != 0).any(dim=2)).all(dim=1)
+        features = features.masked_fill(~sound.view(-1, 1, 1), 1.0)  # what has no ranking is not to disturb the others
         for places, image, owner in self.groups:
             mine = features if len(places) == len(features) else features[places]
-            shown = image[torch.arange(len(image), device=image.device).unsqueeze(1), owner]
-            loss = contrastive(shown.to(mine.dtype), mine)
+            loss = _losses(image.to(mine.dtype), mine, owner)
             ranks = stacked_retrieval(image, mine, owner)
             told = torch.stack([loss, sound[places].to(loss.dtype)]).tolist()
             for i, place in enumerate(places):
@@ -110,3 +110,15 @@ class Validation:
 def _shared(rows: Sequence[Tensor]) -> Tensor:
     """[runs, ...], or [1, ...] where all are one and the same."""
     return rows[0].unsqueeze(0) if all(row is rows[0] for row in rows) else torch.stack(list(rows))
+
+
+def _losses(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
+    """Contrastive loss of each run's texts [runs, texts, d] and their images; as many runs at a time as stay small."""
+    size, found = max(1, MOST_CELLS // text.shape[1] ** 2), []
+    for start in range(0, len(text), size):
+        mine = slice(start, start + size)
+        of = owner if len(owner) == 1 else owner[mine]
+        seen = image if len(image) == 1 else image[mine]
+        rows = seen[torch.arange(len(seen), device=seen.device).unsqueeze(1), of]
+        found.append(contrastive(rows, text[mine]))
+    return torch.cat(found)
