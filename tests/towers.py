@@ -12,7 +12,7 @@ from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.methods import bridge
 from xpet.models.text_tower import TextTower
 from xpet.training.batches import batch_order
-from xpet.training.fit import RunData
+from xpet.training.queue import RunData
 
 VOCABULARY, HIDDEN, DIMENSIONS, LAYERS = 60, 64, 16, 2
 METHOD_CONFIGS = {

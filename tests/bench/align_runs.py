@@ -146,8 +146,8 @@ class Sides:
         if precision is not None and precision != self.ours.engine.precision:
             self.ours = Ours(self.setting, self.options.config, precision)
         config = fit_config(BATCH, self.options.steps, VALIDATE_EVERY, **settings)
-        groups = [self.chosen(self.size) for _ in range(self.workers)]
-        return self.ours.fit_groups(groups, config) / self.options.steps / self.size / self.workers
+        runs = [run for _ in range(self.workers) for run in self.chosen(self.size)]
+        return self.ours.fit_queue(runs, self.size, self.workers, config) / self.options.steps / len(runs)
 
 
 def runs(options: Options) -> Found:
@@ -180,12 +180,7 @@ def runs(options: Options) -> Found:
 
 def _whole(sides: Sides) -> float:
     """Seconds of the whole grid, all stacks one after another, nothing extrapolated."""
-    config = fit_config(BATCH, STEPS, VALIDATE_EVERY)
-    stacks = [sides.runs[i : i + sides.size] for i in range(0, len(sides.runs), sides.size)]
-    if sides.workers > 1:
-        turns = [stacks[i : i + sides.workers] for i in range(0, len(stacks), sides.workers)]
-        return sum(sides.ours.fit_groups(turn, config) for turn in turns)
-    return seconds(lambda: [sides.ours.fit(stack, config) for stack in stacks], sides.options.device)
+    return sides.ours.fit_queue(sides.runs, sides.size, sides.workers, fit_config(BATCH, STEPS, VALIDATE_EVERY))
 
 
 def _notes(options: Options, sides: Sides) -> list[str]:

@@ -31,7 +31,8 @@ from xpet.methods.stack import Stack, build_stack
 from xpet.models.encode import encode_texts
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit
+from xpet.training.queue import RunData
 
 METHODS = {
     "LoRA on query and value": MethodConfig("lora"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +18,12 @@ from xpet.methods.stack import Stack, build_stack
 from xpet.models.text_tower import twin
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit, stream
 from xpet.training.memory import runs_per_stack, workers_for
+from xpet.training.queue import Queue, Run, RunData
 from xpet.training.selection import Outcome
-from xpet.training.stacklike import StackLike
-from xpet.training.workers import in_order
+from xpet.training.stacklike import Move, StackLike
+from xpet.training.workers import side_by_side
 
 NEVER = 10**9
 TAIL = 20
@@ -39,7 +41,7 @@ class Ours:
         self.stack = build_stack(tower, method, [1]).to(self.engine.device)
         wait(setting.device)
         self.seconds = now() - started
-        self._another = lambda: build_stack(twin(pristine), method, [1])
+        self._another = lambda: build_stack(twin(pristine), method, [1]).to(self.engine.device)
         self._others: list[Stack] = []
         self.tokenizer = TextTokenizer(setting.tokenizer.backend_tokenizer.from_str(_text(setting)), _limit(setting), 1)
         self._images: Tensor | None = None
@@ -86,20 +88,24 @@ class Ours:
         pairs = [(run, self.data(run)) for run in runs]
         return runs_per_stack(self.stack, pairs, config, self.tokenizer.pad, self.engine, self.workers(runs))
 
-    def fit_groups(self, groups: Sequence[Sequence[RunConfig]], config: FitConfig) -> float:
-        """Seconds of a fit of several stacks, as many at a time as there are groups."""
-        while len(self._others) < len(groups):
+    def fit_queue(self, runs: Sequence[RunConfig], places: int, workers: int, config: FitConfig) -> float:
+        """Seconds of all runs, `places` side by side in each of several stacks at a time."""
+        while len(self._others) < workers:
             self._others.append(self._another())
-        data = [[(run, self.data(run)) for run in group] for group in groups]
-        for stack, group in zip(self._others, groups, strict=False):
-            stack.reset([run.seed for run in group])
+        queue = Queue([(run, self.data(run)) for run in runs], config)
+        drawing = threading.Lock()
 
-        def work(stack: StackLike, number: int, on_event: OnEvent) -> list[Outcome]:
-            return fit(stack, data[number], config, self.tokenizer.pad, self.engine, on_event)
+        def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
+            with drawing:
+                return stack.exchange(kept, [run.seed for run, _ in runs])
+
+        def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
+            yield from stream(stack, queue, places, config, self.tokenizer.pad, self.engine, seat, on_event)
 
         started = now()
-        for outcomes in in_order(self._others[: len(groups)], range(len(groups)), work, ignore):
+        for outcomes in side_by_side(self._others[:workers], work, ignore):
             assert all(outcome.diverged_at is None for outcome in outcomes)
+        wait(self.setting.device)
         return now() - started
 
     def fit(self, runs: Sequence[RunConfig], config: FitConfig, validation: int | None = None) -> float:
@@ -125,7 +131,7 @@ class Ours:
         if steps < TAIL or len(marks) < 2:
             return (now() - started) / steps
         (first, since), (last, until) = marks[0], marks[-1]
-        return (until - since) / (last - first)
+        return (until - since) / (last - first) * len(runs)  # it tells of the steps of all runs together
 
 
 def fit_config(batch_size: int, steps: int, validate_every: int = NEVER, **settings: Any) -> FitConfig:

@@ -16,7 +16,8 @@ from xpet.core.losses import ALIGNMENT_LOSSES, contrastive, find_loss
 from xpet.core.routines import ROUTINES, find_routine
 from xpet.methods.stack import Stack, build_stack
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit
+from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 STEPS, ROWS, BATCH = 20, 9, 4

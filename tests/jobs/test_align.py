@@ -179,7 +179,7 @@ def test_an_interrupted_run_leaves_nothing(stage: str, world: World, tmp_path: P
 
 
 def test_an_interrupted_sweep_keeps_finished_stacks(world: World, tmp_path: Path, tree: Tree) -> None:
-    config = world.config(tmp_path / "out", seeds=(1, 2, 3, 4, 5), fit=replace(FIT, stack=2))
+    config = world.config(tmp_path / "out", seeds=(1, 2, 3, 4, 5), fit=replace(FIT, stack=2, workers=1))
     with pytest.raises(KeyboardInterrupt):
         align.run(config, interrupt_at("training", 2))
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]

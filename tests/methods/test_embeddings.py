@@ -16,7 +16,8 @@ from xpet.methods import embeddings
 from xpet.methods.stack import Stack, build_stack
 from xpet.methods.table import METHODS, fold
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit
+from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 RANK = 4

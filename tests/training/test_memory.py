@@ -10,8 +10,8 @@ from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.methods.stack import Stack, build_stack
 from xpet.training import memory
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData
 from xpet.training.memory import bytes_per_run, flop_per_step, runs_per_stack
+from xpet.training.queue import RunData
 
 RUN = RunConfig("de", "routine1", "mse")
 FIT = FitConfig(batch_size=7, steps=4)

@@ -13,7 +13,8 @@ from xpet.methods.stack import build_stack
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.batches import batch_order
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit
+from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 STEPS, ROWS, VALIDATION = 12, 10, 6

@@ -12,14 +12,14 @@ from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
 from xpet.methods.stack import build_stack
 from xpet.training import selection
-from xpet.training.selection import Best, Validation
+from xpet.training.selection import Best, Outcome, Validation
 
 RUNS = [RunConfig("de", "routine1", "mse", seed=seed) for seed in (1, 2)]
 
 
 def test_nothing_to_keep_keeps_nothing() -> None:
     stack = build_stack(towers.tower(), MethodConfig("lora"), [1, 2])
-    best = Best(stack, RUNS, FitConfig())
+    best = Best(stack, [Outcome(run) for run in RUNS], FitConfig())
     before = best.kept[0].clone()
     with torch.no_grad():
         stack.flat[0].add_(1.0)
@@ -28,7 +28,7 @@ def test_nothing_to_keep_keeps_nothing() -> None:
     best.keep([1], 4)
     assert torch.equal(best.kept[0][0], before[0])
     assert torch.equal(best.kept[0][1], before[1] + 1)
-    assert [outcome.chosen_step for outcome in best.finish()] == [0, 4]
+    assert [outcome.chosen_step for outcome in best.finish([0, 1])] == [0, 4]
 
 
 @pytest.mark.parametrize("shared", [True, False])

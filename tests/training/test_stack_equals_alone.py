@@ -9,7 +9,8 @@ from tests import naive, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.methods.stack import build_stack
 from xpet.training.device import make_engine
-from xpet.training.fit import RunData, fit
+from xpet.training.fit import fit
+from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 STEPS = 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
 import numpy as np
 import torch
@@ -103,18 +104,19 @@ def _cost(lines: int, length: int, channels: int) -> float:
 
 def _spread(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Longest first, each into the emptiest of its run's lines: line, first token, and a line's length."""
-    runs, count = lengths.shape
-    order = np.argsort(-lengths, axis=1, kind="stable")
-    loads = np.zeros((runs, lines), dtype=np.int64)
     line, start = np.empty_like(lengths), np.empty_like(lengths)
-    every = np.arange(runs)
-    for place in range(count):
-        caption = order[:, place]
-        emptiest = loads.argmin(axis=1)
-        line[every, caption] = emptiest + every * lines
-        start[every, caption] = loads[every, emptiest]
-        loads[every, emptiest] += lengths[every, caption]
-    return line, start, -(-int(loads.max()) // MULTIPLE) * MULTIPLE
+    orders = np.argsort(-lengths, axis=1, kind="stable").tolist()
+    fullest = 0
+    for run, (mine, order) in enumerate(zip(lengths.tolist(), orders, strict=True)):
+        loads = [(0, run * lines + number) for number in range(lines)]  # a heap: the emptiest comes first
+        own_line, own_start = [0] * len(mine), [0] * len(mine)
+        for caption in order:
+            load, emptiest = loads[0]
+            own_line[caption], own_start[caption] = emptiest, load
+            heapreplace(loads, (load + mine[caption], emptiest))
+        line[run], start[run] = own_line, own_start
+        fullest = max(fullest, max(loads)[0])
+    return line, start, -(-fullest // MULTIPLE) * MULTIPLE
 
 
 TRIED = 3

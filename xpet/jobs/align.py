@@ -33,14 +33,16 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     config = replace(config, **places)  # type: ignore[arg-type]
     bench = prepare(config, on_event)
     plans = list(bench.config.runs())
-    results: list[RunResult] = []
+    order = {plan.label: number for number, plan in enumerate(plans)}  # runs end in any order
+    finished: dict[int, RunResult] = {}
     failed: list[str] = []
-    for outcomes, seconds in groups.trained(bench, plans, on_event):
-        for outcome in outcomes:
-            if outcome.diverged_at is not None:
-                failed.append(outcome.config.label)
-            else:
-                results.append(_finish(bench, outcome, seconds, single=len(plans) == 1))
+    for outcome in groups.trained(bench, plans, on_event):
+        if outcome.diverged_at is not None:
+            failed.append(outcome.config.label)
+        else:
+            finished[order[outcome.config.label]] = _finish(bench, outcome, single=len(plans) == 1)
+    results = [finished[number] for number in sorted(finished)]
+    failed.sort(key=order.__getitem__)
     if not results:
         raise TrainingError(
             f"all {len(failed)} runs diverged: the loss was not finite; try a lower --lr or another --loss"
@@ -54,7 +56,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     )  # fmt: skip
 
 
-def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> RunResult:
+def _finish(bench: Bench, outcome: Outcome, single: bool) -> RunResult:
     """Measure one run on the test split and write its directory."""
     plan = outcome.config
     stack = bench.stack
@@ -77,7 +79,7 @@ def _finish(bench: Bench, outcome: Outcome, seconds: float, single: bool) -> Run
         aligned=aligned,
         english_before=bench.english_before,
         english_after=english,
-        seconds=seconds,
+        seconds=outcome.seconds,
         folder=str(path),
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
         stored=stored_bytes(outcome.state),

@@ -110,6 +110,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     images = _images(config, corpus, parts, towers, engine, on_event)
     _start_prompt(config, towers)
     alone = not find_method(config.method).stackable or config.fit.dropout == "model"
+    towers.text.tower.to(engine.device)  # before others share its memory
     pristine = None if alone else twin(towers.text.tower)
     stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
     bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)

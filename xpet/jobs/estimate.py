@@ -7,13 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpet.core.config import AlignConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
 from xpet.jobs import bench, english, groups
 from xpet.jobs.results import SYNTHETIC
+
+if TYPE_CHECKING:
+    from xpet.training.queue import Run
 
 LINES = 192
 """English lines of the sample."""
@@ -107,18 +110,18 @@ def _timed(
         disk = int(share * sum(pairs.disk for pairs in made.pairs.values())) + features
     plans = list(made.config.runs())
     stacks, workers = groups.stackable(made, plans)
-    group = stacks[0]
+    group = [run for _, run in stacks[0].queue.take(stacks[0].places)]
     rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
     return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans) / workers, disk)
 
 
-def _step_seconds(made: bench.Bench, group: Sequence[groups.Planned], on_event: OnEvent) -> float:
+def _step_seconds(made: bench.Bench, group: Sequence[Run], on_event: OnEvent) -> float:
     """Seconds of a step of one run in its stack; validation is left out."""
     from xpet.training.fit import fit
 
-    groups.start(made, made.stack, group)
+    groups.start(made, made.stack, [], group)
     pad, marks = made.towers.text.tokenizer.pad, []
     for steps in (1, 1 + STEPS):  # both read the validation texts once at the end: the difference is of steps alone
         short = replace(made.config.fit, steps=steps, validate_every=steps + 1, include_start=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpet.core.config import RunConfig
@@ -15,62 +15,83 @@ from xpet.jobs.rundata import data_of
 
 if TYPE_CHECKING:
     from xpet.methods.stack import Stack
-    from xpet.training.fit import RunData
+    from xpet.training.queue import Queue, Run, RunData
     from xpet.training.selection import Outcome
-    from xpet.training.stacklike import StackLike
-
-Planned = tuple[RunConfig, "RunData"]
+    from xpet.training.stacklike import Move, StackLike
 
 
-def stackable(bench: Bench, plans: Sequence[RunConfig]) -> tuple[list[list[Planned]], int]:
+@dataclass(frozen=True)
+class Group:
+    """Runs that can share a stack, and how many of them are trained side by side."""
+
+    queue: Queue
+    places: int
+
+
+def stackable(bench: Bench, plans: Sequence[RunConfig]) -> tuple[list[Group], int]:
     """Runs of one shape, in stacks as large as pays and fits; and how many stacks are trained at a time."""
     from xpet.training.memory import runs_per_stack, workers_for
+    from xpet.training.queue import Queue
 
-    by_shape: dict[object, list[Planned]] = {}
-    for plan in plans:
-        data = data_of(bench, plan)
-        by_shape.setdefault(data.shape, []).append((plan, data))
-    stacks = []
     fit, pad, engine = bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine
-    alone = bench.pristine is None
-    workers = workers_for(len(plans), fit, engine, alone)
+    planned = [(plan, data_of(bench, plan)) for plan in plans]
+    if bench.pristine is None:
+        return [Group(Queue([run], fit), 1) for run in planned], 1
+    by_shape: dict[object, list[Run]] = {}
+    for run in planned:
+        by_shape.setdefault(run[1].shape, []).append(run)
+    workers = workers_for(len(plans), fit, engine, alone=False)
+    groups, stacks = [], 0
     for runs in by_shape.values():
-        size = 1 if alone else runs_per_stack(bench.stack, runs, fit, pad, engine, min(workers, len(runs)))
-        stacks += [runs[start : start + size] for start in range(0, len(runs), size)]
-    return stacks, min(workers, len(stacks))
+        size = runs_per_stack(bench.stack, runs, fit, pad, engine, min(workers, len(runs)))
+        groups.append(Group(Queue(runs, fit), size))
+        stacks += -(-len(runs) // size)
+    return groups, min(workers, stacks)
 
 
-def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iterator[tuple[list[Outcome], float]]:
-    """Outcomes of one stack after another, in order, and the seconds each of its runs took."""
+def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iterator[Outcome]:
+    """The runs as they end."""
     import torch
 
-    from xpet.training.fit import fit
-    from xpet.training.workers import in_order
+    from xpet.training.fit import stream
+    from xpet.training.queue import Tally
+    from xpet.training.workers import side_by_side
 
     groups, workers = stackable(bench, plans)
+    tally = Tally([group.queue for group in groups])
     drawing = threading.Lock()  # initial values come from the process's one generator
 
-    def work(stack: StackLike, group: list[Planned], listen: OnEvent) -> tuple[list[Outcome], float]:
+    def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
         with drawing:
-            start(bench, stack, group)  # type: ignore[arg-type]
-            torch.manual_seed(group[0][0].seed)  # dropout, where it is on
-        started = time.monotonic()
-        outcomes = fit(stack, group, bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine, listen)
-        return outcomes, (time.monotonic() - started) / len(group)
+            move = start(bench, stack, kept, runs)  # type: ignore[arg-type]
+            if bench.pristine is None:
+                torch.manual_seed(runs[0][0].seed)  # dropout, where it is on
+            return move
 
-    stacks = [bench.stack] if workers == 1 else [bench.another_stack() for _ in range(workers)]
-    yield from in_order(stacks, groups, work, on_event)
+    def work(stack: StackLike, listen: OnEvent) -> Iterator[list[Outcome]]:
+        pad = bench.towers.text.tokenizer.pad
+        for group in groups:
+            yield from stream(
+                stack, group.queue, group.places, bench.config.fit, pad, bench.engine, seat, listen, tally
+            )
+
+    # runs are measured while others train: not with the same stack, unless they are trained one by one
+    stacks = [bench.stack] if bench.pristine is None else [bench.another_stack() for _ in range(workers)]
+    for outcomes in side_by_side(stacks, work, on_event):
+        yield from outcomes
 
 
-def start(bench: Bench, stack: Stack, group: Sequence[Planned]) -> None:
-    """Fresh parameters for every run of a stack, or those of the runs that training goes on from."""
+def start(bench: Bench, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Move:
+    """Fresh parameters for runs behind those that are kept, or those of the runs that training goes on from."""
     from xpet.jobs.start import widened
 
-    stack.reset([plan.seed for plan, _ in group], [_own_tokens(bench, plan, data) for plan, data in group])
-    for place, (plan, _) in enumerate(group):
+    tokens = [_own_tokens(bench, plan, data) for plan, data in runs]
+    move = stack.exchange(kept, [plan.seed for plan, _ in runs], tokens)
+    for place, (plan, _) in enumerate(runs, start=len(kept)):
         record = bench.started.get((plan.language, plan.seed))
         if record is not None:
             stack.load(place, widened(record.delta, stack.state(place)))
+    return move
 
 
 def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.jobs.wiring import Parts
-    from xpet.training.fit import Rows
+    from xpet.training.queue import Rows
 
 
 @dataclass(frozen=True)

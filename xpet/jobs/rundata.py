@@ -12,14 +12,14 @@ from xpet.jobs.bench import Bench
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.training.fit import RunData
+    from xpet.training.queue import RunData
 
 
 def data_of(bench: Bench, plan: RunConfig) -> RunData:
     """Captions and features of a run; raises DataError where there are too few lines for a batch."""
     import torch
 
-    from xpet.training.fit import RunData
+    from xpet.training.queue import RunData
 
     routine = ROUTINES[plan.routine]
     if routine.text_only:
@@ -39,7 +39,7 @@ def _text_data(bench: Bench, plan: RunConfig) -> RunData:
     """What a run of routine `text` learns from, and is validated on: held-out lines, or pictures."""
     import torch
 
-    from xpet.training.fit import RunData
+    from xpet.training.queue import RunData
 
     pairs = bench.pairs[plan.language]
     least = bench.config.fit.batch_size

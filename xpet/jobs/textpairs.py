@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from xpet.jobs.measure import Encode
     from xpet.models.tokenizer import TextTokenizer
-    from xpet.training.fit import Rows
+    from xpet.training.queue import Rows
 
 CHUNK = 4096
 """Lines held in memory."""

@@ -25,6 +25,9 @@ PARTS = {"layernorm": "output.LayerNorm", "head": "LinearTransformation", "poole
 Tokens = Sequence[Sequence[int] | Tensor]
 """For each run the ids of the tokens whose embeddings are trained; any order, repetitions are fine."""
 
+Move = Callable[[Tensor], Tensor]
+"""See `xpet.training.stacklike.Move`."""
+
 Draw = Callable[[Sequence[int]], dict[str, Tensor]]
 """Seeds -> initial values of one run per seed, [runs, *shape] by name."""
 
@@ -45,6 +48,7 @@ class Stack:
         self.draw = draw
         self.selection = Selection()
         self.words: embeddings.TokenRows | None = None
+        self._loaded: dict[nn.Parameter, Tensor] = {}
 
     @property
     def runs(self) -> int:
@@ -65,17 +69,61 @@ class Stack:
 
         `tokens` are each run's own, where word embeddings are trained.
         """
-        device = self.flat[0].device
+        self.exchange([], seeds, tokens)
+
+    def exchange(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Move:
+        """Keep these runs, in this order, and add one freshly drawn run per seed behind them.
+
+        Returns what does the same to something laid out as the parameters were (moments, checkpoints), with zeros for
+        the new runs.
+        """
+        before = {name: value.shape for name, value in self.values.items()}
         if self.words is not None:
-            self.words.set([()] * len(seeds) if tokens is None else tokens, device)
-        initial = {name: value.to(device) for name, value in self.draw(seeds).items()}
-        flat, values = _flatten(initial)
+            mine = [self.words.tokens[run] for run in kept]
+            self.words.set([*mine, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
+
+        def move(flat: Tensor) -> Tensor:
+            return self._laid_out(flat.detach(), before, kept, len(seeds))
+
+        self._hold(move(self.flat[0]), len(kept) + len(seeds))
+        if seeds:
+            with torch.no_grad(), self._as_loaded():
+                for name, value in self.draw(seeds).items():
+                    self.values[name][len(kept) :] = value.to(self.flat[0].device)
+        return move
+
+    def _laid_out(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
+        """The kept rows of a flat tensor of these shapes and `more` of zeros, with room for the words there are."""
+        index = torch.tensor(kept, dtype=torch.long, device=flat.device)
+        parts = []
+        for name, value in _split(flat, shapes).items():
+            old = value[index]
+            shape = self._shape(name, len(kept) + more, old.shape)
+            new = old.new_zeros(shape)
+            rows = min(old.shape[1], shape[1])
+            new[: len(kept), :rows] = old[:, :rows]
+            parts.append(new.reshape(shape[0], -1))
+        return torch.cat(parts, dim=1)
+
+    def _shape(self, name: str, runs: int, like: Sequence[int]) -> tuple[int, ...]:
+        """The shape of something trained for so many runs."""
+        if self.words is not None and name == embeddings.DOWN:
+            return runs, self.words.most, *like[2:]
+        return runs, *like[1:]
+
+    def _hold(self, flat: Tensor, runs: int) -> None:
+        """Take over all values from a flat tensor."""
+        shapes = {name: torch.Size(self._shape(name, runs, value.shape)) for name, value in self.values.items()}
         self.flat = [flat]
-        self.values.update(values)
+        self.values.update(_views(flat, shapes))
 
     def all(self) -> AbstractContextManager[None]:
         """Select every run: rows come run-major."""
         return self.selection.of(0, self.runs)
+
+    def some(self, start: int, stop: int) -> AbstractContextManager[None]:
+        """Select the runs from `start` to before `stop`."""
+        return self.selection.of(start, stop)
 
     def one(self, run: int) -> AbstractContextManager[None]:
         """Select one run: all rows are its own."""
@@ -106,13 +154,26 @@ class Stack:
     @contextmanager
     def lowered(self, dtype: torch.dtype | None) -> Iterator[None]:
         """The frozen weights in `dtype` for the time of the block (None: as they are); what is trained stays."""
-        kept = {p: p.data for p in self.tower.parameters()} if dtype is not None else {}
-        for parameter, data in kept.items():
+        self._loaded = {p: p.data for p in self.tower.parameters()} if dtype is not None else {}
+        for parameter, data in self._loaded.items():
             parameter.data = data.to(dtype)
         try:
             yield
         finally:
-            for parameter, data in kept.items():
+            for parameter, data in self._loaded.items():
+                parameter.data = data
+            self._loaded = {}
+
+    @contextmanager
+    def _as_loaded(self) -> Iterator[None]:
+        """The frozen weights as they were loaded, even while `lowered`: initial values are drawn beside these."""
+        low = {p: p.data for p in self._loaded}
+        for parameter, data in self._loaded.items():
+            parameter.data = data
+        try:
+            yield
+        finally:
+            for parameter, data in low.items():
                 parameter.data = data
 
     def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
@@ -177,22 +238,11 @@ class Stack:
         if not torch.equal(self.words.tokens[run], state[embeddings.TOKENS].cpu()):
             raise ModelError("delta does not fit: expected the tokens of the word embeddings ascending, each once")
         if self.words.most != before:
-            self._resize()
+            shapes = {name: value.shape for name, value in self.values.items()}
+            self._hold(self._laid_out(self.flat[0].detach(), shapes, range(self.runs), 0), self.runs)
         down = state[embeddings.DOWN].new_zeros(self.words.most, rank)
         down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
         return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}
-
-    def _resize(self) -> None:
-        """Make room for another number of rows of trained embeddings; the runs keep their values."""
-        assert self.words is not None
-        kept = {name: value.detach() for name, value in self.values.items()}
-        old = kept[embeddings.DOWN]
-        new = old.new_zeros(self.runs, self.words.most, old.shape[-1])
-        rows = min(old.shape[1], self.words.most)
-        new[:, :rows] = old[:, :rows]
-        flat, values = _flatten({**kept, embeddings.DOWN: new})
-        self.flat = [flat]
-        self.values.update(values)
 
 
 class PlainStack(Stack):
@@ -204,11 +254,12 @@ class PlainStack(Stack):
         super().__init__(tower, views, lambda seeds: self._originals, [v.reshape(1, -1) for v in views.values()])
         self._originals = {name: p.data.clone() for name, p in parameters.items()}
 
-    def reset(self, seeds: Sequence[int], tokens: Tokens | None = None) -> None:
-        """Write the base values back; a full tower has nothing to draw."""
-        if len(seeds) != 1:
-            raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(seeds)}")
+    def exchange(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Move:
+        """Write the base values back; a full tower has nothing to draw, and room for one."""
+        if kept or len(seeds) != 1:
+            raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(kept) + len(seeds)}")
         self._write(self._originals)
+        return torch.zeros_like
 
     def to(self, device: torch.device | str) -> Stack:
         """Move the tower with its parameters; returns self."""
@@ -377,12 +428,17 @@ def _flatten(initial: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def _views(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    values, place = {}, 0
+    return {name: view.requires_grad_() for name, view in _split(flat, shapes).items()}
+
+
+def _split(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Views [runs, *shape] of a flat tensor, by name."""
+    parts, place = {}, 0
     for name, shape in shapes.items():
         size = shape[1:].numel()
-        values[name] = flat[:, place : place + size].view(shape).requires_grad_()
+        parts[name] = flat[:, place : place + size].view(shape)
         place += size
-    return values
+    return parts
 
 
 def _install(

@@ -33,7 +33,11 @@ class Selection:
 
     def pick(self, values: Tensor) -> Tensor:
         """Of something that all runs have, [all runs, ...], that of the selected ones, [runs, ...]."""
-        return values[self.start : self.stop] if self.each is None else values[self.each]
+        if self.each is not None:
+            return values[self.each]
+        return (
+            values if self.runs == len(values) else values[self.start : self.stop]
+        )  # a slice costs a node of autograd
 
     @contextmanager
     def of(self, start: int, stop: int, each: Tensor | None = None) -> Iterator[None]:
@@ -83,9 +87,8 @@ Delta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
 
 def _lora(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
     scaling: float = template.scaling  # type: ignore[assignment]
-    return (
-        hidden @ p["lora_A"].mT @ (p["lora_B"] * scaling).mT
-    )  # scaling the small factor spares a pass over the output
+    down = torch.bmm(hidden, p["lora_A"].mT)
+    return torch.bmm(down, (p["lora_B"] * scaling).mT)  # scaling the small factor spares a pass over the output
 
 
 def _adapter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:

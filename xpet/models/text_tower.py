@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.packing import Packed
-from xpet.models import attention
 from xpet.models.families import FAMILIES
+from xpet.models.layers import hidden_states
 
 
 class TextTower(nn.Module):
@@ -49,12 +49,8 @@ class TextTower(nn.Module):
         if self.prompt is not None and batch.slot is not None:
             words = self.prompt.fill(words, batch.slot)  # type: ignore[operator]
         config = self.transformer.config
-        given = batch.mask(words.dtype)
         first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
-        with attention.fast(config):
-            hidden = self.transformer(inputs_embeds=words, position_ids=batch.positions + first, attention_mask=given)[
-                0
-            ]
+        hidden = hidden_states(self.transformer, words, batch.positions + first, batch.mask(words.dtype))
         features: Tensor = self.LinearTransformation(batch.pool(hidden))
         return features
 

@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     from xpet.core.config import FitConfig, RunConfig
     from xpet.training.device import Engine
-    from xpet.training.fit import RunData
+    from xpet.training.queue import RunData
     from xpet.training.stacklike import Pad, StackLike
 
 SATURATED = {"cpu": 5e9, "cuda": 2.5e13}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from xpet.core.config import FitConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.stacked_metrics import MOST_CELLS, stacked_retrieval
-from xpet.training.stacklike import StackLike
+from xpet.training.stacklike import Move, StackLike
 
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
 """Mean training losses since the last validation, as they stand in the history."""
@@ -20,23 +20,28 @@ LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
 
 @dataclass
 class Outcome:
-    """What became of one run. `state` is the chosen checkpoint, `chosen_step` 0 means the untouched start."""
+    """What became of one run. `state` is the chosen checkpoint, `chosen_step` 0 means the untouched start.
+
+    `number` is the run's in what was given, `seconds` its share of the time its stack took.
+    """
 
     config: RunConfig
-    state: dict[str, Tensor]
+    number: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
     chosen_step: int = 0
     score: float = float("-inf")
     history: list[dict[str, Any]] = field(default_factory=list)
     diverged_at: int | None = None
     validated: bool = False
+    seconds: float = 0.0
 
 
 class Best:
-    """The best checkpoints so far of all runs, beside the parameters they are copies of and on the same device."""
+    """The best checkpoints so far of a stack's runs, beside the parameters they are copies of, on the same device."""
 
-    def __init__(self, stack: StackLike, configs: Sequence[RunConfig], fit: FitConfig) -> None:
+    def __init__(self, stack: StackLike, outcomes: Sequence[Outcome], fit: FitConfig) -> None:
         self.stack, self.fit = stack, fit
-        self.outcomes = [Outcome(config, {}) for config in configs]
+        self.outcomes = list(outcomes)
         self.kept = [flat.detach().clone() for flat in stack.flat]
 
     def keep(self, places: Sequence[int], step: int) -> None:
@@ -47,12 +52,11 @@ class Best:
         for place in places:
             self.outcomes[place].chosen_step = step
 
-    def record(self, step: int, scores: Sequence[dict[str, float] | None]) -> None:
-        """Note every run's figures (None: nothing to note) and keep those that did best so far."""
+    def record(self, step: int, scores: Mapping[int, dict[str, float]]) -> None:
+        """Note figures of runs, by place, and keep those that did best so far."""
         better = []
-        for place, (outcome, found) in enumerate(zip(self.outcomes, scores, strict=True)):
-            if found is None:
-                continue
+        for place, found in scores.items():
+            outcome = self.outcomes[place]
             outcome.history.append({"step": step, **found})
             select = {"mrr": found["val_mrr"], "loss": -found["val_loss"], "r1": round(found["val_r1"] / 100, 4)}
             score = select[self.fit.select]
@@ -63,19 +67,24 @@ class Best:
         if better:
             self.keep(better, step)
 
-    def finish(self) -> list[Outcome]:
-        """The outcomes with their checkpoints."""
-        last = [flat.detach().clone() for flat in self.stack.flat]
-        self._write(self.kept)
-        for place, outcome in enumerate(self.outcomes):
-            outcome.state = self.stack.state(place)
-        self._write(last)
-        return self.outcomes
-
     @torch.no_grad()
-    def _write(self, values: Sequence[Tensor]) -> None:
-        for flat, value in zip(self.stack.flat, values, strict=True):
-            flat.copy_(value)
+    def finish(self, places: Sequence[int]) -> list[Outcome]:
+        """The outcomes of these runs with their checkpoints."""
+        index = torch.tensor(places, device=self.kept[0].device, dtype=torch.long)
+        last = [flat[index] for flat in self.stack.flat]
+        for flat, kept in zip(self.stack.flat, self.kept, strict=True):
+            flat[index] = kept[index]
+        for place in places:
+            self.outcomes[place].state = self.stack.state(place)
+        for flat, values in zip(self.stack.flat, last, strict=True):
+            flat[index] = values
+        return [self.outcomes[place] for place in places]
+
+    def exchange(self, places: Sequence[int], move: Move, new: Sequence[Outcome]) -> None:
+        """Go on with the runs of these places and with new ones behind them, whose checkpoint is what they start as."""
+        self.kept = list(map(move, self.kept))
+        self.outcomes = [*(self.outcomes[place] for place in places), *new]
+        self.keep(range(len(places), len(self.outcomes)), 0)
 
 
 class Validation:

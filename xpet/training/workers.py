@@ -14,74 +14,69 @@ from typing import TypeVar
 
 import torch
 
-from xpet.core.events import Event, OnEvent, Progress
+from xpet.core.events import Event, OnEvent
 from xpet.training.stacklike import StackLike
 
-Group = TypeVar("Group")
 Done = TypeVar("Done")
-Work = Callable[[StackLike, Group, OnEvent], Done]
+Work = Callable[[StackLike, OnEvent], Iterator[Done]]
 
 
 class _Stopped(Exception):
     """Raised inside a worker when nobody waits for it any more."""
 
 
-def in_order(
-    stacks: Sequence[StackLike], groups: Sequence[Group], work: Work[Group, Done], on_event: OnEvent
-) -> Iterator[Done]:
-    """`work(stack, group, on_event)` of every group, in order; as many at a time as there are stacks.
+class _Ended:
+    """What a worker leaves behind: the error that ended it, None where all is done."""
 
-    Each stack is used by one thread, with its share of PyTorch's threads. Progress is told of all groups together.
-    An error, or whoever stops reading, stops the other threads at their next step that tells of its progress.
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def side_by_side(stacks: Sequence[StackLike], work: Work[Done], on_event: OnEvent) -> Iterator[Done]:
+    """What `work(stack, on_event)` yields on every stack, as it comes.
+
+    Each stack is used by one thread, with its share of PyTorch's threads. An error, or whoever stops reading, stops the
+    other threads at their next event.
     """
-    tell = _Together(len(groups), on_event)
     if len(stacks) == 1:
-        for number, group in enumerate(groups):
-            yield work(stacks[0], group, tell.of(number))
+        yield from work(stacks[0], on_event)
         return
-    free: SimpleQueue[StackLike] = SimpleQueue()
-    for stack in stacks:
-        free.put(stack)
+    found: SimpleQueue[Done | _Ended] = SimpleQueue()
+    stopped, speaking = threading.Event(), threading.Lock()
+
+    def listen(event: Event) -> None:
+        if stopped.is_set():
+            raise _Stopped
+        with speaking:
+            on_event(event)
+
+    def one(stack: StackLike) -> None:
+        error: BaseException | None = None
+        try:
+            for done in work(stack, listen):
+                found.put(done)
+        except BaseException as raised:
+            error = raised
+        found.put(_Ended(error))
+
     threads = max(1, torch.get_num_threads() // len(stacks))
-
-    def one(number: int, group: Group) -> Done:
-        stack = free.get()
-        try:
-            return work(stack, group, tell.of(number))
-        finally:
-            free.put(stack)
-
     with ThreadPoolExecutor(len(stacks), initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(one, number, group) for number, group in enumerate(groups)]
         try:
-            for future in waiting:
-                yield future.result()
+            for stack in stacks:
+                pool.submit(one, stack)
+            yield from _collected(found, len(stacks))
         finally:
-            tell.stopped.set()
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Together:
-    """Makes the progress of many groups that of the whole; groups are taken to be equally long."""
-
-    def __init__(self, groups: int, on_event: OnEvent) -> None:
-        self.done = [0.0] * groups
-        self.on_event = on_event
-        self.lock = threading.Lock()
-        self.stopped = threading.Event()
-
-    def of(self, number: int) -> OnEvent:
-        """The listener of one group."""
-
-        def listen(event: Event) -> None:
-            if self.stopped.is_set():
-                raise _Stopped
-            with self.lock:
-                self.on_event(self._whole(number, event) if isinstance(event, Progress) else event)
-
-        return listen
-
-    def _whole(self, number: int, event: Progress) -> Progress:
-        self.done[number] = event.done / event.total
-        total = event.total * len(self.done)
-        return Progress(event.stage, round(sum(self.done) * event.total), total, event.note, event.unit)
+def _collected(found: SimpleQueue[Done | _Ended], workers: int) -> Iterator[Done]:
+    """What comes until all workers ended; raises the error of the first that fails."""
+    while workers:
+        done = found.get()
+        if not isinstance(done, _Ended):
+            yield done
+        elif done.error is not None:
+            raise done.error
+        else:
+            workers -= 1
