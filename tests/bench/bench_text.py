@@ -27,7 +27,8 @@ from tests.bench import meter
 from tests.bench.ours import NEVER
 from tests.bench.setting import SIZES, drawn_lengths, made_up, text_tower, word_tokenizer
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.models.encode import encode_texts
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine

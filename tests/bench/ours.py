@@ -14,7 +14,8 @@ from tests.bench.setting import Setting, image_tower, text_tower
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.core.routines import ROUTINES
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.models.text_tower import twin
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine

@@ -137,8 +137,8 @@ def test_configurations_are_frozen_and_json_ready() -> None:
 def test_choices_equal_the_tables_they_stand_for() -> None:
     from xpet.core.losses import ALIGNMENT_LOSSES
     from xpet.data.sources import SOURCES
+    from xpet.methods.build import PARTS
     from xpet.methods.combining import STRATEGIES
-    from xpet.methods.stack import PARTS
     from xpet.methods.table import METHODS
 
     assert tuple(ALIGNMENT_LOSSES) == choices.LOSS_NAMES

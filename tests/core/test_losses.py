@@ -14,7 +14,8 @@ from xpet.core.config import FitConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.losses import ALIGNMENT_LOSSES, contrastive, find_loss
 from xpet.core.routines import ROUTINES, find_routine
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData

@@ -23,7 +23,7 @@ from xpet.core.rundir import read_run
 from xpet.jobs import align, evaluate, merge, pack
 from xpet.jobs.results import PackResult
 from xpet.jobs.runs import stored_method
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.models.checkpoint import load_text_tower
 
 Tree = Callable[[Path], dict[str, bytes]]

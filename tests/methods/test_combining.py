@@ -15,7 +15,7 @@ from tests import towers
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.methods import combining as c
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.methods.table import fold
 
 HOST, NORM = "x.query", "x.output.LayerNorm.weight"

@@ -13,7 +13,8 @@ from tests import naive, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
 from xpet.methods import embeddings
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.methods.table import METHODS, fold
 from xpet.training.device import make_engine
 from xpet.training.fit import fit

@@ -8,7 +8,7 @@ import torch
 from tests import towers
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError, ModelError
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.methods.table import METHODS, check_foldable, fold
 
 FOLDED = [name for name, config in towers.METHOD_CONFIGS.items() if METHODS[config.name].fold is not None]

@@ -9,7 +9,7 @@ from tests import towers
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
-from xpet.methods.stack import build_stack, total_parameters
+from xpet.methods.build import build_stack, total_parameters
 from xpet.methods.table import METHODS, find_method
 from xpet.models.text_tower import TextTower
 from xpet.training.device import make_engine

@@ -15,7 +15,7 @@ from tests import towers
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.methods import peft_format
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 
 peft = pytest.importorskip("peft")
 TEXTS = towers.pad(towers.texts(6, seed=9))

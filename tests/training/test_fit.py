@@ -16,7 +16,8 @@ from xpet.core.errors import ConfigError
 from xpet.core.events import Event, Notice, Progress
 from xpet.core.losses import contrastive
 from xpet.core.stacked_metrics import Scores
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.training.batches import batch_order, batches_per_epoch
 from xpet.training.device import make_engine
 from xpet.training.fit import fit

@@ -11,7 +11,8 @@ from tests import tiny, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig, parts
 from xpet.core.errors import ConfigError
 from xpet.core.packing import pack
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.models.text_tower import TextTower
 from xpet.training import compiling
 from xpet.training.device import make_engine

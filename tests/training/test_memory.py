@@ -7,7 +7,8 @@ import torch
 
 from tests import towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.training import memory
 from xpet.training.device import make_engine
 from xpet.training.memory import bytes_per_run, flop_per_step, runs_per_stack

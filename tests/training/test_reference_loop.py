@@ -9,7 +9,7 @@ from tests import towers
 from tests.bench.reference import Examples, Flags, Learned, ReferenceLoop
 from tests.bench.setting import Setting, Size, drawn_lengths, image_tower, text_tower
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.batches import batch_order
 from xpet.training.device import make_engine

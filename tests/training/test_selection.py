@@ -10,7 +10,7 @@ from xpet.core import stacked_metrics
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.training import selection
 from xpet.training.selection import Best, Outcome, Validation
 

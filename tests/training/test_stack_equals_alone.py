@@ -7,7 +7,7 @@ import torch
 
 from tests import naive, towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
-from xpet.methods.stack import build_stack
+from xpet.methods.build import build_stack
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData

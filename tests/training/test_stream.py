@@ -12,7 +12,8 @@ from tests import towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
 from xpet.core.events import Event, Notice, Progress
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.methods.table import METHODS
 from xpet.training.device import make_engine
 from xpet.training.fit import fit, stream

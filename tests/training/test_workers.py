@@ -12,7 +12,8 @@ import torch
 from tests import towers
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.events import Event, OnEvent, Progress, ignore
-from xpet.methods.stack import Stack, build_stack
+from xpet.methods.build import build_stack
+from xpet.methods.stack import Stack
 from xpet.models.text_tower import twin
 from xpet.training.device import make_engine
 from xpet.training.fit import stream

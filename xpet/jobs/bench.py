@@ -72,7 +72,7 @@ class Bench:
 
     def another_stack(self) -> Stack:
         """A stack like this one's, on a tower of its own that shares the frozen weights' memory."""
-        from xpet.methods.stack import build_stack
+        from xpet.methods.build import build_stack
         from xpet.models.text_tower import twin
 
         assert self.pristine is not None
@@ -89,7 +89,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
 
     `scratch` is where pairs and translations of routine `text` are kept in place of the cache.
     """
-    from xpet.methods.stack import build_stack, total_parameters
+    from xpet.methods.build import build_stack, total_parameters
     from xpet.methods.table import find_method
     from xpet.models.text_tower import twin
     from xpet.training.device import make_engine

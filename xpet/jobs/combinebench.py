@@ -105,7 +105,7 @@ def prepare(task: Task, ingredients: Ingredients, rank: int, searched: bool, on_
     """
     from dataclasses import replace
 
-    from xpet.methods.stack import build_stack
+    from xpet.methods.build import build_stack
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 

@@ -219,7 +219,7 @@ class _Modules:
     """
 
     def __init__(self, towers: wiring.Towers, records: Mapping[str, RunRecord]) -> None:
-        from xpet.methods.stack import build_stack
+        from xpet.methods.build import build_stack
         from xpet.methods.table import find_method
 
         first = next(iter(records.values()))

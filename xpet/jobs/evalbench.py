@@ -66,7 +66,7 @@ class Bench:
 
 def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
-    from xpet.methods.stack import build_stack, total_parameters
+    from xpet.methods.build import build_stack, total_parameters
 
     model, data, names, needed = asked(config, records)
     corpus, test, languages = captions_of(config, data, names, needed, on_event)

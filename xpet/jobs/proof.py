@@ -84,7 +84,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
 @contextmanager
 def _with_module(tower: nn.Module, task: Task, delta: Mapping[str, Tensor], device: str) -> Iterator[nn.Module]:
     """The base with the module that is merged."""
-    from xpet.methods.stack import build_stack
+    from xpet.methods.build import build_stack
 
     stack = build_stack(tower, stored_method(task.record), [task.record.config["run"]["seed"]]).to(device)
     stack.load(0, delta)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from torch import Tensor
 
 from xpet.core.errors import ModelError
-from xpet.methods.stack import PARTS
+from xpet.methods.build import PARTS
 
 WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
 """What PEFT, data parallel training and torch.compile put before every name."""

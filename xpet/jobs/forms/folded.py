@@ -34,7 +34,7 @@ def folded_tower(task: Task) -> LoadedText:
 
 def with_module(task: Task, method: MethodConfig, delta: Mapping[str, Tensor], device: str) -> measure.Encode:
     """An encoder of the base with a module that was read back."""
-    from xpet.methods.stack import build_stack
+    from xpet.methods.build import build_stack
     from xpet.models.checkpoint import load_text_tower
 
     loaded = load_text_tower(wiring.text_path(task.model.text))

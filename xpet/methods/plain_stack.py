@@ -1,0 +1,70 @@
+"""A stack of one run whose parameters are the tower's own: full fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from xpet.core.errors import ModelError
+from xpet.methods.stack import Move, Stack, Tokens
+
+
+class PlainStack(Stack):
+    """A stack of one whose parameters are the tower's own (full fine-tuning); the base values are kept for `bare`."""
+
+    def __init__(self, tower: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+        self.own = parameters
+        views = {name: p.data.unsqueeze(0) for name, p in parameters.items()}
+        super().__init__(tower, views, lambda seeds: self._originals, [v.reshape(1, -1) for v in views.values()])
+        self._originals = {name: p.data.clone() for name, p in parameters.items()}
+
+    def exchange(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Move:
+        """Write the base values back; a full tower has nothing to draw, and room for one."""
+        if kept or len(seeds) != 1:
+            raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(kept) + len(seeds)}")
+        self._write(self._originals)
+        return torch.zeros_like
+
+    def to(self, device: torch.device | str) -> Stack:
+        """Move the tower with its parameters; returns self."""
+        self.tower.to(device)
+        self.values.update({name: p.data.unsqueeze(0) for name, p in self.own.items()})
+        self.flat = [value.reshape(1, -1) for value in self.values.values()]
+        self._originals = {name: value.to(device) for name, value in self._originals.items()}
+        return self
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the tower's own parameters, each [1, n]."""
+        return [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(1, -1) for p in self.own.values()]
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.own.values():
+            parameter.grad = None
+
+    @contextmanager
+    def lowered(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """Nothing is frozen here."""
+        yield
+
+    def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
+        """Autocast: the weights stay in single precision."""
+        device = next(self.tower.parameters()).device.type
+        return torch.autocast(device, dtype=dtype) if dtype is not None else nullcontext()  # type: ignore[return-value]
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """The base tower: its values are swapped in for the time of the block."""
+        trained = {name: p.data.clone() for name, p in self.own.items()}
+        self._write(self._originals)
+        try:
+            yield
+        finally:
+            self._write(trained)
+
+    def _write(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.own.items():
+            parameter.data.copy_(values[name])
