@@ -95,6 +95,10 @@ def align(
         bool,
         typer.Option("--compile", help="Compile the layers first; takes minutes.", rich_help_panel=o.TRAIN),
     ] = False,
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option("--cuda-graphs", help="Record steps and replay them on a GPU.", rich_help_panel=o.TRAIN),
+    ] = False,
     rank: Annotated[int, typer.Option("--rank", help="LoRA rank.", rich_help_panel=o.METHOD)] = 8,
     alpha: Annotated[float, typer.Option("--alpha", help="LoRA alpha.", rich_help_panel=o.METHOD)] = 16.0,
     bottleneck: Annotated[int, typer.Option("--bottleneck", help="Adapter width.", rich_help_panel=o.METHOD)] = 24,
@@ -261,7 +265,8 @@ def build_config(given: dict[str, Any]) -> AlignConfig:
         most_steps=None if "epochs" in given else v["most_steps"],
         select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
         dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
-        layout=v.get("layout", "packed"), compile=v.get("compile_", False), workers=v.get("workers"),
+        layout=v.get("layout", "packed"), compile=v.get("compile_", False),
+        cuda_graphs=v.get("cuda_graphs", False), workers=v.get("workers"),
     )  # fmt: skip
     data = DataConfig(
         name=v["data"], root=v.get("data_root"), variant=v.get("variant"),

@@ -42,6 +42,12 @@ class Packed:
         ids, positions, segment, place = map(send, (self.ids, self.positions, self.segment, self.place))
         return Packed(ids, positions, segment, place, self.most, slot)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        found = (self.ids, self.positions, self.segment, self.place)
+        return found if self.slot is None else (*found, self.slot)
+
     def mask(self, dtype: torch.dtype) -> Tensor:
         """Additive attention mask [lines, 1, length, length]: a token sees those of its own caption alone."""
         other = self.segment.unsqueeze(2) != self.segment.unsqueeze(1)

@@ -93,6 +93,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     from xpet.methods.table import find_method
     from xpet.models.text_tower import twin
     from xpet.training.device import make_engine
+    from xpet.training.graphs import check as check_graphs
 
     folder = Path(config.out) if config.out else new_folder(config)
     check_free(folder, config.overwrite)
@@ -104,6 +105,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     start.check_unseen(config, records, parts)
     english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
+    check_graphs(config.fit, engine)
     towers = wiring.load_towers(config.model, config.data.image_features)
     check_base(towers, records)
     total = total_parameters(towers.text.tower)

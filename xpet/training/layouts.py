@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,8 +16,17 @@ from xpet.training.stacklike import Pad, StackLike, Tokens
 SMALLEST_SLICE = 64
 """Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
 
-Encode = Callable[[], Tensor]
-"""Features [runs * rows, d] of what was laid out, run-major, with the stack's present parameters."""
+
+@dataclass(frozen=True)
+class Laid:
+    """Captions on the device: `encode()` makes features [runs * rows, d], run-major, of the stack's present parameters.
+
+    It reads `tensors` and depends on nothing else that differs between captions but `key`.
+    """
+
+    tensors: tuple[Tensor, ...]
+    encode: Callable[[], Tensor]
+    key: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -30,17 +39,17 @@ class Through:
     width: int
 
 
-Layout = Callable[[Sequence[Tokens], Through], Encode]
-"""Each run's equally many token rows -> how to encode them, as often as one likes."""
+Layout = Callable[[Sequence[Tokens], Through], Laid]
+"""Lays out each run's equally many token rows."""
 
 
-def packed(rows: Sequence[Tokens], through: Through) -> Encode:
+def packed(rows: Sequence[Tokens], through: Through) -> Laid:
     """Several captions in a line (see `xpet.core.packing`): hardly any filler, one forward."""
     batch = pack(rows, through.stack.inserted, through.width).sent(through.engine.sent)
-    return lambda: through.stack.packed(batch)
+    return Laid(batch.tensors, lambda: through.stack.packed(batch), batch.most)
 
 
-def padded(rows: Sequence[Tokens], through: Through) -> Encode:
+def padded(rows: Sequence[Tokens], through: Through) -> Laid:
     """Every run's rows sorted by length and read in a few slices, so that one long caption does not pad all."""
     count, send = len(rows[0]), through.engine.sent
     slices = max(1, min(through.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
@@ -57,7 +66,7 @@ def padded(rows: Sequence[Tokens], through: Through) -> Encode:
         features = torch.cat([part.view(len(rows), -1, part.shape[-1]) for part in found], dim=1)
         return torch.gather(features, 1, back.expand_as(features)).flatten(0, 1)
 
-    return encode
+    return Laid((*(tensor for part in parts for tensor in part), back), encode)
 
 
 LAYOUTS: dict[str, Layout] = {"packed": packed, "padded": padded}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -16,7 +16,8 @@ from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.losses import AlignmentLoss, contrastive, find_loss
 from xpet.training.batches import batch_order
 from xpet.training.device import Engine
-from xpet.training.layouts import LAYOUTS, Encode, Through
+from xpet.training.graphs import Replayed, record_of
+from xpet.training.layouts import LAYOUTS, Laid, Through
 from xpet.training.optimiser import StackedAdam
 from xpet.training.queue import Queue, Run, RunData, Tally
 from xpet.training.selection import LOSS_FIGURES, Best, Outcome, Validation
@@ -54,8 +55,33 @@ class Cohort:
     began: int
     start: int
     stop: int
-    texts: list[Encode]
+    texts: list[Laid]
     validation: Validation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step reads of every run: captions, `size` of them students', images (by row) and frozen anchors' features.
+
+    `shown`, `pictured`: images' rows [runs, n], and how many captions stand behind the students' and anchors' for them.
+    """
+
+    captions: Laid
+    size: int
+    shown: Tensor
+    pictured: int
+    frozen: Tensor | None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that differs between steps of one shape."""
+        found = (*self.captions.tensors, self.shown)
+        return found if self.frozen is None else (*found, self.frozen)
+
+    @property
+    def key(self) -> Hashable:
+        """What shapes a step besides the shapes of tensors."""
+        return self.captions.key, self.size, self.pictured
 
 
 class Session:
@@ -75,6 +101,8 @@ class Session:
     ) -> None:
         self.stack, self.queue, self.most, self.config, self.engine = stack, queue, places, config, engine
         self.seat, self.on_event, self.tally = seat, on_event, tally
+        self.record = record_of(config, engine)
+        self.advance: Replayed[Batch]
         width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.through, self.layout = Through(stack, engine, pad, width), LAYOUTS[config.layout]
         self.interval = config.interval(queue.steps)
@@ -84,7 +112,7 @@ class Session:
         self.best: Best
         self.places: list[Place] = []
         self.cohorts: list[Cohort] = []
-        self.died = torch.zeros(0, dtype=torch.long, device=engine.device)  # the step a run diverged at; 0: it lives
+        self.died = torch.zeros(0, dtype=torch.long, device=engine.device)  # a run's step it diverged at; 0: it lives
         self.sums = torch.zeros(4, 0, dtype=self.dtype, device=engine.device)
         """Losses of every run since its last validation [LOSS_FIGURES and steps, runs]."""
         self.counted, self.since = 0, time.monotonic()
@@ -99,7 +127,7 @@ class Session:
         self.take([])
         while self.places:
             self.step += 1
-            self._step()
+            self.advance(self._read())
             leaving = self._leaving()
             kept = [place for place in range(len(self.places)) if place not in leaving]
             outcomes = self.best.finish(leaving) if leaving else []
@@ -149,7 +177,8 @@ class Session:
         return Place(run, self.step, Outcome(config, number), order, shown)
 
     def _settle(self) -> None:
-        """Lay out what all runs in their places read."""
+        """Lay out what all runs in their places read; what was recorded worked on other memory."""
+        self.advance = Replayed(self._step, self.record)
         device = self.engine.device
         configs = [place.run[0] for place in self.places]
         weights = [(config.image_weight, config.align_weight) for config in configs]
@@ -174,47 +203,46 @@ class Session:
         validation = Validation([d.val_image for d in data], [d.val_owner for d in data], self.engine.device)
         return Cohort(began, start, start + len(data), texts, validation)
 
-    def _forward(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
-        """Student and anchor features of the next step, its images and their texts, each [runs, batch, d].
-
-        None where there are none.
-        """
+    def _read(self) -> Batch:
+        """Every run's next batch, on the device."""
         batches = [next(place.order) for place in self.places]
         pictured = [next(place.pictured) for place in self.places if place.pictured is not None]
         shown = pictured or batches
-        rows = []
+        rows, frozen = [], []
         for place, batch, seen in zip(self.places, batches, shown, strict=True):
             data = place.data
             mine = [data.student[i] for i in batch]
             mine += [data.anchor[i] for i in batch] if data.anchor is not None else []
             rows.append(mine + [data.pictured[i] for i in seen] if data.pictured is not None else mine)
-        features = self._encode(self.layout(rows, self.through), 0, len(self.places))
-        size = len(batches[0])
-        image = self.images.rows(self.engine.sent(torch.tensor(shown)))
-        anchored = self.places[0].data.anchor is not None
-        anchor = features[:, size : 2 * size] if anchored else self._frozen(batches)
-        student = features[:, :size]
-        return student, anchor, image, features[:, -len(shown[0]) :] if pictured else student
+            if data.frozen is not None:
+                frozen.append(data.frozen[batch])
+        send = self.engine.sent
+        return Batch(
+            self.layout(rows, self.through), len(batches[0]), send(torch.tensor(shown)),
+            len(pictured[0]) if pictured else 0, send(torch.stack(frozen)) if frozen else None,
+        )  # fmt: skip
 
-    def _frozen(self, batches: Sequence[Sequence[int]]) -> Tensor | None:
-        """Features of frozen anchors [runs, batch, d]; None where there are none."""
-        stores = [place.data.frozen for place in self.places]
-        rows = [frozen[batch] for frozen, batch in zip(stores, batches, strict=True) if frozen is not None]
-        return self.engine.sent(torch.stack(rows)).to(self.dtype) if rows else None
-
-    def _encode(self, encode: Encode, start: int, stop: int) -> Tensor:
+    def _encode(self, captions: Laid, start: int, stop: int) -> Tensor:
         """Features [runs, rows, d] of captions that were laid out for neighbouring runs."""
         with self.stack.some(start, stop), self.stack.casting(self.engine.dtype):
-            return encode().to(self.dtype).unflatten(0, (stop - start, -1))
+            return captions.encode().to(self.dtype).unflatten(0, (stop - start, -1))
 
-    def losses(self) -> tuple[Tensor, Tensor]:
-        """Image-text and alignment loss of every run's next batch, each [runs]."""
-        student, anchor, image, captions = self._forward()
+    def losses(self, batch: Batch | None = None) -> tuple[Tensor, Tensor]:
+        """Image-text and alignment loss of every run's batch (default: the next), each [runs]."""
+        batch = batch or self._read()
+        features = self._encode(batch.captions, 0, len(self.places))
+        student = features[:, : batch.size]
+        anchored = self.places[0].data.anchor is not None
+        anchor = features[:, batch.size : 2 * batch.size] if anchored else batch.frozen
+        image = self.images.rows(batch.shown)
         none = student.new_zeros(len(student))
-        clip = none if image is None else contrastive(image, captions)
+        clip = (
+            none if image is None else contrastive(image, features[:, -batch.pictured :] if batch.pictured else student)
+        )
         if anchor is None:
             return clip, none
-        shown = anchor if image is None or captions is not student else image  # without any no loss looks at it
+        anchor = anchor.to(self.dtype)
+        shown = anchor if image is None or batch.pictured else image  # where there is none no loss looks at it
         if len(self.by_loss) == 1:
             return clip, next(iter(self.by_loss))(shown, anchor, student)
         aligned = none
@@ -222,22 +250,23 @@ class Session:
             aligned = aligned.index_copy(0, places, loss(shown[places], anchor[places], student[places]))
         return clip, aligned
 
-    def _step(self) -> None:
+    def _step(self, batch: Batch) -> None:
+        """Forward, backward and update of all runs; nothing here waits for the device, or comes from the host."""
         if self.config.dropout == "model":
             self.stack.tower.train()
-        clip, aligned = self.losses()
+        clip, aligned = self.losses(batch)
         total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()
         self.engine.backward(total.sum())
         gradients = self.stack.gradients()
         finite = total.isfinite() & torch.stack([g.sum(dim=1).isfinite() for g in gradients]).all(dim=0)
-        self._bury(finite)
+        self._bury(finite, self.optimiser.counts + 1)
         self.optimiser.step(gradients, self.died == 0)
         self.sums += torch.stack([total, clip, aligned, torch.ones_like(total)]).detach()
 
-    def _bury(self, finite: Tensor) -> None:
-        """Stop runs whose loss or gradient just became NaN or infinite; nobody waits for the device to say so."""
-        self.died = torch.where((self.died == 0) & ~finite, self.step, self.died)
+    def _bury(self, finite: Tensor, steps: Tensor) -> None:
+        """Stop runs that just became NaN or infinite, in these steps of theirs; nobody waits for the device to tell."""
+        self.died.copy_(torch.where((self.died == 0) & ~finite, steps, self.died))
 
     def _leaving(self) -> list[int]:
         """Places whose runs leave after this step: those that ended, and diverged ones where validation is due.
@@ -287,9 +316,9 @@ class Session:
         for place, step in zip(self.places, died, strict=True):
             outcome = place.outcome
             if step and outcome.diverged_at is None:
-                outcome.diverged_at = own = step - place.began
+                outcome.diverged_at = step
                 label = outcome.config.label
-                self.on_event(Notice(f"run {label} diverged at step {own}: loss is not finite; stopped", "warning"))
+                self.on_event(Notice(f"run {label} diverged at step {step}: loss is not finite; stopped", "warning"))
         return [not step for step in died]
 
     def _validation_features(self, cohort: Cohort) -> Tensor:
@@ -323,7 +352,7 @@ class Session:
         sound = torch.ones_like(self.died, dtype=torch.bool)
         features = self._validation_features(cohort).isfinite().all(dim=2).all(dim=1)
         sound[cohort.start : cohort.stop] = features | ~torch.tensor(unseen, device=sound.device)
-        self._bury(sound)
+        self._bury(sound, self.optimiser.counts)
         alive = self._living()
         kept = [place for place, mine in zip(places, unseen, strict=True) if mine and alive[place]]
         if kept:

@@ -91,6 +91,7 @@ class FitConfig:
     stack: int | None = None
     layout: str = "packed"
     compile: bool = False
+    cuda_graphs: bool = False
     workers: int | None = None
 
     def steps_for(self, per_epoch: int) -> int:

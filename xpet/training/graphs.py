@@ -1,0 +1,98 @@
+"""Steps recorded once for each shape and replayed (`--cuda-graphs`).
+
+A step of few runs launches thousands of small kernels, and a GPU waits for most of them; replayed, they are launched
+at once. A recording works on the tensors it saw: what a step reads is copied into those of the recording, and what it
+writes (parameters, moments, counts, sums) must stay in the same memory for as long as the recording lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from xpet.core.config import FitConfig
+from xpet.core.errors import ConfigError
+from xpet.training.device import Engine
+
+Replay = Callable[[], None]
+Record = Callable[[Callable[[], None]], Replay]
+"""Does the work once, recording it -> does the same again, in the same memory."""
+
+MOST = 64
+"""Shapes that are recorded; what comes after is done step by step."""
+
+
+class Inputs(Protocol):
+    """What a step reads: tensors on the device, and what else it depends on."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """To be copied into those of a recording."""
+        ...
+
+    @property
+    def key(self) -> Hashable:
+        """Equal where nothing but the tensors' values differs."""
+        ...
+
+
+Read = TypeVar("Read", bound=Inputs)
+
+
+class Replayed(Generic[Read]):
+    """`work`, or from the second time on that inputs of a shape come a replay; without `record` always `work`."""
+
+    def __init__(self, work: Callable[[Read], None], record: Record | None) -> None:
+        self.work, self.record = work, record
+        self.seen: set[Hashable] = set()
+        self.known: dict[Hashable, tuple[Read, Replay]] = {}
+
+    def __call__(self, inputs: Read) -> None:
+        """Do the work on these inputs."""
+        if self.record is None:
+            self.work(inputs)
+            return
+        key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
+        if key in self.known:
+            recorded, replay = self.known[key]
+            for mine, its in zip(recorded.tensors, inputs.tensors, strict=True):
+                mine.copy_(its)
+            replay()
+        elif key in self.seen and len(self.known) < MOST:
+            self.known[key] = inputs, self.record(lambda: self.work(inputs))
+        else:  # a first time without recording, for all that is only set up once
+            self.seen.add(key)
+            self.work(inputs)
+
+
+def cuda_graphs() -> Record:
+    """Records as CUDA graphs that share their memory."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(work: Callable[[], None]) -> Replay:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):  # nothing is done while it is recorded
+            work()
+        graph.replay()
+        return graph.replay
+
+    return record
+
+
+def check(config: FitConfig, engine: Engine) -> None:
+    """Raise ConfigError when graphs are asked for where there is no GPU, or for steps that wait for it."""
+    if not config.cuda_graphs:
+        return
+    if engine.device.type != "cuda":
+        raise ConfigError("--cuda-graphs needs a GPU: expected device cuda, found cpu; leave --cuda-graphs out")
+    if config.layout != "packed":  # transformers asks the device whether anything is padded
+        raise ConfigError(f"--cuda-graphs needs packed captions: expected --layout packed, found {config.layout}")
+
+
+def record_of(config: FitConfig, engine: Engine) -> Record | None:
+    """How steps are recorded; None where they are not. Raises ConfigError without a GPU."""
+    check(config, engine)
+    return cuda_graphs() if config.cuda_graphs else None
