@@ -155,6 +155,8 @@ def runs(options: Options) -> Found:
     sides = Sides(options)
     peak = Peak(options.device)
     ways = {"reference": sides.plain, "one": lambda: sides.stacked(1), "grid": sides.grid}
+    if options.device == "cuda":
+        ways["replayed"] = lambda: sides.stacked(1, cuda_graphs=True)
     sides.warm()
     times = in_turns(ways, options.rounds)
     attaching = statistics.median(sides.reference.attaching)
@@ -162,9 +164,11 @@ def runs(options: Options) -> Found:
     rows: Rows = []
     titles = {
         "grid": f"{len(sides.runs)} runs x {STEPS} steps, stacks of {sides.size}, {sides.workers} at a time",
-        "one": f"one run, {STEPS} steps",
-    }
-    for name, count in (("grid", len(sides.runs)), ("one", 1)):
+        "one": f"one run, {STEPS} steps", "replayed": f"one run, {STEPS} steps, --cuda-graphs",
+    }  # fmt: skip
+    for name, count in (("grid", len(sides.runs)), ("one", 1), ("replayed", 1)):
+        if name not in times:
+            continue
         slow = count * (attaching + STEPS * statistics.median(times["reference"]))
         fast = sides.ours.seconds + sides.encoding + count * STEPS * statistics.median(times[name])
         if name == "grid" and whole is not None:
@@ -220,6 +224,7 @@ def ablation(options: Options) -> Found:
         *([Step(f"+ {sides.workers} stacks at a time", lambda: sides.grid("fp32"))] if sides.workers > 1 else []),
         *([Step("+ tf32", lambda: sides.grid("tf32"))] if on_gpu else []),
         Step(f"+ {lower}", lambda: sides.grid(lower)),
+        *([Step("+ CUDA graphs", lambda: sides.grid(lower, cuda_graphs=True))] if on_gpu else []),
         *([Step("+ compiled", lambda: sides.grid(lower, compile=True))] if options.compile else []),
     ]
     sides.warm()
