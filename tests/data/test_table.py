@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +149,24 @@ def test_only_captions_that_are_used_are_kept_but_all_are_checked(write):
     assert found.columns["all", "de"].images[1] is found.columns["all", "en"].images[1]
     with pytest.raises(DataError, match="t.csv line 11: expected an image, found nothing"):
         read(ReadRequest(root=str(write("t.csv", text + ",fr,no picture\n")), languages=("de",)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "jsonl"])
+def test_memory_follows_the_languages_that_are_used(ending: str, tmp_path: Path) -> None:
+    languages = ("en", "de", "es", "fr", "it", "ja", "ko", "pl", "ru", "tr")
+    rows = [(f"p{i}", lang, f"{i} {lang} " + "x" * 2000) for i in range(200) for lang in languages]
+    if ending == "jsonl":
+        text = "".join(json.dumps(dict(zip(("image", "lang", "caption"), row, strict=True))) + "\n" for row in rows)
+    else:
+        text = "image,lang,caption\n" + "".join(",".join(row) + "\n" for row in rows)
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith(".gz") else text.encode())
+    tracemalloc.start()
+    try:
+        corpus = read(ReadRequest(root=str(path), languages=("de",)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(corpus.splits["all"].captions["de"].slot("target")) == 200
+    used = 2 * 200 * 2000  # German and the English it is aligned with
+    assert used < peak < 2.5 * used < len(text)

@@ -6,7 +6,6 @@ split, `all`). An image may have several captions in a language. Images are path
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +18,7 @@ from xpet.core.languages import normalise
 from xpet.data.images import find_pictures
 from xpet.data.reading import aligned, choose_languages, data_root
 from xpet.data.records import Records, delimited, json_objects, parquet_rows
-from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
+from xpet.data.text_files import CaptionFiles, Source, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
 TRANSLATIONS = ("from_pivot", "to_pivot")
@@ -83,12 +82,13 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
     if ending not in FORMATS:
         raise ConfigError(f"table {path}: expected one of {', '.join(FORMATS)}, found '{ending}'")
     used = None if languages is None else {PIVOT, *map(normalise, languages)}
-    data = files.contents(path)
+    source = files.source(path, text=ending != ".parquet")
     files.check()
+    assert source is not None  # else there is a problem
     table = Table()
     names: dict[str, str] = {}  # one string per image, however many captions it has
     where = "row" if ending == ".parquet" else "line"
-    for number, fields in FORMATS[ending](path.name, data):
+    for number, fields in FORMATS[ending](source):
         place = f"{path.name} {where} {number}"
         wrong = _wrong(fields)
         files.problems += [f"{place}: {text}" for text in wrong]
@@ -164,19 +164,14 @@ def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str
     return pivots
 
 
-def _lines(name: str, data: bytes) -> tuple[str, ...]:
-    lines, bad = decode_lines(data)
-    raise_problems([f"{name} {text}" for text in bad])
-    return lines
+def _delimited(delimiter: str) -> Callable[[Source], Records]:
+    return lambda source: delimited(source.name, source.lines(), delimiter, partial(_check_columns, source.name))
 
 
-def _delimited(delimiter: str) -> Callable[[str, bytes], Records]:
-    return lambda name, data: delimited(name, _lines(name, data), delimiter, partial(_check_columns, name))
-
-
-def _parquet(name: str, data: bytes) -> Records:
+def _parquet(source: Source) -> Records:
     wanted = (*REQUIRED, *TRANSLATIONS, "split")
-    return parquet_rows(name, io.BytesIO(data), wanted, partial(_check_columns, name))
+    with source.open() as file:
+        yield from parquet_rows(source.name, file, wanted, partial(_check_columns, source.name))
 
 
 def _check_columns(name: str, columns: list[str]) -> None:
@@ -188,9 +183,9 @@ def _check_columns(name: str, columns: list[str]) -> None:
         )
 
 
-FORMATS: dict[str, Callable[[str, bytes], Records]] = {
+FORMATS: dict[str, Callable[[Source], Records]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
-    ".jsonl": lambda name, data: json_objects(name, _lines(name, data)),
+    ".jsonl": lambda source: json_objects(source.name, source.lines()),
     ".parquet": _parquet,
 }

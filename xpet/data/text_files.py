@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,11 +29,6 @@ def raise_problems(problems: Sequence[str]) -> None:
         return
     more = len(problems) - MAX_PROBLEMS
     raise DataError(*problems[:MAX_PROBLEMS], *([f"and {more} more problems"] if more > 0 else []))
-
-
-def unpack(data: bytes) -> bytes:
-    """The bytes, decompressed when they begin as gzip does; raises OSError, EOFError or zlib.error when damaged."""
-    return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
 
 
 def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
@@ -75,6 +71,60 @@ def _undecodable(number: int, error: UnicodeDecodeError) -> str:
     return f"line {number}, byte {error.start + 1}: expected UTF-8, found 0x{error.object[error.start]:02x}"
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file that can be read, a piece at a time and as often as one likes; decompressed when it begins as gzip does.
+
+    `bad` lines are not UTF-8, each in words.
+    """
+
+    name: str
+    path: Path
+    bad: tuple[str, ...] = ()
+
+    def open(self) -> BinaryIO:
+        """The decompressed bytes."""
+        return open_unpacked(self.path)
+
+    def lines(self) -> Iterator[str]:
+        """What `decode_lines` gives of it, one line at a time. Raises DataError of all lines that are not UTF-8."""
+        raise_problems([f"{self.name} {text}" for text in self.bad])
+        with self.open() as file:
+            for _, line in _raw_lines(file):
+                yield line.decode("utf-8")
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """A file's bytes, decompressed when they begin as gzip does; raises OSError, later EOFError or zlib.error too."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def _raw_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of every line, without what ends it."""
+    for number, raw in enumerate(file, start=1):
+        line = raw.removeprefix(BOM) if number == 1 else raw
+        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _bad_lines(file: BinaryIO) -> tuple[str, ...]:
+    bad = []
+    for number, line in _raw_lines(file):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            bad.append(_undecodable(number, error))
+    return tuple(bad)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 17):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 class CaptionFiles:
     """Reads the files of one data set; collects the problems of all, to be raised together by `check`.
 
@@ -93,29 +143,34 @@ class CaptionFiles:
         """The path below the root, for messages."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def contents(self, path: Path) -> bytes:
-        """The (decompressed) contents; empty, with a problem noted, when missing, damaged or empty."""
+    def source(self, path: Path, text: bool = True) -> Source | None:
+        """The file, once it was seen to be readable; None, with a problem noted, when missing, damaged or empty."""
         name = self.name(path)
         try:
-            raw = path.read_bytes()
-            data = unpack(raw)
+            with open_unpacked(path) as file:
+                bad = _bad_lines(file) if text else ()
+                _digest(file)  # to the end: a damaged archive may be so anywhere
+                empty = file.tell() == 0
+            with path.open("rb") as file:
+                self.fingerprints[name] = _digest(file)
         except FileNotFoundError:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")
-            return b""
+            return None
         except (OSError, EOFError, zlib.error) as error:
             self.problems.append(f"{name}: expected a readable file, found {error or type(error).__name__}")
-            return b""
-        self.fingerprints[name] = hashlib.sha256(raw).hexdigest()
-        if not data:
+            return None
+        if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")
-        return data
+            return None
+        return Source(name, path, bad)
 
     def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
         """The lines of a file, blank ones included; another count than expected is noted as a problem."""
-        data = self.contents(path)
-        if not data:
+        source = self.source(path, text=False)  # all of it is kept: no need to look at it line by line
+        if source is None:
             return ()
-        lines, bad = decode_lines(data)
+        with source.open() as file:
+            lines, bad = decode_lines(file.read())
         name = self.name(path)
         if not lines:
             self.problems.append(f"{name}: expected captions, found an empty file")
