@@ -14,6 +14,7 @@ from torch import Tensor
 from xpet.core.config import FitConfig
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.losses import AlignmentLoss, contrastive, find_loss
+from xpet.core.noise import signed
 from xpet.training.batches import batch_order
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, Encode, Through
@@ -154,6 +155,7 @@ class Session:
         configs = [place.run[0] for place in self.places]
         weights = [(config.image_weight, config.align_weight) for config in configs]
         self.weights = torch.tensor(weights, device=device, dtype=self.dtype).T  # [2, runs]
+        self.seeds = torch.tensor([signed(config.seed) for config in configs], device=device)
         self.images = _Images([p.data.image for p in self.places if p.data.image is not None], device)
         by_loss: dict[str, list[int]] = {}
         for place, config in enumerate(configs):
@@ -209,6 +211,8 @@ class Session:
 
     def losses(self) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run's next batch, each [runs]."""
+        if self.config.dropout == "model":
+            self.stack.drop(self.seeds, self.optimiser.counts)
         student, anchor, image, captions = self._forward()
         none = student.new_zeros(len(student))
         clip = none if image is None else contrastive(image, captions)
@@ -223,8 +227,6 @@ class Session:
         return clip, aligned
 
     def _step(self) -> None:
-        if self.config.dropout == "model":
-            self.stack.tower.train()
         clip, aligned = self.losses()
         total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()
