@@ -12,6 +12,7 @@ values are independent as long as the bits of their tokens or channels are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -90,8 +91,20 @@ class Noise:
 
 
 def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
-    """Factors of the type of `like` from the sums of bits, which are overwritten."""
-    bits.addcmul_(bits, bits, value=2)
-    kept = torch.empty_like(bits, dtype=like.dtype)
-    torch.ge(bits, round(p * (1 << 32)) - (1 << 31), out=kept)
-    return kept.mul_(1 / (1 - p))
+    """Factors of the type of `like` from the sums of bits, which are overwritten.
+
+    Few passes over the memory, and none of them allocates: in single precision the bits become those of the factors.
+    """
+    least = min(max(round(p * (1 << 32)), 1), (1 << 32) - 1) - (1 << 31)  # that is kept
+    bits.addcmul_(bits, bits, value=2).clamp_(least - 1, least)
+    if like.dtype != torch.float32:
+        return bits.sub_(least - 1).to(like.dtype).mul_(1 / (1 - p))
+    factor = _single(1 / (1 - p))
+    start = torch.tensor(signed((1 - least) * factor, 32), dtype=torch.int32)
+    return torch.add(start, bits, alpha=factor, out=bits).view(torch.float32)
+
+
+def _single(number: float) -> int:
+    """The bits of a number from 1 on in single precision."""
+    mantissa, exponent = math.frexp(number)
+    return ((exponent + 126) << 23) + round((2 * mantissa - 1) * (1 << 23))
