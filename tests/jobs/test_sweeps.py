@@ -71,14 +71,14 @@ def test_the_test_split_has_no_say() -> None:
     assert summary._chosen("de", lost, "loss").folder == "good"  # no validation is no perfect validation
 
 
-def results(world: World, out: Path, stack: int | None, **changes: Any) -> AlignResult:
-    return align.run(world.config(out, "de", fit=replace(LONGER, stack=stack), **changes))
+def results(world: World, out: Path, stack: int | None, dropout: str = "off", **changes: Any) -> AlignResult:
+    return align.run(world.config(out, "de", fit=replace(LONGER, stack=stack, dropout=dropout), **changes))
 
 
-@pytest.mark.parametrize("method", ["lora", "compacter"])
-def test_stack_size_does_not_change_results(method: str, world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "dropout"), [("lora", "model"), ("compacter", "off")])
+def test_stack_size_does_not_change_results(method: str, dropout: str, world: World, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"method": method, "routines": ("baseline-target", "3"), "learning_rates": (1e-3, 2e-4)}
-    alone, together = (results(world, tmp_path / str(size), size, **changes) for size in (1, None))
+    alone, together = (results(world, tmp_path / str(size), size, dropout, **changes) for size in (1, None))
     assert len(alone.runs) == len(together.runs) == 4
     by_label = {Path(r.folder).name: r for r in alone.runs}
     for run in together.runs:

@@ -80,13 +80,13 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
-@pytest.mark.parametrize("name", [*STACKABLE, "words"])
-def test_replayed_steps_learn_what_steps_do(name: str, recorder: Recorder) -> None:
+@pytest.mark.parametrize(("name", "dropout"), [*((name, "off") for name in (*STACKABLE, "words")), ("lora", "model")])
+def test_replayed_steps_learn_what_steps_do(name: str, dropout: str, recorder: Recorder) -> None:
     words = MethodConfig("lora", rank=4, train=("embeddings",), embedding_rank=4)
     config = {**towers.METHOD_CONFIGS, "words": words}[name]
-    given = runs(rows=15)
-    plain, _, _ = streamed(config, given, FIT)
-    found, _, _ = streamed(config, given, replace(FIT, cuda_graphs=True))
+    given, steps = runs(rows=15), replace(FIT, dropout=dropout)
+    plain, _, _ = streamed(config, given, steps)
+    found, _, _ = streamed(config, given, replace(steps, cuda_graphs=True))
     for mine, other in zip(found, plain, strict=True):
         assert (mine.number, mine.diverged_at, mine.chosen_step) == (other.number, other.diverged_at, other.chosen_step)
         assert mine.history == other.history

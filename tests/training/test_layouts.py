@@ -112,7 +112,9 @@ def test_compiled_layers_learn_the_same_and_are_plain_again_afterwards(monkeypat
         tower = towers.tower()
         tower.transformer.encoder.layer = tower.transformer.encoder.layer[:1]  # type: ignore[union-attr, index]
         stack = build_stack(tower, towers.METHOD_CONFIGS["lora"], [RUN.seed, RUN.seed])
-        config = FitConfig(batch_size=5, steps=1, validate_every=9, include_start=False, compile=wanted)
+        config = FitConfig(
+            batch_size=5, steps=1, validate_every=9, include_start=False, compile=wanted, dropout="model"
+        )
         outcomes = fit(stack, [(RUN, data)] * 2, config, towers.pad, make_engine("cpu"))
         states.append([outcome.state for outcome in outcomes])
         layers = stack.tower.transformer.encoder.layer  # type: ignore[union-attr]

@@ -48,6 +48,13 @@ class Packed:
         found = (self.ids, self.positions, self.segment, self.place)
         return found if self.slot is None else (*found, self.slot)
 
+    def captions(self, runs: int) -> Tensor:
+        """The number of every token's caption among those of its run, [lines, length]; any number for filler."""
+        count = len(self.place)
+        numbers = self.place.new_zeros(len(self.ids) * self.most)
+        numbers[self.place] = torch.arange(count, device=self.place.device) % (count // runs)
+        return numbers.view(-1, self.most).gather(1, self.segment.clamp_min(0))
+
     def mask(self, dtype: torch.dtype) -> Tensor:
         """Additive attention mask [lines, 1, length, length]: a token sees those of its own caption alone."""
         other = self.segment.unsqueeze(2) != self.segment.unsqueeze(1)

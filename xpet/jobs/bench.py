@@ -36,7 +36,7 @@ class Bench:
 
     `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
     goes on from, by language and seed; `pristine` a text tower with nothing attached, None where runs are trained one
-    by one (full fine-tuning, dropout).
+    by one (full fine-tuning).
     """
 
     config: AlignConfig
@@ -111,7 +111,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
     total = total_parameters(towers.text.tower)
     images = _images(config, corpus, parts, towers, engine, on_event)
     _start_prompt(config, towers)
-    alone = not find_method(config.method).stackable or config.fit.dropout == "model"
+    alone = not find_method(config.method).stackable
     towers.text.tower.to(engine.device)  # before others share its memory
     pristine = None if alone else twin(towers.text.tower)
     stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)

@@ -51,8 +51,6 @@ def stackable(bench: Bench, plans: Sequence[RunConfig]) -> tuple[list[Group], in
 
 def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iterator[Outcome]:
     """The runs as they end."""
-    import torch
-
     from xpet.training.fit import stream
     from xpet.training.queue import Tally
     from xpet.training.workers import side_by_side
@@ -63,10 +61,7 @@ def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iter
 
     def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
         with drawing:
-            move = start(bench, stack, kept, runs)  # type: ignore[arg-type]
-            if bench.pristine is None:
-                torch.manual_seed(runs[0][0].seed)  # dropout, where it is on
-            return move
+            return start(bench, stack, kept, runs)  # type: ignore[arg-type]
 
     def work(stack: StackLike, listen: OnEvent) -> Iterator[list[Outcome]]:
         pad = bench.towers.text.tokenizer.pad

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from xpet.core import noise
 from xpet.core.errors import ModelError
 from xpet.core.packing import Packed
 from xpet.methods import embeddings
@@ -128,9 +129,15 @@ class Stack:
         """Select nothing: the untouched base tower."""
         return self.selection.of(0, 0)
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Un-normalised text features [rows, dimensions] with the current selection."""
-        return self.tower(input_ids, attention_mask)  # type: ignore[no-any-return]
+    def drop(self, seeds: Tensor, steps: Tensor) -> None:
+        """Dropout as these runs' steps have it, both int64 [runs], until the tower is put into eval mode."""
+        if not self.tower.training:
+            self.tower.train()
+        self.tower.source.draws = noise.draws(seeds, steps)  # type: ignore[union-attr]
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
+        """Un-normalised text features [rows, dimensions] with the current selection (see `TextTower.forward`)."""
+        return self.tower(input_ids, attention_mask, captions)  # type: ignore[no-any-return]
 
     def packed(self, batch: Packed) -> Tensor:
         """The same [captions, dimensions] of packed captions, run-major where several runs are selected."""

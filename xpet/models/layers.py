@@ -16,21 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpet.models.dropout import Dropout
+
 NAME = "xpet_packed"
 FUSED = "sdpa"
 
 
-def hidden_states(transformer: Any, words: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+def hidden_states(transformer: Any, words: Tensor, positions: Tensor, mask: Tensor, noisy: bool = False) -> Tensor:
     """Last hidden states [lines, length, hidden] of word embeddings of that shape at `positions` [lines, length].
 
-    `mask` is additive, [lines, 1, length, length].
+    `mask` is additive, [lines, 1, length, length]. `noisy`: dropouts have noise to draw from.
     """
     kinds = torch.zeros_like(positions)
     hidden: Tensor = transformer.embeddings(inputs_embeds=words, position_ids=positions, token_type_ids=kinds)
-    if _written_out(hidden):  # once for all layers and heads
+    if noisy or _written_out(hidden):  # once for all layers and heads
         mask = mask.expand(-1, transformer.config.num_attention_heads, -1, -1).contiguous()
     usual = transformer.config._attn_implementation == FUSED
-    with fast(transformer.config):
+    with fast(transformer.config, noisy):
         for layer in transformer.encoder.layer:
             hidden = _through(layer, hidden, mask) if usual and _is_plain(layer) else layer(hidden, mask)
     return hidden
@@ -64,12 +66,18 @@ def attend(
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Softmax attention of [rows, heads, length, channels] with an additive mask -> [rows, length, heads, channels]."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if _written_out(query) and attention_mask is not None:
+    own = getattr(module, "dropout", None)
+    noisy = dropout > 0 and isinstance(own, Dropout) and own.noise is not None
+    if (_written_out(query) or noisy) and attention_mask is not None:
         rows, heads, length, channels = query.shape
         masks = attention_mask.expand(rows, heads, length, length).reshape(-1, length, length)
         queries, keys, values = (part.reshape(-1, length, channels) for part in (query, key, value))
         scores = torch.baddbmm(masks, queries, keys.mT, alpha=scale)
-        weights = functional.dropout(scores.softmax(dim=-1), p=dropout, training=dropout > 0)
+        weights = scores.softmax(dim=-1)
+        if noisy:
+            weights = own.attention(weights.view(rows, heads, length, length)).view_as(weights)  # type: ignore[union-attr]
+        elif dropout > 0:
+            weights = functional.dropout(weights, p=dropout)
         out = torch.bmm(weights, values).view(query.shape)
     else:
         out = functional.scaled_dot_product_attention(
@@ -79,12 +87,15 @@ def attend(
 
 
 @contextmanager
-def fast(config: Any) -> Iterator[None]:
-    """Let a transformer of this configuration attend so for the time of the block, unless told to do it eagerly."""
+def fast(config: Any, noisy: bool = False) -> Iterator[None]:
+    """Let a transformer of this configuration attend so for the time of the block, unless told to do it eagerly.
+
+    With `noisy` dropouts it must: only `attend` knows them.
+    """
     from transformers import AttentionInterface
 
     before = config._attn_implementation
-    if before == FUSED:
+    if before == FUSED or noisy:
         AttentionInterface.register(NAME, attend)
         config._attn_implementation = NAME
     try:

@@ -7,7 +7,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from xpet.core.noise import Noise
 from xpet.core.packing import Packed
+from xpet.models.dropout import install
 from xpet.models.families import FAMILIES
 from xpet.models.layers import hidden_states
 
@@ -21,6 +23,8 @@ class TextTower(nn.Module):
     def __init__(self, transformer: nn.Module, dimensions: int) -> None:
         super().__init__()
         self.transformer = transformer
+        self.source = install(transformer)
+        """What dropouts draw from in training; a change between training and not forgets it."""
         hidden = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.LinearTransformation = nn.Linear(hidden, dimensions)
         self.dimensions = dimensions
@@ -32,8 +36,18 @@ class TextTower(nn.Module):
         self.prompt_initial: Tensor | None = None
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Un-normalised text features [rows, dimensions] of token ids [rows, length] and their 0/1 mask."""
+    def train(self, mode: bool = True) -> TextTower:
+        """As of any module; with dropout drawn from PyTorch's generator until `source` says otherwise."""
+        self.source.draws = self.source.noise = None
+        return super().train(mode)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
+        """Un-normalised text features [rows, dimensions] of token ids [rows, length] and their 0/1 mask.
+
+        `captions` [rows] are their numbers in the run's batch where rows come in another order; dropout depends on it.
+        """
+        if self.source.draws is not None:
+            return self._with_noise(input_ids, attention_mask, captions)
         if self.prompt is None:
             hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]  # [rows, length, hidden]
         else:
@@ -43,14 +57,36 @@ class TextTower(nn.Module):
         features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
         return features
 
+    def _with_noise(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None) -> Tensor:
+        """The same, layer by layer as packed captions go."""
+        words = self.transformer.get_input_embeddings()(input_ids)  # type: ignore[operator]
+        if self.prompt is not None:
+            words, attention_mask = self.prompt(words, attention_mask)
+        rows, length = attention_mask.shape
+        positions = torch.arange(length, device=words.device).expand(rows, length)
+        if captions is None:
+            captions = torch.arange(rows, device=words.device) % (rows // len(self.source.draws))  # type: ignore[arg-type]
+        seen = attention_mask.view(rows, 1, 1, length).expand(-1, -1, length, -1)
+        mask = torch.zeros_like(seen, dtype=words.dtype).masked_fill_(seen == 0, torch.finfo(words.dtype).min)
+        hidden = self._hidden(words, positions, mask, captions.unsqueeze(1))
+        features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
+        return features
+
+    def _hidden(self, words: Tensor, positions: Tensor, mask: Tensor, captions: Tensor | None) -> Tensor:
+        """Last hidden states of word embeddings at `positions`, which count from 0, and their captions' numbers."""
+        source, config = self.source, self.transformer.config
+        if source.draws is not None and captions is not None:
+            source.noise = Noise.of(source.draws, captions, positions, words.shape[-1])
+        first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
+        return hidden_states(self.transformer, words, positions + first, mask, source.noise is not None)
+
     def packed(self, batch: Packed) -> Tensor:
         """The same features [captions, dimensions] of packed captions."""
         words = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
         if self.prompt is not None and batch.slot is not None:
             words = self.prompt.fill(words, batch.slot)  # type: ignore[operator]
-        config = self.transformer.config
-        first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
-        hidden = hidden_states(self.transformer, words, batch.positions + first, batch.mask(words.dtype))
+        captions = None if self.source.draws is None else batch.captions(len(self.source.draws))
+        hidden = self._hidden(words, batch.positions, batch.mask(words.dtype), captions)
         features: Tensor = self.LinearTransformation(batch.pool(hidden))
         return features
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ def stream(
         return
     session = Session(stack, queue, places, config, pad, engine, seat, on_event, tally or Tally([queue]))
     outcomes: list[Outcome] = []
-    with stack.lowered(engine.dtype), compiled(stack.tower, config.compile):
+    with stack.lowered(engine.dtype), compiled(stack.tower, config.compile), _left_in_eval_mode(stack):
         for outcomes in session.outcomes():
             if session.over:
                 break
@@ -73,7 +74,17 @@ def first_loss(stack: StackLike, run: Run, config: FitConfig, pad: Pad, engine: 
     queue = Queue([run], config)
     session = Session(stack, queue, 1, config, pad, engine, _drawn, ignore, Tally([queue]))
     session.take([])
-    return torch.stack(session.losses()).sum()
+    with _left_in_eval_mode(stack):
+        return torch.stack(session.losses()).sum()
+
+
+@contextmanager
+def _left_in_eval_mode(stack: StackLike) -> Iterator[None]:
+    """Without dropout again after the block."""
+    try:
+        yield
+    finally:
+        stack.tower.eval()
 
 
 def _drawn(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:

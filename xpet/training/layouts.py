@@ -58,7 +58,8 @@ def padded(rows: Sequence[Tokens], through: Through) -> Laid:
     parts = []
     for start, stop in pairwise(bounds):
         ids, mask = through.pad([mine[i] for mine, o in zip(rows, order, strict=True) for i in o[start:stop]])
-        parts.append((send(ids), send(mask)))
+        captions = torch.tensor([i for o in order for i in o[start:stop]])
+        parts.append((send(ids), send(mask), send(captions)))
     back = send(torch.tensor(order)).argsort(dim=1).unsqueeze(-1)
 
     def encode() -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from xpet.core.config import FitConfig
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.losses import AlignmentLoss, contrastive, find_loss
+from xpet.core.noise import signed
 from xpet.training.batches import batch_order
 from xpet.training.device import Engine
 from xpet.training.graphs import Replayed, record_of
@@ -183,6 +184,7 @@ class Session:
         configs = [place.run[0] for place in self.places]
         weights = [(config.image_weight, config.align_weight) for config in configs]
         self.weights = torch.tensor(weights, device=device, dtype=self.dtype).T  # [2, runs]
+        self.seeds = torch.tensor([signed(config.seed) for config in configs], device=device)
         self.images = _Images([p.data.image for p in self.places if p.data.image is not None], device)
         by_loss: dict[str, list[int]] = {}
         for place, config in enumerate(configs):
@@ -230,15 +232,16 @@ class Session:
     def losses(self, batch: Batch | None = None) -> tuple[Tensor, Tensor]:
         """Image-text and alignment loss of every run's batch (default: the next), each [runs]."""
         batch = batch or self._read()
+        if self.config.dropout == "model":
+            self.stack.drop(self.seeds, self.optimiser.counts)
         features = self._encode(batch.captions, 0, len(self.places))
         student = features[:, : batch.size]
         anchored = self.places[0].data.anchor is not None
         anchor = features[:, batch.size : 2 * batch.size] if anchored else batch.frozen
         image = self.images.rows(batch.shown)
         none = student.new_zeros(len(student))
-        clip = (
-            none if image is None else contrastive(image, features[:, -batch.pictured :] if batch.pictured else student)
-        )
+        captions = features[:, -batch.pictured :] if batch.pictured else student
+        clip = none if image is None else contrastive(image, captions)
         if anchor is None:
             return clip, none
         anchor = anchor.to(self.dtype)
@@ -252,8 +255,6 @@ class Session:
 
     def _step(self, batch: Batch) -> None:
         """Forward, backward and update of all runs; nothing here waits for the device, or comes from the host."""
-        if self.config.dropout == "model":
-            self.stack.tower.train()
         clip, aligned = self.losses(batch)
         total = self.weights[0] * clip + self.weights[1] * aligned
         self.stack.clear_gradients()

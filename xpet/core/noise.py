@@ -1,0 +1,110 @@
+"""Dropout as a pure function of what is dropped: counters are hashed, no generator is asked.
+
+Whether a value is dropped depends on the run's seed, the run's own step, the dropout (its site in the model), the
+caption's number in the run's batch, the token's position in the caption and the channel; for attention probabilities on
+the querying token, the position of the one looked at, and the head. So it is the same alone and in any stack, packed
+and padded, on every device.
+
+A token and a channel (or a position and a head) each get 32 random bits, a and b, from a good hash; the many values
+get `x + 2 x^2 mod 2^32` of `x = a + b`, RC6's mixing step: a permutation whose high bits depend on all bits of x. Two
+values are independent as long as the bits of their tokens or channels are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+"""SplitMix64's odd constants (Steele et al. 2014), as signed numbers."""
+MURMUR = 0x85EBCA6B
+"""MurmurHash3's (Appleby 2011): its powers are 2^30 different odd numbers."""
+CAPTION = 1 << 20
+"""More than there are positions in a caption."""
+COLUMNS, POSITIONS = 1 << 60, 1 << 61
+"""Where the counters of channels (or heads) and of positions begin, apart from each other."""
+
+
+def draws(seeds: Tensor, steps: Tensor) -> Tensor:
+    """64 random bits for a step of every run, [runs], from their seeds and steps, int64 [runs]."""
+    return _mixed(_mixed(seeds) + steps)
+
+
+def signed(number: int, bits: int = 64) -> int:
+    """The lowest bits of a number, a seed for instance, as a signed integer holds them."""
+    half = 1 << (bits - 1)
+    return (number + half) % (2 * half) - half
+
+
+def _mixed(counters: Tensor) -> Tensor:
+    """SplitMix64's output function of int64 counters: a permutation of the 64 bits."""
+    bits = counters * GOLDEN
+    for shift, factor in ((30, FIRST), (27, SECOND)):
+        bits = (bits ^ ((bits >> shift) & ((1 << (64 - shift)) - 1))) * factor  # a shift copies the sign
+    return bits ^ ((bits >> 31) & ((1 << 33) - 1))
+
+
+def _high(counters: Tensor) -> Tensor:
+    """32 random bits, int32, for every counter."""
+    return (_mixed(counters) >> 32).int()
+
+
+def _factor(site: int) -> int:
+    """An odd number of a site's own that fits into int32."""
+    return signed(pow(MURMUR, site + 1, 1 << 32), 32)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the dropouts of one forward are drawn from: bits of `tokens` and `positions` [rows, length], of `columns`.
+
+    All int32; there are at least as many columns as channels or heads.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    columns: Tensor
+
+    @classmethod
+    def of(cls, draws: Tensor, captions: Tensor, positions: Tensor, width: int) -> Noise:
+        """Of tokens at `positions` [rows, length] in the captions of these numbers (of that shape, or [rows, 1]).
+
+        Rows are run-major, equally many for each of the `draws` [runs]; `width` channels at most.
+        """
+        mine = draws.unsqueeze(1).expand(-1, len(positions) // len(draws)).reshape(-1, 1)
+        columns = torch.arange(COLUMNS, COLUMNS + width, device=positions.device)
+        return cls(_high(mine + captions * CAPTION + positions), _high(positions + POSITIONS), _high(columns))
+
+    def channels(self, site: int, p: float, like: Tensor) -> Tensor:
+        """Factors 0 (with probability p) or 1 / (1 - p) for hidden states [rows, length, channels] like these."""
+        return _factors(self.tokens.unsqueeze(-1) + self.columns[: like.shape[-1]] * _factor(site), p, like)
+
+    def pairs(self, site: int, p: float, like: Tensor) -> Tensor:
+        """The same for attention probabilities [rows, heads, length, length]."""
+        heads = self.columns[: like.shape[1]].view(-1, 1)
+        seen = heads + self.positions.unsqueeze(1) * _factor(site)  # [rows, heads, length]
+        seen.addcmul_(seen, seen, value=2)
+        return _factors(self.tokens.view(len(seen), 1, -1, 1) + seen.unsqueeze(2), p, like)
+
+
+def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
+    """Factors of the type of `like` from the sums of bits, which are overwritten.
+
+    Few passes over the memory, and none of them allocates: in single precision the bits become those of the factors.
+    """
+    least = min(max(round(p * (1 << 32)), 1), (1 << 32) - 1) - (1 << 31)  # that is kept
+    bits.addcmul_(bits, bits, value=2).clamp_(least - 1, least)
+    if like.dtype != torch.float32:
+        return bits.sub_(least - 1).to(like.dtype).mul_(1 / (1 - p))
+    factor = _single(1 / (1 - p))
+    start = torch.tensor(signed((1 - least) * factor, 32), dtype=torch.int32)
+    return torch.add(start, bits, alpha=factor, out=bits).view(torch.float32)
+
+
+def _single(number: float) -> int:
+    """The bits of a number from 1 on in single precision."""
+    mantissa, exponent = math.frexp(number)
+    return ((exponent + 126) << 23) + round((2 * mantissa - 1) * (1 << 23))
