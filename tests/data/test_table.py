@@ -161,6 +161,7 @@ def test_memory_follows_the_languages_that_are_used(ending: str, tmp_path: Path)
         text = "image,lang,caption\n" + "".join(",".join(row) + "\n" for row in rows)
     path = tmp_path / f"t.{ending}"
     path.write_bytes(gzip.compress(text.encode()) if ending.endswith(".gz") else text.encode())
+    read(ReadRequest(root=str(path), languages=("de",)))  # what is imported on the way is not counted
     tracemalloc.start()
     try:
         corpus = read(ReadRequest(root=str(path), languages=("de",)))
@@ -169,4 +170,4 @@ def test_memory_follows_the_languages_that_are_used(ending: str, tmp_path: Path)
         tracemalloc.stop()
     assert len(corpus.splits["all"].captions["de"].slot("target")) == 200
     used = 2 * 200 * 2000  # German and the English it is aligned with
-    assert used < peak < 2.5 * used < len(text)
+    assert used < peak < 0.75 * len(text)  # the whole file at once would be three times its size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_many_problems_are_counted():
         raise_problems([f"p{n}" for n in range(25)])
     assert error.value.problems[-2:] == ("p19", "and 5 more problems")
     raise_problems([])
+
+
+def test_a_pipe_is_told_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    files = CaptionFiles(tmp_path)
+    assert files.lines(tmp_path / "t.csv") == ()
+    assert files.source(tmp_path / "t.csv") is None
+    assert files.problems == ["t.csv: expected a file, found a pipe; write it to a file first"] * 2

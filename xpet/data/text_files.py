@@ -19,6 +19,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
+BLOCK = 1 << 17
+"""Bytes read at a time."""
 MAX_LINE = 1 << 20
 """Bytes of a line beyond which a streamed file is taken for no text."""
 
@@ -120,7 +122,7 @@ def _bad_lines(file: BinaryIO) -> tuple[str, ...]:
 
 def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 17):
+    while block := file.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
 
@@ -146,10 +148,14 @@ class CaptionFiles:
     def source(self, path: Path, text: bool = True) -> Source | None:
         """The file, once it was seen to be readable; None, with a problem noted, when missing, damaged or empty."""
         name = self.name(path)
+        if path.is_fifo():  # it is read more than once
+            self.problems.append(f"{name}: expected a file, found a pipe; write it to a file first")
+            return None
         try:
             with open_unpacked(path) as file:
                 bad = _bad_lines(file) if text else ()
-                _digest(file)  # to the end: a damaged archive may be so anywhere
+                while file.read(BLOCK):  # to the end: a damaged archive may be so anywhere
+                    pass
                 empty = file.tell() == 0
             with path.open("rb") as file:
                 self.fingerprints[name] = _digest(file)
