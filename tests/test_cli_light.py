@@ -11,7 +11,6 @@ import pytest
 
 from tests.command import run_here
 from xpet.cli import completions
-from xpet.core.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = (
@@ -88,7 +87,3 @@ def test_bad_options_get_one_line_and_exit_code_2(arguments: list[str], words: s
     assert text.startswith("xpet: error: ")
     assert words in text
     assert list(tmp_path.iterdir()) == []
-
-
-def test_presets_name_the_same_options() -> None:
-    assert all(set(preset) == set(PRESETS["default"]) for preset in PRESETS.values())

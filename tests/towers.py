@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.methods import bridge
 from xpet.models.text_tower import TextTower
 from xpet.training.batches import batch_order
@@ -109,7 +109,7 @@ def plain_training(
     parameters: Sequence[nn.Parameter],
     run: RunConfig,
     data: RunData,
-    fit: FitConfig,
+    fit: FitPlan,
     loss: Callable[[Tensor, Tensor | None, Tensor], Tensor],
 ) -> list[float]:
     """torch.optim.Adam with cosine decay, one run, two separate forwards; returns the loss of every step."""

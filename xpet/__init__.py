@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TranslateDataConfig,
     )
     from xpet.core.errors import XpetError
-    from xpet.jobs.align import run as align
+    from xpet.jobs.chain import run as align
     from xpet.jobs.demo_pictures import demo_pictures
     from xpet.jobs.dual_encoder import DualEncoder
     from xpet.jobs.evaluate import run as evaluate
@@ -48,7 +48,7 @@ _LAZY = {
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
     "TranslateDataConfig": ("xpet.core.config", "TranslateDataConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
-    "align": ("xpet.jobs.align", "run"),
+    "align": ("xpet.jobs.chain", "run"),
     "demo_pictures": ("xpet.jobs.demo_pictures", "demo_pictures"),
     "evaluate": ("xpet.jobs.evaluate", "run"),
     "load": ("xpet.jobs.load", "load"),

@@ -26,7 +26,7 @@ import torch
 from tests.bench import meter
 from tests.bench.ours import NEVER
 from tests.bench.setting import SIZES, drawn_lengths, made_up, text_tower, word_tokenizer
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
 from xpet.models.encode import encode_texts
@@ -81,7 +81,7 @@ def _training(
 
     def spent(steps: int) -> float:
         stack.reset([run.seed for run, _ in group], [own] * runs)
-        config = FitConfig(batch_size=given.batch, steps=steps, validate_every=NEVER, include_start=False)
+        config = FitPlan(batch_size=given.batch, steps=steps, validate_every=NEVER, include_start=False)
         return meter.seconds(lambda: fit(stack, group, config, tokenizer.pad, engine), given.device)
 
     short = spent(WARM)

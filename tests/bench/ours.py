@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.bench.meter import now, wait
 from tests.bench.setting import Setting, image_tower, text_tower
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.core.routines import ROUTINES
 from xpet.methods.build import build_stack
@@ -79,17 +79,17 @@ class Ours:
             val_owner=torch.arange(count),
         )
 
-    def workers(self, runs: Sequence[RunConfig], config: FitConfig | None = None) -> int:
+    def workers(self, runs: Sequence[RunConfig], config: FitPlan | None = None) -> int:
         """Stacks that `xpet align` would train at a time."""
-        return workers_for(len(runs), config or FitConfig(), self.engine, alone=False)
+        return workers_for(len(runs), config or FitPlan(), self.engine, alone=False)
 
     def stack_size(self, runs: Sequence[RunConfig], batch_size: int) -> int:
         """As many runs as `xpet align` would train side by side."""
-        config = FitConfig(batch_size=batch_size)
+        config = FitPlan(batch_size=batch_size)
         pairs = [(run, self.data(run)) for run in runs]
         return runs_per_stack(self.stack, pairs, config, self.tokenizer.pad, self.engine, self.workers(runs))
 
-    def fit_queue(self, runs: Sequence[RunConfig], places: int, workers: int, config: FitConfig) -> float:
+    def fit_queue(self, runs: Sequence[RunConfig], places: int, workers: int, config: FitPlan) -> float:
         """Seconds of all runs, `places` side by side in each of several stacks at a time."""
         while len(self._others) < workers:
             self._others.append(self._another())
@@ -109,7 +109,7 @@ class Ours:
         wait(self.setting.device)
         return now() - started
 
-    def fit(self, runs: Sequence[RunConfig], config: FitConfig, validation: int | None = None) -> float:
+    def fit(self, runs: Sequence[RunConfig], config: FitPlan, validation: int | None = None) -> float:
         """Seconds per step of a fit of all the runs side by side, validations included.
 
         From the tenth step on where there are enough (a fit tells of every tenth), else of the whole.
@@ -135,9 +135,9 @@ class Ours:
         return (until - since) / (last - first) * len(runs)  # it tells of the steps of all runs together
 
 
-def fit_config(batch_size: int, steps: int, validate_every: int = NEVER, **settings: Any) -> FitConfig:
+def fit_config(batch_size: int, steps: int, validate_every: int = NEVER, **settings: Any) -> FitPlan:
     """The paper's way of training, as far as speed goes: R@1 selects, step 0 is no candidate."""
-    return FitConfig(
+    return FitPlan(
         batch_size=batch_size, steps=steps, validate_every=validate_every, select="r1", latest_tie_wins=True,
         include_start=False, **settings,
     )  # fmt: skip

@@ -8,7 +8,18 @@ import json
 import pytest
 
 from xpet.core import choices
-from xpet.core.config import TRAIN_PARTS, AlignConfig, DataConfig, FitConfig, MethodConfig, RunConfig, to_dict
+from xpet.core.config import (
+    TRAIN_PARTS,
+    AlignConfig,
+    AlignPlan,
+    DataConfig,
+    FitConfig,
+    FitPlan,
+    MethodConfig,
+    ModelConfig,
+    RunConfig,
+    to_dict,
+)
 from xpet.core.errors import EXIT_BAD_INPUT, ConfigError
 
 GOOD = AlignConfig(("de",))
@@ -28,9 +39,10 @@ def changed(**changes: object) -> AlignConfig:
 
 
 def test_defaults_are_good() -> None:
-    assert GOOD.check() == GOOD
-    assert GOOD.data.shots == 100
-    assert list(GOOD.runs()) == [RunConfig("de")]
+    plan = GOOD.check()
+    assert plan.check() == plan == AlignPlan(data=DataConfig(shots=100))
+    assert list(plan.runs()) == [RunConfig("de")]
+    assert plan.fit == FitPlan()
 
 
 def test_every_problem_is_shown_at_once() -> None:
@@ -48,8 +60,9 @@ def test_every_problem_is_shown_at_once() -> None:
     assert [text.split(",")[0].split(":")[0] for text in found] == [
         "rank must be positive", "alpha must be positive", "unknown method 'lorra'", "unknown part to train 'heads'",
         "epochs must be at least 1", "stack must be at least 1", "unknown selection rule 'best'",
-        "unknown device 'cuda", "batch size 1 leaves a contrastive loss nothing to tell apart", "unknown routine '4'",
-        "unknown loss 'cosin'", "learning rate must be positive", "align weight must not be negative",
+        "unknown device 'cuda", "batch size 1 leaves a contrastive loss nothing to tell apart",
+        "learning rate must be positive", "align weight must not be negative", "unknown routine '4'",
+        "unknown loss 'cosin'",
         "shots must be at least 2",
     ]  # fmt: skip
 
@@ -76,6 +89,14 @@ def test_every_problem_is_shown_at_once() -> None:
     ({"fit": FitConfig(steps=0)}, "steps must be at least 1, found 0"),
     ({"fit": FitConfig(validate_every=-1)}, "validate-every must be at least 1, found -1"),
     ({"data": DataConfig(shots=1)}, "shots must be at least 2, found 1"),
+    ({"data": DataConfig(val_shots=1)}, "validation shots must be at least 2, found 1"),
+    ({"data": DataConfig(shots="many")}, "shots: expected a number or 'all', found 'many'"),
+    ({"data": DataConfig(split_seed=2**64)}, "split seed: expected a number of 64 bits, found 1844674407370955161"),
+    ({"seeds": (-1,)}, "seed: expected a number from 0 to 2^63, found -1"),
+    ({"preset": "papers"}, "unknown preset 'papers': expected one of default, paper; did you mean 'paper'?"),
+    ({"model": ModelConfig(feature_precision="tf32")}, "unknown feature precision 'tf32': expected one of auto, fp32, "
+     "bf16, fp16; did you me"),
+    ({"chain": True}, "chain: expected its phases to be checked one by one, found them together; see pha"),
     ({"learning_rates": (-1e-4,)}, "learning rate must be positive, found -0.0001"),
     ({"learning_rates": (0.0,)}, "learning rate must be positive, found 0"),
     ({"learning_rates": (float("nan"),)}, "learning rate must be positive, found nan"),
@@ -93,8 +114,8 @@ def test_several_bad_names_are_several_problems() -> None:
 
 
 def test_values_at_the_edge_are_fine() -> None:
-    changed(align_weights=(0.0,), data=DataConfig(shots=None), fit=FitConfig(batch_size=2, steps=1)).check()
-    changed(data=DataConfig(shots=2), method=MethodConfig(train=TRAIN_PARTS)).check()
+    changed(align_weights=(0.0,), data=DataConfig(shots="all"), fit=FitConfig(batch_size=2, steps=1)).check()
+    changed(data=DataConfig(shots=2, val_shots="all"), method=MethodConfig(train=TRAIN_PARTS)).check()
 
 
 def test_check_spells_routines_out() -> None:
@@ -108,7 +129,7 @@ def test_runs_are_the_product_with_languages_outermost() -> None:
         languages=("de", "ja"), routines=("1", "3"), losses=("mse", "cosine"), align_weights=(0.1, 0.3),
         learning_rates=(1e-4, 2e-4), seeds=(1, 2, 3),
     )  # fmt: skip
-    runs = list(config.runs())
+    runs = list(config.check().runs())
     assert len(runs) == len(set(runs)) == 2 * 2 * 2 * 2 * 2 * 3
     assert [run.language for run in runs] == ["de"] * 48 + ["ja"] * 48
     assert runs[0] == RunConfig("de", "routine1", "mse", 0.1, 1e-4, 1)
@@ -130,7 +151,8 @@ def test_configurations_are_frozen_and_json_ready() -> None:
     document = json.loads(json.dumps(to_dict(changed(method=MethodConfig(modules=("query",))))))
     assert document["languages"] == ["de"]
     assert document["method"]["modules"] == ["query"]
-    assert document["data"]["shots"] == 100
+    assert document["data"]["shots"] is None
+    assert to_dict(GOOD.check())["data"]["shots"] == 100
     assert list(document) == [field.name for field in dataclasses.fields(AlignConfig)]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests import naive, towers
-from xpet.core.config import FitConfig, RunConfig
+from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.losses import ALIGNMENT_LOSSES, contrastive, find_loss
 from xpet.core.routines import ROUTINES, find_routine
@@ -22,7 +22,7 @@ from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 STEPS, ROWS, BATCH = 20, 9, 4
-FIT = FitConfig(batch_size=BATCH, steps=STEPS, validate_every=1, include_start=False)
+FIT = FitPlan(batch_size=BATCH, steps=STEPS, validate_every=1, include_start=False)
 METHOD = towers.METHOD_CONFIGS["lora"]
 SPEC_ROUTINES = {  # SPEC section 3: image loss on, alignment loss with, validation and test on
     "baseline-target": ("target", None, "target"),

@@ -33,7 +33,7 @@ def test_official_splits(corpus_of):
     plan = few_shot(corpus, 5, val_shots=3)
     assert plan == SplitPlan(tuple(permutation(100)[:5]), tuple(permutation(20)[:3]), tuple(range(10)))
     assert len(few_shot(corpus, 50).validation) == 20
-    full = few_shot(corpus, None)
+    full = few_shot(corpus, "all")
     assert full == SplitPlan(tuple(range(100)), tuple(range(20)), tuple(range(10)))
 
 
@@ -42,7 +42,7 @@ def test_official_splits(corpus_of):
     [
         ({"all": 10}, 5, None, "expected at most 4 shots, found 5"),
         ({"all": 10}, 5, 5, "expected at most 4 shots, found 5"),
-        ({"all": 10}, None, None, "expected --shots N, found none"),
+        ({"all": 10}, "all", None, "expected --shots N, found none"),
         ({"all": 10}, 0, 0, "expected at least 1 shots, found 0; expected at least 1 validation shots, found 0"),
         (
             {"train": 9, "validation": 3, "test": 1}, 10, 4,
@@ -54,6 +54,12 @@ def test_more_than_there_is(corpus_of, sizes, shots, val_shots, text):
     with pytest.raises(ConfigError) as error:
         few_shot(corpus_of(**sizes), shots, val_shots)
     assert text in str(error.value)
+
+
+def test_all_validation_images(corpus_of):
+    plan = few_shot(corpus_of(train=30, validation=20, test=10), 5, "all")
+    assert (len(plan.train), plan.validation) == (5, tuple(range(20)))
+    assert few_shot(corpus_of(all=40), 5, "all") == few_shot(corpus_of(all=40), 5)
 
 
 def test_a_corpus_without_train(corpus_of):

@@ -24,9 +24,11 @@ from xpet.jobs.report import Report
 from xpet.jobs.results import AlignResult
 
 Tree = Callable[[Path], dict[str, bytes]]
+PAPER = PRESETS["paper"]
 REFERENCE = replace(
-    FIT, dropout="model", **{k: PRESETS["paper"][k] for k in ("select", "latest_tie_wins", "include_start")}
-)
+    FIT, dropout=PAPER.dropout, select=PAPER.select, latest_tie_wins=PAPER.latest_tie_wins,
+    include_start=PAPER.include_start,
+)  # fmt: skip
 
 
 def numbers(result: AlignResult) -> list[object]:

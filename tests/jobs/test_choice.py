@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from xpet.cli.align import build_config
-from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig
+from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
-from xpet.core.presets import PRESETS
 from xpet.jobs.results import RunResult
 from xpet.jobs.summary import after_spread, choose_setting
 from xpet.methods.table import find_method
@@ -21,16 +21,6 @@ def run(rate: float, seed: int, loss: float, aligned: float = 50.0, mrr: float |
     )  # fmt: skip
 
 
-def given(**options: object) -> dict[str, object]:
-    fixed = {
-        "lang": "de", "method": "lora", "preset": "default", "device": "auto", "precision": "auto", "rank": 8,
-        "alpha": 16.0, "bottleneck": 24, "reduction": 16, "tokens": 4, "model": "demo", "data": "demo",
-        "split_seed": 42, "overwrite": False, "embedding_rank": 32, "n_best": 1, "natural_share": 0.0, "max_tokens": 64,
-        "fast": False, "validate_on": "auto", "noise": 0.0,
-    }  # fmt: skip
-    return {**fixed, **options}
-
-
 def test_the_best_mean_on_validation_wins_whatever_the_test_says() -> None:
     runs = [run(1e-3, 1, 0.5, 99.0), run(1e-3, 2, 0.6, 99.0), run(1e-4, 1, 0.4, 1.0), run(1e-4, 2, 0.3, 1.0)]
     chosen = choose_setting(runs, "loss")
@@ -40,6 +30,13 @@ def test_the_best_mean_on_validation_wins_whatever_the_test_says() -> None:
 def test_settings_are_compared_by_retrieval_and_only_then_by_loss() -> None:
     assert choose_setting([run(1e-3, 1, 0.1, mrr=60.0), run(1e-4, 1, 0.9, mrr=80.0)], "loss")[0].learning_rate == 1e-4
     assert choose_setting([run(1e-3, 1, 0.9, mrr=80.0), run(1e-4, 1, 0.1, mrr=80.0)], "loss")[0].learning_rate == 1e-4
+
+
+def test_a_rule_of_recall_compares_settings_by_recall() -> None:
+    strong, weak = run(1e-3, 1, 0.1, mrr=90.0), run(1e-4, 1, 0.9, mrr=10.0)
+    strong, weak = (replace(r, validation={**r.validation, "val_r1": v}) for r, v in ((strong, 50.0), (weak, 60.0)))
+    assert choose_setting([strong, weak], "r1")[0] is weak
+    assert choose_setting([strong, weak], "mrr")[0] is strong
 
 
 def test_a_setting_that_lost_a_seed_comes_last_and_ties_go_to_the_earlier() -> None:
@@ -52,34 +49,6 @@ def test_disparity_after_is_taken_per_seed_and_then_averaged() -> None:
     assert spread.range == pytest.approx(50.0)  # 90 - 40 in either seed, not 90 - 50
     assert spread.mean == pytest.approx(190 / 3)
     assert spread.mean_gap == pytest.approx(40.0)
-
-
-def test_the_command_line_and_python_have_the_same_defaults() -> None:
-    assert build_config(given()).check() == AlignConfig(languages=("de",)).check()
-
-
-def test_what_is_given_wins_over_the_preset() -> None:
-    config = build_config(given(preset="paper", lr="3e-4"))
-    assert config.learning_rates == (3e-4,)
-    assert config.align_weights == (0.3, 0.1, 0.03, 0.01, 0.003)
-    assert config.data == DataConfig(shots=50)
-    assert (config.fit.batch_size, config.fit.epochs, config.fit.validate_every) == (5, 50, 5)
-    assert (config.fit.select, config.fit.latest_tie_wins, config.fit.dropout) == ("r1", True, "model")
-    assert len(list(build_config(given(preset="paper")).runs())) == 15
-    assert set(PRESETS["paper"]) == set(PRESETS["default"])
-
-
-def test_steps_are_bounded_unless_epochs_are_asked_for() -> None:
-    assert FitConfig().steps_for(5) == 200
-    assert FitConfig().steps_for(1450) == 2000
-    assert build_config(given(epochs=3)).fit.steps_for(1450) == 4350
-    assert (FitConfig().interval(200), FitConfig().interval(2000)) == (20, 40)
-
-
-@pytest.mark.parametrize("text", ["100,200", "many", ""])
-def test_shots_are_one_number_or_all(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"--shots: expected one whole number or 'all', found '{text}'"):
-        build_config(given(shots=text))
 
 
 def test_settings_of_another_method_are_refused() -> None:

@@ -205,7 +205,7 @@ def test_standard_input_is_kept_by_its_contents(
     found = []
     for data in (plain, plain, "\n".join(lines()[:90]).encode()):
         monkeypatch.setattr(sys, "stdin", Piped(data))
-        made = bench.prepare(config, lambda event: None)
+        made = bench.prepare(config.check(), lambda event: None)
         found.append((made.pairs["de"].lines, len(list((tmp_path / "cache" / "pairs").iterdir()))))
         assert not list(scratch.iterdir())
     assert found == [(len(lines()), 2), (len(lines()), 2), (90, 4)]  # English and German, each once
@@ -241,7 +241,7 @@ def test_a_seed_goes_on_from_its_own_run(world: World, tmp_path: Path) -> None:
     """Not from the best of all seeds, so that the seeds of a chain stay apart; a seed without a run takes the best."""
     first = align.run(world.config(tmp_path / "first", "de", seeds=(1, 2)))
     config = world.config(tmp_path / "next", "de", seeds=(2, 1, 3), start=str(tmp_path / "first")).check()
-    made = bench.prepare(config, lambda event: None)
+    made = bench.prepare(config.check(), lambda event: None)
     folders = {run.seed: read_run(Path(run.folder)) for run in first.runs}
     for seed in (1, 2):
         for name, value in folders[seed].delta.items():
@@ -291,7 +291,7 @@ def test_an_interrupted_corpus_is_taken_up(
     with monkeypatch.context() as patch:
         patch.setattr(PairStore, "append", stopping)
         with pytest.raises(Stopped):
-            bench.prepare(config, lambda event: None)
+            bench.prepare(config.check(), lambda event: None)
     seen: list[int] = []
 
     def counting(self: Any, rows: Sequence[Any], *arguments: Any, **more: Any) -> None:
@@ -306,7 +306,7 @@ def test_an_interrupted_corpus_is_taken_up(
 
 def stores(config: AlignConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     monkeypatch.setenv("XPET_CACHE", str(cache))
-    bench.prepare(config, lambda event: None)
+    bench.prepare(config.check(), lambda event: None)
     files = sorted((cache / "pairs").rglob("*.bin"))
     return {path.relative_to(cache).as_posix(): path.read_bytes() for path in files}
 
@@ -331,7 +331,7 @@ def test_chained_routines_go_on_from_one_another(world: World, packages: Path, c
     text = configured(world, tmp_path / "chain", packages, corpus, "de", "tr")
     fit = replace(FIT, steps=1, validate_every=1)
     second = replace(text, routines=("routine1",), text=TextConfig(), fit=fit, learning_rates=(1e-9,))
-    result = chain.run([text, second])
+    result = chain.run_phases([text, second])
     assert {p.name for p in (tmp_path / "chain").iterdir()} == {"1-text", "2-routine1", "chain.json"}
     assert [path.parent.name for path in find_runs(tmp_path / "chain")] == ["2-routine1"] * 2  # it stands for its last
     assert result.folder == str(tmp_path / "chain" / "2-routine1")
@@ -362,10 +362,10 @@ def test_a_chain_replaces_what_stood_there_or_leaves_it(
     with monkeypatch.context() as patch:
         patch.setattr(align, "run", failing)
         with pytest.raises(Stopped):
-            chain.run([text, second])
+            chain.run_phases([text, second])
     assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
     for _ in range(2):  # its own earlier outcome is replaced as well
-        chain.run([text, second])
+        chain.run_phases([text, second])
         assert {p.name for p in out.iterdir()} == {"1-text", "2-routine1", "chain.json"}
     assert {p.name for p in tmp_path.iterdir()} >= {"out"}
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests import naive, towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
 from xpet.methods import embeddings
 from xpet.methods.build import build_stack
@@ -22,7 +22,7 @@ from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 RANK = 4
-FIT = FitConfig(batch_size=5, steps=12, validate_every=1000, include_start=False)
+FIT = FitPlan(batch_size=5, steps=12, validate_every=1000, include_start=False)
 STACKED = [name for name in towers.METHOD_CONFIGS if METHODS[towers.METHOD_CONFIGS[name].name].stackable]
 FOLDED = [name for name in STACKED if METHODS[towers.METHOD_CONFIGS[name].name].fold is not None]
 

@@ -7,7 +7,7 @@ import torch
 
 from tests import towers
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
 from xpet.methods.build import build_stack, total_parameters
 from xpet.methods.table import METHODS, find_method
@@ -16,7 +16,7 @@ from xpet.training.device import make_engine
 from xpet.training.fit import fit
 
 EVERY = pytest.mark.parametrize("name", sorted(towers.METHOD_CONFIGS))
-FIT = FitConfig(batch_size=5, steps=4, validate_every=2)
+FIT = FitPlan(batch_size=5, steps=4, validate_every=2)
 
 
 def features(stack: object) -> torch.Tensor:

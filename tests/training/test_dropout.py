@@ -16,7 +16,7 @@ from transformers import XLMRobertaModel
 from tests import tiny, towers
 from tests.training.test_layouts import METHODS, ROWS, shaken
 from tests.training.test_stream import STACKABLE, alone, check, runs, streamed, tokens_of
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.noise import Noise, draws
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
@@ -28,12 +28,12 @@ from xpet.training.layouts import LAYOUTS, Through
 from xpet.training.memory import bytes_per_run
 from xpet.training.selection import Outcome
 
-FIT = FitConfig(batch_size=5, steps=5, validate_every=2, dropout="model")
+FIT = FitPlan(batch_size=5, steps=5, validate_every=2, dropout="model")
 RUN = RunConfig("de", "routine1", "mse", align_weight=0.5, learning_rate=2e-3, seed=3)
 SEEDS, STEPS = torch.tensor([7, 8, 9]), torch.tensor([4, 0, 1999])
 
 
-def trained(config: FitConfig = FIT, run: RunConfig = RUN, method: str = "lora") -> Outcome:
+def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -> Outcome:
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[method], [1])
     (outcome,) = fit(stack, [(run, towers.run_data(1))], config, towers.pad, make_engine("cpu"))
     assert not stack.tower.training

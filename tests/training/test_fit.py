@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests import towers
-from xpet.core.config import FitConfig, RunConfig
+from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.events import Event, Notice, Progress
 from xpet.core.losses import contrastive
@@ -25,7 +25,7 @@ from xpet.training.optimiser import StackedAdam
 from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
-FIT = FitConfig(batch_size=5, steps=6, validate_every=2, select="mrr")
+FIT = FitPlan(batch_size=5, steps=6, validate_every=2, select="mrr")
 RUN = RunConfig("de", learning_rate=2e-3, align_weight=0.5)
 
 
@@ -34,7 +34,7 @@ def stack_of(*runs: RunConfig) -> Stack:
 
 
 def train(
-    config: FitConfig, *runs: RunConfig, stack: Stack | None = None, events: list[Event] | None = None
+    config: FitPlan, *runs: RunConfig, stack: Stack | None = None, events: list[Event] | None = None
 ) -> list[Outcome]:
     pairs = [(run, towers.run_data(seed=1, rows=7)) for run in runs]
     heard = events if events is not None else []
@@ -268,7 +268,7 @@ def test_a_diverging_run_is_announced_once_and_keeps_its_best_checkpoint() -> No
     stack = stack_of(bad, good)
     start = stack.state(0)
     data = towers.run_data(1, rows=rows)
-    config = FitConfig(batch_size=2, steps=12, validate_every=1, select="loss")
+    config = FitPlan(batch_size=2, steps=12, validate_every=1, select="loss")
     outcomes = fit(stack, [(bad, poisoned(data)), (good, data)], config, towers.pad, make_engine("cpu"), events.append)
     assert [event for event in events if isinstance(event, Notice)] == [
         Notice(f"run {bad.label} diverged at step {struck}: loss is not finite; stopped", "warning")

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests import towers
 from tests.training.test_stream import STACKABLE, runs, streamed
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.methods.build import build_stack
 from xpet.training import graphs
@@ -22,7 +22,7 @@ from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.graphs import Replayed
 
-FIT = FitConfig(batch_size=5, steps=30, validate_every=6)
+FIT = FitPlan(batch_size=5, steps=30, validate_every=6)
 HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
 """Operations that a device would have to answer."""
 
@@ -153,14 +153,14 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
 def test_what_cannot_be_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine("cpu")
     with pytest.raises(ConfigError) as error:
-        graphs.check(FitConfig(cuda_graphs=True), engine)
+        graphs.check(FitPlan(cuda_graphs=True), engine)
     assert error.value.problems == (
         "--cuda-graphs needs a GPU: expected device cuda, found cpu; leave --cuda-graphs out",
     )
     monkeypatch.setattr(type(engine), "device", torch.device("cuda"))
-    graphs.check(FitConfig(cuda_graphs=True), engine)
+    graphs.check(FitPlan(cuda_graphs=True), engine)
     with pytest.raises(ConfigError) as error:
-        graphs.check(FitConfig(cuda_graphs=True, layout="padded"), engine)
+        graphs.check(FitPlan(cuda_graphs=True, layout="padded"), engine)
     assert error.value.problems == ("--cuda-graphs needs packed captions: expected --layout packed, found padded",)
 
 

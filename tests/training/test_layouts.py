@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests import tiny, towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig, parts
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
+from xpet.core.config import fit as fit_config
 from xpet.core.errors import ConfigError
 from xpet.core.packing import pack
 from xpet.methods.build import build_stack
@@ -72,7 +73,7 @@ def test_whole_trainings_agree() -> None:
     states = []
     for layout in LAYOUTS:
         stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["lora"], [RUN.seed])
-        config = FitConfig(batch_size=5, steps=8, validate_every=4, layout=layout)
+        config = FitPlan(batch_size=5, steps=8, validate_every=4, layout=layout)
         (outcome,) = fit(stack, [(RUN, data)], config, towers.pad, make_engine("cpu"))
         states.append((outcome.history, outcome.state))
     assert [h["step"] for h in states[0][0]] == [0, 4, 8]
@@ -83,9 +84,9 @@ def test_whole_trainings_agree() -> None:
 
 
 def test_an_unknown_layout_is_named() -> None:
-    assert FitConfig(layout="loose").problems() == ["unknown layout 'loose': expected one of packed, padded"]
-    assert FitConfig(layout="padded").problems() == []
-    assert tuple(LAYOUTS) == parts.LAYOUTS
+    assert FitPlan(layout="loose").problems() == ["unknown layout 'loose': expected one of packed, padded"]
+    assert FitPlan(layout="padded").problems() == []
+    assert tuple(LAYOUTS) == fit_config.LAYOUTS
 
 
 @pytest.mark.parametrize("name", ["lora", "adapter", "compacter", "bitfit", "soft-prompt", "full", "embeddings"])
@@ -96,7 +97,7 @@ def test_in_bf16_training_lowers_the_loss_and_leaves_the_base_as_it_was(name: st
     tokens = [sorted({token for row in data.student for token in row})]
     stack = build_stack(model, METHODS[name], [RUN.seed], tokens)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    config = FitConfig(batch_size=14, steps=12, validate_every=6)
+    config = FitPlan(batch_size=14, steps=12, validate_every=6)
     (outcome,) = fit(stack, [(RUN, data)], config, towers.pad, make_engine("cpu", "bf16"))
     assert {value.dtype for value in outcome.state.values() if value.is_floating_point()} == {torch.float32}
     assert outcome.history[-1]["loss"] < outcome.history[1]["loss"]
@@ -112,9 +113,7 @@ def test_compiled_layers_learn_the_same_and_are_plain_again_afterwards(monkeypat
         tower = towers.tower()
         tower.transformer.encoder.layer = tower.transformer.encoder.layer[:1]  # type: ignore[union-attr, index]
         stack = build_stack(tower, towers.METHOD_CONFIGS["lora"], [RUN.seed, RUN.seed])
-        config = FitConfig(
-            batch_size=5, steps=1, validate_every=9, include_start=False, compile=wanted, dropout="model"
-        )
+        config = FitPlan(batch_size=5, steps=1, validate_every=9, include_start=False, compile=wanted, dropout="model")
         outcomes = fit(stack, [(RUN, data)] * 2, config, towers.pad, make_engine("cpu"))
         states.append([outcome.state for outcome in outcomes])
         layers = stack.tower.transformer.encoder.layer  # type: ignore[union-attr]

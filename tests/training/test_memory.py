@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
 from xpet.training import memory
@@ -15,7 +15,7 @@ from xpet.training.memory import bytes_per_run, flop_per_step, runs_per_stack
 from xpet.training.queue import RunData
 
 RUN = RunConfig("de", "routine1", "mse")
-FIT = FitConfig(batch_size=7, steps=4)
+FIT = FitPlan(batch_size=7, steps=4)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def stack() -> Stack:
     return build_stack(towers.tower(), MethodConfig("lora"), [1])
 
 
-def chosen(stack: Stack, count: int, fit: FitConfig = FIT) -> int:
+def chosen(stack: Stack, count: int, fit: FitPlan = FIT) -> int:
     runs = [(RUN, towers.run_data(1))] * count
     return runs_per_stack(stack, runs, fit, towers.pad, make_engine("cpu"))
 
@@ -51,7 +51,7 @@ def test_no_more_than_fit_into_the_memory(stack: Stack, monkeypatch: pytest.Monk
 
 
 def test_what_the_user_says_counts(stack: Stack) -> None:
-    assert chosen(stack, 30, FitConfig(batch_size=7, stack=7)) == 7
+    assert chosen(stack, 30, FitPlan(batch_size=7, stack=7)) == 7
 
 
 def test_memory_of_a_run_grows_with_its_batch_and_halves_in_bf16() -> None:
@@ -59,7 +59,7 @@ def test_memory_of_a_run_grows_with_its_batch_and_halves_in_bf16() -> None:
     data = RunData(**{**vars(data), "image": data.image.float(), "val_image": data.val_image.float()})  # type: ignore[union-attr]
 
     def found(batch: int, precision: str) -> float:
-        config = FitConfig(batch_size=batch, steps=4)
+        config = FitPlan(batch_size=batch, steps=4)
         return bytes_per_run(stack, (RUN, data), config, towers.pad, make_engine("cpu", precision))
 
     assert 5 < found(64, "fp32") / found(8, "fp32") < 11  # eight times the captions, in lines of whole multiples

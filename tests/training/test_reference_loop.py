@@ -8,7 +8,7 @@ import torch
 from tests import towers
 from tests.bench.reference import Examples, Flags, Learned, ReferenceLoop
 from tests.bench.setting import Setting, Size, drawn_lengths, image_tower, text_tower
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.methods.build import build_stack
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.batches import batch_order
@@ -22,7 +22,7 @@ VISION = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "
           "image_size": 16, "patch_size": 8}  # fmt: skip
 SIZE = Size(64, 2, 2, 66, VISION, 16)
 RUN = RunConfig("de", "routine1", "mse", align_weight=0.5, learning_rate=2e-3, seed=3)
-FIT = FitConfig(
+FIT = FitPlan(
     batch_size=4, steps=STEPS, validate_every=5, select="r1", latest_tie_wins=True, include_start=False, device="cpu"
 )
 FLAT = "self.key.bias"  # its gradient is zero but for rounding, which Adam amplifies

@@ -7,7 +7,7 @@ import torch
 
 from tests import towers
 from xpet.core import stacked_metrics
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
 from xpet.methods.build import build_stack
@@ -19,7 +19,7 @@ RUNS = [RunConfig("de", "routine1", "mse", seed=seed) for seed in (1, 2)]
 
 def test_nothing_to_keep_keeps_nothing() -> None:
     stack = build_stack(towers.tower(), MethodConfig("lora"), [1, 2])
-    best = Best(stack, [Outcome(run) for run in RUNS], FitConfig())
+    best = Best(stack, [Outcome(run) for run in RUNS], FitPlan())
     before = best.kept[0].clone()
     with torch.no_grad():
         stack.flat[0].add_(1.0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import naive, towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.methods.build import build_stack
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
@@ -14,7 +14,7 @@ from xpet.training.queue import RunData
 from xpet.training.selection import Outcome
 
 STEPS = 20
-FIT = FitConfig(batch_size=5, steps=STEPS, validate_every=1000, include_start=False)
+FIT = FitPlan(batch_size=5, steps=STEPS, validate_every=1000, include_start=False)
 RUNS = [
     RunConfig("de", "routine1", "mse", align_weight=0.5, learning_rate=2e-3, seed=3),
     RunConfig("ja", "routine2", "cosine", align_weight=2.0, learning_rate=5e-4, seed=4),
@@ -25,7 +25,7 @@ FLAT = "self.key.bias"
 LENGTHS = (4, 12, 9)
 
 
-def trained(config: MethodConfig, runs: list[tuple[RunConfig, RunData]], fit_config: FitConfig = FIT) -> list[Outcome]:
+def trained(config: MethodConfig, runs: list[tuple[RunConfig, RunData]], fit_config: FitPlan = FIT) -> list[Outcome]:
     stack = build_stack(towers.tower(), config, [run.seed for run, _ in runs])
     return fit(stack, runs, fit_config, towers.pad, make_engine("cpu"))
 

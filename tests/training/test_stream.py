@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests import towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
 from xpet.core.events import Event, Notice, Progress
 from xpet.methods.build import build_stack
@@ -21,7 +21,7 @@ from xpet.training.queue import Queue, Run, RunData, Tally
 from xpet.training.selection import Outcome
 from xpet.training.stacklike import Move, StackLike
 
-FIT = FitConfig(batch_size=5, steps=11, validate_every=3)
+FIT = FitPlan(batch_size=5, steps=11, validate_every=3)
 PLACES, STRUCK = 3, 1
 """Runs side by side, and the one of the first that diverges."""
 STACKABLE = [name for name in towers.METHOD_CONFIGS if METHODS[towers.METHOD_CONFIGS[name].name].stackable]
@@ -57,7 +57,7 @@ class Seats:
 
 
 def streamed(
-    config: MethodConfig, given: Sequence[Run], fit_config: FitConfig = FIT, events: list[Event] | None = None
+    config: MethodConfig, given: Sequence[Run], fit_config: FitPlan = FIT, events: list[Event] | None = None
 ) -> tuple[list[Outcome], Seats, Stack]:
     stack, seats = build_stack(towers.tower(), config, [1]), Seats()
     heard = events if events is not None else []
@@ -67,7 +67,7 @@ def streamed(
     return [outcome for outcomes in found for outcome in outcomes], seats, stack
 
 
-def alone(config: MethodConfig, run: Run, fit_config: FitConfig = FIT) -> Outcome:
+def alone(config: MethodConfig, run: Run, fit_config: FitPlan = FIT) -> Outcome:
     stack = build_stack(towers.tower(), config, [run[0].seed], tokens_of([run]))
     return fit(stack, [run], fit_config, towers.pad, make_engine("cpu"))[0]
 
@@ -172,7 +172,7 @@ def test_a_queue_wants_runs_of_one_shape() -> None:
     with pytest.raises(ConfigError, match=r"^expected runs of one shape, found 2 of shapes \[\(7, 8, "):
         Queue([(RunConfig("de"), seven), (RunConfig("tr"), eight)], FIT)
     whole = [(RunConfig("de"), replace(data, whole=True)) for data in (eight, seven)]
-    queue = Queue(whole, FitConfig(batch_size=10, epochs=3))
+    queue = Queue(whole, FitPlan(batch_size=10, epochs=3))
     assert (queue.batch, queue.steps) == (7, 3)  # those of the shortest
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import towers
-from xpet.core.config import FitConfig, MethodConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
@@ -22,7 +22,7 @@ from xpet.training.selection import Outcome
 from xpet.training.stacklike import Move, StackLike
 from xpet.training.workers import side_by_side
 
-FIT = FitConfig(batch_size=5, steps=10, validate_every=5)
+FIT = FitPlan(batch_size=5, steps=10, validate_every=5)
 RATES = (1e-3, 2e-3)
 RUNS = [RunConfig("de", "routine1", "mse", learning_rate=rate, seed=seed) for seed in (1, 2) for rate in RATES]
 

@@ -9,12 +9,9 @@ import typer
 from xpet.cli import align_view, view
 from xpet.cli import options as o
 from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig, TextConfig
-from xpet.core.errors import ConfigError, unknown
-from xpet.core.presets import PRESETS, ROUTINE_DEFAULTS
-from xpet.core.routines import find_routine
+from xpet.core.presets import DEFAULT
 
-_TEXT_NAMES = ("n_best", "natural_share", "max_tokens", "fast", "validate_on", "noise")
-_TEXT_DEFAULTS = {name: getattr(TextConfig(), name) for name in _TEXT_NAMES}
+_METHOD, _TEXT, _DATA = MethodConfig(), TextConfig(), DataConfig()  # for the defaults that help shows
 EXAMPLES = """\
 Examples:
 
@@ -29,12 +26,12 @@ Examples:
 
 
 def align(
-    lang: o.Lang = "de",
-    method: o.MethodName = "lora",
+    lang: o.Lang = None,
+    method: o.MethodName = None,
     shots: o.Shots = None,
     routine: o.RoutineNames = None,
     loss: o.LossNames = None,
-    preset: o.Preset = "default",
+    preset: o.Preset = None,
     align_weight: Annotated[
         str | None,
         typer.Option(
@@ -45,19 +42,28 @@ def align(
         ),
     ] = None,
     lr: Annotated[
-        str | None, typer.Option("--lr", help="Learning rate; comma list [default: 5e-4].", rich_help_panel=o.TRAIN)
+        str | None,
+        typer.Option(
+            "--lr", help=f"Learning rate; comma list [default: {DEFAULT.learning_rates[0]:g}].", rich_help_panel=o.TRAIN
+        ),
     ] = None,
     seed: Annotated[
         str | None, typer.Option("--seed", help="Seed; comma list [default: 1].", rich_help_panel=o.TRAIN)
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", help="Captions per step and run [default: 20].", rich_help_panel=o.TRAIN),
+        typer.Option(
+            "--batch-size",
+            help=f"Captions per step and run [default: {DEFAULT.batch_size}; text: 96].",
+            rich_help_panel=o.TRAIN,
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            "--epochs", help="Passes over the shots [default: 40, at most 2,000 steps].", rich_help_panel=o.TRAIN
+            "--epochs",
+            help=f"Passes over the shots [default: {DEFAULT.epochs}, at most {DEFAULT.most_steps:,} steps].",
+            rich_help_panel=o.TRAIN,
         ),
     ] = None,
     steps: Annotated[
@@ -71,14 +77,18 @@ def align(
     ] = None,
     select: Annotated[
         str | None,
-        typer.Option("--select", help="Best checkpoint by loss, mrr or r1 [default: loss].", rich_help_panel=o.TRAIN),
+        typer.Option(
+            "--select", help=f"Best checkpoint by loss, mrr or r1 [default: {DEFAULT.select}].", rich_help_panel=o.TRAIN
+        ),
     ] = None,
     dropout: Annotated[
         str | None,
-        typer.Option("--dropout", help="off, or model (as the reference) [default: off].", rich_help_panel=o.TRAIN),
+        typer.Option(
+            "--dropout", help=f"off, or model (as the reference) [default: {DEFAULT.dropout}].", rich_help_panel=o.TRAIN
+        ),
     ] = None,
-    device: o.Device = "auto",
-    precision: o.Precision = "auto",
+    device: o.Device = None,
+    precision: o.Precision = None,
     stack: Annotated[
         int | None,
         typer.Option("--stack", help="Runs side by side [default: as pays and fits].", rich_help_panel=o.TRAIN),
@@ -88,9 +98,9 @@ def align(
         typer.Option("--workers", help="Stacks at a time on a CPU [default: one a core].", rich_help_panel=o.TRAIN),
     ] = None,
     layout: Annotated[
-        str,
-        typer.Option("--layout", help="Captions packed into common lines, or padded.", rich_help_panel=o.TRAIN),
-    ] = "packed",
+        str | None,
+        typer.Option("--layout", help="packed into common rows, or padded [default: packed].", rich_help_panel=o.TRAIN),
+    ] = None,
     compile_: Annotated[
         bool,
         typer.Option("--compile", help="Compile the layers first; takes minutes.", rich_help_panel=o.TRAIN),
@@ -99,13 +109,30 @@ def align(
         bool,
         typer.Option("--cuda-graphs", help="Record steps and replay them on a GPU.", rich_help_panel=o.TRAIN),
     ] = False,
-    rank: Annotated[int, typer.Option("--rank", help="LoRA rank.", rich_help_panel=o.METHOD)] = 8,
-    alpha: Annotated[float, typer.Option("--alpha", help="LoRA alpha.", rich_help_panel=o.METHOD)] = 16.0,
-    bottleneck: Annotated[int, typer.Option("--bottleneck", help="Adapter width.", rich_help_panel=o.METHOD)] = 24,
+    rank: Annotated[
+        int | None,
+        typer.Option("--rank", help=f"LoRA rank [default: {_METHOD.rank}].", rich_help_panel=o.METHOD),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help=f"LoRA alpha [default: {_METHOD.alpha:g}].", rich_help_panel=o.METHOD),
+    ] = None,
+    bottleneck: Annotated[
+        int | None,
+        typer.Option("--bottleneck", help=f"Adapter width [default: {_METHOD.bottleneck}].", rich_help_panel=o.METHOD),
+    ] = None,
     reduction: Annotated[
-        int, typer.Option("--reduction", help="Compacter: hidden size over width.", rich_help_panel=o.METHOD)
-    ] = 16,
-    tokens: Annotated[int, typer.Option("--tokens", help="Soft-prompt length.", rich_help_panel=o.METHOD)] = 4,
+        int | None,
+        typer.Option(
+            "--reduction",
+            help=f"Compacter: hidden size over width [default: {_METHOD.reduction}].",
+            rich_help_panel=o.METHOD,
+        ),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option("--tokens", help=f"Soft-prompt length [default: {_METHOD.tokens}].", rich_help_panel=o.METHOD),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Text a soft prompt starts from.", rich_help_panel=o.METHOD)
     ] = None,
@@ -122,8 +149,13 @@ def align(
         ),
     ] = None,
     embedding_rank: Annotated[
-        int, typer.Option("--embedding-rank", help="Of --train embeddings.", rich_help_panel=o.METHOD)
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--embedding-rank",
+            help=f"Of --train embeddings [default: {_METHOD.embedding_rank}].",
+            rich_help_panel=o.METHOD,
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Go on from a run, a folder of runs or a pack.", rich_help_panel=o.WHAT),
@@ -152,48 +184,53 @@ def align(
         int | None, typer.Option("--lines", help="Lines of the corpus to use at most.", rich_help_panel=o.TEXT)
     ] = None,
     n_best: Annotated[
-        int, typer.Option("--n-best", help="Translations of each line, 1 to 4.", rich_help_panel=o.TEXT)
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--n-best", help=f"Translations of each line, 1 to 4 [default: {_TEXT.n_best}].", rich_help_panel=o.TEXT
+        ),
+    ] = None,
     natural_share: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--natural-share",
-            help="Share of the text that is natural captions of the shots (no pictures).",
+            help=f"Share of the text that is natural captions of the shots [default: {_TEXT.natural_share:g}].",
             rich_help_panel=o.TEXT,
         ),
-    ] = 0.0,
+    ] = None,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="Leave longer translations out.", rich_help_panel=o.TEXT)
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--max-tokens", help=f"Leave longer translations out [default: {_TEXT.max_tokens}].", rich_help_panel=o.TEXT
+        ),
+    ] = None,
     packages: Annotated[
         str | None,
         typer.Option("--packages", help="Folder of packages, or demo [default: Argos' own].", rich_help_panel=o.TEXT),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Translate with beam 1.", rich_help_panel=o.TEXT)] = False,
     noise: Annotated[
-        float, typer.Option("--noise", help="Degrade this share of translated words, 0 to 1.", rich_help_panel=o.TEXT)
-    ] = 0.0,
+        float | None,
+        typer.Option("--noise", help="Degrade this share of translated words, 0 to 1.", rich_help_panel=o.TEXT),
+    ] = None,
     validate_on: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--validate-on",
-            help="pictures, text (held-out lines), or auto: text with --corpus, else pictures.",
+            help=f"pictures, text (held-out lines), or auto: text with --corpus [default: {_TEXT.validate_on}].",
             rich_help_panel=o.TEXT,
         ),
-    ] = "auto",
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check, and estimate time and size.", rich_help_panel=o.OUT)
     ] = False,
-    model: o.Model = "demo",
+    model: o.Model = None,
     image_model: o.ImageModel = None,
-    data: o.Data = "demo",
+    feature_precision: o.FeaturePrecision = None,
+    data: o.Data = None,
     data_root: o.DataRoot = None,
     variant: o.Variant = None,
-    val_shots: Annotated[
-        int | None,
-        typer.Option("--val-shots", help="Validation images [default: as many as shots].", rich_help_panel=o.HOW),
-    ] = None,
-    split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of the split.", rich_help_panel=o.HOW)] = 42,
+    val_shots: o.ValShots = None,
+    split_seed: o.SplitSeed = None,
     split_file: o.SplitFile = None,
     image_features: o.ImageFeatures = None,
     translations: o.Translations = None,
@@ -217,85 +254,49 @@ def align(
     debug: o.Debug = False,
 ) -> None:
     """Train a tiny module per language that aligns its captions with English, and show before and after."""
-    given = {name: value for name, value in locals().items() if value is not None}
-    configs = [build_config(phase) for phase in _phases(given)]
-    from xpet.jobs import chain as job
-
+    config = build_config({name: value for name, value in locals().items() if value is not None and value is not False})
     if dry_run:
         from xpet.jobs import estimate
 
         with view.progress(quiet) as on_event:
-            expected = estimate.run(configs, on_event)
+            expected = estimate.run(config, on_event)
         view.show(align_view.expected(expected), expected, json_output)
         return
+    from xpet.jobs import chain as job
+
     with view.progress(quiet) as on_event:
-        result = job.run(configs, on_event)
+        result = job.run(config, on_event)
     view.show(align_view.summary(result), result, json_output)
 
 
-def _phases(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The options of each phase: with --chain one for every routine."""
-    if not given.pop("chain"):
-        return [given]
-    routines = o.comma_list("--routine", given.get("routine", ""), str)
-    if len(routines) < 2:
-        raise ConfigError(f"--chain: expected several routines in --routine, found {', '.join(routines)}")
-    return [_phase(given, routine) for routine in routines]
-
-
-def _phase(given: dict[str, Any], routine: str) -> dict[str, Any]:
-    """The options of one routine of a chain: those of routine text are left to it."""
-    text = {"corpus": None, "column": None, "lines": None, "packages": None, **_TEXT_DEFAULTS}
-    own = given if find_routine(routine).text_only else {k: v for k, v in {**given, **text}.items() if v is not None}
-    return {**own, "routine": routine}
+SWEPT = {
+    "lang": ("languages", str), "routine": ("routines", str), "loss": ("losses", str),
+    "align_weight": ("align_weights", float), "lr": ("learning_rates", float), "seed": ("seeds", int),
+}  # fmt: skip
+"""Options that are comma lists: their field of AlignConfig, and what an element is."""
 
 
 def build_config(given: dict[str, Any]) -> AlignConfig:
-    """The configuration of the options given, completed by the preset; raises ConfigError."""
-    if given["preset"] not in PRESETS:
-        raise ConfigError(unknown("preset", given["preset"], list(PRESETS)))
-    v = {**PRESETS[given["preset"]], **_routine_defaults(given), **given}
-    method = MethodConfig(
-        name=v["method"], rank=v["rank"], alpha=v["alpha"], bottleneck=v["bottleneck"], reduction=v["reduction"],
-        tokens=v["tokens"], prompt=v.get("prompt"), modules=o.names("--modules", v.get("modules")),
-        train=o.names("--train", v.get("train")), embedding_rank=v["embedding_rank"],
-    )  # fmt: skip
-    fit = FitConfig(
-        batch_size=v["batch_size"], epochs=v["epochs"], steps=v.get("steps"), validate_every=v["validate_every"],
-        most_steps=None if "epochs" in given else v["most_steps"],
-        select=v["select"], latest_tie_wins=v["latest_tie_wins"], include_start=v["include_start"],
-        dropout=v["dropout"], device=v["device"], precision=v["precision"], stack=v.get("stack"),
-        layout=v.get("layout", "packed"), compile=v.get("compile_", False),
-        cuda_graphs=v.get("cuda_graphs", False), workers=v.get("workers"),
-    )  # fmt: skip
-    data = DataConfig(
-        name=v["data"], root=v.get("data_root"), variant=v.get("variant"),
-        shots=o.count_or_all("--shots", v["shots"]),
-        val_shots=v.get("val_shots"),
-        split_seed=v["split_seed"], split_file=v.get("split_file"), image_features=v.get("image_features"),
-        translations=v.get("translations"), drop_flagged=v.get("drop_flagged", False),
-    )  # fmt: skip
-    weights: str | None = v["align_weight"]
+    """The configuration of the options that were typed, and of nothing else; raises ConfigError."""
+    own = dict(given)
+    for option in ("shots", "val_shots"):
+        if option in own:
+            own[option] = o.count_or_all(o.spelled(option), own[option])
+    for option in ("modules", "train"):
+        own[option] = o.names(o.spelled(option), own.get(option))
+    if "corpus" in own:
+        own["corpus"] = tuple(own["corpus"]) or None
+    swept: dict[str, Any] = {
+        field: o.comma_list(o.spelled(option), own[option], parse)
+        for option, (field, parse) in SWEPT.items()
+        if option in own
+    }
     return AlignConfig(
-        languages=o.comma_list("--lang", v["lang"], str), model=ModelConfig(v["model"], v.get("image_model")),
-        data=data, method=method, fit=fit,
-        routines=o.comma_list("--routine", v["routine"], str), losses=o.comma_list("--loss", v["loss"], str),
-        align_weights=None if weights is None else o.comma_list("--align-weight", weights, float),
-        learning_rates=o.comma_list("--lr", v["lr"], float), seeds=o.comma_list("--seed", v["seed"], int),
-        out=v.get("out"), overwrite=v["overwrite"], text=_text(v), image_weight=v.get("image_weight"),
-        start=v.get("start"),
-    )  # fmt: skip
-
-
-def _routine_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """What the one routine asked for wants in place of the default preset."""
-    return ROUTINE_DEFAULTS.get(given.get("routine", ""), {}) if given["preset"] == "default" else {}
-
-
-def _text(v: dict[str, Any]) -> TextConfig:
-    corpus = v.get("corpus")
-    return TextConfig(
-        corpus=tuple(corpus) if corpus else None, column=v.get("column"), lines=v.get("lines"), n_best=v["n_best"],
-        natural_share=v["natural_share"], max_tokens=v["max_tokens"], packages=v.get("packages"), fast=v["fast"],
-        validate_on=v["validate_on"], noise=v["noise"],
+        model=o.part(ModelConfig(), own, text="model", image="image_model"),
+        data=o.part(DataConfig(), own, name="data", root="data_root"),
+        method=o.part(MethodConfig(), own, name="method"),
+        fit=o.part(FitConfig(), own, compile="compile_"),
+        text=o.part(TextConfig(), own),
+        **{name: own[name] for name in ("out", "overwrite", "image_weight", "start", "preset", "chain") if name in own},
+        **swept,
     )  # fmt: skip

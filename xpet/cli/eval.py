@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from xpet.cli import options as o
 from xpet.cli import view
 from xpet.cli.reports import FORMATS, PLOT_KINDS
-from xpet.core.config import DataConfig, EvalConfig, FitConfig, GateConfig, ModelConfig
+from xpet.core.config import EvalConfig, GateConfig
 from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ Examples:
   xpet eval result.json -o report.html
   xpet eval --compare runs/lora runs/adapter old-result.json
   xpet eval --text to-pivot,pivot --prompt native --prompt "a photo of {}"
+  xpet eval --split-of runs/de --english-model demo
+  xpet eval --data xtd --data-root XTD10 --shots 50
   xpet eval --lang ja,ko --diagnose --advise
   xpet eval --lint --data xtd --data-root XTD10
 """
@@ -66,7 +69,9 @@ def evaluate(
     english_model: Annotated[
         str | None,
         typer.Option(
-            "--english-model", help="English text tower for translated captions; demo.", rich_help_panel=o.WHAT
+            "--english-model",
+            help="English text tower for translated captions: a CLIP or M-CLIP checkpoint, or demo.",
+            rich_help_panel=o.WHAT,
         ),
     ] = None,
     diagnose: Annotated[
@@ -86,12 +91,16 @@ def evaluate(
         ),
     ] = None,
     resamples: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--resamples", help="Bootstrap resamples behind the 95 % intervals; 0: none.", rich_help_panel=o.STATISTICS
+            "--resamples",
+            help=f"Bootstrap resamples behind the 95 % intervals; 0: none [default: {EvalConfig().resamples:,}].",
+            rich_help_panel=o.STATISTICS,
         ),
-    ] = 2000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the resamples.", rich_help_panel=o.STATISTICS)] = 0,
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the resamples [default: 0].", rich_help_panel=o.STATISTICS)
+    ] = None,
     fail_if_drop: Annotated[
         float | None,
         typer.Option("--fail-if-drop", help="Points any language may lose, English too.", rich_help_panel=o.GATE),
@@ -102,14 +111,31 @@ def evaluate(
     fail_under: Annotated[
         float | None, typer.Option("--fail-under", help="Mean R@1 in percent.", rich_help_panel=o.GATE)
     ] = None,
-    model: o.EvalModel = "",
+    model: o.EvalModel = None,
     image_model: o.ImageModel = None,
-    data: o.EvalData = "",
+    feature_precision: o.FeaturePrecision = None,
+    data: o.EvalData = None,
     data_root: o.DataRoot = None,
     variant: o.Variant = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(
+            "--shots",
+            "-n",
+            help="Measure on the test images that align --shots N leaves [default: on all].",
+            rich_help_panel=o.HOW,
+        ),
+    ] = None,
+    val_shots: o.ValShots = None,
+    split_seed: o.SplitSeed = None,
+    split_file: o.SplitFile = None,
+    split_of: Annotated[
+        str | None,
+        typer.Option("--split-of", help="Measure on the data and test images of this run.", rich_help_panel=o.HOW),
+    ] = None,
     image_features: o.ImageFeatures = None,
     translations: o.Translations = None,
-    device: o.Device = "auto",
+    device: o.Device = None,
     format_name: Annotated[
         str | None,
         typer.Option("--format", help=f"{', '.join(FORMATS)} [default: for -o its ending].", rich_help_panel=o.OUT),
@@ -128,20 +154,10 @@ def evaluate(
     debug: o.Debug = False,
 ) -> None:
     """Measure recall per language and the disparity between languages: zero-shot, or before and after of runs."""
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
     chosen = _format(format_name, out, json_output)
     kind = _plot_kind(plot)
-    config = EvalConfig(
-        runs=tuple(runs or ()), languages=o.names("--lang", lang), model=ModelConfig(model, image_model),
-        data=DataConfig(
-            name=data, root=data_root, variant=variant, image_features=image_features, translations=translations
-        ),
-        fit=FitConfig(device=device), lint_only=lint, compare=compare,
-        texts=None if text is None else o.comma_list("--text", text, str),
-        prompts=tuple(prompt or ()), ensemble=ensemble, english=english_model,
-        groups=() if group is None else o.comma_list("--group", group, str), resamples=resamples, seed=seed,
-        latency=latency, diagnose=diagnose, advise=advise,
-        gate=GateConfig(fail_if_drop, fail_if_range_above, fail_under),
-    )  # fmt: skip
+    config = build_config(given)
     _check_places(out, plot)
     from xpet.jobs.evaluate import run
     from xpet.jobs.results import LintResult
@@ -156,6 +172,27 @@ def evaluate(
     _write(result, chosen, out, plot, kind, full)
     if config.gate != GateConfig():  # a stored result brings limits of its time
         _judge(result)
+
+
+def build_config(given: dict[str, Any]) -> EvalConfig:
+    """The configuration of the options that were typed, and of nothing else; raises ConfigError."""
+    own, plain = dict(given), EvalConfig()
+    for option in ("shots", "val_shots"):
+        if option in own:
+            own[option] = o.count_or_all(o.spelled(option), own[option])
+    for option in ("text", "group"):
+        own[option] = o.comma_list(o.spelled(option), own[option], str) if option in own else None
+    config = replace(
+        plain, model=o.part(plain.model, own, text="model", image="image_model"),
+        data=o.part(plain.data, own, name="data", root="data_root"),
+        fit=o.part(plain.fit, {"device": own.get("device")}),
+        gate=o.part(plain.gate, own, drop="fail_if_drop", range_above="fail_if_range_above", under="fail_under"),
+        runs=tuple(own.get("runs", ())), languages=o.names("--lang", own.get("lang")), texts=own["text"],
+        prompts=tuple(own.get("prompt", ())), groups=own["group"] or (), english=own.get("english_model"),
+        lint_only=own.get("lint", False),
+    )  # fmt: skip
+    as_typed = ("compare", "ensemble", "resamples", "seed", "latency", "diagnose", "advise", "split_of")
+    return replace(config, **{name: own[name] for name in as_typed if name in own})
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:

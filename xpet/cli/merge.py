@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import merge_view, view
 from xpet.cli import options as o
-from xpet.core.choices import FORM_NAMES
 from xpet.core.config import DTYPES, CombineConfig, MergeConfig
 from xpet.core.errors import ConfigError
 
-SHARD_SIZE = "2GB"
+_PLAIN = MergeConfig((), "")  # for the defaults that help shows
 EXAMPLES = """\
 Examples:
 
@@ -44,14 +44,22 @@ def merge(
         typer.Option("--pack", help="Put all languages' modules into this one file instead.", rich_help_panel=o.OUT),
     ] = None,
     export: o.Export = None,
-    model: o.MergeModel = "",
+    model: o.MergeModel = None,
     data_root: o.DataRoot = None,
     dtype: Annotated[
-        str, typer.Option("--dtype", help=f"Stored type: {', '.join(DTYPES)}.", rich_help_panel=o.CHECKPOINT)
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            "--dtype", help=f"Stored type: {', '.join(DTYPES)} [default: {_PLAIN.dtype}].", rich_help_panel=o.CHECKPOINT
+        ),
+    ] = None,
     shard_size: Annotated[
-        str, typer.Option("--shard-size", help="Most bytes of a file of weights.", rich_help_panel=o.CHECKPOINT)
-    ] = SHARD_SIZE,
+        str | None,
+        typer.Option(
+            "--shard-size",
+            help=f"Most bytes of a file of weights [default: {_PLAIN.shard_size // 10**9}GB].",
+            rich_help_panel=o.CHECKPOINT,
+        ),
+    ] = None,
     pytorch_bin: Annotated[
         bool,
         typer.Option("--pytorch-bin", help="PyTorch files for older loaders.", rich_help_panel=o.CHECKPOINT),
@@ -65,7 +73,7 @@ def merge(
     rank: o.CombinedRank = None,
     search: o.WeightSearch = None,
     seed: o.CombineSeed = None,
-    device: o.MergeDevice = "auto",
+    device: o.MergeDevice = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier merged checkpoint.", rich_help_panel=o.OUT)
     ] = False,
@@ -74,18 +82,7 @@ def merge(
     debug: o.Debug = False,
 ) -> None:
     """Fold a run, or several languages combined, into the weights, or export it: proven to compute the same."""
-    place = _place(out, pack)
-    checkpoint = {"--export": export, "--dtype": dtype != "fp32", "--shard-size": shard_size != SHARD_SIZE,
-                  "--pytorch-bin": pytorch_bin}  # fmt: skip
-    unused = [name for name, value in checkpoint.items() if value]
-    if pack is not None and unused:
-        raise ConfigError(f"--pack: expected no options of a checkpoint, found {', '.join(unused)}")
-    config = MergeConfig(
-        tuple(runs), place, model=model, form=export or FORM_NAMES[0], dtype=dtype,
-        shard_size=o.byte_count("--shard-size", shard_size), pytorch_bin=pytorch_bin, verify=not no_verify,
-        overwrite=overwrite, device=device, data_root=data_root,
-        combine=_combine(strategy, weights, density=density, rank=rank, search=search, seed=seed),
-    ).check()  # fmt: skip
+    config = build_config({name: value for name, value in locals().items() if value is not None and value is not False})
     if pack is not None:
         from xpet.jobs.pack import run as packing
 
@@ -100,6 +97,30 @@ def merge(
     view.show(merge_view.summary(result), result, json_output)
 
 
+CHECKPOINT = ("export", "dtype", "shard_size", "pytorch_bin")
+"""Options of a checkpoint, which a pack has no use for."""
+COMBINED = ("strategy", "weights", "density", "rank", "search", "seed")
+"""Options of several runs made one."""
+
+
+def build_config(given: dict[str, Any]) -> MergeConfig:
+    """The configuration of the options that were typed, and of nothing else; raises ConfigError."""
+    place = _place(given.get("out"), given.get("pack"))
+    unused = [o.spelled(name) for name in CHECKPOINT if name in given]
+    if "pack" in given and unused:
+        raise ConfigError(f"--pack: expected no options of a checkpoint, found {', '.join(unused)}")
+    own = dict(given)
+    if "shard_size" in own:
+        own["shard_size"] = o.byte_count("--shard-size", own["shard_size"])
+    settings: dict[str, Any] = {
+        "out": place,
+        "runs": tuple(given["runs"]),
+        "combine": _combine({n: own[n] for n in COMBINED if n in own}),
+    }
+    settings |= {"verify": False} if "no_verify" in own else {}
+    return replace(o.part(_PLAIN, {**own, "runs": None, "out": None}, form="export"), **settings).check()
+
+
 def _place(out: str | None, pack: str | None) -> str:
     """Where the result goes; raises ConfigError unless exactly one place is named."""
     given = [place for place in (out, pack) if place is not None]
@@ -108,11 +129,10 @@ def _place(out: str | None, pack: str | None) -> str:
     return given[0]
 
 
-def _combine(strategy: str | None, weights: str | None, **settings: Any) -> CombineConfig | None:
+def _combine(given: dict[str, Any]) -> CombineConfig | None:
     """How runs are combined, None for a single one; raises ConfigError for settings without a strategy."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    if weights is not None:
-        given["weights"] = o.numbers("--weights", weights)
-    if strategy is None and given:
-        raise ConfigError(f"{', '.join(f'--{name}' for name in given)}: expected with --strategy, found none")
-    return None if strategy is None else CombineConfig(strategy, **given)
+    if "weights" in given:
+        given["weights"] = o.numbers("--weights", given["weights"])
+    if given and "strategy" not in given:
+        raise ConfigError(f"{', '.join(map(o.spelled, given))}: expected with --strategy, found none")
+    return CombineConfig(**given) if given else None

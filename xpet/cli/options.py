@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
 from xpet.core.choices import FORM_NAMES, LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES, STRATEGY_DENSITIES
+from xpet.core.config import DataConfig, MethodConfig
 from xpet.core.errors import ConfigError
-from xpet.core.presets import PRESETS
+from xpet.core.presets import ALL, DEFAULT, PRESETS
 from xpet.core.routines import ROUTINES
 
 T = TypeVar("T")
@@ -32,25 +34,28 @@ TEXT, SEVERAL = "Routine text", "Several languages"
 STATISTICS, GATE, CHECKPOINT = "Statistics", "Limits for CI", "Checkpoint"
 
 Lang = Annotated[
-    str,
-    typer.Option("--lang", "-l", help="Languages, comma list; 'all' is every one but English.", rich_help_panel=WHAT),
-]
+    str | None,
+    typer.Option(
+        "--lang", "-l", help="Languages, comma list; 'all' is every one but English [default: de].",
+        rich_help_panel=WHAT,
+    ),
+]  # fmt: skip
 EvalLang = Annotated[
     str | None, typer.Option("--lang", "-l", help="Languages, comma list [default: all].", rich_help_panel=WHAT)
 ]
 MethodName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--method",
         "-m",
         autocompletion=_values(*METHOD_NAMES),
-        help=f"One of {', '.join(METHOD_NAMES)}.",
+        help=f"One of {', '.join(METHOD_NAMES)} [default: {MethodConfig().name}].",
         rich_help_panel=WHAT,
     ),
 ]
 Shots = Annotated[
     str | None,
-    typer.Option("--shots", "-n", help="Training images, or 'all' [default: 100].", rich_help_panel=WHAT),
+    typer.Option("--shots", "-n", help=f"Training images, or 'all' [default: {DEFAULT.shots}].", rich_help_panel=WHAT),
 ]
 RoutineNames = Annotated[
     str | None,
@@ -65,12 +70,12 @@ LossNames = Annotated[
     typer.Option(
         "--loss",
         autocompletion=_values(*LOSS_NAMES),
-        help=f"Of {', '.join(LOSS_NAMES)}, or a sum a+0.1*b; comma list [default: mse].",
+        help=f"Of {', '.join(LOSS_NAMES)}, or a sum a+0.1*b; comma list [default: mse; text: mse-normalized].",
         rich_help_panel=WHAT,
     ),
 ]
 Preset = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--preset",
         autocompletion=_values(*PRESETS),
@@ -79,14 +84,16 @@ Preset = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
-    typer.Option("--model", help="Text tower in M-CLIP layout: folder or hub name.", rich_help_panel=HOW),
+    str | None,
+    typer.Option(
+        "--model", help="Text tower in M-CLIP layout: folder or hub name [default: demo].", rich_help_panel=HOW
+    ),
 ]
 EvalModel = Annotated[
-    str, typer.Option("--model", help="Text tower [default: the runs' own, or demo].", rich_help_panel=HOW)
+    str | None, typer.Option("--model", help="Text tower [default: the runs' own, or demo].", rich_help_panel=HOW)
 ]
 EvalData = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--data", autocompletion=_values(*SOURCE_NAMES), help="Data set [default: the runs' own, or demo].",
         rich_help_panel=HOW,
@@ -97,11 +104,12 @@ ImageModel = Annotated[
     typer.Option("--image-model", help="CLIP image tower [default: the text tower's partner].", rich_help_panel=HOW),
 ]
 Data = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--data", autocompletion=_values(*SOURCE_NAMES), help=f"One of {', '.join(SOURCE_NAMES)}.", rich_help_panel=HOW
+        "--data", autocompletion=_values(*SOURCE_NAMES),
+        help=f"One of {', '.join(SOURCE_NAMES)} [default: {DataConfig().name}].", rich_help_panel=HOW,
     ),
-]
+]  # fmt: skip
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", help="Folder (table: file) of the data.", rich_help_panel=HOW)
 ]
@@ -115,9 +123,26 @@ ImageFeatures = Annotated[
 SplitFile = Annotated[
     str | None, typer.Option("--split-file", help="JSON with image names per part.", rich_help_panel=HOW)
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=TRAIN)]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu or cuda [default: auto].", rich_help_panel=TRAIN)
+]
 Precision = Annotated[
-    str, typer.Option("--precision", help="Of training: auto, fp32, tf32 or bf16.", rich_help_panel=TRAIN)
+    str | None,
+    typer.Option("--precision", help="Of training: auto, fp32, tf32 or bf16 [default: auto].", rich_help_panel=TRAIN),
+]
+FeaturePrecision = Annotated[
+    str | None,
+    typer.Option(
+        "--feature-precision", help="Of image features: auto, fp32, bf16 or fp16 [default: auto].", rich_help_panel=HOW
+    ),
+]
+ValShots = Annotated[
+    str | None,
+    typer.Option("--val-shots", help="Validation images, or 'all' [default: as many as shots].", rich_help_panel=HOW),
+]
+SplitSeed = Annotated[
+    int | None,
+    typer.Option("--split-seed", help=f"Seed of the split [default: {DataConfig().split_seed}].", rich_help_panel=HOW),
 ]
 From = Annotated[str | None, typer.Option("--from", "-f", help="Language translated from.", rich_help_panel=WHAT)]
 To = Annotated[str | None, typer.Option("--to", "-t", help="Language translated to.", rich_help_panel=WHAT)]
@@ -159,9 +184,11 @@ Translations = Annotated[
     str | None,
     typer.Option("--translations", help="Folder written by xpet translate --data.", rich_help_panel=HOW),
 ]
-TranslateDevice = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW_FAST)]
+TranslateDevice = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu or cuda [default: auto].", rich_help_panel=HOW_FAST)
+]
 MergeModel = Annotated[
-    str, typer.Option("--model", help="Where the base is [default: as the run says].", rich_help_panel=HOW)
+    str | None, typer.Option("--model", help="Where the base is [default: as the run says].", rich_help_panel=HOW)
 ]
 Export = Annotated[
     str | None,
@@ -172,7 +199,8 @@ Export = Annotated[
     ),
 ]  # fmt: skip
 MergeDevice = Annotated[
-    str, typer.Option("--device", help="Of the comparison: auto, cpu or cuda.", rich_help_panel=CHECKPOINT)
+    str | None,
+    typer.Option("--device", help="Of the comparison: auto, cpu or cuda [default: auto].", rich_help_panel=CHECKPOINT),
 ]
 Strategy = Annotated[
     str | None,
@@ -234,10 +262,10 @@ def names(option: str, text: str | None) -> tuple[str, ...] | None:
     return () if text == "none" else comma_list(option, text, str)
 
 
-def count_or_all(option: str, text: str) -> int | None:
-    """A whole number, or None for `all`."""
+def count_or_all(option: str, text: str) -> int | str:
+    """A whole number, or the word `all`."""
     try:
-        return None if text == "all" else int(text)
+        return ALL if text == ALL else int(text)
     except ValueError:
         raise ConfigError(f"{option}: expected one whole number or 'all', found '{text}'") from None
 
@@ -248,6 +276,18 @@ def byte_count(option: str, text: str) -> int:
     if match is None or (match[3] and not match[2]):
         raise ConfigError(f"{option}: expected a size such as 2GB, 500MB or 1GiB, found '{text}'")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " "))
+
+
+def spelled(name: str) -> str:
+    """An option as it is typed, of its parameter's name."""
+    return "--" + name.strip("_").replace("_", "-")
+
+
+def part(base: T, given: Mapping[str, Any], **renamed: str) -> T:
+    """The base with the fields that options were typed for; `renamed` are fields whose option has another name."""
+    options = {field.name: renamed.get(field.name, field.name) for field in fields(cast(Any, base))}
+    typed = {name: given[option] for name, option in options.items() if given.get(option) is not None}
+    return cast(T, replace(cast(Any, base), **typed))
 
 
 def _element(part: str, parse: Callable[[str], T]) -> T:

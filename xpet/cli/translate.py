@@ -58,7 +58,7 @@ def translate(
     fast: Annotated[
         bool, typer.Option("--fast", help="Beam 1 instead of Argos' 4.", rich_help_panel=o.HOW_FAST)
     ] = False,
-    device: o.TranslateDevice = "auto",
+    device: o.TranslateDevice = None,
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", help="File [default: stdout]; with --data a folder.", rich_help_panel=o.OUT),
@@ -68,42 +68,41 @@ def translate(
     debug: o.Debug = False,
 ) -> None:
     """Translate texts with Argos packages, offline: a line for a line, cached, checked."""
-    given = {name: value for name, value in locals().items() if value not in (None, False)}
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
     if list_packages or install:
         _packages(files or [], list_packages, packages, install, json_output, quiet)
         return
     if data is not None:
         _data(data_config(given), json_output, quiet)
         return
-    _refuse(given, ("data_root", "variant", "lang", "direction"), "needs --data")
-    config = build_config(files or [], source, target)
+    config = build_config(given)
     if json_output and out is None:
         raise ConfigError("--json needs --out: standard output cannot hold the translation and the document")
     if config.file is None and view.is_typed():
         raise ConfigError("expected a file, or text piped to standard input; see xpet translate --help")
-    from dataclasses import replace
-
     from xpet.jobs.translate import run
 
-    config = replace(config, out=out, column=column, into=into, fast=fast, device=device, packages=packages)
-    config = replace(config, reference=reference, reference_column=reference_column)
-    config = replace(config, noise=noise, noise_seed=noise_seed)
     with view.progress(quiet) as on_event:
         result = run(config, on_event, view.byte_input(), view.byte_output())
     if out is not None:
         view.show(translate_view.summary(result), result, json_output)
 
 
-def build_config(files: list[str], source: str | None, target: str | None) -> TranslateConfig:
-    """What is translated from where to where; raises ConfigError with every problem."""
+def build_config(given: dict[str, Any]) -> TranslateConfig:
+    """The configuration of the options that were typed, and of nothing else; raises ConfigError with every problem."""
+    _refuse(given, ("data_root", "variant", "lang", "direction"), "needs --data")
+    files = given.get("files") or ["-"]
     problems = [
-        f"expected a language in {name}, found none" for name, v in (("--from", source), ("--to", target)) if not v
+        f"expected a language in {option}, found none"
+        for option, name in (("--from", "source"), ("--to", "target"))
+        if not given.get(name)
     ]
     if len(files) > 1:
         problems.append(f"expected one file to translate, found {len(files)}")
-    if problems or not source or not target:
+    if problems:
         raise ConfigError(*problems)
-    return TranslateConfig(source, target, files[0] if files and files[0] != "-" else None)
+    plain = TranslateConfig(given["source"], given["target"], None if files[0] == "-" else files[0])
+    return o.part(plain, given)
 
 
 def data_config(given: dict[str, Any]) -> TranslateDataConfig:
@@ -112,13 +111,10 @@ def data_config(given: dict[str, Any]) -> TranslateDataConfig:
     _refuse(given, texts, "does not go with --data; see --lang and --direction")
     if "lang" not in given:
         raise ConfigError("--data: expected languages in --lang (comma list, or all), found none")
-    return TranslateDataConfig(
-        o.comma_list("--lang", given["lang"], str),
-        DataConfig(name=given["data"], root=given.get("data_root"), variant=given.get("variant")),
-        **{
-            n: given[n] for n in ("direction", "out", "fast", "device", "packages", "noise", "noise_seed") if n in given
-        },
+    plain = TranslateDataConfig(
+        o.comma_list("--lang", given["lang"], str), o.part(DataConfig(), given, name="data", root="data_root")
     )
+    return o.part(plain, {**given, "data": None})
 
 
 def _refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:

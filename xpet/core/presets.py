@@ -1,25 +1,64 @@
-"""Named sets of defaults for `xpet align`, as data: option name -> value; what the user gives explicitly wins."""
+"""Named sets of defaults for `xpet align`, as data: what stands where neither a command nor Python gave anything."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-DEFAULTS: dict[str, Any] = {
-    "shots": "100", "routine": "3", "loss": "mse", "align_weight": None, "lr": "5e-4", "seed": "1",
-    "batch_size": 20, "epochs": 40, "most_steps": 2000, "validate_every": None, "select": "loss", "dropout": "off",
-    "latest_tie_wins": False, "include_start": True,
+from xpet.core.errors import ConfigError, unknown
+from xpet.core.routines import find_routine
+
+ALL = "all"
+"""As a number of shots: every picture there is."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Defaults by the names of the configurations' fields, where their meaning is told; the default preset's here."""
+
+    shots: int | str = 100
+    val_shots: int | str | None = None
+    losses: tuple[str, ...] = ("mse",)
+    align_weights: tuple[float, ...] | None = None
+    learning_rates: tuple[float, ...] = (5e-4,)
+    batch_size: int = 20
+    epochs: int = 40
+    most_steps: int | None = 2000
+    validate_every: int | None = None
+    select: str = "loss"
+    latest_tie_wins: bool = False
+    include_start: bool = True
+    dropout: str = "off"
+    precision: str = "auto"
+
+    def of(self, kind: type) -> dict[str, Any]:
+        """The defaults of those fields that a class of configurations has."""
+        own = {field.name for field in fields(kind)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in own}
+
+
+DEFAULT = Preset()
+PRESETS = {
+    "default": DEFAULT,
+    # The reference's few-shot search (paper, section 4): 15 runs per language and routine, in true float32.
+    "paper": Preset(
+        shots=50, val_shots=ALL, align_weights=(0.3, 0.1, 0.03, 0.01, 0.003), learning_rates=(5e-5, 1e-4, 2e-4),
+        batch_size=5, epochs=50, most_steps=None, validate_every=5, select="r1", latest_tie_wins=True,
+        include_start=False, dropout="model", precision="fp32",
+    ),
 }  # fmt: skip
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": DEFAULTS,
-    # SPEC section 6: the reference's few-shot search, 15 runs per language and routine.
-    "paper": {
-        "shots": "50", "routine": "3", "loss": "mse", "align_weight": "0.3,0.1,0.03,0.01,0.003",
-        "lr": "5e-5,1e-4,2e-4", "seed": "1", "batch_size": 5, "epochs": 50, "most_steps": None, "validate_every": 5,
-        "select": "r1", "dropout": "model", "latest_tie_wins": True, "include_start": False,
-    },
-}  # fmt: skip
-ROUTINE_DEFAULTS: dict[str, dict[str, Any]] = {
+OF_ROUTINE: dict[str, dict[str, Any]] = {
     # Text without end wants large batches; the loss is free of the feature scale.
-    "text": {"loss": "mse-normalized", "batch_size": 96, "most_steps": 400},
+    "text": {"losses": ("mse-normalized",), "batch_size": 96, "most_steps": 400},
 }
-"""What a command takes in place of the default preset where it trains that routine alone."""
+"""What a command that trains one routine alone takes in place of the default preset's."""
+
+
+def preset_of(name: str, routines: Sequence[str]) -> Preset:
+    """The defaults of a preset for routines trained together; raises ConfigError for an unknown preset or routine."""
+    if name not in PRESETS:
+        raise ConfigError(unknown("preset", name, list(PRESETS)))
+    alone = {find_routine(routine).name for routine in routines}
+    own = OF_ROUTINE.get(alone.pop(), {}) if name == "default" and len(alone) == 1 else {}
+    return replace(PRESETS[name], **own)

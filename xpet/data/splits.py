@@ -56,32 +56,38 @@ class SplitPlan:
         return cls(**parts)
 
 
-def few_shot(corpus: Corpus, shots: int | None, val_shots: int | None = None, seed: int = SEED) -> SplitPlan:
-    """The split of the reference for a number of training images; `shots` None takes the full data set.
+def few_shot(corpus: Corpus, shots: int | str, val_shots: int | str | None = None, seed: int = SEED) -> SplitPlan:
+    """The split of the reference for a number of training images; `shots` "all" takes the full data set.
 
     With one split `all`: of `torch.randperm(n)` seeded with `seed`, train is the first `shots`, validation the next
     `val_shots` (default: as many), test the rest. With official splits: the first `shots` of the permutation of
     train, the first `val_shots` of that of validation (default: as many, or all there are), and all of test.
+    `val_shots` "all" is the whole of an official validation split, and the default where there is none.
 
     Raises:
         ConfigError: no number of shots for one split `all`, or more than there are examples.
         DataError: the corpus has neither `all` nor train, validation and test.
     """
-    wrong = [f"expected at least 1 {what}, found {n}" for what, n in _numbers(shots, val_shots) if n < 1]
+    train, held = (number if isinstance(number, int) else None for number in (shots, val_shots))
+    wrong = [f"expected at least 1 {what}, found {n}" for what, n in _numbers(train, held) if n < 1]
     if wrong:
         raise ConfigError(*wrong)
     if WHOLE in corpus.splits:
-        return _cut(corpus, shots, val_shots, seed)
+        return _cut(corpus, train, held, seed)
     sizes = {part: len(source(corpus, part).images) for part in PARTS}
-    if shots is not None and val_shots is None:
-        val_shots = min(shots, sizes["validation"])
-    wanted = {"train": ("shots", shots), "validation": ("validation shots", val_shots)}
+    if train is not None and val_shots is None:
+        held = min(train, sizes["validation"])
+    wanted = {"train": ("shots", train), "validation": ("validation shots", held)}
     problems = [_too_many(what, sizes[part], n) for part, (what, n) in wanted.items() if n and n > sizes[part]]
     if problems:
         raise ConfigError(*problems)
-    train = range(sizes["train"]) if shots is None else permutation(sizes["train"], seed)[:shots]
-    held = range(sizes["validation"]) if val_shots is None else permutation(sizes["validation"], seed)[:val_shots]
-    return SplitPlan(tuple(train), tuple(held), tuple(range(sizes["test"])))
+    first = {part: _first(sizes[part], number, seed) for part, (_, number) in wanted.items()}
+    return SplitPlan(first["train"], first["validation"], tuple(range(sizes["test"])))
+
+
+def _first(size: int, number: int | None, seed: int) -> tuple[int, ...]:
+    """The first images of the permutation; None: all of them, in their own order."""
+    return tuple(range(size) if number is None else permutation(size, seed)[:number])
 
 
 def apply(corpus: Corpus, plan: SplitPlan) -> dict[str, Split]:

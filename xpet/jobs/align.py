@@ -28,10 +28,9 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     Raises the XpetError family for bad input, before any work where that is possible, and leaves nothing behind then.
     """
     started = time.monotonic()
-    config = config.check()
-    places = {"model": wiring.absolute_model(config.model), "data": wiring.absolute_data(config.data)}
-    config = replace(config, **places)  # type: ignore[arg-type]
-    bench = prepare(config, on_event)
+    plan = config.check()
+    plan = replace(plan, model=wiring.absolute_model(plan.model), data=wiring.absolute_data(plan.data))
+    bench = prepare(plan, on_event)
     plans = list(bench.config.runs())
     order = {plan.label: number for number, plan in enumerate(plans)}  # runs end in any order
     finished: dict[int, RunResult] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus
-from xpet.core.config import AlignConfig
+from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.languages import choose
@@ -39,7 +39,7 @@ class Bench:
     by one (full fine-tuning).
     """
 
-    config: AlignConfig
+    config: AlignPlan
     corpus: Corpus
     parts: wiring.Parts
     images: dict[str, Tensor]
@@ -84,7 +84,7 @@ class Bench:
         return self.zero_shot.get((PIVOT, "target"))
 
 
-def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None) -> Bench:
+def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -> Bench:
     """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input.
 
     `scratch` is where pairs and translations of routine `text` are kept in place of the cache.
@@ -126,7 +126,7 @@ def prepare(config: AlignConfig, on_event: OnEvent, scratch: Path | None = None)
 
 
 def _images(
-    config: AlignConfig,
+    config: AlignPlan,
     corpus: Corpus,
     parts: wiring.Parts,
     towers: wiring.Towers,
@@ -141,7 +141,7 @@ def _images(
     return dict(zip(names, features, strict=True))
 
 
-def _english(config: AlignConfig, corpus: Corpus, parts: wiring.Parts) -> English | None:
+def _english(config: AlignPlan, corpus: Corpus, parts: wiring.Parts) -> English | None:
     """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
     if not config.text_only:
         return None
@@ -165,7 +165,7 @@ def _pairs(bench: Bench, english: English, on_event: OnEvent) -> dict[str, Pairs
         )  # fmt: skip
 
 
-def _captions(config: AlignConfig, on_event: OnEvent) -> tuple[AlignConfig, Corpus, wiring.Parts, dict[str, int]]:
+def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, wiring.Parts, dict[str, int]]:
     """The captions of the chosen languages, cut into parts and with every text the routines read.
 
     Also the configuration with these languages, and how many training captions were dropped in each.
@@ -197,14 +197,14 @@ def _counted(dropped: dict[str, int]) -> str:
     return ", ".join(f"{language} {count}" for language, count in dropped.items() if count)
 
 
-def new_folder(config: AlignConfig) -> Path:
+def new_folder(config: AlignPlan) -> Path:
     """A new folder in xpet's own cache, for runs whose place the user did not name; no two commands get the same."""
     languages = "-".join(config.languages[:4])
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return runs_folder() / f"{languages}-{config.method.name}-{stamp}-{secrets.token_hex(2)}"
 
 
-def _check_slots(config: AlignConfig, corpus: Corpus) -> None:
+def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
     """Every text a routine reads must be there or be had by translation; all that is missing is named at once."""
     problems = []
     for name in config.routines:
@@ -236,7 +236,7 @@ def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
         raise DataError(*problems)
 
 
-def _start_prompt(config: AlignConfig, towers: wiring.Towers) -> None:
+def _start_prompt(config: AlignPlan, towers: wiring.Towers) -> None:
     """Let a soft prompt start from the embeddings of a text, and leave room for it in the position table."""
     method = config.method
     tower, tokenizer = towers.text.tower, towers.text.tokenizer

@@ -1,4 +1,4 @@
-"""`xpet align --chain`: routines one after another, each going on from the modules of the last."""
+"""`xpet align`: one phase of training, or with `--chain` routines one after another, each going on from the last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from xpet.jobs.bench import new_folder
 from xpet.jobs.results import AlignResult
 
 
-def run(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:
+def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
+    """Train a configuration: `run_phases` of its phases."""
+    return run_phases(config.phases(), on_event)
+
+
+def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:
     """Train every configuration, from the second on starting from what the one before left; the result of the last.
 
     With several, phase k is in the folder `k-ROUTINE` of the first one's, which stands for the last. Raises what

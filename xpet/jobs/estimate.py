@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.config import AlignConfig
+from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
 from xpet.jobs import bench, english, groups
@@ -64,11 +64,11 @@ class EstimateResult:
         return {"command": "align", "schema": 1, "dry_run": True, **note, "seconds": self.seconds, **asdict(self)}
 
 
-def run(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> EstimateResult:
-    """Check every configuration as training would, and time a sample of it; raises what training would raise first."""
+def run(config: AlignConfig, on_event: OnEvent = ignore) -> EstimateResult:
+    """Check every phase as training would, and time a sample of it; raises what training would raise first."""
     phases = []
-    for config in configs:
-        prepared, phase = _phase(config.check(), on_event)
+    for plan in [phase.check() for phase in config.phases()]:
+        prepared, phase = _phase(plan, on_event)
         phases.append(phase)
     return EstimateResult(
         tuple(phases), prepared.corpus.name, prepared.config.languages, prepared.corpus.synthetic,
@@ -76,7 +76,7 @@ def run(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> EstimateR
     )  # fmt: skip
 
 
-def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
+def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
     sample = config
     if config.text_only:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
@@ -94,7 +94,7 @@ def _phase(config: AlignConfig, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
 
 
 def _timed(
-    config: AlignConfig, sample: AlignConfig, made: bench.Bench, preparing: float, on_event: OnEvent
+    config: AlignPlan, sample: AlignPlan, made: bench.Bench, preparing: float, on_event: OnEvent
 ) -> tuple[bench.Bench, Phase]:
     """The estimate from a prepared sample."""
     lines, disk = None, 0

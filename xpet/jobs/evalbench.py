@@ -13,7 +13,17 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
 from xpet.jobs import measure, translations, wiring
-from xpet.jobs.runs import Runs, check_base, check_captions, method_of, named_images, routine_of, trained_on
+from xpet.jobs.runs import (
+    SAME_SPLIT,
+    Runs,
+    check_base,
+    check_captions,
+    method_of,
+    named_images,
+    read_runs,
+    routine_of,
+    trained_on,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,15 +95,27 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
 
 def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
     """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
-    needed = set(config.texts or ())
-    if not records:
+    needed = {*(config.texts or ()), *(routine_of(record).evaluation for _, record in records)}
+    slots = sorted(needed & set(TRANSLATED))
+    first = records[0][1] if records else _split_of(config)
+    if first is None:
         model = replace(config.model, text=config.model.text or wiring.DEMO)
-        data = replace(config.data, name=config.data.name or wiring.DEMO)
-        return model, data, None, sorted(needed & set(TRANSLATED))
-    first = records[0][1]
+        return model, replace(config.data, name=config.data.name or wiring.DEMO), None, slots
     model, data = trained_on(config, first)
-    needed |= {routine_of(record).evaluation for _, record in records}
-    return model, data, first.split["test"], sorted(needed & set(TRANSLATED))
+    return model, data, first.split["test"], slots
+
+
+def _split_of(config: EvalConfig) -> RunRecord | None:
+    """The run whose data and test images are measured on, where one is named; raises DataError for one without."""
+    if config.split_of is None:
+        return None
+    record = read_runs([config.split_of], alike=SAME_SPLIT, remedy="name one of them")[0][1]
+    if record.split["test"] is None:
+        raise DataError(
+            f"--split-of {config.split_of}: expected a run of xpet align, found a module made elsewhere, whose test "
+            "images are not known"
+        )
+    return record
 
 
 def captions_of(
@@ -110,10 +132,17 @@ def captions_of(
     test = source(corpus, "test")
     wiring.check_lint(wiring.as_corpus(whole, test=source(whole, "test")), wiring.as_corpus(corpus, test=test), slots,
                       on_event)  # fmt: skip
-    part = wiring.as_corpus(corpus, test=test if names is None else named_images(test, names))
+    part = wiring.as_corpus(corpus, test=_images_of(corpus, test, data, names))
     wanted = () if config.texts is not None else ("to_pivot",)
     filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
     return corpus, filled.splits["test"], languages
+
+
+def _images_of(corpus: Corpus, test: Split, data: DataConfig, names: Sequence[str] | None) -> Split:
+    """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
+    if names is not None:
+        return named_images(test, names)
+    return wiring.cut(corpus, data).test if data.is_cut else test
 
 
 def _check_images(images: Tensor, test: Split) -> None:

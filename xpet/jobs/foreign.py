@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import MethodConfig, ModelConfig, to_dict
-from xpet.core.config.parts import DataConfig, FitConfig, RunConfig
+from xpet.core.config import FitPlan, MethodConfig, ModelConfig, to_dict
+from xpet.core.config.parts import DataConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.languages import ALL, UNDETERMINED, normalise
 from xpet.core.rundir import RunRecord
@@ -120,7 +120,7 @@ def _record(language: str, method: MethodConfig, delta: Mapping[str, Tensor], te
     }  # fmt: skip
     config = {
         "run": to_dict(run), "model": to_dict(ModelConfig(text)), "data": to_dict(DataConfig(name="")),
-        "method": to_dict(method), "fit": to_dict(FitConfig()),
+        "method": to_dict(method), "fit": to_dict(FitPlan()),
     }  # fmt: skip
     environment = {"fingerprints": {"text": None, "image": None}, "test_captions": None, "versions": {"xpet": None}}
     split: dict[str, Any] = {"train": [], "validation": [], "test": None}

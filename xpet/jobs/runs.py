@@ -21,11 +21,12 @@ from xpet.jobs.summary import choose_setting
 Runs = Sequence[tuple[Path, RunRecord]]
 Alike = Mapping[str, Callable[[RunRecord], object]]
 
-SAME_DATA: Alike = {
-    "base": lambda record: record.environment["fingerprints"],
+SAME_SPLIT: Alike = {
     "data": lambda record: record.config["data"]["name"],
     "test split": lambda record: record.split["test"],
 }
+"""What must be equal in all runs that stand for one split."""
+SAME_DATA: Alike = {"base": lambda record: record.environment["fingerprints"], **SAME_SPLIT}
 """What must be equal in all runs that share a table."""
 SAME_METHOD: Alike = {**SAME_DATA, "method": lambda record: record.config["method"]}
 """The same for runs that share a stack."""
@@ -78,7 +79,12 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
     given = {name: value for name in places if (value := getattr(asked, name))}
     if not data.name:  # made elsewhere
         given |= {"name": asked.name or wiring.DEMO, "variant": asked.variant}
-    model = ModelConfig(config.model.text or model.text or wiring.DEMO, config.model.image or model.image)
+    precision = config.model.feature_precision
+    model = ModelConfig(
+        config.model.text or model.text or wiring.DEMO,
+        config.model.image or model.image,
+        model.feature_precision if precision == ModelConfig.feature_precision else precision,
+    )
     return model, replace(data, **given)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xpet.core.config import AlignConfig, MethodConfig
+from xpet.core.config import AlignPlan, MethodConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.jobs.runs import Runs, chosen_runs, read_runs, stored_method
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from xpet.jobs.wiring import Parts
 
 
-def read(config: AlignConfig) -> Runs:
+def read(config: AlignPlan) -> Runs:
     """The runs of `config.start`; none where training starts from the base. Raises DataError, ModelError."""
     return read_runs([config.start], config.languages) if config.start is not None else []
 
 
-def continued(config: AlignConfig, records: Runs) -> AlignConfig:
+def continued(config: AlignPlan, records: Runs) -> AlignPlan:
     """The configuration with the method of the runs, and the parts that are to be trained as well.
 
     Raises ConfigError when other settings were asked for.
@@ -45,7 +45,7 @@ def continued(config: AlignConfig, records: Runs) -> AlignConfig:
     return replace(config, method=method)
 
 
-def chosen(config: AlignConfig, records: Runs) -> dict[tuple[str, int], RunRecord]:
+def chosen(config: AlignPlan, records: Runs) -> dict[tuple[str, int], RunRecord]:
     """For every language and seed the run of the best setting: of the same seed, else the best of all.
 
     Raises ConfigError for a language without a run.
@@ -66,7 +66,7 @@ def chosen(config: AlignConfig, records: Runs) -> dict[tuple[str, int], RunRecor
     }
 
 
-def check_unseen(config: AlignConfig, records: Runs, parts: Parts) -> None:
+def check_unseen(config: AlignPlan, records: Runs, parts: Parts) -> None:
     """Raise DataError where pictures a run was trained on are to validate or test what goes on from it."""
     fresh = {"test": set(parts.test.images), "validation": set(parts.validation.images)}
     for path, record in records:

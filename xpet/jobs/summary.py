@@ -9,21 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
-from xpet.core.config import AlignConfig
+from xpet.core.config import AlignPlan
 from xpet.core.errors import OutputError
 from xpet.core.routines import ROUTINES
+from xpet.core.selection import RULES
 from xpet.jobs.results import AlignResult, LanguageResult, RunResult, Spread
-
-RETRIEVAL_OF = {"mrr": "val_mrr", "loss": "val_mrr", "r1": "val_r1"}
-"""Selection rule -> retrieval figure that compares settings (higher is better).
-
-A loss may choose among the checkpoints of one run; between settings, which may search with different texts, it is not
-comparable: a few mistranslated captions weigh more in it than many weak ones.
-"""
 
 
 def of_align(
-    config: AlignConfig, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
+    config: AlignPlan, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""
     chosen = [_chosen(language, runs, config.fit.select) for language in dict.fromkeys(r.language for r in runs)]
@@ -119,7 +113,7 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
 def _score(run: RunResult, select: str) -> tuple[float, float]:
     """Validation retrieval of a run's checkpoint, then its negative loss; a run too short to validate is behind all."""
     worst = float("-inf")
-    return run.validation.get(RETRIEVAL_OF[select], worst), -run.validation.get("val_loss", -worst)
+    return run.validation.get(RULES[select].setting, worst), -run.validation.get("val_loss", -worst)
 
 
 def mean_known(values: Sequence[float | None]) -> float | None:

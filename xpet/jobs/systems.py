@@ -26,6 +26,8 @@ NAMES = {
     "pivot": "English text",
 }  # fmt: skip
 """What the base is called when it searches with a slot."""
+ENGLISH = ("to_pivot", "pivot")
+"""Slots that hold English, whatever the language."""
 
 
 @dataclass
@@ -59,7 +61,8 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
         for text in _texts(config, bench):
             systems.append(_base(bench, encode, text, None, step, systems[0]))
         for prompt in _prompts(config):
-            systems.append(_base(bench, encode, "target", prompt, step))
+            plain = _base(bench, encode, "target", prompt, step)
+            systems += [plain, *(_base(bench, encode, text, prompt, step, plain) for text in _named(config))]
     if config.english is not None:
         systems.append(_english_tower(config.english, bench, step))
     if records:
@@ -95,14 +98,19 @@ class _Steps:
 
 
 def _count(config: EvalConfig, bench: Bench, records: Runs) -> int:
-    systems = 1 + len(_texts(config, bench)) + len(_prompts(config)) + bool(config.english) + bool(records)
-    return systems * len(bench.languages)
+    prompted = len(_prompts(config)) * (1 + len(_named(config)))
+    return (1 + len(_texts(config, bench)) + prompted + bool(config.english) + bool(records)) * len(bench.languages)
+
+
+def _named(config: EvalConfig) -> list[str]:
+    """Slots that were asked for besides natural captions."""
+    return [text for text in config.texts or () if text != "target"]
 
 
 def _texts(config: EvalConfig, bench: Bench) -> list[str]:
     """Slots the base searches with besides natural captions: as asked, else translations where there are any."""
     if config.texts is not None:
-        return [text for text in config.texts if text != "target"]
+        return _named(config)
     others = [bench.test.captions[lang] for lang in bench.languages if lang != PIVOT]
     return ["to_pivot"] if any("to_pivot" in captions.texts for captions in others) else []
 
@@ -115,17 +123,23 @@ def _slot(language: str, text: str) -> str:
 def _base(
     bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps, first: Measured | None = None
 ) -> Measured:
-    """The base by one text or prompt; English by another text is what it was in `first`."""
+    """The base by one text, in a prompt where there is one; English by another text is what it was in `first`.
+
+    A set's templates are in the language the text is in: English ones around what is translated to English.
+    """
     name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
+    name += f", {NAMES[text]}" if prompt is not None and text != "target" else ""
     system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
     for language in step.languages():
         captions, slot = bench.test.captions[language], _slot(language, text)
-        if slot not in captions.texts or (prompt is not None and not prompt.covers(language)):
+        written = PIVOT if slot in ENGLISH else language
+        if slot not in captions.texts or (prompt is not None and not prompt.covers(written)):
             continue
         if first is not None and slot == first.text:
-            system.results[language] = first.results[language]
+            if language in first.results:
+                system.results[language] = first.results[language]
             continue
-        own = encode if prompt is None else prompted(encode, prompt, language)
+        own = encode if prompt is None else prompted(encode, prompt, written)
         system.results[language] = measure.search(own, captions, slot, bench.images)
     if not system.results:
         raise DataError(f"expected {text} texts of {', '.join(bench.languages)}, found none")

@@ -12,6 +12,7 @@ from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
 from xpet.core.paths import features_folder
+from xpet.core.presets import ALL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def absolute_model(config: ModelConfig) -> ModelConfig:
     """The towers with local folders spelled out in full, so that a run finds them from anywhere."""
     text = config.text if config.text == DEMO else _absolute(config.text)
     image = config.image if config.image in (None, DEMO) else _absolute(config.image)
-    return ModelConfig(text or DEMO, image)
+    return replace(config, text=text or DEMO, image=image)
 
 
 def absolute_data(config: DataConfig) -> DataConfig:
@@ -124,7 +125,8 @@ def cut(corpus: Corpus, config: DataConfig) -> Parts:
             raise DataError(f"cannot read the split file {config.split_file}: {error}") from error
         plan = SplitPlan.from_json(text, corpus)
     else:
-        plan = few_shot(corpus, config.shots, config.val_shots, config.split_seed)
+        shots = ALL if config.shots is None else config.shots
+        plan = few_shot(corpus, shots, config.val_shots, config.split_seed)
     return Parts(**apply(corpus, plan))
 
 

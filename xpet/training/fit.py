@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from xpet.core.config import FitConfig
+from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
 from xpet.training.compiling import compiled
@@ -22,7 +22,7 @@ from xpet.training.stacklike import Move, Pad, StackLike
 def fit(
     stack: StackLike,
     runs: Sequence[Run],
-    config: FitConfig,
+    config: FitPlan,
     pad: Pad,
     engine: Engine,
     on_event: OnEvent = ignore,
@@ -44,7 +44,7 @@ def stream(
     stack: StackLike,
     queue: Queue,
     places: int,
-    config: FitConfig,
+    config: FitPlan,
     pad: Pad,
     engine: Engine,
     seat: Seat,
@@ -69,7 +69,7 @@ def stream(
     yield outcomes  # the last ones, when the tower is again as it was
 
 
-def first_loss(stack: StackLike, run: Run, config: FitConfig, pad: Pad, engine: Engine) -> Tensor:
+def first_loss(stack: StackLike, run: Run, config: FitPlan, pad: Pad, engine: Engine) -> Tensor:
     """The loss of a run's first batch, to see what a step takes; the stack holds that run alone."""
     queue = Queue([run], config)
     session = Session(stack, queue, 1, config, pad, engine, _drawn, ignore, Tally([queue]))

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from xpet.core.config import FitConfig
+from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError
 from xpet.training.device import Engine
 
@@ -82,7 +82,7 @@ def cuda_graphs() -> Record:
     return record
 
 
-def check(config: FitConfig, engine: Engine) -> None:
+def check(config: FitPlan, engine: Engine) -> None:
     """Raise ConfigError when graphs are asked for where there is no GPU, or for steps that wait for it."""
     if not config.cuda_graphs:
         return
@@ -92,7 +92,7 @@ def check(config: FitConfig, engine: Engine) -> None:
         raise ConfigError(f"--cuda-graphs needs packed captions: expected --layout packed, found {config.layout}")
 
 
-def record_of(config: FitConfig, engine: Engine) -> Record | None:
+def record_of(config: FitPlan, engine: Engine) -> Record | None:
     """How steps are recorded; None where they are not. Raises ConfigError without a GPU."""
     check(config, engine)
     return cuda_graphs() if config.cuda_graphs else None

@@ -71,4 +71,4 @@ def padded(rows: Sequence[Tokens], through: Through) -> Laid:
 
 
 LAYOUTS: dict[str, Layout] = {"packed": packed, "padded": padded}
-"""By the name in `FitConfig.layout`."""
+"""By the name in `FitPlan.layout`."""

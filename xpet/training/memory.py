@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from xpet.core.config import FitConfig, RunConfig
+    from xpet.core.config import FitPlan, RunConfig
     from xpet.training.device import Engine
     from xpet.training.queue import RunData
     from xpet.training.stacklike import Pad, StackLike
@@ -33,7 +33,7 @@ SAMPLE = 1000
 def runs_per_stack(
     stack: StackLike,
     runs: Sequence[tuple[RunConfig, RunData]],
-    fit: FitConfig,
+    fit: FitPlan,
     pad: Pad,
     engine: Engine,
     workers: int = 1,
@@ -54,7 +54,7 @@ def runs_per_stack(
     return math.ceil(len(runs) / min(stacks, len(runs)))
 
 
-def workers_for(runs: int, fit: FitConfig, engine: Engine, alone: bool) -> int:
+def workers_for(runs: int, fit: FitPlan, engine: Engine, alone: bool) -> int:
     """Stacks to train at a time: `--workers`, or on a CPU one a thread of PyTorch's; one where runs must be `alone`."""
     if engine.device.type != "cpu" or alone or fit.compile:
         return 1
@@ -73,7 +73,7 @@ def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> flo
     return float(4 * batch_size * tokens * layers * (4 * hidden**2 + 2 * hidden * inner))  # type: ignore[operator, arg-type]
 
 
-def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitConfig, pad: Pad, engine: Engine) -> float:
+def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan, pad: Pad, engine: Engine) -> float:
     """Bytes that a step of one run takes, from what autograd keeps in a forward of its first batch."""
     from xpet.training.fit import first_loss
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from xpet.core.config import FitConfig, RunConfig
+from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.training.batches import batches_per_epoch
 from xpet.training.stacklike import Tokens
@@ -65,7 +65,7 @@ class Queue:
     leave the loss nothing to tell apart.
     """
 
-    def __init__(self, runs: Sequence[Run], config: FitConfig) -> None:
+    def __init__(self, runs: Sequence[Run], config: FitPlan) -> None:
         shapes = {data.shape for _, data in runs}
         if len(shapes) != 1:
             raise ConfigError(f"expected runs of one shape, found {len(runs)} of shapes {sorted(shapes)}")

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xpet.core.config import FitConfig, RunConfig
+from xpet.core.config import FitPlan, RunConfig
 from xpet.core.losses import contrastive
+from xpet.core.selection import RULES
 from xpet.core.stacked_metrics import MOST_CELLS, stacked_retrieval
 from xpet.training.stacklike import Move, StackLike
 
@@ -39,7 +40,7 @@ class Outcome:
 class Best:
     """The best checkpoints so far of a stack's runs, beside the parameters they are copies of, on the same device."""
 
-    def __init__(self, stack: StackLike, outcomes: Sequence[Outcome], fit: FitConfig) -> None:
+    def __init__(self, stack: StackLike, outcomes: Sequence[Outcome], fit: FitPlan) -> None:
         self.stack, self.fit = stack, fit
         self.outcomes = list(outcomes)
         self.kept = [flat.detach().clone() for flat in stack.flat]
@@ -58,8 +59,7 @@ class Best:
         for place, found in scores.items():
             outcome = self.outcomes[place]
             outcome.history.append({"step": step, **found})
-            select = {"mrr": found["val_mrr"], "loss": -found["val_loss"], "r1": round(found["val_r1"] / 100, 4)}
-            score = select[self.fit.select]
+            score = RULES[self.fit.select].checkpoint(found)
             beaten = score >= outcome.score if self.fit.latest_tie_wins else score > outcome.score
             if beaten or not outcome.validated:
                 outcome.score, outcome.validated = score, True

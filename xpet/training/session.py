@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
-from xpet.core.config import FitConfig
+from xpet.core.config import FitPlan
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.losses import AlignmentLoss, contrastive, find_loss
 from xpet.core.noise import signed
@@ -93,7 +93,7 @@ class Session:
         stack: StackLike,
         queue: Queue,
         places: int,
-        config: FitConfig,
+        config: FitPlan,
         pad: Pad,
         engine: Engine,
         seat: Seat,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from xpet.core.config.align import AlignConfig
+from xpet.core.config.align import AlignConfig, AlignPlan
 from xpet.core.config.evaluate import RESULT, TEXTS, EvalConfig, GateConfig
+from xpet.core.config.fit import DEVICES, PRECISIONS, SELECTORS, FitConfig, FitPlan
 from xpet.core.config.merge import DTYPES, CombineConfig, MergeConfig
 from xpet.core.config.parts import (
-    DEVICES,
-    PRECISIONS,
-    SELECTORS,
+    FEATURE_PRECISIONS,
     TRAIN_PARTS,
     DataConfig,
-    FitConfig,
     MethodConfig,
     ModelConfig,
     RunConfig,
@@ -22,13 +20,16 @@ from xpet.core.config.translate import DIRECTIONS, TranslateConfig, TranslateDat
 
 __all__ = [
     "AlignConfig",
+    "AlignPlan",
     "CombineConfig",
     "DEVICES",
     "DIRECTIONS",
     "DTYPES",
     "DataConfig",
     "EvalConfig",
+    "FEATURE_PRECISIONS",
     "FitConfig",
+    "FitPlan",
     "GateConfig",
     "MergeConfig",
     "MethodConfig",

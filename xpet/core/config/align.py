@@ -1,83 +1,126 @@
-"""What `xpet align` needs."""
+"""What `xpet align` needs: what was asked for, and the same with everything decided."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from xpet.core.choices import PICTURE_LOSSES, default_weight, loss_terms
-from xpet.core.config.parts import DataConfig, FitConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
+from xpet.core.config.fit import FitConfig, FitPlan
+from xpet.core.config.parts import DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
 from xpet.core.errors import ConfigError
+from xpet.core.presets import DEFAULT, preset_of
 from xpet.core.routines import find_routine
+
+MOST_SEED = 2**63
 
 
 @dataclass(frozen=True)
 class AlignConfig:
     """Everything `xpet align` needs. Tuple fields are swept: their product is trained side by side.
 
-    `align_weights` None means each loss's own default (`xpet.core.choices.default_weight`), `image_weight` None 1,
-    and 0 for routine `text`. `start` is a folder of runs (or what else holds modules) that training goes on from.
+    Where None stands for the preset's own, `check` puts that in; so does the command line, which passes only what was
+    typed: both give the same training.
     """
 
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = ("de",)
+    """Codes of the languages to train for; `all` is every one of the data but English."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(shots=100))
+    """The towers."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Captions and pictures."""
     method: MethodConfig = field(default_factory=MethodConfig)
+    """What is trained."""
     fit: FitConfig = field(default_factory=FitConfig)
+    """How it is trained."""
     routines: tuple[str, ...] = ("routine3",)
-    losses: tuple[str, ...] = ("mse",)
+    """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short."""
+    losses: tuple[str, ...] | None = None
+    """Alignment losses, or sums of them; None: the preset's (mse), for routine `text` alone mse-normalized."""
     align_weights: tuple[float, ...] | None = None
-    learning_rates: tuple[float, ...] = (5e-4,)
+    """Weights of the alignment loss; None: the preset's, or each loss's own (`xpet.core.choices.default_weight`)."""
+    learning_rates: tuple[float, ...] | None = None
+    """Learning rates of Adam; None: the preset's."""
     seeds: tuple[int, ...] = (1,)
+    """Seeds of initial values and of the order of batches."""
     out: str | None = None
+    """Folder of the run or sweep; None: a new one in the cache."""
     overwrite: bool = False
+    """Replace an earlier run or sweep at `out`."""
     text: TextConfig = field(default_factory=TextConfig)
+    """What routine `text` learns from."""
     image_weight: float | None = None
+    """Weight of the image-text loss; None: 1, and 0 for routine `text`."""
     start: str | None = None
+    """Folder of runs (or what else holds modules) that training goes on from."""
+    preset: str = "default"
+    """Name of `xpet.core.presets.PRESETS`: what stands where None was given."""
+    chain: bool = False
+    """Train the routines one after another, each going on from the modules of the last, not as a sweep."""
 
-    def runs(self) -> Iterator[RunConfig]:
-        """The product of everything that varies, languages outermost.
+    def phases(self) -> tuple[AlignConfig, ...]:
+        """The configurations to train one after another: itself, or with `chain` one for each routine.
 
-        A routine without an alignment loss is not repeated for every loss and weight.
+        The options of routine `text` are left to it. Raises ConfigError for a chain of fewer than two routines.
         """
-        runs: dict[RunConfig, None] = {}
-        for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):
-            found = find_routine(routine)
-            weights = self._weights(loss) if found.anchor else (0.0,)
-            used = loss if found.anchor else self.losses[0]
-            image = float(not found.text_only) if self.image_weight is None else self.image_weight
-            for weight, rate, seed in itertools.product(weights, self.learning_rates, self.seeds):
-                runs[RunConfig(language, found.name, used, weight, rate, seed, image)] = None
-        return iter(runs)
+        if not self.chain:
+            return (self,)
+        if len(self.routines) < 2:
+            found = ", ".join(self.routines) or "none"
+            raise ConfigError(f"--chain: expected several routines in --routine, found {found}")
+        return tuple(
+            replace(
+                self, routines=(routine,), chain=False,
+                text=self.text if find_routine(routine).text_only else TextConfig(),
+            )
+            for routine in self.routines
+        )  # fmt: skip
 
-    def _weights(self, loss: str) -> tuple[float, ...]:
-        return (default_weight(loss),) if self.align_weights is None else self.align_weights
+    def check(self) -> AlignPlan:
+        """What will be trained, with the preset's values in place of None and full routine names.
 
-    def check(self) -> AlignConfig:
-        """Self with full routine names; raises ConfigError with every problem found, before anything is loaded."""
-        problems = [*self.method.problems(), *self.fit.problems(), *self.text.problems()]
-        for look_up, names in ((find_routine, self.routines), (loss_terms, self.losses)):
+        Raises ConfigError with every problem found, before anything is loaded.
+        """
+        problems = [*self.method.problems(), *self.fit.problems(), *self.text.problems(), *self._numbers()]
+        named: tuple[tuple[Callable[[str], object], Sequence[str]], ...] = (
+            (find_routine, self.routines), (loss_terms, self.losses or ()),
+            (lambda name: preset_of(name, ()), (self.preset,)),
+        )  # fmt: skip
+        for look_up, names in named:
             for name in names:
                 try:
                     look_up(name)
                 except ConfigError as error:
                     problems.extend(error.problems)
-        rates, weights = self.learning_rates, self.align_weights or ()
-        problems += [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
-        problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
         axes = ("languages", "routines", "losses", "align_weights", "learning_rates", "seeds")
         problems += [f"expected at least one of {name}, found none" for name in axes if getattr(self, name) == ()]
+        if self.chain:
+            problems.append("chain: expected its phases to be checked one by one, found them together; see phases()")
         problems += [] if problems else self._without_pictures()
-        shots = self.data.shots
-        if shots is not None and shots < 2:
-            problems.append(f"shots must be at least 2, found {shots}")
-        if self.data.val_shots is not None and self.data.val_shots < 2:
-            problems.append(f"validation shots must be at least 2, found {self.data.val_shots}")
+        problems += [*self.data.problems(), *self.model.problems()]
         if problems:
             raise ConfigError(*problems)
-        return replace(self, routines=tuple(find_routine(name).name for name in self.routines))
+        return self._complete()
+
+    def _numbers(self) -> list[str]:
+        rates, weights = self.learning_rates or (), self.align_weights or ()
+        found = [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
+        found += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
+        return found + [
+            f"seed: expected a number from 0 to 2^63, found {seed}" for seed in self.seeds if not 0 <= seed < MOST_SEED
+        ]
+
+    def _complete(self) -> AlignPlan:
+        preset = preset_of(self.preset, self.routines)
+        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        data = {name: value for name, value in vars(self.data).items() if value is not None}
+        decided = {
+            "data": DataConfig(**{**preset.of(DataConfig), **data}), "fit": self.fit.complete(preset),
+            "routines": tuple(find_routine(name).name for name in self.routines),
+        }  # fmt: skip
+        return AlignPlan(**{**preset.of(AlignConfig), **given, **decided})
 
     @property
     def text_only(self) -> bool:
@@ -109,7 +152,34 @@ class AlignConfig:
                 "routine 'text' is validated on text here and the others on pictures, which is not comparable: train "
                 "them one after another by --chain, or all with --validate-on pictures"
             )
-        seen = [name for name in self.losses if set(loss_terms(name)) & set(PICTURE_LOSSES)]
+        seen = [name for name in self.losses or () if set(loss_terms(name)) & set(PICTURE_LOSSES)]
         if seen:
             found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
         return found
+
+
+@dataclass(frozen=True)
+class AlignPlan(AlignConfig):
+    """What `xpet align` trains, with nothing left open: what `AlignConfig.check` makes."""
+
+    fit: FitPlan = field(default_factory=FitPlan)
+    losses: tuple[str, ...] = DEFAULT.losses
+    learning_rates: tuple[float, ...] = DEFAULT.learning_rates
+
+    def runs(self) -> Iterator[RunConfig]:
+        """The product of everything that varies, languages outermost.
+
+        A routine without an alignment loss is not repeated for every loss and weight.
+        """
+        runs: dict[RunConfig, None] = {}
+        for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):
+            found = find_routine(routine)
+            weights = self._weights(loss) if found.anchor else (0.0,)
+            used = loss if found.anchor else self.losses[0]
+            image = float(not found.text_only) if self.image_weight is None else self.image_weight
+            for weight, rate, seed in itertools.product(weights, self.learning_rates, self.seeds):
+                runs[RunConfig(language, found.name, used, weight, rate, seed, image)] = None
+        return iter(runs)
+
+    def _weights(self, loss: str) -> tuple[float, ...]:
+        return (default_weight(loss),) if self.align_weights is None else self.align_weights

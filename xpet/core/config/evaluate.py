@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from xpet.core.config.parts import DEVICES, DataConfig, FitConfig, ModelConfig
+from xpet.core.config.fit import DEVICES, FitConfig
+from xpet.core.config.parts import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.groups import GROUPINGS
 from xpet.core.prompts import parse
@@ -32,7 +33,8 @@ class EvalConfig:
     its own, else all make one. Empty names (`data.name`, `model.text`) and fields left None mean what the runs were
     trained on, or the demo. `texts` are slots to search with besides the usual, `prompts` as `xpet.core.prompts`
     parses them (with `ensemble` averaged into one), `english` a mono-lingual English text tower for translated
-    captions. `resamples` 0: no intervals.
+    captions. `resamples` 0: no intervals. `split_of` names a run or folder of runs: without runs of its own the
+    measurement is on the data and the very test images of that one.
     """
 
     runs: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class EvalConfig:
     latency: bool = False
     diagnose: bool = False
     advise: bool = False
+    split_of: str | None = None
     gate: GateConfig = field(default_factory=GateConfig)
 
     def check(self) -> EvalConfig:
@@ -73,7 +76,7 @@ class EvalConfig:
                 problems.extend(error.problems)
         if self.ensemble and len(self.prompts) < 2:
             problems.append(f"--ensemble: expected at least two prompts to average, found {len(self.prompts)}")
-        problems += self._unused()
+        problems += [*self.data.problems(), *self.model.problems(), *self._unused()]
         if problems:
             raise ConfigError(*problems)
         texts = None if self.texts is None else tuple(dict.fromkeys(TEXTS.get(text, text) for text in self.texts))
@@ -94,4 +97,19 @@ class EvalConfig:
             found += [f"{name} needs a new measurement, found the result {stored[0]}" for name, v in extra.items() if v]
         if self.latency and not self.runs:
             found.append("--latency needs runs to compare with the bare tower")
-        return found
+        return found + self._split_twice()
+
+    def _split_twice(self) -> list[str]:
+        """Test images named more than once."""
+        asked = {
+            "--shots": self.data.shots, "--val-shots": self.data.val_shots, "--split-file": self.data.split_file,
+            "--split-of": self.split_of,
+        }  # fmt: skip
+        given = [name for name, value in asked.items() if value is not None]
+        if given and self.runs:
+            return [f"{given[0]}: expected no split beside runs, which are measured on their own test images"]
+        if self.split_of is not None and len(given) > 1:
+            return [f"--split-of {self.split_of}: expected no other split beside it, found {given[0]}"]
+        if self.data.split_file is not None and self.data.shots is not None:
+            return ["--split-file: expected no --shots beside it, found both"]
+        return []

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from xpet.core.choices import STRATEGY_DENSITIES
-from xpet.core.config.parts import DEVICES
+from xpet.core.config.fit import DEVICES
 from xpet.core.errors import ConfigError, unknown
 
 DTYPES = ("fp32", "fp16", "bf16")

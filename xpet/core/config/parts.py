@@ -1,4 +1,4 @@
-"""What several commands share: method, run, fit, data, model."""
+"""What several commands share: method, run, data, model, text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any
 
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.errors import unknown
+from xpet.core.presets import ALL
 
 TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
-SELECTORS = ("mrr", "loss", "r1")
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-LAYOUTS = ("packed", "padded")
+FEATURE_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 VALIDATIONS = ("auto", "pictures", "text")
 MOST_N_BEST = 4
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -70,86 +68,64 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """How every run of a stack is trained (SPEC section 6).
+class DataConfig:
+    """Which captions and pictures, and how they are cut into training, validation and test pictures."""
 
-    Without `steps` a run takes `epochs`, but no more than `most_steps`; without `validate_every` it validates every
-    20 steps, or 50 times in all.
-    """
+    name: str = "demo"
+    """The data set: a name of `xpet.core.choices.SOURCE_NAMES`."""
+    root: str | None = None
+    """Folder (of a table: file) of the data."""
+    variant: str | None = None
+    """Part of a data set, such as task2 of multi30k."""
+    shots: int | str | None = None
+    """Training pictures, or `all`; None: the preset's number in `align`, and no cut at all in `eval`."""
+    val_shots: int | str | None = None
+    """Validation pictures; `all` those of an official validation split. None, and `all` where there is no such split:
+    as many as shots."""
+    split_seed: int = 42
+    """Seed of the permutation that pictures are cut by (the reference's)."""
+    split_file: str | None = None
+    """JSON file with the names of the pictures of each part, in place of a cut."""
+    image_features: str | None = None
+    """File of the user's own image features, in place of pictures and an image tower."""
+    translations: str | None = None
+    """Folder that `xpet translate --data` wrote, preferred to the data's own translations."""
+    drop_flagged: bool = False
+    """Leave out training captions whose translation looks wrong."""
 
-    batch_size: int = 20
-    epochs: int = 40
-    steps: int | None = None
-    most_steps: int | None = 2000
-    validate_every: int | None = None
-    select: str = "loss"
-    latest_tie_wins: bool = False
-    include_start: bool = True
-    dropout: str = "off"
-    device: str = "auto"
-    precision: str = "auto"
-    stack: int | None = None
-    layout: str = "packed"
-    compile: bool = False
-    cuda_graphs: bool = False
-    workers: int | None = None
-
-    def steps_for(self, per_epoch: int) -> int:
-        """Steps of a run whose epoch has `per_epoch` batches."""
-        wanted = self.epochs * per_epoch
-        return self.steps or min(wanted, self.most_steps or wanted)
-
-    def interval(self, steps: int) -> int:
-        """Steps between validations of a run of `steps` steps."""
-        return self.validate_every or max(20, steps // 50)
+    @property
+    def is_cut(self) -> bool:
+        """Whether pictures are asked for part by part."""
+        return any(value is not None for value in (self.shots, self.val_shots, self.split_file))
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found = [
-            f"{name} must be at least 1, found {value}"
-            for name, value in (
-                ("batch size", self.batch_size), ("epochs", self.epochs), ("steps", self.steps),
-                ("validate-every", self.validate_every), ("stack", self.stack), ("workers", self.workers),
-            )
-            if value is not None and value < 1
-        ]  # fmt: skip
-        for what, value, known in (
-            ("selection rule", self.select, SELECTORS), ("dropout", self.dropout, ("off", "model")),
-            ("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS),
-            ("layout", self.layout, LAYOUTS),
-        ):  # fmt: skip
-            if value not in known:
-                found.append(unknown(what, value, known))
-        if self.batch_size == 1:
-            found.append("batch size 1 leaves a contrastive loss nothing to tell apart: expected at least 2")
+        found = []
+        for what, value in (("shots", self.shots), ("validation shots", self.val_shots)):
+            if isinstance(value, str) and value != ALL:
+                found.append(f"{what}: expected a number or '{ALL}', found '{value}'")
+            elif isinstance(value, int) and value < 2:
+                found.append(f"{what} must be at least 2, found {value}")
+        if not -(2**63) <= self.split_seed < 2**64:
+            found.append(f"split seed: expected a number of 64 bits, found {self.split_seed}")
         return found
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Which captions and pictures. `root` is `--data-root`; `image_features` a file of the user's own features.
-
-    `translations` is a folder that `xpet translate --data` wrote, preferred to the data's own translations.
-    """
-
-    name: str = "demo"
-    root: str | None = None
-    variant: str | None = None
-    shots: int | None = None
-    val_shots: int | None = None
-    split_seed: int = 42
-    split_file: str | None = None
-    image_features: str | None = None
-    translations: str | None = None
-    drop_flagged: bool = False
-
-
-@dataclass(frozen=True)
 class ModelConfig:
-    """Which towers: names on the hub or local folders; `image` None means the partner the text tower names."""
+    """Which towers: names on the hub or local folders."""
 
     text: str = "demo"
+    """The text tower."""
     image: str | None = None
+    """The image tower; None: the partner that the text tower names."""
+    feature_precision: str = "auto"
+    """What image features are computed in: fp32, bf16 or fp16; `auto` is bf16 on a GPU and fp32 on a CPU."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings, one text each."""
+        known = self.feature_precision in FEATURE_PRECISIONS
+        return [] if known else [unknown("feature precision", self.feature_precision, FEATURE_PRECISIONS)]
 
 
 @dataclass(frozen=True)
