@@ -187,3 +187,40 @@ def tiny_image_checkpoint(
         },
     )  # fmt: skip
     return folder
+
+
+def tiny_clip(folder: Path, dimensions: int = 32, legacy: bool = False) -> Path:
+    """A tiny random whole CLIP checkpoint: both towers, pre-processing and a byte tokenizer with a few merges.
+
+    `legacy`: its configuration names a wrong end token, as those of OpenAI's checkpoints do.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *(letter + "</w>" for letter in letters)]
+    merges = [("o", "g</w>"), ("d", "og</w>"), ("r", "e"), ("re", "d</w>")]
+    pieces += ["".join(pair) for pair in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    end = len(pieces) - 1
+    text = {**shape, "vocab_size": len(pieces), "eos_token_id": 2 if legacy else end, "bos_token_id": end - 1}
+    vision = {**shape, "image_size": 32, "patch_size": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=dimensions))
+        for parameter in model.parameters():
+            parameter.data = torch.randn_like(parameter) * 0.2
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n", encoding="utf-8")
+    return folder

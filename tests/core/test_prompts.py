@@ -29,12 +29,24 @@ def test_a_template_of_ones_own_is_for_all_languages():
 
 
 def test_the_named_sets():
-    assert list(SETS) == ["none", "english", "native", "english-ensemble", "native-ensemble"]
+    assert list(SETS) == [
+        "none", "english", "native", "native-spaced", "english-ensemble", "native-ensemble", "native-spaced-ensemble",
+    ]  # fmt: skip
     assert parse("none").apply(["ein Hund"], "de") == (("ein Hund",),)
     assert parse("english").apply(["ein Hund"], "de") == (("a photo of ein Hund",),)
     assert parse("native").apply(["ein Hund"], "de") == (("Foto: ein Hund",),)
     assert parse("english-ensemble").templates("ja") == TEMPLATES["en"]
     assert [row[0] for row in parse("native-ensemble").apply(["x"], "cs")] == [fill(t, "x") for t in TEMPLATES["cs"]]
+
+
+def test_spaced_templates_differ_where_the_language_is_written_without_spaces():
+    assert parse("native").apply(["犬"], "ja") == (("写真：犬",),)
+    assert parse("native-spaced").apply(["犬"], "ja") == (("写真： 犬",),)
+    differing = {lang for lang in TEMPLATES if SETS["native"].templates(lang) != SETS["native-spaced"].templates(lang)}
+    assert differing == {"ja", "zh"}
+    assert all(
+        template.endswith(" {}") for row in SETS["native-spaced-ensemble"].by_language.values() for template in row
+    )
 
 
 def test_a_language_without_template():
@@ -53,7 +65,8 @@ def test_a_language_without_template():
     ("a photo of", "--prompt: expected a template with exactly one {}, found 0 in 'a photo of'"),
     ("", "--prompt: expected a template with exactly one {}, found 0 in ''"),
     ("{0}", "--prompt: expected a template with exactly one {}, found 0 in '{0}'"),
-    ("nativ", "unknown prompt set 'nativ': expected one of none, english, native, english-ensemble, native-ensemble; "
+    ("nativ", "unknown prompt set 'nativ': expected one of none, english, native, native-spaced, english-ensemble, "
+     "native-ensemble, native-spaced-ensemble; "
      "did you mean 'native'?; a template of your own needs one {}"),
 ])  # fmt: skip
 def test_what_is_refused(spec, message):

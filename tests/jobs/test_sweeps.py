@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.jobs.conftest import FIT, World
+from xpet.cli import align_view
+from xpet.cli.view import Paragraph
 from xpet.core.errors import TrainingError
 from xpet.core.events import Event, Notice
 from xpet.core.rundir import FILES, read_run
@@ -138,3 +140,12 @@ def test_disparity_is_averaged_over_seeds(world: World, tmp_path: Path) -> None:
     assert result.after.mean_gap == pytest.approx(statistics.fmean(t[0] - (t[1] + t[2]) / 2 for t in tables))
     before = [english, *(r.target_before for r in result.languages)]
     assert result.before.range == pytest.approx(max(before) - min(before))
+
+
+@pytest.mark.parametrize(("select", "words"), [("loss", "MRR"), ("mrr", "MRR"), ("r1", "R@1")])
+def test_a_sweep_says_by_what_its_settings_were_chosen(world: World, tmp_path: Path, select: str, words: str) -> None:
+    fit = replace(FIT, select=select)
+    result = align.run(world.config(tmp_path / "sweep", fit=fit, learning_rates=(1e-3, 1e-4)))
+    assert result.chosen_by == result.to_dict()["chosen_by"] == words
+    told = [block.text for block in align_view.summary(result) if isinstance(block, Paragraph)]
+    assert [text.partition(":")[0] for text in told if "Chosen" in text] == [f"Chosen by {words} on validation"]

@@ -26,7 +26,7 @@ def summary(result: AlignResult) -> Iterator[Block]:
         chosen = ", ".join(
             f"{r.language}: {r.routine} {r.loss} w={r.align_weight:g} lr={r.learning_rate:g}" for r in result.languages
         )
-        yield Paragraph(f"Chosen on validation: {chosen}.")
+        yield Paragraph(f"Chosen by {result.chosen_by} on validation: {chosen}.")
     if result.before is not None:
         yield Paragraph("")
         yield _spread(result.before, result.after, f"over {', '.join(result.compared)}")

@@ -58,8 +58,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--prompt",
-            help="Also search with captions in a template with {}, or in a set: english, native, english-ensemble, "
-            "native-ensemble; repeatable.",
+            help="Also search with captions in a template with {}, or in a set: english, native, native-spaced (as the "
+            "paper's code joins them), or one of these with -ensemble; repeatable.",
             rich_help_panel=o.WHAT,
         ),
     ] = None,

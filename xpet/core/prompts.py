@@ -30,6 +30,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "cs": ("fotografie: {}", "obrázek: {}", "na fotografii: {}", "na obrázku: {}"),
 }
 """Templates per language; the first stands for its language where one is wanted, all of them are the ensemble."""
+SPACED = {
+    language: tuple(f"{text.rstrip()} {PLACE}" for text in (template.removesuffix(PLACE) for template in templates))
+    for language, templates in TEMPLATES.items()
+}
+"""The same with a space before the caption, so that it begins a token of its own in every language."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,18 @@ SETS = {
         Prompt("none", shared=(PLACE,)),
         Prompt("english", shared=TEMPLATES[PIVOT][:1]),
         Prompt("native", by_language={language: rows[:1] for language, rows in TEMPLATES.items()}),
+        Prompt("native-spaced", by_language={language: rows[:1] for language, rows in SPACED.items()}),
         Prompt("english-ensemble", shared=TEMPLATES[PIVOT]),
         Prompt("native-ensemble", by_language=TEMPLATES),
+        Prompt("native-spaced-ensemble", by_language=SPACED),
     )
 }
-"""What `--prompt` offers by name: the English templates around captions of any language, or each language's own."""
+"""What `--prompt` offers by name: the English templates around captions of any language, or each language's own.
+
+`native` joins text and caption as the language is written. The paper's published code inserts the tokens of the text
+alone before those of the caption, which amounts to a template `TEXT {}` with a space: `native-spaced`. The two differ
+in Japanese and Chinese, which are written without spaces.
+"""
 
 
 def ensemble(prompts: Sequence[Prompt]) -> Prompt:

@@ -76,7 +76,7 @@ class AlignResult:
     """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
 
     `trainable` and `stored` (bytes) are those of the largest module; `text` says by language what became of the lines
-    of routine `text`.
+    of routine `text`; `chosen_by` is what settings are compared by on validation, in words.
     """
 
     method: str
@@ -99,6 +99,7 @@ class AlignResult:
     advice: tuple[str, ...] = ()
     stored: int = 0
     text: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    chosen_by: str = ""
 
     @property
     def share(self) -> float:

@@ -31,7 +31,8 @@ def of_align(
         compared=tuple(before), before=spread([before]) if several else None,
         after=_after(chosen, runs, before) if several else None,
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
-        translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen), **facts,
+        translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
+        chosen_by=RULES[config.fit.select].words, **facts,
     )  # fmt: skip
     if len(runs) > 1 or failed:
         _write(Path(result.folder) / "summary.json", result)

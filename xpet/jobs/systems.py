@@ -65,6 +65,7 @@ def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEve
             systems += [plain, *(_base(bench, encode, text, prompt, step, plain) for text in _named(config))]
     if config.english is not None:
         systems.append(_english_tower(config.english, bench, step))
+        warnings += _stranger(config.english, bench)
     if records:
         systems.append(_aligned(bench, records, systems[0], step))
         if not systems[-1].aligned:
@@ -155,10 +156,12 @@ def _english(bench: Bench, encode: measure.Encode, base: Measured) -> Retrieval 
 
 
 def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
-    """A mono-lingual English text tower, on captions translated to English."""
-    from xpet.models.checkpoint import load_text_tower
+    """A mono-lingual English text tower, on captions translated to English (the paper's CLIP + MT)."""
+    from xpet.models.clip_text import load_english_tower
+    from xpet.models.encode import check_dimensions
 
-    loaded = load_text_tower(wiring.english_path(name))
+    loaded = load_english_tower(wiring.english_path(name))
+    check_dimensions(loaded.tower, wiring.Width(bench.images.shape[1]))
     encode = measure.encoder(loaded.tower.to(bench.device), loaded.tokenizer)
     system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
     for language in step.languages():
@@ -166,6 +169,21 @@ def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
         if slot in captions.texts:
             system.results[language] = measure.search(encode, captions, slot, bench.images)
     return system
+
+
+def _stranger(name: str, bench: Bench) -> list[str]:
+    """A warning where the English tower was trained beside another image tower than the one measured with."""
+    from xpet.models.clip_text import image_half
+
+    if bench.towers.image is None:  # the user's own features do not tell what made them
+        return []
+    own, used = image_half(wiring.english_path(name)), bench.towers.image.fingerprint
+    if own in (None, used):
+        return []
+    return [
+        f"the English tower {name} comes with other weights of an image tower than '{bench.towers.names['image']}', "
+        "which these figures are with: its own is --image-model " + name
+    ]
 
 
 def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measured:

@@ -250,13 +250,15 @@ def _own_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path: 
 
     images = [name for split in corpus.splits.values() for name in split.images]
     rows = read_features(Path(path), len(images))
-    check_dimensions(towers.text.tower, _Width(rows.shape[1]))
+    check_dimensions(towers.text.tower, Width(rows.shape[1]))
     place = {name: i for i, name in enumerate(images)}
     return [rows[[place[name] for name in part.images]] for part in parts]
 
 
 @dataclass(frozen=True)
-class _Width:
+class Width:
+    """Features of which only the size is known."""
+
     dimensions: int
 
 

@@ -11,7 +11,7 @@ from xpet.models.weights import one_line
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SMALL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt",
+    "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 _TIME_OUT = 15.0  # seconds for the hub to answer at all
 _SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
