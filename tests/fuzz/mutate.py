@@ -11,8 +11,8 @@ from typing import Any
 
 ODD_BYTES = (
     b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\t", b'"', b'""', b",", b"{", b"}", b"\\",
-    b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\x1f\x8b", b"BZh", b"\xff\xfe", b"A" * 5000, b"9" * 400, b"-1", b"1e999", b"NaN",
-    b"null", b"\xf0\x9f\x98\x80",
+    b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\x1f\x8b", b"BZh", b"\xff\xfe", b"A" * 5000, b"9" * 400, b"-1", b"1e999",
+    b"NaN", b"null", b"\xf0\x9f\x98\x80",
 )  # fmt: skip
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**70, -(2**70), 0.5, 1e308, float("nan"), float("inf"), "", " ", "0",
