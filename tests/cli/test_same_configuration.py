@@ -90,6 +90,8 @@ def test_align_in_phases() -> None:
     ("eval --model m --data xtd --data-root x --shots 50 --split-seed 1 --device cpu", EvalConfig(
         model=ModelConfig("m"), data=DataConfig("xtd", "x", shots=50, split_seed=1), fit=FitConfig(device="cpu"))),
     ("eval --split-of run --diagnose --advise", EvalConfig(split_of="run", diagnose=True, advise=True)),
+    ("eval runs --image-model i --data-root x", EvalConfig(
+        ("runs",), model=ModelConfig(image="i"), data=DataConfig(root="x"))),
     ("eval --lint --data xtd", EvalConfig(data=DataConfig("xtd"), lint_only=True)),
     ("eval --compare a b", EvalConfig(("a", "b"), compare=True)),
 ])  # fmt: skip

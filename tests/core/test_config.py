@@ -40,7 +40,7 @@ def changed(**changes: object) -> AlignConfig:
 
 def test_defaults_are_good() -> None:
     plan = GOOD.check()
-    assert plan.check() == plan == AlignPlan(data=DataConfig(shots=100))
+    assert plan.check() == plan == AlignPlan(model=ModelConfig("demo"), data=DataConfig("demo", shots=100))
     assert list(plan.runs()) == [RunConfig("de")]
     assert plan.fit == FitPlan()
 

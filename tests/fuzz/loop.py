@@ -78,7 +78,7 @@ def _rounds(door: Door, start: int, stop: int, seed: int, scratch: Path, notes: 
         signal.alarm(SECONDS)
         try:
             door.read(folder)
-            told = {"refused": 0}
+            told: Fault = {"refused": 0}
         except XpetError as error:
             told = {"refused": 1} if len(str(error)) < 4000 else {"error": "a message without end", **note}
         except Exception as error:

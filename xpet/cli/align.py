@@ -11,7 +11,7 @@ from xpet.cli import options as o
 from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig, TextConfig
 from xpet.core.presets import DEFAULT
 
-_METHOD, _TEXT, _DATA = MethodConfig(), TextConfig(), DataConfig()  # for the defaults that help shows
+_METHOD, _TEXT = MethodConfig(), TextConfig()  # for the defaults that help shows
 EXAMPLES = """\
 Examples:
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, cast
 import typer
 
 from xpet.core.choices import FORM_NAMES, LOSS_NAMES, METHOD_NAMES, SOURCE_NAMES, STRATEGY_DENSITIES
-from xpet.core.config import DataConfig, MethodConfig
+from xpet.core.config import DEMO, DataConfig, MethodConfig
 from xpet.core.errors import ConfigError
 from xpet.core.presets import ALL, DEFAULT, PRESETS
 from xpet.core.routines import ROUTINES
@@ -107,7 +107,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data", autocompletion=_values(*SOURCE_NAMES),
-        help=f"One of {', '.join(SOURCE_NAMES)} [default: {DataConfig().name}].", rich_help_panel=HOW,
+        help=f"One of {', '.join(SOURCE_NAMES)} [default: {DEMO}].", rich_help_panel=HOW,
     ),
 ]  # fmt: skip
 DataRoot = Annotated[

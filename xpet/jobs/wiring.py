@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
+from xpet.core.config import DEMO as DEMO
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from xpet.models.checkpoint import LoadedText
     from xpet.models.image_tower import LoadedImage
 
-DEMO = "demo"
 IMAGE_KEY = "imageModel"
 """Entry of a merged checkpoint's config.json: its image tower."""
 
@@ -35,7 +35,7 @@ def sources() -> dict[str, Reader]:
 
 def absolute_model(config: ModelConfig) -> ModelConfig:
     """The towers with local folders spelled out in full, so that a run finds them from anywhere."""
-    text = config.text if config.text == DEMO else _absolute(config.text)
+    text = config.text if config.text in ("", DEMO) else _absolute(config.text)
     image = config.image if config.image in (None, DEMO) else _absolute(config.image)
     return replace(config, text=text or DEMO, image=image)
 
@@ -54,10 +54,10 @@ def _absolute(name: str | None) -> str | None:
 
 def read_corpus(config: DataConfig) -> Corpus:
     """The corpus a configuration names, with all its languages; raises ConfigError, DataError."""
-    readers = sources()
-    if config.name not in readers:
-        raise ConfigError(unknown("data set", config.name, list(readers)))
-    return readers[config.name](ReadRequest(root=config.root, variant=config.variant))
+    readers, name = sources(), config.name or DEMO
+    if name not in readers:
+        raise ConfigError(unknown("data set", name, list(readers)))
+    return readers[name](ReadRequest(root=config.root, variant=config.variant))
 
 
 def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEvent) -> None:

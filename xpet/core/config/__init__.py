@@ -7,6 +7,7 @@ from xpet.core.config.evaluate import RESULT, TEXTS, EvalConfig, GateConfig
 from xpet.core.config.fit import DEVICES, PRECISIONS, SELECTORS, FitConfig, FitPlan
 from xpet.core.config.merge import DTYPES, CombineConfig, MergeConfig
 from xpet.core.config.parts import (
+    DEMO,
     FEATURE_PRECISIONS,
     TRAIN_PARTS,
     DataConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "AlignConfig",
     "AlignPlan",
     "CombineConfig",
+    "DEMO",
     "DEVICES",
     "DIRECTIONS",
     "DTYPES",

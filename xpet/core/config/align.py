@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from xpet.core.choices import PICTURE_LOSSES, default_weight, loss_terms
 from xpet.core.config.fit import FitConfig, FitPlan
-from xpet.core.config.parts import DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
+from xpet.core.config.parts import DEMO, DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
 from xpet.core.errors import ConfigError
 from xpet.core.presets import DEFAULT, preset_of
 from xpet.core.routines import find_routine
@@ -117,7 +117,9 @@ class AlignConfig:
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         data = {name: value for name, value in vars(self.data).items() if value is not None}
         decided = {
-            "data": DataConfig(**{**preset.of(DataConfig), **data}), "fit": self.fit.complete(preset),
+            "model": replace(self.model, text=self.model.text or DEMO),
+            "data": DataConfig(**{**preset.of(DataConfig), **data, "name": self.data.name or DEMO}),
+            "fit": self.fit.complete(preset),
             "routines": tuple(find_routine(name).name for name in self.routines),
         }  # fmt: skip
         return AlignPlan(**{**preset.of(AlignConfig), **given, **decided})

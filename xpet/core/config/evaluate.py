@@ -39,8 +39,8 @@ class EvalConfig:
 
     runs: tuple[str, ...] = ()
     languages: tuple[str, ...] | None = None
-    model: ModelConfig = field(default_factory=lambda: ModelConfig(text=""))
-    data: DataConfig = field(default_factory=lambda: DataConfig(name=""))
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     lint_only: bool = False
     compare: bool = False

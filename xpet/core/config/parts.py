@@ -13,6 +13,8 @@ TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
 FEATURE_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 VALIDATIONS = ("auto", "pictures", "text")
 MOST_N_BEST = 4
+DEMO = "demo"
+"""The embedded world, as a data set and as a pair of towers."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class RunConfig:
 class DataConfig:
     """Which captions and pictures, and how they are cut into training, validation and test pictures."""
 
-    name: str = "demo"
-    """The data set: a name of `xpet.core.choices.SOURCE_NAMES`."""
+    name: str = ""
+    """The data set: a name of `xpet.core.choices.SOURCE_NAMES`; empty: what the runs at hand were trained on, or the
+    demo."""
     root: str | None = None
     """Folder (of a table: file) of the data."""
     variant: str | None = None
@@ -115,8 +118,8 @@ class DataConfig:
 class ModelConfig:
     """Which towers: names on the hub or local folders."""
 
-    text: str = "demo"
-    """The text tower."""
+    text: str = ""
+    """The text tower; empty: that of the runs at hand, or the demo's."""
     image: str | None = None
     """The image tower; None: the partner that the text tower names."""
     feature_precision: str = "auto"
