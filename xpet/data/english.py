@@ -80,8 +80,13 @@ def likely_language(text: str) -> str | None:
 
 def foreign(texts: Sequence[str]) -> tuple[str, int] | None:
     """The one other language that a clear majority of the texts looks like, and how many do; None if there is none."""
+    found = clear_language(texts)
+    return None if found is None or found[0] == PIVOT else found
+
+
+def clear_language(texts: Sequence[str]) -> tuple[str, int] | None:
+    """The language that a clear majority of the texts looks like, and how many do; None where they do not say."""
     votes = Counter(filter(None, map(likely_language, texts)))
-    del votes[PIVOT]
     if len(texts) < MIN_LINES or not votes:
         return None
     language, count = votes.most_common(1)[0]

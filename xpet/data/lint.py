@@ -13,6 +13,7 @@ from itertools import combinations
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
 from xpet.core.scripts import REQUIRED_SCRIPTS, expected_scripts, letters
+from xpet.data.english import NAMES, clear_language
 
 OWN_SLOTS = ("target", "from_pivot")
 """Slots in the language itself; the others are English."""
@@ -80,8 +81,27 @@ def _identical(name: str, split: Split) -> Iterator[Finding]:
             rows = [
                 row for row, pair in enumerate(zip(captions.owner, captions.texts[slot], strict=True)) if pair in same
             ]
-            message = f"{len(same)} of {size} texts of {one} and {other} are identical; one of the files is wrong"
-            yield Finding(_severity(size), "identical", name, (one, other), slot, message, _few(rows))
+            texts = [captions.texts[slot][row] for row in rows]
+            strangers = tuple(code for code in (one, other) if slot in OWN_SLOTS and _is_foreign(code, texts))
+            message = f"{len(same)} of {size} texts of {one} and {other} are identical; "
+            if len(strangers) == 1:  # the other one's file is right, and that language may be used
+                message += f"they are not {strangers[0]}: the file of {strangers[0]} is wrong"
+                yield Finding(_severity(size), "identical", name, strangers, slot, message, _few(rows))
+            else:
+                message += "one of the files is wrong: take it away, and leave its language out"
+                yield Finding(_severity(size), "identical", name, (one, other), slot, message, _few(rows))
+
+
+def _is_foreign(code: str, texts: Sequence[str]) -> bool:
+    """Whether texts are clearly not in a language: by their script, or as another language that is told apart."""
+    counted = sum((letters(text) for text in texts), Counter[str]())
+    scripts, required = expected_scripts(code), REQUIRED_SCRIPTS.get(code, ())
+    if scripts and sum(counted[script] for script in scripts) < LINE_SCRIPT_SHARE * counted.total():
+        return True
+    if required and sum(counted[script] for script in required) < REQUIRED_SHARE * counted.total():
+        return True
+    found = clear_language(texts)
+    return found is not None and code in NAMES and found[0] != code
 
 
 def _script(name: str, split: Split) -> Iterator[Finding]:

@@ -178,7 +178,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     slots = sorted({"target", "pivot", "to_pivot", *read})
     corpus = wiring.restrict(whole, list(dict.fromkeys((PIVOT, *languages))), slots)
     _check_slots(config, corpus)
-    wiring.check_lint(whole, corpus, slots, on_event)
+    corpus = wiring.check_lint(whole, corpus, slots, ("target", *read), on_event)
     parts = wiring.cut(corpus, config.data)
     needed = [slot for slot in read if slot in TRANSLATED]
     cut = wiring.as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)

@@ -122,24 +122,28 @@ def captions_of(
     config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
     """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""
-    from xpet.data.splits import source
+    from xpet.data.splits import WHOLE, source
 
     whole = wiring.read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
     whole = translations.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
-    test = source(corpus, "test")
-    wiring.check_lint(wiring.as_corpus(whole, test=source(whole, "test")), wiring.as_corpus(corpus, test=test), slots,
-                      on_event)  # fmt: skip
-    part = wiring.as_corpus(corpus, test=_images_of(corpus, test, data, names))
+    where = WHOLE if WHOLE in corpus.splits else "test"
+    beside, used = (wiring.as_corpus(one, **{where: source(one, "test")}) for one in (whole, corpus))
+    checked = wiring.check_lint(beside, used, slots, ("target", *needed), on_event)
+    corpus = wiring.as_corpus(corpus, **{**corpus.splits, **checked.splits})
+    part = wiring.as_corpus(corpus, test=_images_of(corpus, data, names))
     wanted = () if config.texts is not None else ("to_pivot",)
     filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
     return corpus, filled.splits["test"], languages
 
 
-def _images_of(corpus: Corpus, test: Split, data: DataConfig, names: Sequence[str] | None) -> Split:
+def _images_of(corpus: Corpus, data: DataConfig, names: Sequence[str] | None) -> Split:
     """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
+    from xpet.data.splits import source
+
+    test = source(corpus, "test")
     if names is not None:
         return named_images(test, names)
     return wiring.cut(corpus, data).test if data.is_cut else test

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.captions import SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
+from xpet.core.captions import PIVOT, SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
 from xpet.core.config import DEMO as DEMO
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
@@ -18,6 +18,7 @@ from xpet.core.presets import ALL
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xpet.data.lint import Finding
     from xpet.models.checkpoint import LoadedText
     from xpet.models.image_tower import LoadedImage
 
@@ -60,20 +61,48 @@ def read_corpus(config: DataConfig) -> Corpus:
     return readers[name](ReadRequest(root=config.root, variant=config.variant))
 
 
-def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], on_event: OnEvent) -> None:
-    """Lint what is used before work, beside all other languages of the data.
+def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequence[str], on_event: OnEvent) -> Corpus:
+    """Lint what is used before work, beside all other languages of the data; returns what may be used.
 
-    Errors stop (DataError with all of them); warnings become one notice.
+    Errors in texts that are `needed` stop (DataError with all of them, and which languages to leave out); those in
+    other slots take these texts out, with a warning; warnings become one notice.
     """
     from xpet.data.lint import lint
 
     findings = lint(used, beside=restrict(whole, whole.languages, slots))
     errors = [f for f in findings if f.severity == "error"]
-    if errors:
-        where = "; ".join(f"{whole.name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
-        raise DataError(f"lint found {len(errors)} errors: {where}; mend the files, or see them by `xpet eval --lint`")
-    if findings:
-        on_event(Notice(f"lint: {len(findings)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+    stops = [f for f in errors if f.slot in needed]
+    if stops:
+        raise DataError(_stopped_by(stops, whole.name, used.languages))
+    bad = {(language, f.slot) for f in errors for language in f.languages if language in used.languages}
+    for language, slot in sorted(bad):
+        why = "; ".join(dict.fromkeys(f.message for f in errors if f.slot == slot and language in f.languages))
+        on_event(Notice(f"lint: {slot} texts of {language} are left out: {why}", "warning"))
+    if len(findings) > len(errors):
+        on_event(Notice(f"lint: {len(findings) - len(errors)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+    return without(used, bad)
+
+
+def _stopped_by(errors: Sequence[Finding], name: str, used: Sequence[str]) -> str:
+    """Lint's errors in words, and how to go on without the languages they are of."""
+    where = "; ".join(f"{name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
+    blocked = [language for language in used if any(language in f.languages for f in errors)]
+    rest = [language for language in used if language not in (*blocked, PIVOT)]
+    remedy = f", or leave out {', '.join(blocked)}: --lang {','.join(rest)}" if rest and PIVOT not in blocked else ""
+    return f"lint found {len(errors)} errors: {where}; mend the files (see them by `xpet eval --lint`){remedy}"
+
+
+def without(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
+    """The corpus less some slots, each of a language."""
+
+    def rest(captions: LanguageCaptions) -> LanguageCaptions:
+        return captions.only([s for s in captions.texts if (captions.language, s) not in slots])
+
+    splits = {
+        name: Split(split.images, {lang: rest(captions) for lang, captions in split.captions.items()})
+        for name, split in corpus.splits.items()
+    }
+    return replace(corpus, splits=splits)
 
 
 def captions_digest(captions: LanguageCaptions, slots: Sequence[str]) -> str:
