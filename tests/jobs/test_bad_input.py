@@ -191,6 +191,8 @@ def test_a_language_with_the_text_of_another_is_found_though_the_other_is_not_as
     turkish = {row["image"]: row["caption"] for row in rows_of() if row["lang"] == "tr"}
     rows = [{**row, "caption": turkish[row["image"]] if row["lang"] == "de" else row["caption"]} for row in rows_of()]
     table = write_table(tmp_path / "own.jsonl", rows)
-    with pytest.raises(DataError, match=r"lint found 1 errors: .*target de: .*identical; they are not de: the file of de is wrong"):
+    with pytest.raises(
+        DataError, match=r"lint found 1 errors: .*target de: .*identical; they are not de: the file of de is wrong"
+    ):
         align.run(world.config(tmp_path / "run", "de", data=world.data(root=str(table))))
     assert not (tmp_path / "run").exists()

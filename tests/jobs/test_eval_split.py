@@ -62,7 +62,6 @@ def test_splits_named_twice_are_refused(world: World, tmp_path: Path) -> None:
     align.run(world.config(tmp_path / "run"))
     data = DataConfig(name="", shots=5)
     for changes, words in (
-        ({"runs": ("x",), "data": data}, "--shots: expected no split beside runs, which are measured on their own"),
         ({"split_of": "x", "data": data}, "--split-of x: expected no other split beside it, found --shots"),
         (
             {"data": DataConfig("demo", shots=5, split_file="f")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.jobs import evaluate, foreign, merge, wiring
 from xpet.jobs.report import Report
+from xpet.methods import peft_format
 from xpet.models.checkpoint import load_text_tower
 
 TEXTS = ["a red dog", "ein grosser blauer Hund", "köpek", "x"]
@@ -58,7 +60,7 @@ def test_eval_measures_them_before_and_after(
     everything = [f"{n:03d}.png" for n in range(60)]
     (plain / "split.json").write_text(json.dumps({**splits, "test": everything}))
     _edit(plain / "environment.json", lambda e: e.update(test_captions=_digest(world)))
-    expected = measured(world, plain, languages=("en", "de"), data=world.data(image_features=str(world.features)))
+    expected = measured(world, plain, languages=("en", "de"), data=world.data(shots=None, val_shots=None))
     mine, theirs = shown(report), shown(expected)
     assert [(s.language, s.before, s.after, s.english_after) for s in mine] == [
         (s.language, s.before, s.after, s.english_after) for s in theirs
@@ -70,6 +72,18 @@ def test_eval_measures_them_before_and_after(
     assert system.cost.module_bytes == 4 * system.cost.trainable
     assert (system.cost.total, system.cost.training_seconds) == (expected.systems[-1].cost.total, None)  # type: ignore[union-attr]
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_eval_measures_them_on_the_images_of_a_split(world: World, modules: dict[str, Path], runs: Path) -> None:
+    data = world.data()
+    report = evaluate.run(
+        world.evaluation(modules["peft"], languages=("de",), data=data, model=ModelConfig(str(world.text)))
+    )
+    assert report.images == 60 - 2 * 12
+    with pytest.raises(
+        ConfigError, match="--split-of: expected none beside runs, which are measured on their own test"
+    ):
+        measured(world, runs / "lora", data=data)
 
 
 def _edit(path: Path, change: Any) -> None:
@@ -160,3 +174,17 @@ def test_what_is_foreign(runs: Path, modules: dict[str, Path], world: World, tmp
         assert not foreign.is_foreign(path)
     with pytest.raises(DataError, match="^expected a run folder, found no folder "):
         measured(world, tmp_path / "gone.ckpt")
+
+
+def test_a_merge_is_proven_by_the_adapters_own_file(
+    world: World, modules: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = MergeConfig((str(modules["peft"]),), str(tmp_path / "out"), model=str(world.text), device="cpu")
+    found = merge.run(config)
+    assert found.verification is not None
+    assert found.verification.relative <= found.verification.tolerance
+    read = peft_format._Scaling.scale
+    monkeypatch.setattr(peft_format._Scaling, "scale", lambda self, key: 1.05 * read(self, key))
+    with pytest.raises(ModelError, match="the merged tower does not compute what the run does"):
+        merge.run(replace(config, out=str(tmp_path / "wrong")))
+    assert {p.name for p in tmp_path.iterdir() if not p.name.startswith("cache")} == {"out"}

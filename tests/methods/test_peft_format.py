@@ -134,6 +134,53 @@ def test_adapters_made_by_peft_are_read(settings: dict[str, Any], tmp_path: Path
     assert not peft_format.is_ours(tmp_path)
 
 
+LAYER = "transformer.encoder.layer.1.attention.self"
+SCALED: list[dict[str, Any]] = [
+    {"alpha_pattern": {"query": 3}},
+    {"alpha_pattern": {f"{LAYER}.query": 20}, "use_rslora": True},
+    {"rank_pattern": {"query": 2}},
+    {"rank_pattern": {r"layer\.0\..*value": 7}, "alpha_pattern": {"self.query": 5, "query": 9}},
+    {"rank_pattern": {"query": 2, f"^{LAYER}.value": 6}, "use_rslora": True},
+    {"target_modules": ["query", "word_embeddings"], "rank_pattern": {"word_embeddings": 2}},
+    {"target_modules": ["query", "word_embeddings"], "rank_pattern": {"word_embeddings": 2}, "use_rslora": True},
+    {"target_modules": ["query", "word_embeddings"], "alpha_pattern": {"embeddings.word_embeddings": 11}},
+    {"target_modules": ["query", "word_embeddings"], "alpha_pattern": {"word_embeddings": 11, "query": 1},
+     "rank_pattern": {"word_embeddings": 5, "query": 3}, "use_rslora": True},
+    {"target_modules": ["word_embeddings", "value"], "use_rslora": True, "modules_to_save": ["output.LayerNorm"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SCALED)
+@pytest.mark.parametrize("bare", [False, True])
+def test_every_rule_of_scaling_is_pefts(settings: dict[str, Any], bare: bool, tmp_path: Path) -> None:
+    if bare and any(LAYER in key for key in str(settings).split("'")):
+        pytest.skip("a pattern with the tower's own names")
+    tower = towers.tower(torch.float32)
+    made_by_peft(tmp_path, tower.transformer if bare else tower, **settings)
+    tower = towers.tower(torch.float32)  # as PEFT itself reads it: its file has the patterns in another order
+    model = peft.PeftModel.from_pretrained(tower.transformer if bare else tower, str(tmp_path))
+    expected = encoded(tower if bare else model)
+    config, delta = peft_format.read(tmp_path)
+    torch.testing.assert_close(features(config, delta), expected, atol=2e-5, rtol=1e-5)  # sums in another order
+    plain = towers.tower(torch.float32)
+    state = plain.state_dict()
+    with torch.no_grad():
+        for name, change in peft_format.weight_changes(tmp_path).items():
+            state[name].copy_(change(state[name]))
+    torch.testing.assert_close(encoded(plain), expected, atol=2e-5, rtol=1e-5)
+    assert (encoded(towers.tower(torch.float32)) - expected).abs().max() > 1e-2
+
+
+def test_tensors_under_two_names(tmp_path: Path) -> None:
+    made_by_peft(tmp_path, towers.tower(torch.float32))
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if "lora_A" in name)
+    save_file({**tensors, name.replace("base_model.model.", "base_model.model.module."): tensors[name] + 1}, file)
+    with pytest.raises(ModelError, match="expected every tensor once, found transformer.*lora_A.*under two names"):
+        peft_format.read(tmp_path)
+
+
 def test_an_adapter_of_the_bare_transformer(tmp_path: Path) -> None:
     tower = towers.tower(torch.float32)
     _, names = made_by_peft(tmp_path, tower.transformer, modules_to_save=["output.LayerNorm"])
@@ -162,8 +209,15 @@ PLAIN = "which xpet does not have; merge the adapter with PEFT (merge_and_unload
         ({"r": "8"}, "/adapter_config.json: expected a rank r and a lora_alpha, found 8 and 6"),
         ({"r": 5}, ": expected products of rank 5 as in adapter_config.json, found 4 in transformer.encoder.layer.0."
                    "attention.self.query"),
-        ({"rank_pattern": {"query": 2}}, '/adapter_config.json: expected plain LoRA, found rank_pattern = {"query": 2},'
-                                         f" {PLAIN}"),
+        ({"rank_pattern": {"query": 2}}, ": expected products of rank 2 as in adapter_config.json, found 4 in "
+                                         "transformer.encoder.layer.0.attention.self.query"),
+        ({"rank_pattern": {"query": "2"}}, '/adapter_config.json: expected rank_pattern from names to numbers, found '
+                                           '{"query": "2"}'),
+        ({"alpha_pattern": {"(": 2}}, '/adapter_config.json: expected alpha_pattern from names to numbers, found '
+                                      '{"(": 2}'),
+        ({"alpha_pattern": [1]}, "/adapter_config.json: expected alpha_pattern from names to numbers, found [1]"),
+        ({"r": True}, "/adapter_config.json: expected a rank r and a lora_alpha, found True and 6"),
+        ({"lora_alpha": float("nan")}, "/adapter_config.json: expected a rank r and a lora_alpha, found 4 and nan"),
         ({"use_dora": True}, f"/adapter_config.json: expected plain LoRA, found use_dora = true, {PLAIN}"),
         ({"bias": "all"}, f'/adapter_config.json: expected plain LoRA, found bias = "all", {PLAIN}'),
         ({"init_lora_weights": "pissa"}, f'/adapter_config.json: expected plain LoRA, found init_lora_weights = "pissa"'

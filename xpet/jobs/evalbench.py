@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import DataConfig, EvalConfig, ModelConfig
-from xpet.core.errors import DataError
+from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
 from xpet.jobs import measure, translations, wiring
@@ -102,6 +102,11 @@ def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, S
         model = replace(config.model, text=config.model.text or wiring.DEMO)
         return model, replace(config.data, name=config.data.name or wiring.DEMO), None, slots
     model, data = trained_on(config, first)
+    if records and first.split["test"] is not None and (config.data.is_cut or config.split_of is not None):
+        raise ConfigError(
+            "--shots, --val-shots, --split-file, --split-of: expected none beside runs, which are measured on their "
+            "own test images"
+        )
     return model, data, first.split["test"], slots
 
 

@@ -30,12 +30,17 @@ Module = tuple[MethodConfig, "dict[str, Tensor]"]
 
 @dataclass(frozen=True)
 class Format:
-    """One way modules are stored: whether a path is one, the module in it, and what it calls its base."""
+    """One way modules are stored: whether a path is one, the module in it, and what it calls its base.
+
+    `changes` are what the module makes of the tower's weights by the format's own formula, read apart from `read`: a
+    merge is proven by them. None: it is proven by the module as it was read.
+    """
 
     name: str
     holds: Callable[[Path], bool]
     read: Callable[[Path], Module]
     base: Callable[[Path], str | None] = lambda path: None
+    changes: Callable[[Path], Mapping[str, Callable[[Tensor], Tensor]]] | None = None
 
 
 def _peft(path: Path) -> Module:
@@ -48,6 +53,12 @@ def _peft_base(path: Path) -> str | None:
     from xpet.methods import peft_format
 
     return peft_format.base_of(path)
+
+
+def _peft_changes(path: Path) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    from xpet.methods import peft_format
+
+    return peft_format.weight_changes(path)
 
 
 def _opendelta(path: Path) -> Module:
@@ -73,7 +84,7 @@ def _is_delta(path: Path) -> bool:
 
 
 FORMATS = (
-    Format("PEFT adapter", lambda path: (path / "adapter_config.json").is_file(), _peft, _peft_base),
+    Format("PEFT adapter", lambda path: (path / "adapter_config.json").is_file(), _peft, _peft_base, _peft_changes),
     Format("OpenDelta module", _is_delta, _opendelta),
     Format("state of a text tower", lambda path: path.suffix in STATES and path.is_file(), _state),
 )
@@ -103,6 +114,12 @@ def read_foreign(path: Path, languages: Sequence[str] | None) -> list[tuple[Path
     method, delta = found.read(path)
     text = found.base(path) or ""
     return [(path, _record(name, method, delta, text)) for name in names]
+
+
+def foreign_changes(path: Path) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
+    """What the module at a path makes of the tower's weights, by its format's own formula; None where that has none."""
+    found = _format(path)
+    return None if found is None or found.changes is None else found.changes(path)
 
 
 def _format(path: Path) -> Format | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.languages import UNDETERMINED
 from xpet.jobs import measure, wiring
 from xpet.jobs.evalbench import asked, captions_of
+from xpet.jobs.foreign import foreign_changes
 from xpet.jobs.forms.base import Task
 from xpet.jobs.results import Verification
 from xpet.jobs.runs import check_base, check_captions, stored_method
@@ -83,13 +84,34 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
 
 @contextmanager
 def _with_module(tower: nn.Module, task: Task, delta: Mapping[str, Tensor], device: str) -> Iterator[nn.Module]:
-    """The base with the module that is merged."""
+    """The base with the module that is merged; of one made elsewhere as its own formula has it, not as it was read."""
     from xpet.methods.build import build_stack
 
+    own = foreign_changes(task.path) if task.config.combine is None else None
+    if own is not None:
+        yield _changed(tower, own, task).to(device)
+        return
     stack = build_stack(tower, stored_method(task.record), [task.record.config["run"]["seed"]]).to(device)
     stack.load(0, delta)
     with stack.one(0):
         yield stack.tower
+
+
+def _changed(tower: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]], task: Task) -> nn.Module:
+    """The tower with changed weights; raises ModelError for a weight it does not have, or of another shape."""
+    import torch
+
+    state = tower.state_dict()
+    with torch.no_grad():
+        for name, change in changes.items():
+            if name not in state:
+                raise ModelError(f"{task.path}: expected changes of weights of the base, found one of {name}")
+            try:
+                state[name].copy_(change(state[name]))
+            except RuntimeError:
+                shape = tuple(state[name].shape)
+                raise ModelError(f"{task.path}: expected a change of {name} {shape}, found another shape") from None
+    return tower
 
 
 def compare(before: Unmerged, encode: measure.Encode, on_event: OnEvent) -> Verification:

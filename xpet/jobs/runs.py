@@ -77,8 +77,8 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
             raise ConfigError(f"the runs were trained on {what} '{theirs}': expected that or nothing, found '{mine}'")
     places = ("root", "image_features", "translations")
     given = {name: value for name in places if (value := getattr(asked, name))}
-    if not data.name:  # made elsewhere
-        given |= {"name": asked.name or wiring.DEMO, "variant": asked.variant}
+    if not data.name:  # made elsewhere: of its images nothing is known
+        data, given = asked, {"name": asked.name or wiring.DEMO}
     precision = config.model.feature_precision
     model = ModelConfig(
         config.model.text or model.text or wiring.DEMO,

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ PREFIX = "base_model.model."
 DOWN, UP = ".lora.lora_A", ".lora.lora_B"
 _ENDINGS = {".lora_A.weight": DOWN, ".lora_B.weight": UP}
 """How names of a product's halves end in PEFT, and in xpet."""
+_HALVES = {**_ENDINGS, ".lora_embedding_A": DOWN, ".lora_embedding_B": UP}
+"""The same with those of a product on an embedding, whose second half is [hidden, rank]."""
 _SAVED = ".modules_to_save"
 _WORDS = embeddings.WORDS.rpartition(".")[2]
 _EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
@@ -41,6 +45,7 @@ _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initial values of adapters that leave the base's own weights as they are."""
 _READ = {
     "peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights", "target_modules", "modules_to_save",
+    "rank_pattern", "alpha_pattern",
 }  # fmt: skip
 _HARMLESS = {
     "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode",
@@ -102,19 +107,6 @@ def _embedding_tensors(words: Mapping[str, Tensor], rank: int, vocabulary: int) 
     return {start + _EMBEDDING_DOWN: down, start + _EMBEDDING_UP: up}
 
 
-def _embedding_delta(tensors: dict[str, Tensor], settings: Mapping[str, Any], scale: float) -> dict[str, Tensor]:
-    """An embedding delta out of PEFT's halves, which are taken out of the tensors; empty where there is none."""
-    names = (f"{embeddings.WORDS}.{_EMBEDDING_DOWN}", f"{embeddings.WORDS}.{_EMBEDDING_UP}")
-    if not all(name in tensors for name in names):
-        return {}
-    down, up = (tensors.pop(name) for name in names)
-    pattern = settings.get("alpha_pattern") or {}
-    factor = pattern[_WORDS] / len(down) if _WORDS in pattern else scale
-    tokens = (down != 0).any(dim=0).nonzero().flatten()
-    rows = (down[:, tokens].T * factor).contiguous()
-    return {embeddings.TOKENS: tokens, embeddings.DOWN: rows, embeddings.UP: up.T.contiguous()}
-
-
 def is_adapter(path: Path) -> bool:
     """Whether a folder is an adapter of PEFT's."""
     return (path / CONFIG).is_file()
@@ -134,30 +126,118 @@ def is_ours(folder: Path) -> bool:
 def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     """Method and trained tensors, by their names in the tower, of an adapter that PEFT or xpet wrote.
 
-    Raises ModelError for what is no LoRA, for settings that change what it computes and that xpet does not have, and
-    for tensors of another model.
+    Products of different ranks or scales (PEFT's patterns) become ones of the largest rank, filled up with zeros, whose
+    second halves hold what is left of the scale: the same change of the weights. Raises ModelError for what is no LoRA,
+    for settings that change what it computes and that xpet does not have, and for tensors of another model.
     """
     settings = read_settings(folder / CONFIG, "the settings of a PEFT adapter")
-    rank, alpha = _scale(settings, folder)
+    scaling = _scaling(settings, folder)
+    products, delta = _products(folder)
+    words = [product for product in products if product.host == embeddings.WORDS]
+    linear = [product for product in products if product.host != embeddings.WORDS]
+    if not linear:
+        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found none at all")
+    for product in products:
+        if (rank := scaling.rank(product.key)) != product.rank:
+            raise ModelError(
+                f"{folder}: expected products of rank {rank} as in {CONFIG}, found {product.rank} in {product.host}"
+            )
+    rank = max(product.rank for product in linear)
+    scales = [scaling.scale(product.key) for product in linear]
+    common = scales[0] if len({(p.rank, scale) for p, scale in zip(linear, scales, strict=True)}) == 1 else 1.0
+    for product, scale in zip(linear, scales, strict=True):
+        missing = rank - product.rank
+        up = product.up if scale == common else product.up * scale
+        delta[product.host + DOWN] = torch.nn.functional.pad(product.down, (0, 0, 0, missing))
+        delta[product.host + UP] = torch.nn.functional.pad(up, (0, missing))
+    train = parts_of((name for name in delta if not name.endswith((DOWN, UP))), str(folder))
+    for product in words:
+        delta |= _embedding_delta(product, scaling.scale(product.key))
+        train = (*train, embeddings.PART)
+    method = MethodConfig(
+        "lora", rank=rank, alpha=common * rank, modules=in_backbone([p.host for p in linear], str(folder)), train=train,
+        embedding_rank=words[0].rank if words else MethodConfig().embedding_rank,
+    )  # fmt: skip
+    return method, delta
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Two halves of a low-rank change as they stand in a file, in float32.
+
+    `key` is PEFT's name of the changed module, which patterns are matched with, and `host` the tower's; `down`
+    [rank, in] and `up` [out, rank].
+    """
+
+    key: str
+    host: str
+    down: Tensor
+    up: Tensor
+
+    @property
+    def rank(self) -> int:
+        """The halves' own rank."""
+        return len(self.down)
+
+
+def _products(folder: Path) -> tuple[list[_Product], dict[str, Tensor]]:
+    """The products in an adapter's file, and what else was trained, by its name in the tower; raises ModelError."""
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise ModelError(f"{folder}: expected weights in {' or '.join(WEIGHTS)}, found neither")
-    delta = {_ours(name): value for name, value in as_in_tower(read_tensors(file), str(folder)).items()}
-    words = _embedding_delta(delta, settings, alpha / rank)
-    downs, ups = ({n.removesuffix(end) for n in delta if n.endswith(end)} for end in (DOWN, UP))
-    if not downs or downs != ups:
-        odd = min(downs ^ ups, default="none at all")
-        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found {odd}")
-    for host in sorted(downs):
-        found = (delta[host + DOWN].shape[0], delta[host + UP].shape[1])
-        if found != (rank, rank):
-            raise ModelError(f"{folder}: expected products of rank {rank} as in {CONFIG}, found {found[0]} in {host}")
-    train = parts_of((name for name in delta if not name.endswith((DOWN, UP))), str(folder))
-    found_rank = len(words[embeddings.UP]) if words else MethodConfig().embedding_rank
-    train = (*train, embeddings.PART) if words else train
-    modules = in_backbone(downs, str(folder))
-    method = MethodConfig("lora", rank=rank, alpha=alpha, modules=modules, train=train, embedding_rank=found_rank)
-    return method, {**delta, **words}
+    halves: dict[str, dict[str, Tensor]] = {}
+    keys: dict[str, str] = {}
+    rest: dict[str, Tensor] = {}
+    for name, value in read_tensors(file).items():
+        plain = _plain(name)
+        for ours, tensor in as_in_tower({plain: value}, str(folder)).items():
+            ending = next((ending for ending in _HALVES if ours.endswith(ending)), "")
+            host = ours.removesuffix(ending)
+            found = halves.setdefault(host, {}) if ending else rest
+            if _HALVES.get(ending, ours) in found:
+                raise ModelError(f"{folder}: expected every tensor once, found {ours} under two names")
+            found[_HALVES.get(ending, ours)] = tensor
+            keys[host] = plain.removesuffix(ending).removeprefix(PREFIX)
+    for host, pair in sorted(halves.items()):
+        if len(pair) != 2 or any(half.dim() != 2 for half in pair.values()) or len(pair[DOWN]) != pair[UP].shape[1]:
+            raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found {host}")
+    return [_Product(keys[host], host, pair[DOWN], pair[UP]) for host, pair in sorted(halves.items())], rest
+
+
+def _embedding_delta(product: _Product, scale: float) -> dict[str, Tensor]:
+    """LoRA on the word embeddings as an embedding delta, with rows for the tokens that it changes."""
+    tokens = (product.down != 0).any(dim=0).nonzero().flatten()
+    rows = (product.down[:, tokens].T * scale).contiguous()
+    return {embeddings.TOKENS: tokens, embeddings.DOWN: rows, embeddings.UP: product.up.T.contiguous()}
+
+
+def weight_changes(folder: Path) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What an adapter makes of the tower's weights, straight from its file by PEFT's formula, to prove a merge by.
+
+    `W + s B A`, transposed for the word embeddings, with `s` alpha over the rank that the halves have (over its root
+    with rsLoRA); modules trained whole are replaced. Shares nothing with `read` but the names. Raises ModelError.
+    """
+    settings = read_settings(folder / CONFIG, "the settings of a PEFT adapter")
+    products, rest = _products(folder)
+    changes: dict[str, Callable[[Tensor], Tensor]] = {name: _put(value) for name, value in rest.items()}
+    for product in products:
+        alpha = settings["lora_alpha"]
+        for pattern, value in (settings.get("alpha_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", product.key):
+                alpha = value
+                break
+        change = product.up.double() @ product.down.double() * alpha
+        change = change / (product.rank**0.5 if settings.get("use_rslora") else product.rank)
+        changes[product.host + ".weight"] = _add(change.T if product.host == embeddings.WORDS else change)
+    return changes
+
+
+def _put(value: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda base: value.to(base)
+
+
+def _add(change: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda base: (base.double() + change.to(base.device)).to(base)
 
 
 def base_of(folder: Path) -> str | None:
@@ -166,31 +246,80 @@ def base_of(folder: Path) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _ours(name: str) -> str:
+def _plain(name: str) -> str:
+    """A name in a file without what PEFT puts into it for its own bookkeeping."""
     name = name.replace(_SAVED, "").replace(".default.", ".")
-    for theirs, ours in _ENDINGS.items():
-        if name.endswith(theirs):
-            return name.removesuffix(theirs) + ours
-    return name
+    return name.removesuffix(".default")
 
 
-def _scale(settings: Mapping[str, Any], folder: Path) -> tuple[int, float]:
-    """Rank, and the alpha that gives xpet's scaling; raises ModelError for settings xpet has no counterpart of."""
+@dataclass(frozen=True)
+class _Scaling:
+    """PEFT's rules: rank and alpha of a module are those of the first pattern its name matches, else the adapter's."""
+
+    r: int
+    alpha: float
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    stabilised: bool
+
+    def rank(self, key: str) -> int:
+        """The rank of a module's product."""
+        return int(self._of(self.rank_pattern, key, self.r))
+
+    def scale(self, key: str) -> float:
+        """What a module's product is multiplied by: alpha over its own rank, with rsLoRA over that one's root."""
+        rank = self.rank(key)
+        return self._of(self.alpha_pattern, key, self.alpha) / (math.sqrt(rank) if self.stabilised else rank)
+
+    @staticmethod
+    def _of(patterns: Mapping[str, float], key: str, default: float) -> float:
+        return next((v for pattern, v in patterns.items() if re.match(rf"(.*\.)?({pattern})$", key)), default)
+
+
+def _scaling(settings: Mapping[str, Any], folder: Path) -> _Scaling:
+    """The adapter's rules of scaling; raises ModelError for settings that are none, or that xpet does not have."""
     kind, rank, alpha = settings.get("peft_type"), settings.get("r"), settings.get("lora_alpha")
     if kind != "LORA":
-        raise ModelError(f"{folder}: expected a PEFT adapter of type LORA, found {kind}")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, (int, float)):
-        raise ModelError(f"{folder}/{CONFIG}: expected a rank r and a lora_alpha, found {rank} and {alpha}")
+        raise ModelError(f"{folder}: expected a PEFT adapter of type LORA, found {kind!s:.60}")
+    if not (_is_rank(rank) and _is_number(alpha)):
+        raise ModelError(f"{folder}/{CONFIG}: expected a rank r and a lora_alpha, found {rank!s:.60} and {alpha!s:.60}")
+    patterns: dict[str, Any] = {}
+    for name, sound in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
+        patterns[name] = settings.get(name) or {}
+        if not (isinstance(patterns[name], dict) and all(map(_is_pattern, patterns[name]))) or not all(
+            map(sound, patterns[name].values())
+        ):
+            found = json.dumps(patterns[name])
+            raise ModelError(f"{folder}/{CONFIG}: expected {name} from names to numbers, found {found:.60}")
+    _check_plain(settings, folder)
+    return _Scaling(**patterns, r=int(str(rank)), alpha=float(str(alpha)), stabilised=bool(settings.get("use_rslora")))
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(float(str(value)))
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        return bool(re.compile(text)) and bool(text)
+    except re.error:
+        return False
+
+
+def _check_plain(settings: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError for settings that change what an adapter computes and that xpet has no counterpart of."""
     bias, initial = settings.get("bias", "none"), settings.get("init_lora_weights", True)
-    patterns = {n for n in ("rank_pattern", "alpha_pattern") if not set(settings.get(n) or {}) - {_WORDS}}
-    plain = _READ | _HARMLESS | patterns
+    plain = _READ | _HARMLESS
     odd = {name: v for name, v in settings.items() if name not in plain and v not in (None, False, {}, [])}
     odd |= {"bias": bias} if bias != "none" else {}
-    odd |= {"init_lora_weights": initial} if initial not in _INITIAL else {}
+    odd |= {"init_lora_weights": initial} if not any(initial == known for known in _INITIAL) else {}
     if odd:
         name, value = min(odd.items())
         raise ModelError(
-            f"{folder}/{CONFIG}: expected plain LoRA, found {name} = {json.dumps(value)}, which xpet does not have; "
-            "merge the adapter with PEFT (merge_and_unload) and use the checkpoint as --model"
+            f"{folder}/{CONFIG}: expected plain LoRA, found {name:.60} = {json.dumps(value):.60}, which xpet does not "
+            "have; merge the adapter with PEFT (merge_and_unload) and use the checkpoint as --model"
         )
-    return rank, alpha * math.sqrt(rank) if settings.get("use_rslora") else float(alpha)

@@ -106,8 +106,6 @@ class EvalConfig:
             "--split-of": self.split_of,
         }  # fmt: skip
         given = [name for name, value in asked.items() if value is not None]
-        if given and self.runs:
-            return [f"{given[0]}: expected no split beside runs, which are measured on their own test images"]
         if self.split_of is not None and len(given) > 1:
             return [f"--split-of {self.split_of}: expected no other split beside it, found {given[0]}"]
         if self.data.split_file is not None and self.data.shots is not None:
