@@ -27,13 +27,15 @@ TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
 class LanguageCaptions:
     """Captions of one language in one split: `texts[slot][row]` describes image `owner[row]`.
 
-    `flagged[slot]` holds the rows whose machine translation looks wrong, where that was checked.
+    `flagged[slot]` holds the rows whose machine translation looks wrong, where that was checked; `lacking[slot]` those
+    for which there is no text, which is empty then: they are neither trained on nor searched with by that slot.
     """
 
     language: str
     owner: tuple[int, ...]
     texts: Mapping[str, tuple[str, ...]]
     flagged: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    lacking: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for slot, rows in self.texts.items():
@@ -53,18 +55,33 @@ class LanguageCaptions:
             self,
             texts={s: t for s, t in self.texts.items() if s in slots},
             flagged={s: f for s, f in self.flagged.items() if s in slots},
+            lacking={s: f for s, f in self.lacking.items() if s in slots},
         )
+
+    def complete(self, slots: Sequence[str]) -> LanguageCaptions:
+        """The captions that have a text in every one of some slots."""
+        lacking = frozenset().union(*(self.lacking.get(slot, frozenset()) for slot in slots))
+        return self.take([row for row in range(len(self.owner)) if row not in lacking]) if lacking else self
 
     def take(self, rows: Sequence[int]) -> LanguageCaptions:
         """The given rows, in that order, with their owners unchanged."""
         texts = {slot: tuple(column[r] for r in rows) for slot, column in self.texts.items()}
-        flagged = {s: frozenset(new for new, r in enumerate(rows) if r in marks) for s, marks in self.flagged.items()}
-        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts, flagged)
+        flagged, lacking = (
+            {s: frozenset(new for new, r in enumerate(rows) if r in marks) for s, marks in marked.items()}
+            for marked in (self.flagged, self.lacking)
+        )
+        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts, flagged, lacking)
 
     def with_texts(self, slot: str, texts: Sequence[str], flagged: frozenset[int] = frozenset()) -> LanguageCaptions:
-        """The captions with the texts of one slot put in, in place of earlier ones."""
+        """The captions with the texts of one slot put in, in place of earlier ones.
+
+        Of a translation lack what its source lacks.
+        """
+        lacking = {s: rows for s, rows in self.lacking.items() if s != slot}
+        if (source := TRANSLATED.get(slot)) in lacking:
+            lacking[slot] = lacking[str(source)]
         marks = {**self.flagged, slot: flagged}
-        return LanguageCaptions(self.language, self.owner, {**self.texts, slot: tuple(texts)}, marks)
+        return LanguageCaptions(self.language, self.owner, {**self.texts, slot: tuple(texts)}, marks, lacking)
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,8 @@ class Corpus:
     """A whole data set.
 
     `splits` holds either the official `train`, `validation`, `test` or a single `all` that xpet cuts by itself.
-    `fingerprints` are hex digests of the files read. `synthetic` marks worlds whose numbers must be labelled.
+    `fingerprints` are hex digests of the files read. `synthetic` marks worlds whose numbers must be labelled. `notes`
+    are what a user of a language should know of how its captions were read.
     """
 
     name: str
@@ -113,6 +131,7 @@ class Corpus:
     pictures: ImageSource | None = None
     synthetic: bool = False
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def languages(self) -> tuple[str, ...]:

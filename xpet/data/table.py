@@ -25,6 +25,14 @@ TRANSLATIONS = ("from_pivot", "to_pivot")
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
 
 WHOLE = "all"
+_ANEW = "the others' are not used, `xpet translate --data` makes them all"
+WHAT = {
+    "pivot": ("English caption", "what needs it leaves them out"),
+    "from_pivot": ("translation from English", _ANEW), "to_pivot": ("translation to English", _ANEW),
+}  # fmt: skip
+"""What rows of a slot are called, and what becomes of captions where some lack one."""
+LISTED = 3
+"""Images a note names."""
 
 
 @dataclass
@@ -49,8 +57,9 @@ class Table:
 def read(request: ReadRequest) -> Corpus:
     """The corpus of a table file (`request.root`).
 
-    The pivot of the k-th caption of an image in a language is the image's k-th English caption (counted round).
-    Slots exist for a language only when every row of it has them.
+    The pivot of the k-th caption of an image in a language is the image's k-th English caption (counted round). Rows
+    without an English caption lack it; translations exist for a language only when every row of it has them. Both are
+    noted.
 
     Raises:
         ConfigError: no file given, a variant is asked for, or an ending that is not known.
@@ -63,7 +72,8 @@ def read(request: ReadRequest) -> Corpus:
     table = _checked(path, files, request.languages)
     problems: list[str] = []
     languages = choose_languages(request, table.languages, str(path), problems)
-    splits = {name: _split(table, name, languages) for name in dict.fromkeys(table.home.values())}
+    notes: dict[str, list[str]] = {}
+    splits = {name: _split(table, name, languages, notes) for name in dict.fromkeys(table.home.values())}
     problems += [
         f"{path.name}: expected captions of {language} in split {name}, found none"
         for name, split in splits.items()
@@ -73,7 +83,8 @@ def read(request: ReadRequest) -> Corpus:
     images = [image for split in splits.values() for image in split.images]
     pictures = find_pictures([path.parent], images, problems)
     raise_problems(problems)
-    return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints)
+    told = {language: tuple(f"{path.name}: {note}" for note in own) for language, own in notes.items()}
+    return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints, notes=told)
 
 
 def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> Table:
@@ -131,7 +142,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _split(table: Table, name: str, languages: tuple[str, ...]) -> Split:
+def _split(table: Table, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
     images = tuple(image for image, split in table.home.items() if split == name)
     place = {image: index for index, image in enumerate(images)}
     english: dict[str, list[str]] = {}
@@ -142,25 +153,40 @@ def _split(table: Table, name: str, languages: tuple[str, ...]) -> Split:
     for language in languages:
         column = table.columns.get((name, language))
         if column is not None:
-            texts: dict[str, Any] = {slot: _complete(texts) for slot, texts in column.translations.items()}
-            texts |= {"target": column.captions, "pivot": _pivots(column.images, english)}
+            texts: dict[str, Any] = {**column.translations, "target": column.captions}
+            texts["pivot"] = _pivots(column.images, english)
+            for slot in ("pivot", *TRANSLATIONS):
+                texts[slot] = _noted(texts[slot], slot, language, column.images, notes.setdefault(language, []))
             captions[language] = aligned(language, [place[image] for image in column.images], texts)
     return Split(images, captions)
 
 
-def _complete(texts: Sequence[str | None]) -> Sequence[str | None] | None:
-    return None if None in texts else texts
+def _noted(
+    texts: Sequence[str | None], slot: str, language: str, images: Sequence[str], notes: list[str]
+) -> Sequence[str | None] | None:
+    """The texts of a slot, None where it is of no use; notes rows without one among others that have it.
+
+    Captions without an English one are left out where it is needed; translations are made for all or for none.
+    """
+    lacking = [image for image, text in zip(images, texts, strict=True) if text is None]
+    if not lacking or len(lacking) == len(texts):
+        return None if lacking else texts
+    if language != PIVOT:
+        few = ", ".join(lacking[:LISTED]) + (", ..." if len(lacking) > LISTED else "")
+        what, then = WHAT[slot]
+        notes.append(f"{len(lacking):,} of {len(texts):,} captions of {language} have no {what} ({few}); {then}")
+    return texts if slot == "pivot" else None
 
 
-def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str] | None:
-    if any(image not in english for image in images):
-        return None
+def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str | None]:
+    """Each caption's English one: the k-th of an image's for its k-th in the language, counted round."""
     seen: dict[str, int] = {}
-    pivots = []
+    pivots: list[str | None] = []
     for image in images:
         turn = seen.get(image, 0)
         seen[image] = turn + 1
-        pivots.append(english[image][turn % len(english[image])])
+        own = english.get(image)
+        pivots.append(own[turn % len(own)] if own else None)
     return pivots
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.captions import PIVOT, TRANSLATED, Corpus
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
@@ -173,6 +173,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     whole = wiring.read_corpus(config.data)
     languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
     config = replace(config, languages=languages)
+    wiring.tell_notes(whole, languages, on_event)
     whole = translations.stored(whole, languages, config.data.translations)
     read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
     slots = sorted({"target", "pivot", "to_pivot", *read})
@@ -189,8 +190,19 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
         train, dropped = translations.drop_flagged(parts.train, languages, needed)
         parts = replace(parts, train=train)
         on_event(Notice(f"dropped flagged training captions: {_counted(dropped) or 'none'}"))
+    parts = _complete(parts, languages, read)
     _check_parts(languages, parts)
     return config, corpus, parts, dropped
+
+
+def _complete(parts: wiring.Parts, languages: Sequence[str], read: Collection[str]) -> wiring.Parts:
+    """The parts with those training and validation captions alone that have every text the routines read."""
+    shorter = {}
+    for name in ("train", "validation"):
+        split = getattr(parts, name)
+        own = {lang: c.complete(tuple(read)) if lang in languages else c for lang, c in split.captions.items()}
+        shorter[name] = Split(split.images, own)
+    return replace(parts, **shorter)
 
 
 def _counted(dropped: dict[str, int]) -> str:

@@ -51,7 +51,7 @@ def _diagnose(
 
     from xpet.core import diagnosis
 
-    captions = test.captions[language]
+    captions = test.captions[language].complete(("pivot",))
     texts, owner = captions.slot("target"), torch.tensor(captions.owner)
     text = encode(texts).to(images)
     alignment, recovered = None, None

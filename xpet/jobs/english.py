@@ -104,7 +104,7 @@ def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpu
     train, test = corpus.splits.get("train", parts.train), parts.test
     forbidden = [*test.captions[PIVOT].slot("target")] if PIVOT in test.captions else []
     for language in languages:
-        forbidden += test.captions[language].texts.get("pivot", ())
+        forbidden += filter(None, test.captions[language].texts.get("pivot", ()))
     natural = {}
     if config.natural_share:
         seen = {text_hash(text) for text in forbidden}
@@ -135,7 +135,7 @@ def _own_english(train: Split, languages: Sequence[str]) -> list[str]:
         texts.update(dict.fromkeys(train.captions[PIVOT].slot("target")))
     else:
         for language in languages:
-            texts.update(dict.fromkeys(train.captions[language].texts.get("pivot", ())))
+            texts.update(dict.fromkeys(filter(None, train.captions[language].texts.get("pivot", ()))))
     return list(texts)
 
 

@@ -81,6 +81,8 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     model, data, names, needed = asked(config, records)
     corpus, test, languages = captions_of(config, data, names, needed, on_event)
     check_captions(test, records)
+    complete = {lang: captions.complete(config.texts or ()) for lang, captions in test.captions.items()}
+    test = Split(test.images, complete)  # systems are compared on the same captions
     towers = wiring.load_towers(model, data.image_features)
     check_base(towers, records)
     device = _device(config)
@@ -131,6 +133,7 @@ def captions_of(
 
     whole = wiring.read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
+    wiring.tell_notes(whole, languages, on_event)
     whole = translations.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = wiring.restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)

@@ -26,11 +26,15 @@ def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
 
 
 def search(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
-    """Retrieval of images [images, d] by the texts of a slot, and back; raises DataError naming the language."""
+    """Retrieval of images [images, d] by the texts of a slot, and back; captions that lack one are left out.
+
+    Raises DataError naming the language.
+    """
     import torch
 
     from xpet.core.metrics import retrieval
 
+    captions = captions.complete((slot,))
     features = encode(captions.slot(slot))
     try:
         return retrieval(images, features.to(images), torch.tensor(captions.owner))

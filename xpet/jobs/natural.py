@@ -89,5 +89,5 @@ def natural_of(parts: Parts, language: str, forbidden: Collection[int]) -> Natur
 
 
 def _rows(split: Split, language: str) -> dict[tuple[str, str], None]:
-    texts = split.captions[language].texts
+    texts = split.captions[language].complete(("pivot", "target")).texts
     return dict.fromkeys(zip(texts.get("pivot", ()), texts.get("target", ()), strict=False))

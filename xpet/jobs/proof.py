@@ -73,7 +73,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
     text = load_text_tower(wiring.text_path(model.text), trained=delta if whole else None)
     images = _images(task, (model, data, corpus, test), text, device, on_event)
     slots = {**_searched(task), **({PIVOT: "target"} if PIVOT in test.captions else {})}
-    captions = {name: test.captions[name] for name in slots}
+    captions = {name: test.captions[name].complete((slots[name],)) for name in slots}
     settings: Any = text.tower.transformer.config
     allowed = tolerance(task.config.dtype, settings.num_hidden_layers, settings.hidden_size)
     with nullcontext(text.tower.to(device)) if whole else _with_module(text.tower, task, delta, device) as tower:

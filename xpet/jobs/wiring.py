@@ -61,6 +61,13 @@ def read_corpus(config: DataConfig) -> Corpus:
     return readers[name](ReadRequest(root=config.root, variant=config.variant))
 
 
+def tell_notes(corpus: Corpus, languages: Sequence[str], on_event: OnEvent) -> None:
+    """Warn of what was noted of these languages when the corpus was read."""
+    for language in languages:
+        for note in corpus.notes.get(language, ()):
+            on_event(Notice(note, "warning"))
+
+
 def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequence[str], on_event: OnEvent) -> Corpus:
     """Lint what is used before work, beside all other languages of the data; returns what may be used.
 
@@ -122,7 +129,7 @@ def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SL
         )
         for name, split in corpus.splits.items()
     }
-    return Corpus(corpus.name, splits, corpus.pictures, corpus.synthetic, corpus.fingerprints)
+    return replace(corpus, splits=splits)
 
 
 def as_corpus(corpus: Corpus, **splits: Split) -> Corpus:
