@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.jobs.conftest import ENGLISH, WORDS, World
+from tests.jobs.conftest import ENGLISH, WORDS, World, rows_of, write_table
 from tests.translation import toy
 from xpet.cli import app
 from xpet.core.config import AlignConfig, FitConfig, MethodConfig, TextConfig
@@ -24,7 +24,7 @@ from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.rundir import find_runs, read_run
 from xpet.data.cleaning import is_held_out, text_hash
 from xpet.data.pairs import PairStore
-from xpet.jobs import align, bench, chain, evaluate, natural, textpairs
+from xpet.jobs import align, bench, chain, evaluate, natural, textpairs, wiring
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -135,6 +135,63 @@ def test_the_datas_own_captions_need_no_corpus(world: World, packages: Path, tmp
     result = align.run(replace(config, fit=replace(FIT, batch_size=4)))
     facts = result.text["de"]
     assert (facts["read"], facts["validated_on_pictures"]) == (12, 1)  # the captions of its 12 shots
+
+
+def own_text(world: World, out: Path, root: str | None = None, **text: Any) -> AlignConfig:
+    """Routine text on the data's own captions and translations; there are no packages at all."""
+    data = world.data() if root is None else world.data(root=root)
+    config: AlignConfig = world.config(
+        out, "de", routines=("text",), losses=None, fit=replace(FIT, batch_size=4), data=data
+    )
+    return replace(config, align_weights=None, text=TextConfig(**text))
+
+
+def test_translations_that_the_data_brings_need_no_package(world: World, tmp_path: Path) -> None:
+    config = own_text(world, tmp_path / "run")
+    made = bench.prepare(config.check(), lambda event: None)
+    plain = load_text_tower(world.text)
+    train = {row["image"] for row in rows_of()} & set(made.parts.train.images)
+    german = {row["image"]: row["from_pivot"] for row in rows_of() if row["lang"] == "de"}
+    english = {row["image"]: row["caption"] for row in rows_of() if row["lang"] == "en"}
+    assert len(train) == 12
+    pairs = made.pairs["de"]
+    assert list(pairs.tokens) == plain.tokenizer.encode([german[image] for image in made.parts.train.images])
+    expected = encode_texts(plain.tower, plain.tokenizer, [english[image] for image in made.parts.train.images])
+    torch.testing.assert_close(pairs.frozen[list(range(12))], expected, atol=1e-6, rtol=0)
+    assert (pairs.lines, pairs.flagged) == (12, 0)
+    result = align.run(config)
+    assert result.text["de"]["pairs"] == 12
+
+
+def test_translations_that_the_data_brings_are_judged_like_others(world: World, tmp_path: Path) -> None:
+    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    rows = rows_of()
+    for row in rows:
+        if row["lang"] == "de" and row["image"] == images[3]:
+            row["from_pivot"] = "Hund Hund Hund Hund Hund Hund"
+    made = bench.prepare(
+        own_text(world, tmp_path / "run", str(write_table(tmp_path / "own.jsonl", rows))).check(), lambda event: None
+    )
+    assert (len(made.pairs["de"].tokens), made.pairs["de"].flagged) == (11, 1)
+
+
+def test_packages_are_needed_for_lines_without_a_translation_and_where_they_are_asked_for(
+    world: World, packages: Path, tmp_path: Path
+) -> None:
+    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    rows = [{k: v for k, v in row.items() if k != "from_pivot" or row["image"] != images[2]} for row in rows_of()]
+    root = str(write_table(tmp_path / "own.jsonl", rows))
+    for config in (own_text(world, tmp_path / "run", root), own_text(world, tmp_path / "run", n_best=2)):
+        with pytest.raises(ModelError, match="xpet translate --install en-de"):
+            bench.prepare(config.check(), lambda event: None)
+    made = bench.prepare(own_text(world, tmp_path / "run", packages=str(packages)).check(), lambda event: None)
+    german = [" ".join(PAIRS["de"][word][0] for word in line.split()) for line in english_of_train(made)]
+    assert list(made.pairs["de"].tokens) == load_text_tower(world.text).tokenizer.encode(german)
+
+
+def english_of_train(made: bench.Bench) -> list[str]:
+    english = {row["image"]: row["caption"] for row in rows_of() if row["lang"] == "en"}
+    return [english[image] for image in made.parts.train.images]
 
 
 @pytest.mark.parametrize("share", [0.2, 0.75])

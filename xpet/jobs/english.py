@@ -42,6 +42,7 @@ class English:
 
     `natural` are natural captions beside their English ones, by language, where some are to be mixed in. `place` is
     where pairs and translations are kept; None: the cache. `copies` stand for paths that can be read only once.
+    `translations` are those the data brings, by language and cleaned line.
     """
 
     config: TextConfig
@@ -51,6 +52,12 @@ class English:
     synthetic: bool
     place: Path | None = None
     copies: Mapping[str, Copy] = field(default_factory=dict)
+    translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def lacks(self, language: str) -> bool:
+        """Whether there is a line that the data brings no translation of."""
+        own = self.translations.get(language, {})
+        return not own or any(line.text not in own for _, line in self.read({}))
 
     @property
     def name(self) -> str:
@@ -116,7 +123,22 @@ def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpu
             raise DataError(f"{corpus.name}: expected English training captions, or --corpus FILE; found neither")
     else:
         _check_files(config.corpus, config.column)
-    return English(config, texts, list(dict.fromkeys(forbidden)), natural, corpus.synthetic)
+    own = {lang: _translations(train, lang) for lang in languages} if config.takes_own_translations else {}
+    return English(
+        config, texts, list(dict.fromkeys(forbidden)), natural, corpus.synthetic,
+        translations={lang: found for lang, found in own.items() if found},
+    )  # fmt: skip
+
+
+def _translations(train: Split, language: str) -> dict[str, str]:
+    """The data's own translation of every English caption that has one, the first where there are several."""
+    captions = train.captions[language].complete(("pivot", "from_pivot"))
+    pairs = zip(captions.texts.get("pivot", ()), captions.texts.get("from_pivot", ()), strict=False)
+    found: dict[str, str] = {}
+    for english, text in pairs:
+        if text.strip():
+            found.setdefault(" ".join(english.split()), text)
+    return found
 
 
 def _check_files(paths: Sequence[str], column: str | None) -> None:

@@ -28,11 +28,13 @@ from xpet.jobs.natural import MixedRows, MixedTokens, Natural, extra_rows
 from xpet.jobs.packages import packages_place
 from xpet.jobs.wiring import DEMO
 from xpet.translation.bulk import Bulk
-from xpet.translation.cache import Cache
+from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
 from xpet.translation.codes import argos_code
+from xpet.translation.engine import ArgosTranslator, Hypothesis
 from xpet.translation.noise import degrade
 from xpet.translation.packages import need_chain
+from xpet.translation.quality import flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,10 +165,14 @@ def _mixed(pairs: Pairs, natural: Natural, config: TextConfig, encode: Encode, t
 
 
 def check_packages(english: English, languages: Sequence[str]) -> Path:
-    """The folder of the packages; raises ModelError where one is missing, naming the command that installs it."""
+    """The folder of the packages; raises ModelError where one is missing, naming the command that installs it.
+
+    Languages of whose lines the data brings every translation need none.
+    """
     place = packages_place(english.config.packages or (DEMO if english.synthetic else None))
     for language in languages:
-        need_chain(place, PIVOT, argos_code(language))
+        if english.lacks(language):
+            need_chain(place, PIVOT, argos_code(language))
     return place
 
 
@@ -224,16 +230,24 @@ class _Language:
     ) -> Pairs:
         """All pairs of the language, made now as far as they are not in the store; `where` is for progress."""
         config = self.english.config
-        chain = make_chain(self.place, PIVOT, argos_code(self.language), self.cache, config.fast, self.device)
+        chain: list[ArgosTranslator] = []
+        if self.english.lacks(self.language):
+            chain = make_chain(self.place, PIVOT, argos_code(self.language), self.cache, config.fast, self.device)
+        own = [_key(sorted(self.own.items()))] if self.own else []
         key = _key(
             "language", base, self.language, [hop.identity for hop in chain], config.n_best, config.max_tokens,
-            self.holds_out, config.noise,
+            self.holds_out, config.noise, *own,
         )  # fmt: skip
-        bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best)]
+        bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best if chain else 0)]
         with PairStore(_folder(self.english, key), key, 0, on_event) as store:
             if not store.finished:
                 self._fill(store, bulks, where, on_event)
             return _pairs_of(store, self, features, counts)
+
+    @property
+    def own(self) -> Mapping[str, str]:
+        """The data's own translations, by line."""
+        return self.english.translations.get(self.language, {})
 
     @property
     def holds_out(self) -> bool:
@@ -270,15 +284,22 @@ class _Language:
         tally: dict[str, int],
         on_done: object,
     ) -> list[list[str]]:
-        """What stands for each text in the language: its good translations."""
+        """What stands for each text in the language: its good translations, the data's own before others."""
         noise = self.english.config.noise
         found: dict[str, dict[str, None]] = {text: {} for text in texts}
-        for bulk in bulks:
-            for text, entry in zip(texts, bulk.translate(texts, on_done), strict=True):  # type: ignore[arg-type]
-                tally["flagged"] += bool(entry.flags)
-                if not entry.flags and entry.text.strip():
-                    found[text][degrade(entry.text, noise) if noise else entry.text] = None
+        made = [(text, Entry(self.own[text], self._flags(text))) for text in texts if text in self.own]
+        rest = [text for text in texts if text not in self.own]
+        for bulk in bulks if rest else ():
+            made += zip(rest, bulk.translate(rest, on_done), strict=True)  # type: ignore[arg-type]
+        for text, entry in made:
+            tally["flagged"] += bool(entry.flags)
+            if not entry.flags and entry.text.strip():
+                found[text][degrade(entry.text, noise) if noise else entry.text] = None
         return [list(found[text]) for text in texts]
+
+    def _flags(self, text: str) -> tuple[str, ...]:
+        """What looks wrong in the data's own translation of a line, by the checks of any other."""
+        return flags(text, Hypothesis(self.own[text]), (PIVOT, argos_code(self.language)))
 
     def _rows(
         self, part: Sequence[tuple[int, Line]], translated: Sequence[Sequence[str]], tally: dict[str, int]

@@ -156,6 +156,11 @@ class TextConfig:
     noise: float = 0.0
 
     @property
+    def takes_own_translations(self) -> bool:
+        """Whether translations that the data brings are used: of its own lines, unless others are asked for."""
+        return self.corpus is None and self.packages is None and self.n_best == 1
+
+    @property
     def validates_on_text(self) -> bool:
         """Whether no picture is used for validation."""
         return self.validate_on == "text" or (self.validate_on == "auto" and self.corpus is not None)
