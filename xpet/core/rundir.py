@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.errors import DataError, ModelError, OutputError
+from xpet.core.errors import DataError, OutputError
+from xpet.core.tensors import check_finite, from_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 CHAIN = "chain.json"
 """File of a chain's folder: the folders of its phases, in order; the last one's runs are the outcome."""
+DAMAGED = "the run is damaged, train it again"
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
 
 
@@ -173,7 +175,7 @@ def read_run(path: Path) -> RunRecord:
         raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {config.get('schema')}; update xpet")
     return RunRecord(
         config=config,
-        delta=_read_delta(path / "delta.safetensors"),
+        delta=_read_delta(path),
         history=_read_history(path / "history.jsonl"),
         metrics=_read_json(path / "metrics.json"),
         environment=_read_json(path / "environment.json"),
@@ -181,15 +183,15 @@ def read_run(path: Path) -> RunRecord:
     )
 
 
-def _read_delta(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def read_delta(path: Path) -> dict[str, Tensor]:
+    """What a run directory says was trained, mapped from its file: nothing is read or checked yet."""
+    return from_safetensors(path / "delta.safetensors", DAMAGED)
 
-    try:
-        delta: dict[str, Tensor] = load_file(path)
-        return delta
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+
+def _read_delta(path: Path) -> dict[str, Tensor]:
+    """The same, seen to be finite; looked at apart, so that what was read does not stay in memory."""
+    check_finite(read_delta(path), path, "train the run again")
+    return read_delta(path)
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -200,14 +202,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return _document(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+        raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:
     try:
         return [_document(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; the run is damaged, train it again") from error
+        raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
 
 
 def _document(text: str) -> dict[str, Any]:

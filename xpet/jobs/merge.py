@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.config import MergeConfig
-from xpet.core.errors import ConfigError, ModelError, OutputError, unknown
+from xpet.core.errors import ConfigError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
 from xpet.core.rundir import check_free, staged
 from xpet.jobs import combine, modelcard, proof, wiring
@@ -43,7 +43,6 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     _check_place(out, task)
     if (check := FORMS[config.form].check) is not None:
         check(task)
-    check_finite(task.runs)
     _check_disk(out, task)
     combination = None
     if config.combine is not None:
@@ -109,18 +108,6 @@ def is_merged(path: Path) -> bool:
         form.own(path) and all(any(p.match(pattern) for pattern in form.files) for p in inside)
         for form in FORMS.values()
     )
-
-
-def check_finite(runs: Runs) -> None:
-    """Raise ModelError unless what was trained is finite; it is read apart, so that its pages do not stay in memory."""
-    for path, record in runs:
-        delta = read_runs([str(path)])[0][1].delta if path.exists() else record.delta  # one of a pack has no place
-        for name, value in delta.items():
-            low, high = (float(bound) for bound in value.aminmax())
-            if not abs(low) + abs(high) < float("inf"):
-                raise ModelError(
-                    f"{path}: expected finite weights, found NaN or infinity in {name}; train the run again"
-                )
 
 
 def _check_disk(out: Path, task: Task) -> None:

@@ -12,7 +12,6 @@ from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.pack import Packed, is_pack, read_pack, write_pack
 from xpet.jobs.combine import combined_records
-from xpet.jobs.merge import check_finite
 from xpet.jobs.results import PackedLanguage, PackResult
 from xpet.jobs.runs import Runs, chosen_runs, language_of, read_runs, routine_of
 
@@ -34,7 +33,6 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
         records: Runs = [runs[0] for runs in chosen_runs(read_runs(config.runs)).values()]
     else:
         records, combination = combined_records(config, on_event)
-    check_finite(records)
     write(out, records, on_event)
     first = records[0][1]
     return PackResult(

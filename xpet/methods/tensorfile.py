@@ -1,4 +1,4 @@
-"""Reads files of tensors made elsewhere, without unpickling anything but tensors."""
+"""Reads modules made elsewhere: files of tensors and of settings."""
 
 from __future__ import annotations
 
@@ -9,42 +9,27 @@ from typing import Any
 from torch import Tensor
 
 from xpet.core.errors import ModelError
+from xpet.core.tensors import check_finite, check_whole, first_line, from_pytorch, from_safetensors
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
 """Keys under which a checkpoint may hold its state."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file or of a PyTorch one; raises ModelError."""
-    return (_safetensors if path.suffix == ".safetensors" else _pytorch)(path)
+    """Tensors by name of a safetensors file or of a PyTorch one, seen to be whole and finite; raises ModelError."""
+    tensors = from_safetensors(path) if path.suffix == ".safetensors" else _state(path)
+    check_whole(tensors, path)
+    check_finite(tensors, path)
+    return tensors
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: damaged or truncated ({_first(error)}); fetch it again") from None
-
-
-def _pytorch(path: Path) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways
-        raise ModelError(
-            f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
-            f"({_first(error)}); fetch it again or save its state_dict alone"
-        ) from None
+def _state(path: Path) -> dict[str, Tensor]:
+    state = from_pytorch(path, "fetch it again or save its state_dict alone")
     for key in WRAPPED:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        kind = type(state).__name__ if not isinstance(state, dict) else f"keys {', '.join(map(str, list(state)[:3]))}"
+        kind = f"keys {', '.join(map(str, list(state)[:3])):.60}" if isinstance(state, dict) else type(state).__name__
         raise ModelError(f"{path}: expected a dictionary of tensors, found {kind}; save the model's state_dict alone")
     return {str(name): value for name, value in state.items()}
 
@@ -54,12 +39,7 @@ def read_settings(path: Path, purpose: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {_first(error)}; expected a JSON object ({purpose})") from None
+        raise ModelError(f"cannot read {path}: {first_line(error)}; expected a JSON object ({purpose})") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
     return value
-
-
-def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:80]

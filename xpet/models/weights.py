@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError, OutputError
+from xpet.core.tensors import check_finite, check_whole, first_line, from_pytorch, from_safetensors
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -23,6 +23,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )  # in order of preference
 _SHOWN = 3  # names listed in an error
+LONG = 160
+"""Characters of another library's error that are shown."""
 
 
 def read_json(path: Path, purpose: str) -> dict[str, Any]:
@@ -40,17 +42,16 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     return value
 
 
-def one_line(error: BaseException, limit: int = 160) -> str:
+def one_line(error: BaseException) -> str:
     """The first line of an error's text, shortened."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:limit]
+    return first_line(error, LONG)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
 
     Reads safetensors, or PyTorch files without unpickling anything but tensors. Raises ModelError when there are no
-    weights or a file is damaged.
+    weights, a file is damaged or tensors are empty.
     """
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
@@ -60,6 +61,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in _shards(folder / name):
         tensors.update(_READERS[file.suffix](file))
+    check_whole(tensors, folder)
     return tensors
 
 
@@ -80,30 +82,14 @@ def _shards(path: Path) -> list[Path]:
     return [path.parent / file for file in files]
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: damaged or truncated ({one_line(error)}); fetch it again") from None
-
-
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged file fails in many ways
-        raise ModelError(
-            f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
-            f"({one_line(error, 80)}); fetch it again or convert it to safetensors"
-        ) from None
+    state = from_pytorch(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: expected a dictionary of tensors, found something else; convert it to safetensors")
     return {str(name): tensor for name, tensor in state.items()}
 
 
-_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _read_safetensors, ".bin": _read_pytorch}
+_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": from_safetensors, ".bin": _read_pytorch}
 
 
 class Remapped(Mapping[str, Tensor]):
@@ -151,10 +137,11 @@ def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str) -> None:
     """Put the tensors into a module built on the meta device, then freeze it in eval mode; costs at most one copy.
 
-    Raises ModelError as `check_fit` does.
+    Raises ModelError as `check_fit` does, and for weights that are not finite.
     """
     check_fit(module, tensors, source)
     module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    check_finite(module.state_dict(), source, "restore the checkpoint")
     _fill_buffers(module)
     module.requires_grad_(False).eval()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xpet.core.captions import PIVOT
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.events import OnEvent
-from xpet.core.rundir import RunRecord, is_run, read_run
+from xpet.core.rundir import RunRecord, is_run, read_delta
 from xpet.jobs.measure import Encode
 from xpet.jobs.results import MergeResult
 from xpet.jobs.runs import Runs, language_of, routine_of
@@ -38,7 +38,7 @@ class Task:
     def mapped(self) -> Mapping[str, Tensor]:
         """What was trained; a run's own file is mapped anew, so that what is read stays in memory only while used."""
         path, own = self.runs[0]
-        return read_run(path).delta if self.record is own and is_run(path) else self.record.delta
+        return read_delta(path) if self.record is own and is_run(path) else self.record.delta
 
     @property
     def searched(self) -> Mapping[str, str]:

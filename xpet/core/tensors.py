@@ -1,0 +1,79 @@
+"""Files of tensors made by anybody: read without unpickling anything but tensors, and seen to hold sound numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHOWN = 80
+"""Characters of another library's error that are shown."""
+
+
+def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Tensor]:
+    """Tensors by name of a safetensors file, mapped: nothing is read yet; raises ModelError for a damaged one."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: damaged or truncated ({first_line(error)}); {remedy}") from None
+
+
+def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safetensors") -> Any:
+    """What a PyTorch file holds, mapped where that is possible; nothing but tensors and plain containers is unpickled.
+
+    One class more is let through: `typing.OrderedDict`, which the paper's published code fills with a state dict, and
+    which does nothing but name its kind. Raises ModelError for what is damaged or holds anything else.
+    """
+    import typing
+    import zipfile
+
+    import torch
+
+    try:
+        with torch.serialization.safe_globals([typing.OrderedDict]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged file fails in many ways
+        raise ModelError(
+            f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
+            f"({first_line(error)}); {remedy}"
+        ) from None
+
+
+def check_whole(tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Raise ModelError for tensors without any number, which DeepSpeed's ZeRO-3 leaves of parameters it has apart."""
+    empty = [name for name, value in tensors.items() if not value.numel()]
+    if empty:
+        raise ModelError(
+            f"{source}: expected weights, found {len(empty)} empty tensors ({min(empty)}), as DeepSpeed ZeRO-3 saves "
+            "them; gather the parameters (zero_to_fp32.py, or stage3_gather_16bit_weights_on_model_save) and save again"
+        )
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str = "restore the file") -> None:
+    """Raise ModelError naming the first tensor with NaN or infinity, or with numbers that are no real ones.
+
+    Reads every number once.
+    """
+    for name, value in tensors.items():
+        if value.is_complex():
+            raise ModelError(f"{source}: expected real weights, found {value.dtype} in {name}; {remedy}")
+        if value.is_floating_point() and value.numel():
+            low, high = (float(bound) for bound in (value if value.element_size() > 1 else value.float()).aminmax())
+            if not math.isfinite(low) or not math.isfinite(high):
+                raise ModelError(f"{source}: expected finite weights, found NaN or infinity in {name}; {remedy}")
+
+
+def first_line(error: BaseException, limit: int = SHOWN) -> str:
+    """The first line of an error's text, shortened; its kind where there is none."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:limit]
