@@ -7,7 +7,7 @@ What becomes of every mode of Pillow is a row of TREATMENTS:
 | RGB, L, 1, RGBX, CMYK, YCbCr, HSV | colours as Pillow converts them; a colour that is declared transparent is white |
 | P, PA, LA, La, RGBA, RGBa | laid on white |
 | LAB | through LittleCMS (D50) to sRGB |
-| I;16, I;16L, I;16B, I;16N | from the range of the format to 0-255: value / 257, rounded (12 bits: value * 255 / 4095) |
+| I;16, I;16L, I;16B, I;16N | from the format's range to 0-255: value / 257, rounded (of 12 bits: value * 255 / 4095) |
 | I | likewise where the file's format says that it holds 16 bits (PNG, PGM), else refused: no agreed range |
 | F and modes that are not here | refused |
 

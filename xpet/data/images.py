@@ -29,8 +29,8 @@ _PLAIN = re.compile(r"(?:(?!\.{0,2}(?:/|\Z))[\x01-\x2e\x30-\x5b\x5d-\x7f]+(?:/(?
 class FolderPictures:
     """An ImageSource over folders; a name (or absolute path) is looked for in each, in order.
 
-    Where none has a file of that very name, the other ways to write it are tried: `\\` as `/`, accents composed or
-    decomposed, without `.` and `..`.
+    Where none has a file of that very name, the other ways to write it are tried: backslashes as slashes, accents
+    composed or decomposed, without `.` and `..`.
     """
 
     folders: tuple[Path, ...]
@@ -117,7 +117,7 @@ def _spellings(name: str) -> Sequence[str]:
 
 
 def canonical(name: str, root: str = "") -> str:
-    """The one way to write an image's name: composed accents (NFC), `/` for `\\`, no `.`, `..` and empty parts.
+    """The one way to write an image's name: composed accents (NFC), slashes only, no `.`, `..` and empty parts.
 
     Below `root`, an absolute folder, it is relative to that. Two names written alike mean one picture, unless both
     are there and differ; see `Names`.

@@ -217,11 +217,13 @@ def image_of(text_name: str, document: Mapping[str, Any]) -> str:
 
 
 def features_of(
-    corpus: Corpus, parts: Sequence[Split], towers: Towers, config: DataConfig, device: str, on_event: OnEvent
-) -> list[Tensor]:
+    corpus: Corpus, parts: Sequence[Split], towers: Towers, config: DataConfig, device: str, on_event: OnEvent,
+    precision: str = "auto",
+) -> list[Tensor]:  # fmt: skip
     """Image features of each part, float32 [images, d]: the user's own, or the stored ones, computed where missing.
 
-    A file of the user's own features has one row per image of the corpus, in the order of its splits.
+    A file of the user's own features has one row per image of the corpus, in the order of its splits. `precision` is
+    what the image tower computes in; stored features of another are not used.
     """
     names = [name for part in parts for name in part.images]
     if config.image_features is not None:
@@ -236,8 +238,8 @@ def features_of(
     tower = towers.image
     assert tower is not None
     rows = image_features(
-        names, corpus.pictures, lambda images: tower.encode(images, device), tower.key, features_folder(),
-        on_event=on_event, prepare=tower.prepare,
+        names, corpus.pictures, lambda images: tower.encode(images, device, precision), tower.key_on(device, precision),
+        features_folder(), on_event=on_event, prepare=tower.prepare,
     )  # fmt: skip
     return list(rows.split([len(part.images) for part in parts]))
 

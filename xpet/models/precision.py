@@ -1,0 +1,98 @@
+"""What the image tower computes in, by name: fp32, bf16 or fp16."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial, reduce
+from typing import Any
+
+import torch
+
+from xpet.core.errors import ConfigError, unknown
+from xpet.core.pictures import FEATURE_PRECISIONS
+from xpet.models.weights import one_line
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def precision_on(device: str | torch.device, precision: str = "auto") -> str:
+    """What is really computed in on a device: `auto` is bf16 on CUDA and fp32 elsewhere.
+
+    Raises ConfigError for a precision that is not known.
+    """
+    if precision not in FEATURE_PRECISIONS:
+        raise ConfigError(unknown("feature precision", precision, FEATURE_PRECISIONS))
+    if precision == "auto":
+        return "bf16" if torch.device(device).type == "cuda" else "fp32"
+    return precision
+
+
+@contextmanager
+def computing(device: torch.device, precision: str) -> Iterator[None]:
+    """Matrix products and convolutions of the block in a precision of `precision_on`, without gradients.
+
+    fp32 is true float32, also where TF32 or bf16 was allowed for float32 products; that is put back afterwards.
+    Raises ConfigError when the device does not have the precision.
+    """
+    half = precision != "fp32"
+    with torch.inference_mode(), _cast(device.type, _DTYPES[precision], half):
+        if half and not torch.is_autocast_enabled(device.type):  # torch only warns of some
+            raise _absent(device.type, precision, "torch switches it off")
+        with nullcontext() if half else true_float32():
+            yield
+
+
+def _cast(kind: str, dtype: torch.dtype, half: bool) -> torch.autocast:
+    try:
+        return torch.autocast(kind, dtype if half else None, enabled=half)
+    except RuntimeError as error:
+        raise _absent(kind, str(dtype).removeprefix("torch."), one_line(error)) from None
+
+
+def _absent(kind: str, precision: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"feature precision {precision}: expected a device that has it, found {kind} ({found}); use fp32"
+    )
+
+
+@contextmanager
+def true_float32() -> Iterator[None]:
+    """float32 products of the block with all of their bits; one thread at a time, since torch's switches are global."""
+    with _ONE_AT_A_TIME:
+        before = [(get, put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None]
+        for _, put, exact in _SWITCHES:
+            put(exact)
+        try:
+            yield
+        finally:
+            for _, put, found in before:
+                put(found)
+
+
+def _now(get: Callable[[], Any]) -> Any:
+    """A switch's state; None where torch gives none, since it was set in another way."""
+    try:
+        return get()
+    except RuntimeError:
+        return None
+
+
+def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
+    """How each of torch's switches is read and set, and what it is for exact float32."""
+    yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
+    yield *_attribute(torch.backends.cudnn, "allow_tf32"), False
+    places = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")  # since torch 2.9, each apart
+    for place in places:
+        owner = reduce(lambda found, name: getattr(found, name, None), place.split("."), torch.backends)
+        if hasattr(owner, "fp32_precision"):
+            yield *_attribute(owner, "fp32_precision"), "ieee"
+
+
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    return partial(getattr, owner, name), partial(setattr, owner, name)
+
+
+_SWITCHES = tuple(_switches())
