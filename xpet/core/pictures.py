@@ -58,7 +58,7 @@ _KEY_SCALES: Mapping[str, Callable[[int], int]] = {
 
 
 def rgb(picture: Image, name: object) -> Image:
-    """The picture upright in 8-bit RGB, with no notes of its file; the picture itself where that is what it is.
+    """The picture upright in 8-bit RGB, all at once in memory; the picture itself where that is what it is.
 
     Args:
         picture: a file just opened, or a picture in memory, of any mode.

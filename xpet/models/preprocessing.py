@@ -193,7 +193,8 @@ def cut(processor: Any, image: Image) -> Tensor:
 def _middle(image: Image, processor: Any) -> Image | None:
     """What the centre crop keeps of a very elongated picture, resized; None for others.
 
-    Its pixels are those of the whole, but for rounding and clipping on the way: a line of 1 x 30,000, resized whole, would take gigabytes.
+    Its pixels are those of the whole, but for rounding and clipping on the way: a line of 1 x 30,000, resized whole,
+    would take gigabytes.
     """
     short, crop = processor.size.shortest_edge, processor.crop_size
     if not short:
