@@ -110,7 +110,11 @@ def test_round_trip_writes_exactly_these_files(tmp_path: Path) -> None:
     }  # fmt: skip
     again = load_image_tower(tmp_path / "saved")
     assert again.key_on() == first.key_on()
-    assert torch.equal(again.encode([picture()]), first.encode([picture()]))
+    state = again.tower.state_dict()
+    assert all(torch.equal(tensor, state.pop(name)) for name, tensor in first.tower.state_dict().items())
+    assert not state
+    # where the files put the weights in memory, kernels round otherwise
+    torch.testing.assert_close(again.encode([picture()]), first.encode([picture()]), atol=2e-6, rtol=0)
 
 
 def test_errors(tmp_path: Path, text_checkpoint: Path) -> None:

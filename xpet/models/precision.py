@@ -15,7 +15,9 @@ from xpet.core.pictures import FEATURE_PRECISIONS
 from xpet.models.weights import one_line
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_ONE_AT_A_TIME = threading.RLock()
+_LOCK = threading.Lock()
+_inside: list[None] = []  # one a block that is running
+_before: list[tuple[Callable[[Any], None], Any]] = []  # how torch's switches were before the first of them
 
 
 def precision_on(device: str | torch.device, precision: str = "auto") -> str:
@@ -38,38 +40,45 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     Raises ConfigError when the device does not have the precision.
     """
     half = precision != "fp32"
-    with torch.inference_mode(), _cast(device.type, _DTYPES[precision], half):
+    with torch.inference_mode(), _cast(device.type, precision, half):
         if half and not torch.is_autocast_enabled(device.type):  # torch only warns of some
             raise _absent(device.type, precision, "torch switches it off")
         with nullcontext() if half else true_float32():
             yield
 
 
-def _cast(kind: str, dtype: torch.dtype, half: bool) -> torch.autocast:
+def _cast(kind: str, precision: str, half: bool) -> torch.autocast:
     try:
-        return torch.autocast(kind, dtype if half else None, enabled=half)
+        return torch.autocast(kind, _DTYPES[precision] if half else None, enabled=half)
     except RuntimeError as error:
-        raise _absent(kind, str(dtype).removeprefix("torch."), one_line(error)) from None
+        raise _absent(kind, precision, one_line(error)) from None
 
 
 def _absent(kind: str, precision: str, found: str) -> ConfigError:
-    return ConfigError(
-        f"feature precision {precision}: expected a device that has it, found {kind} ({found}); use fp32"
-    )
+    return ConfigError(f"feature precision {precision}: expected a device with it, found {kind} ({found}); use fp32")
 
 
 @contextmanager
 def true_float32() -> Iterator[None]:
-    """float32 products of the block with all of their bits; one thread at a time, since torch's switches are global."""
-    with _ONE_AT_A_TIME:
-        before = [(get, put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None]
-        for _, put, exact in _SWITCHES:
-            put(exact)
-        try:
-            yield
-        finally:
-            for _, put, found in before:
-                put(found)
+    """float32 products of the block with all of their bits.
+
+    Torch's switches are of the whole process: they are put back when the last thread leaves such a block.
+    """
+    with _LOCK:
+        if not _inside:
+            _before.extend((put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None)
+            for _, put, exact in _SWITCHES:
+                put(exact)
+        _inside.append(None)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _inside.pop()
+            if not _inside:
+                for put, found in _before:
+                    put(found)
+                _before.clear()
 
 
 def _now(get: Callable[[], Any]) -> Any:
@@ -82,7 +91,8 @@ def _now(get: Callable[[], Any]) -> Any:
 
 def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
     """How each of torch's switches is read and set, and what it is for exact float32."""
-    yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
+    yield *_attribute(torch.backends.cuda.matmul, "allow_tf32"), False
+    yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"  # says more than the first
     yield *_attribute(torch.backends.cudnn, "allow_tf32"), False
     places = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")  # since torch 2.9, each apart
     for place in places:
