@@ -17,7 +17,7 @@ from xpet.core.errors import ConfigError, ModelError
 from xpet.models.image_tower import LoadedImage, load_image_tower
 from xpet.models.precision import precision_on, true_float32
 
-BACKENDS = torch.backends
+BACKENDS: Any = torch.backends
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

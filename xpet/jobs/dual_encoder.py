@@ -179,8 +179,11 @@ class DualEncoder:
         import torch
         from PIL.Image import Image
 
+        from xpet.models.precision import precision_on
+
         pictures = _listed("images", images, (str, bytes, os.PathLike, Image))
         _check_batch_size(batch_size)
+        used = precision_on(self.device, precision)
         tower = self._towers.image
         if tower is None:
             raise ModelError(
@@ -193,7 +196,7 @@ class DualEncoder:
         for start in range(0, len(pictures), batch_size):
             opened = _open(pictures[start : start + batch_size], start, problems)
             if not missing and not problems:
-                parts.append(tower.encode(opened, self.device, precision))
+                parts.append(tower.encode(opened, self.device, used))
         if problems:
             raise DataError(f"{len(problems)} of {len(pictures)} pictures cannot be read: {_some(problems)}")
         return _finished(torch.cat(parts), normalize)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial, reduce
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,6 @@ from xpet.core.pictures import FEATURE_PRECISIONS
 from xpet.models.weights import one_line
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_LOCK = threading.Lock()
-_inside: list[None] = []  # one a block that is running
-_before: list[tuple[Callable[[Any], None], Any]] = []  # how torch's switches were before the first of them
 
 
 def precision_on(device: str | torch.device, precision: str = "auto") -> str:
@@ -58,6 +56,17 @@ def _absent(kind: str, precision: str, found: str) -> ConfigError:
     return ConfigError(f"feature precision {precision}: expected a device with it, found {kind} ({found}); use fp32")
 
 
+@dataclass
+class _Blocks:
+    """Blocks of `true_float32` that run now, and how torch's switches were set before the first of them."""
+
+    running: int = 0
+    before: list[tuple[Callable[[Any], None], Any]] = field(default_factory=list)
+
+
+_LOCK, _blocks = threading.Lock(), _Blocks()
+
+
 @contextmanager
 def true_float32() -> Iterator[None]:
     """float32 products of the block with all of their bits.
@@ -65,20 +74,18 @@ def true_float32() -> Iterator[None]:
     Torch's switches are of the whole process: they are put back when the last thread leaves such a block.
     """
     with _LOCK:
-        if not _inside:
-            _before.extend((put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None)
+        if not _blocks.running:
+            _blocks.before = [(put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None]
             for _, put, exact in _SWITCHES:
                 put(exact)
-        _inside.append(None)
+        _blocks.running += 1
     try:
         yield
     finally:
         with _LOCK:
-            _inside.pop()
-            if not _inside:
-                for put, found in _before:
-                    put(found)
-                _before.clear()
+            _blocks.running -= 1
+            for put, found in () if _blocks.running else _blocks.before:
+                put(found)
 
 
 def _now(get: Callable[[], Any]) -> Any:
@@ -96,7 +103,8 @@ def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]
     yield *_attribute(torch.backends.cudnn, "allow_tf32"), False
     places = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")  # since torch 2.9, each apart
     for place in places:
-        owner = reduce(lambda found, name: getattr(found, name, None), place.split("."), torch.backends)
+        backend, operation = place.split(".")
+        owner = getattr(getattr(torch.backends, backend), operation, None)
         if hasattr(owner, "fp32_precision"):
             yield *_attribute(owner, "fp32_precision"), "ieee"
 
