@@ -103,10 +103,13 @@ def test_what_is_accepted_works_on_every_picture_as_transformers_has_it(
             ("do_resize", "yes"), ("do_center_crop", 1), ("do_rescale", "false"), ("do_normalize", []),
             ("do_convert_rgb", 0),
         )),
+        ({"size": 10**400}, "size: expected at most 512, found {'shortest_edge': 1000"),
+        ({"image_mean": [10**400, 0, 0]}, "image_mean: expected 3 numbers, found [1000"),
+        ({"rescale_factor": 10**400}, "rescale_factor: expected a positive number, found 1000"),
         ({"do_pad": True}, "do_pad: expected false, found True"),
         ({"use_square_size": True}, "use_square_size: expected false, found True"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_when_loaded(
     settings: dict[str, Any], told: str, checkpoint: Path, tmp_path: Path

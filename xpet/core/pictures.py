@@ -165,9 +165,9 @@ def _sixteen_bits(picture: Image, stored: str) -> Image:
     import numpy
     from PIL import Image
 
-    values, most = numpy.asarray(picture).astype("int64"), _RANGES.get(stored, _FULL)
-    grey = (2 * 255 * values + most) // (2 * most)  # value * 255 / most, rounded
-    found = Image.fromarray(grey.clip(0, 255).astype("uint8")).convert("RGB")
+    values, most = numpy.asarray(picture), _RANGES.get(stored, _FULL)
+    grey = (2 * 255 * values.clip(0, most).astype("uint32") + most) // (2 * most)  # value * 255 / most, rounded
+    found = Image.fromarray(grey.astype("uint8")).convert("RGB")
     key = picture.info.get("transparency")
     return found if key is None else _on_white(found, _mask(values != key))
 

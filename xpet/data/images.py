@@ -8,11 +8,12 @@ import posixpath
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xpet.core.captions import Split
 from xpet.core.errors import DataError
 from xpet.core.pictures import readable, rgb
 
@@ -193,29 +194,39 @@ def unusable(name: object) -> list[str]:
 
 
 def find_pictures(
-    folders: Sequence[Path], names: Sequence[str], problems: list[str], same: dict[str, str] | None = None
+    folders: Sequence[Path], names: Sequence[str], problems: list[str], same: dict[str, str]
 ) -> FolderPictures | None:
     """The pictures of a data set, or None when not a single one is there (features must then come from elsewhere).
 
     When some are there and others missing, the missing are counted and the first few named in `problems`. Names of a
-    file that an earlier one names too are put into `same`, with that one; without it they are a problem.
+    file that an earlier one names too are put into `same`, with that one.
     """
     pictures = FolderPictures(tuple(folder for folder in folders if folder.is_dir()))
     missing, links = _look(pictures, names)
     if len(missing) == len(names):
         return None
+    same |= links
     if missing:
+        few = ", ".join(_missing(pictures, name) for name in missing[:LISTED])
         problems.append(
             f"expected {len(names)} pictures in {_listing(pictures.folders)}, found {len(missing)} missing: "
-            f"{_few([_missing(pictures, name) for name in missing[:LISTED]], len(missing))}; "
+            f"{few}{', ...' if len(missing) > LISTED else ''}; "
             "add them, or take all pictures away and give --image-features"
         )
-    if same is not None:
-        same |= links
-    elif links:
-        told = [f"{name} is {earlier}" for name, earlier in links.items()]
-        problems.append(f"expected every picture once, found {len(links)} again by another name: {_few(told)}")
     return pictures
+
+
+def one_each(split: Split, same: Mapping[str, str]) -> Split:
+    """The split with one image for all names of a file: its captions go to the first of `same`."""
+    names = [same.get(image, image) for image in split.images]
+    place = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    if len(place) == len(names):
+        return split
+    captions = {
+        language: replace(column, owner=tuple(place[names[image]] for image in column.owner))
+        for language, column in split.captions.items()
+    }
+    return Split(tuple(place), captions)
 
 
 def _look(pictures: FolderPictures, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -234,10 +245,6 @@ def _look(pictures: FolderPictures, names: Sequence[str]) -> tuple[list[str], di
 def _missing(pictures: FolderPictures, name: str) -> str:
     found = pictures.instead(name)
     return f"{name} ({found})" if found else name
-
-
-def _few(names: Sequence[str], count: int | None = None) -> str:
-    return ", ".join(names[:LISTED]) + (", ..." if (len(names) if count is None else count) > LISTED else "")
 
 
 def _listing(folders: Sequence[Path]) -> str:

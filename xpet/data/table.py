@@ -65,7 +65,7 @@ def read(request: ReadRequest) -> Corpus:
     absent: list[str] = []  # told last
     same: dict[str, str] = {}
     pictures = find_pictures([path.parent], list(table.home), absent, same)
-    problems += _merge(table, same, path.name)
+    _merge(table, same, path.name)
     languages = choose_languages(request, table.languages, str(path), problems)
     splits = {name: _split(table, name, languages) for name in dict.fromkeys(table.home.values())}
     problems += [
@@ -114,18 +114,18 @@ def _spelt(image: str, fields: Mapping[str, Any]) -> str:
     return f"image {image}" if written == image else f"image {image}, here written {written},"
 
 
-def _merge(table: Table, same: Mapping[str, str], name: str) -> list[str]:
-    """Make names of one file one image; the problems are those that stand in several splits."""
-    apart = [
-        f"{name}: images {first} and {image} are one file, in split {table.home[first]} and in {table.home[image]}"
+def _merge(table: Table, same: Mapping[str, str], name: str) -> None:
+    """Make names of one file one image; raises DataError of those that stand in several splits."""
+    home = table.home
+    raise_problems([
+        f"{name}: images {first} and {image} are one file, in split {home[first]} and in {home[image]}"
         for image, first in same.items()
-        if table.home[first] != table.home[image]
-    ]
+        if home[first] != home[image]
+    ])  # fmt: skip
     for image in same:
-        del table.home[image]
+        del home[image]
     for column in table.columns.values() if same else ():
         column.images = [same.get(image, image) for image in column.images]
-    return apart
 
 
 def _keep(column: Column, image: str, fields: Mapping[str, Any]) -> None:

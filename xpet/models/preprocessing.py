@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,8 @@ _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27
 _SIDE = 224
 _LARGEST = 16
 """Sides of the tower's picture that a side may be resized to: more is thrown away but for a corner."""
+_MOST = 1e30
+"""Beyond this a number is no mean, no deviation and no factor of pixels."""
 _WIDE, _PIXELS = 16, 1 << 22
 """How many times as long as wide, and of how many pixels, a picture may become before only what is kept is made."""
 
@@ -106,8 +107,8 @@ def _switch(value: object) -> bool | None:
 def _whole(value: object) -> int | None:
     """A whole number from 1 on, also where it is written as 224.0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value % 1:
-        return None
-    return int(value) if math.isfinite(value) else None
+        return None  # infinity and NaN among them: what is left of them is NaN
+    return int(value)
 
 
 def _sides(value: object) -> dict[str, int] | None:
@@ -140,8 +141,8 @@ def _resample(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _MOST:
+        return None  # NaN among them
     return float(value)
 
 
