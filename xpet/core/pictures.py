@@ -15,8 +15,9 @@ Decided on purpose, each as a viewer shows a picture:
 
 - Transparency is laid on white, as transformers 5 does; open_clip and older transformers drop the alpha channel, and
   show the tower whatever colour lies hidden under full transparency. COCO's and Flickr's pictures have none.
-- The orientation that a camera notes in EXIF is applied. CLIP's published pipelines ignore it and see such photographs
-  lying on their side; COCO's and Flickr's pictures carry none. A note that cannot be read counts as none.
+- The orientation that a camera notes in EXIF is applied. The usual pipelines of CLIP open a file with Pillow, which
+  ignores it, and see such photographs lying on their side; pictures of COCO and Flickr are not known to carry any. A
+  note that cannot be read counts as none.
 - Of several frames (GIF, APNG, TIFF, WebP) a file's first is taken, and of a picture in memory the one it stands at.
 - Colour profiles are ignored, as CLIP's published pipelines do. 16-bit colour is read as 8 bits by Pillow itself.
 """
