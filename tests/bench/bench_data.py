@@ -146,7 +146,8 @@ def pictures(given: argparse.Namespace) -> tuple[Rows, list[str]]:
     """The feature store against the loop one would write."""
     from xpet.data.features import WORKERS, image_features
     from xpet.data.images import FolderPictures
-    from xpet.models.image_tower import LoadedImage, canonical_processing, image_processor
+    from xpet.models.image_tower import LoadedImage
+    from xpet.models.preprocessing import canonical_processing, image_processor
 
     side = SIZES[given.size].vision["image_size"]
     settings = canonical_processing({"size": side, "crop_size": side})

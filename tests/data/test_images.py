@@ -42,11 +42,11 @@ def test_damaged_and_missing_pictures(tmp_path, write):
 def test_finding_all_some_and_none(tmp_path, picture):
     names = [f"{n}.png" for n in range(5)]
     problems: list[str] = []
-    assert find_pictures([tmp_path], names, problems) is None
+    assert find_pictures([tmp_path], names, problems, {}) is None
     assert problems == []
     picture(tmp_path / "0.png", (0, 0, 0))
-    find_pictures([tmp_path], names, problems)
+    find_pictures([tmp_path], names, problems, {})
     assert len(problems) == 1
     assert "found 4 missing: 1.png, 2.png, 3.png, ...; add them" in problems[0]
-    assert find_pictures([tmp_path, tmp_path / "absent"], names[:1], problems).folders == (tmp_path,)
+    assert find_pictures([tmp_path, tmp_path / "absent"], names[:1], problems, {}).folders == (tmp_path,)
     assert len(problems) == 1

@@ -9,6 +9,7 @@ import random
 import pytest
 from PIL import Image
 
+from xpet.core.errors import DataError
 from xpet.data.thumbnails import thumbnail
 
 
@@ -36,3 +37,18 @@ def test_drawings_are_kept_exactly_and_photographs_are_small():
     uri = thumbnail(noise)
     assert uri.startswith("data:image/jpeg;base64,")
     assert len(uri) < 12_000
+
+
+def test_a_thumbnail_shows_what_the_tower_sees():
+    clear = Image.new("RGBA", (9, 9), (200, 0, 0, 0))
+    _, small = decoded(thumbnail(clear))
+    assert small.convert("RGB").getpixel((4, 4)) == (255, 255, 255)
+    deep = Image.frombytes("I;16", (9, 9), (257 * 70).to_bytes(2, "little") * 81)
+    _, small = decoded(thumbnail(deep))
+    assert small.convert("RGB").getpixel((4, 4)) == (70, 70, 70)
+    turned = Image.new("RGB", (20, 10), (1, 2, 3))
+    turned.getexif()[0x0112] = 6
+    _, small = decoded(thumbnail(turned))
+    assert (small.size, turned.size) == ((10, 20), (20, 10))
+    with pytest.raises(DataError, match="picture of a thumbnail: expected a readable picture, found pixels of mode F"):
+        thumbnail(Image.new("F", (4, 4)))

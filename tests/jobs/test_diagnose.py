@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xpet.core.captions import Corpus, ReadRequest, Split
 from xpet.core.config import DataConfig, ModelConfig
+from xpet.core.errors import DataError
 from xpet.core.events import Progress
 from xpet.demo import assets, reader
 from xpet.jobs.advise import advise
@@ -152,3 +153,19 @@ def test_the_advisor_on_the_demo(demo: Demo, found: dict[str, Diagnosis]) -> Non
         f"R@1 {values['target']:.1f}, {values['pivot']:.1f} with English captions, "
         f"words recognised {known:.0f} %: its words are known"
     )
+
+
+class _Unshowable:
+    """Pictures that `rgb` refuses, beside features that came from elsewhere."""
+
+    def digest(self, name: str) -> str:
+        raise AssertionError("only what is shown is looked at")
+
+    def open(self, name: str) -> Any:
+        raise DataError(f"picture {name}: expected a readable picture, found pixels of mode F")
+
+
+def test_pictures_that_cannot_be_shown_leave_no_thumbnail(demo: Demo, found: dict[str, Diagnosis]) -> None:
+    seen = diagnose(demo.encode, demo.text.tokenizer, demo.test, demo.images, ["ja"], _Unshowable(), 2)["ja"]
+    assert [(query.thumbnail, query.found_thumbnail) for query in seen.worst] == [(None, None)] * 2
+    assert [query.rank for query in seen.worst] == [query.rank for query in found["ja"].worst[:2]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -63,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:  # of Pillow: a large picture, a damaged note in one; what matters becomes an error
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     completions.prepare()
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")

@@ -14,7 +14,7 @@ from pathlib import Path
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.languages import normalise
-from xpet.data.images import find_pictures
+from xpet.data.images import FolderPictures, Names, find_pictures, one_each
 from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
@@ -69,8 +69,11 @@ def read(request: ReadRequest) -> Corpus:
     splits = {split: _split(files, raw, task, split, languages) for split, here in found.items() if here & {*languages}}
     images = [name for split in splits.values() for name in split.images]
     folders = [place / folder for place in (root, root.parent) for folder in PICTURE_FOLDERS]
-    pictures = find_pictures(folders, images, files.problems)
+    same: dict[str, str] = {}
+    pictures = find_pictures(folders, images, files.problems, same)
+    files.problems += _in_two(splits, same)
     files.check()
+    splits = {name: one_each(split, same) for name, split in splits.items()}
     return Corpus(f"multi30k-{variant}", splits, pictures, fingerprints=files.fingerprints)
 
 
@@ -97,6 +100,19 @@ def _split(files: CaptionFiles, raw: Path, task: Task, split: str, languages: tu
         return Split(images, {})
     owner = [image for image in range(len(images)) for _ in range(task.sets)]
     return Split(images, {language: aligned(language, owner, dict(slots)) for language, slots in texts.items()})
+
+
+def _in_two(splits: Mapping[str, Split], same: Mapping[str, str]) -> list[str]:
+    """Images that stand in two splits, in words; `same` are names of one file."""
+    names, home = Names(FolderPictures(())), dict[str, tuple[str, str]]()
+    problems = []
+    for split, one in splits.items():
+        for image in one.images:
+            before, first = home.setdefault(names.one(same.get(image, image)), (split, image))
+            if before != split:
+                other = "" if first == image else f", as {image},"
+                problems.append(f"image_splits: image {first} is in split {before} and{other} in {split}")
+    return problems
 
 
 def _column(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from xpet.core.captions import Corpus, Split
 from xpet.core.errors import ConfigError, DataError
+from xpet.data.images import renamed
 from xpet.data.text_files import raise_problems
 
 SEED = 42
@@ -37,7 +38,7 @@ class SplitPlan:
         Raises:
             DataError: not of that form, a part empty, names unknown to the corpus or in the plan twice; all at once.
         """
-        named = _parse(text)
+        named = _known(_parse(text), corpus)
         problems: list[str] = []
         seen: dict[str, str] = {}
         parts = {}
@@ -151,6 +152,12 @@ def _parse(text: str) -> Mapping[str, Sequence[str]]:
     ]
     raise_problems(bad)
     return named
+
+
+def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list[str]]:
+    """The names of each part as the corpus writes them, so that another spelling or a link is no other image."""
+    images = dict.fromkeys(image for part in PARTS for image in source(corpus, part).images)
+    return {part: renamed(names, list(images), corpus.pictures) for part, names in named.items()}
 
 
 def _shown(names: object) -> str:

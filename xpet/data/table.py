@@ -15,7 +15,7 @@ from typing import Any
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.languages import normalise
-from xpet.data.images import find_pictures
+from xpet.data.images import FolderPictures, Names, find_pictures, unusable
 from xpet.data.reading import aligned, choose_languages, data_root
 from xpet.data.records import Records, delimited, json_objects, parquet_rows
 from xpet.data.text_files import CaptionFiles, Source, raise_problems
@@ -71,6 +71,10 @@ def read(request: ReadRequest) -> Corpus:
     files = CaptionFiles(path.parent)
     table = _checked(path, files, request.languages)
     problems: list[str] = []
+    absent: list[str] = []  # told last
+    same: dict[str, str] = {}
+    pictures = find_pictures([path.parent], list(table.home), absent, same)
+    _merge(table, same, path.name)
     languages = choose_languages(request, table.languages, str(path), problems)
     notes: dict[str, list[str]] = {}
     splits = {name: _split(table, name, languages, notes) for name in dict.fromkeys(table.home.values())}
@@ -80,9 +84,7 @@ def read(request: ReadRequest) -> Corpus:
         for language in languages
         if language not in split.captions
     ]
-    images = [image for split in splits.values() for image in split.images]
-    pictures = find_pictures([path.parent], images, problems)
-    raise_problems(problems)
+    raise_problems(problems + absent)
     told = {language: tuple(f"{path.name}: {note}" for note in own) for language, own in notes.items()}
     return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints, notes=told)
 
@@ -97,18 +99,18 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
     files.check()
     assert source is not None  # else there is a problem
     table = Table()
-    names: dict[str, str] = {}  # one string per image, however many captions it has
+    names = Names(FolderPictures((path.parent,)))  # one string per image, however many captions and spellings it has
     where = "row" if ending == ".parquet" else "line"
     for number, fields in FORMATS[ending](source):
         place = f"{path.name} {where} {number}"
-        wrong = _wrong(fields)
+        wrong = _wrong(fields) + unusable(fields.get("image"))
         files.problems += [f"{place}: {text}" for text in wrong]
         if wrong:
             continue
-        image, language = names.setdefault(fields["image"], fields["image"]), normalise(fields["lang"])
+        image, language = names.one(fields["image"]), normalise(fields["lang"])
         split = SPLITS[fields["split"]] if "split" in fields else WHOLE
         if table.home.setdefault(image, split) != split:
-            files.problems.append(f"{place}: image {image} is in split {table.home[image]} and in {split}")
+            files.problems.append(f"{place}: {_spelt(image, fields)} is in split {table.home[image]} and in {split}")
         table.languages.add(language)
         if used is None or language in used:
             _keep(table.columns.setdefault((split, language), Column()), image, fields)
@@ -116,6 +118,25 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
         files.problems.append(f"{path.name}: expected a split in every row or in none, found both")
     files.check()
     return table
+
+
+def _spelt(image: str, fields: Mapping[str, Any]) -> str:
+    written = fields["image"]
+    return f"image {image}" if written == image else f"image {image}, here written {written},"
+
+
+def _merge(table: Table, same: Mapping[str, str], name: str) -> None:
+    """Make names of one file one image; raises DataError of those that stand in several splits."""
+    home = table.home
+    raise_problems([
+        f"{name}: images {first} and {image} are one file, in split {home[first]} and in {home[image]}"
+        for image, first in same.items()
+        if home[first] != home[image]
+    ])  # fmt: skip
+    for image in same:
+        del home[image]
+    for column in table.columns.values() if same else ():
+        column.images = [same.get(image, image) for image in column.images]
 
 
 def _keep(column: Column, image: str, fields: Mapping[str, Any]) -> None:

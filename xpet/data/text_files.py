@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from xpet.core.errors import DataError
+from xpet.data.images import FolderPictures, Names, unusable
 
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
@@ -188,15 +189,20 @@ class CaptionFiles:
         return lines
 
     def image_names(self, path: Path) -> tuple[str, ...]:
-        """The image names of a list, one a line; blank and repeated ones are noted as problems."""
-        names = tuple(line.strip() for line in self.lines(path))
-        first: dict[str, int] = {}
-        for number, name in enumerate(names, start=1):
-            if not name:
-                self.problems.append(f"{self.name(path)} line {number}: expected an image name, found a blank line")
-            elif first.setdefault(name, number) != number:
-                self.problems.append(f"{self.name(path)} line {number}: image {name} stands on line {first[name]} too")
-        return names
+        """The image names of a list, one a line; blank, impossible and repeated ones are noted as problems."""
+        images = tuple(line.strip() for line in self.lines(path))
+        names, first = Names(FolderPictures(())), dict[str, tuple[int, str]]()
+        for number, image in enumerate(images, start=1):
+            place = f"{self.name(path)} line {number}"
+            if not image:
+                self.problems.append(f"{place}: expected an image name, found a blank line")
+                continue
+            self.problems += [f"{place}: {text}" for text in unusable(image)]
+            line, spelt = first.setdefault(names.one(image), (number, image))
+            if line != number:
+                other = "" if spelt == image else f" as {spelt}"
+                self.problems.append(f"{place}: image {image} stands on line {line} too{other}")
+        return images
 
     def check(self) -> None:
         """Raises one DataError of all problems noted."""

@@ -6,6 +6,8 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+from xpet.core.pictures import rgb
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -17,9 +19,10 @@ _FORMATS: dict[str, dict[str, int]] = {"jpeg": {"quality": 80, "optimize": 1}, "
 def thumbnail(picture: Image, largest: int = LARGEST) -> str:
     """The picture, shrunk so that no side is longer than `largest`, as a `data:image/...` URI.
 
-    JPEG for photographs or PNG for drawings, whichever is smaller. Pictures are never enlarged.
+    JPEG for photographs or PNG for drawings, whichever is smaller. Pictures are never enlarged. Raises DataError for
+    one that `rgb` cannot show.
     """
-    small = picture.convert("RGB")
+    small = rgb(picture, "of a thumbnail").copy()  # it is shrunk in place
     small.thumbnail((largest, largest))
     kind, data = min(((kind, _bytes(small, kind)) for kind in _FORMATS), key=lambda one: len(one[1]))
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

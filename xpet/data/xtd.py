@@ -11,7 +11,7 @@ from pathlib import Path
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError
 from xpet.core.languages import normalise
-from xpet.data.images import find_pictures
+from xpet.data.images import find_pictures, one_each
 from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
@@ -45,11 +45,13 @@ def read(request: ReadRequest) -> Corpus:
             path = _first(root, [f"{folder}/{code}.txt" for code in spellings(language)])
             if language != PIVOT and path.exists():
                 texts[language][slot] = files.lines(path, len(images))
-    pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems)
+    same: dict[str, str] = {}
+    pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems, same)
     files.check()
     owner = range(len(images))
     columns = {language: aligned(language, owner, dict(slots)) for language, slots in texts.items()}
-    return Corpus("xtd", {"all": Split(images, columns)}, pictures, fingerprints=files.fingerprints)
+    split = one_each(Split(images, columns), same)
+    return Corpus("xtd", {"all": split}, pictures, fingerprints=files.fingerprints)
 
 
 def _caption_files(root: Path) -> dict[str, Path]:

@@ -104,6 +104,7 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
         },
         environment={
             "versions": wiring.versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
+            "feature_precision": bench.towers.precision_on(str(bench.engine.device)),
             "towers": bench.towers.names, "fingerprints": bench.towers.fingerprints,
             "data": dict(bench.corpus.fingerprints),
             "test_captions": wiring.captions_digest(

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, ImageSource, LanguageCaptions, Split
+from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.jobs.measure import Encode
 from xpet.jobs.report import Diagnosis, WorstQuery
@@ -87,6 +88,10 @@ def _query(
 
 
 def _thumbnail(pictures: ImageSource | None, name: str) -> str | None:
+    """The picture, small; None without one, or where it cannot be shown, as beside features of the user's own."""
     from xpet.data.thumbnails import thumbnail
 
-    return None if pictures is None else thumbnail(pictures.open(name))
+    try:
+        return None if pictures is None else thumbnail(pictures.open(name))
+    except DataError:  # what was measured does not hang on it
+        return None

@@ -150,28 +150,40 @@ class DualEncoder:
         return list(groups.values())
 
     def encode_image(
-        self, images: Iterable[str | os.PathLike[str] | Image], batch_size: int = 64, normalize: bool = True
+        self,
+        images: Iterable[str | os.PathLike[str] | Image],
+        batch_size: int = 64,
+        normalize: bool = True,
+        precision: str = "auto",
     ) -> Tensor:
         """Features of pictures.
+
+        Pictures may be of any mode with an agreed range: transparency is laid on white, 16 bits are scaled to 8, and
+        the orientation noted in EXIF is applied, also to a PIL image that still carries the note.
 
         Args:
             images: paths and PIL images, mixed as you like.
             batch_size: pictures a forward takes, and as many are held in memory.
             normalize: whether rows get length 1; else they are as the tower gives them.
+            precision: what the tower computes in: fp32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere.
 
         Returns:
-            float32 [images, d] on the CPU, in the order of the pictures; on a GPU computed in bfloat16.
+            float32 [images, d] on the CPU, in the order of the pictures.
 
         Raises:
-            ConfigError: one picture instead of several, a batch size below 1.
+            ConfigError: one picture instead of several, a batch size below 1, a precision that is not known or that
+                the device does not have.
             DataError: pictures that are missing, broken or of another kind, all counted and the first named.
             ModelError: no image tower is known for this text tower.
         """
         import torch
         from PIL.Image import Image
 
+        from xpet.models.precision import precision_on
+
         pictures = _listed("images", images, (str, bytes, os.PathLike, Image))
         _check_batch_size(batch_size)
+        used = precision_on(self.device, precision)
         tower = self._towers.image
         if tower is None:
             raise ModelError(
@@ -184,7 +196,7 @@ class DualEncoder:
         for start in range(0, len(pictures), batch_size):
             opened = _open(pictures[start : start + batch_size], start, problems)
             if not missing and not problems:
-                parts.append(tower.encode(opened, self.device))
+                parts.append(tower.encode(opened, self.device, used))
         if problems:
             raise DataError(f"{len(problems)} of {len(pictures)} pictures cannot be read: {_some(problems)}")
         return _finished(torch.cat(parts), normalize)
@@ -295,16 +307,15 @@ def _open(pictures: list[Any], start: int, problems: list[str]) -> list[Image]:
 def _open_one(folder: FolderPictures, picture: Any, number: int) -> Image:
     from PIL import Image
 
+    from xpet.core.pictures import rgb
+
     if _is_path(picture):
         if not os.path.isfile(picture):
-            raise DataError(f"picture {picture}: expected a file, found none")
-        return folder.open(os.fspath(picture))
+            raise DataError(f"picture {os.fsdecode(picture)}: expected a file, found none")
+        return folder.open(os.fsdecode(picture))
     if not isinstance(picture, Image.Image):
         raise DataError(f"picture {number}: expected a path or a PIL image, found {type(picture).__name__}")
-    try:
-        return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # a file that is read only now
-        raise DataError(f"picture {number}: expected a readable picture, found {error}") from error
+    return rgb(picture, number)
 
 
 def _finished(features: Tensor, normalize: bool) -> Tensor:

@@ -77,6 +77,7 @@ def _measure(config: EvalConfig, on_event: OnEvent) -> Report:
     records: Runs = read_runs(config.runs, config.languages or ()) if config.runs else []
     bench = prepare(config, records, on_event)
     measured, warnings = measure_all(config, bench, records, on_event)
+    warnings += _other_precision(bench, records)
     resamples = _resamples(config, len(bench.test.images))
     trained = [lang for system in measured for lang in system.aligned]
     systems = []
@@ -93,6 +94,19 @@ def _measure(config: EvalConfig, on_event: OnEvent) -> Report:
         configuration=_configuration(config, bench), environment=_environment(bench),
         fingerprint=_fingerprint(bench),
     )  # fmt: skip
+
+
+def _other_precision(bench: Bench, records: Runs) -> list[str]:
+    """A warning where image features are computed in another precision than the runs were measured with."""
+    here = bench.towers.precision_on(bench.device)
+    there = {record.environment.get("feature_precision") for _, record in records} - {None, here}
+    if here is None or not there:
+        return []
+    others = ", ".join(sorted(map(str, there)))
+    return [
+        f"image features are computed in {here} here, the runs were measured with {others}: "
+        "figures may differ by a few captions; --feature-precision chooses"
+    ]
 
 
 def _resamples(config: EvalConfig, images: int) -> Resamples | None:
@@ -135,6 +149,7 @@ def _environment(bench: Bench) -> dict[str, Any]:
     captions = {lang: wiring.captions_digest(bench.test.captions[lang], ("target",)) for lang in bench.languages}
     return {
         "versions": wiring.versions(), "device": bench.device, "towers": dict(bench.towers.names),
+        "feature_precision": bench.towers.precision_on(bench.device),
         "fingerprints": dict(bench.towers.fingerprints), "captions": captions,
     }  # fmt: skip
 

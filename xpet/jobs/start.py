@@ -68,10 +68,13 @@ def chosen(config: AlignPlan, records: Runs) -> dict[tuple[str, int], RunRecord]
 
 def check_unseen(config: AlignPlan, records: Runs, parts: Parts) -> None:
     """Raise DataError where pictures a run was trained on are to validate or test what goes on from it."""
-    fresh = {"test": set(parts.test.images), "validation": set(parts.validation.images)}
+    from xpet.data.images import canonical
+
+    fresh = {"test": set(map(canonical, parts.test.images)), "validation": set(map(canonical, parts.validation.images))}
     for path, record in records:
         same = record.config["data"]["name"] == config.data.name
-        seen = {"test": {*record.split["train"], *record.split["validation"]}, "validation": {*record.split["train"]}}
+        train, held = (set(map(canonical, record.split[part])) for part in ("train", "validation"))
+        seen = {"test": train | held, "validation": train}
         for part, names in fresh.items():
             both = names & seen[part]
             if same and both:

@@ -168,12 +168,22 @@ def cut(corpus: Corpus, config: DataConfig) -> Parts:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both towers; `image` is None when the user brought image features, `fingerprints` then tells that file's."""
+    """Both towers; `image` is None when the user brought image features, `fingerprints` then tells that file's.
+
+    `precision` is what image features are to be computed in: see `ModelConfig.feature_precision`.
+    """
 
     text: LoadedText
     image: LoadedImage | None
     names: Mapping[str, str | None]
     fingerprints: Mapping[str, str | None]
+    precision: str = "auto"
+
+    def precision_on(self, device: str) -> str | None:
+        """What image features are really computed in on a device; None for the user's own."""
+        from xpet.models.precision import precision_on
+
+        return None if self.image is None else precision_on(device, self.precision)
 
 
 def load_towers(config: ModelConfig, features: str | None) -> Towers:
@@ -199,7 +209,7 @@ def with_images(text: LoadedText, config: ModelConfig, features: str | None) -> 
     image = load_image_tower(_image_path(name))
     check_dimensions(text.tower, image)
     prints = {"text": text.fingerprint, "image": image.fingerprint}
-    return Towers(text, image, {"text": config.text, "image": name}, prints)
+    return Towers(text, image, {"text": config.text, "image": name}, prints, config.feature_precision)
 
 
 def text_alone(text: LoadedText, config: ModelConfig) -> Towers:
@@ -259,7 +269,8 @@ def features_of(
 ) -> list[Tensor]:
     """Image features of each part, float32 [images, d]: the user's own, or the stored ones, computed where missing.
 
-    A file of the user's own features has one row per image of the corpus, in the order of its splits.
+    A file of the user's own features has one row per image of the corpus, in the order of its splits. Stored features
+    of another precision than the towers are to compute in are not used.
     """
     names = [name for part in parts for name in part.images]
     if config.image_features is not None:
@@ -271,11 +282,11 @@ def features_of(
         )
     from xpet.data.features import image_features
 
-    tower = towers.image
+    tower, precision = towers.image, towers.precision
     assert tower is not None
     rows = image_features(
-        names, corpus.pictures, lambda images: tower.encode(images, device), tower.key, features_folder(),
-        on_event=on_event, prepare=tower.prepare,
+        names, corpus.pictures, lambda images: tower.encode(images, device, precision), tower.key_on(device, precision),
+        features_folder(), on_event=on_event, prepare=tower.prepare,
     )  # fmt: skip
     return list(rows.split([len(part.images) for part in parts]))
 

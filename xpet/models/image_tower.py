@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
+from xpet.core.pictures import VERSION, rgb
 from xpet.models.hub import checkpoint_folder
+from xpet.models.precision import computing, precision_on
+from xpet.models.preprocessing import CHANNELS, canonical_processing, cut, image_processor, read_processing
 from xpet.models.weights import (
     fill,
     fingerprint,
@@ -34,12 +37,7 @@ _MODEL_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size",
     "patch_size", "hidden_act", "layer_norm_eps", "attention_dropout",
 )  # fmt: skip
-_SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
-_PROCESSORS = (
-    "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
-)  # fmt: skip
 _TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 _PURPOSE = "a CLIP image tower"
 
 
@@ -47,7 +45,7 @@ _PURPOSE = "a CLIP image tower"
 class LoadedImage:
     """A frozen image tower in eval mode with its pre-processing.
 
-    `preprocessing` spells the pre-processing out as sorted JSON; `key` stands for weights and pre-processing together.
+    `preprocessing` spells the pre-processing out as sorted JSON; `key_on` stands for all that features depend on.
     """
 
     tower: nn.Module
@@ -55,10 +53,14 @@ class LoadedImage:
     fingerprint: str
     preprocessing: str
 
-    @property
-    def key(self) -> str:
-        """SHA-256 (hex) of weights and pre-processing: what features of a picture depend on besides the picture."""
-        return hashlib.sha256(f"{self.fingerprint}\n{self.preprocessing}".encode()).hexdigest()
+    def key_on(self, device: str | torch.device = "cpu", precision: str = "auto") -> str:
+        """SHA-256 (hex) of what features of a picture depend on besides the picture.
+
+        That is the weights, the pre-processing, how pictures become RGB, and the precision computed in on the device.
+        Raises ConfigError for a precision that is not known.
+        """
+        parts = (self.fingerprint, self.preprocessing, f"pictures {VERSION}", precision_on(device, precision))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def dimensions(self) -> int:
@@ -68,28 +70,42 @@ class LoadedImage:
     def prepare(self, image: Image) -> Tensor:
         """A picture cut to the tower's size, [channels, height, width]; may be called from several threads at once.
 
-        Still in bytes where the pre-processing allows: `encode` scales them on the device, where that is cheap.
+        Still in bytes: `encode` scales them on the device, where that is cheap. Raises DataError for a picture that
+        `rgb` cannot show.
         """
-        found = self.processor(images=[image], return_tensors="pt", do_rescale=False, do_normalize=False)
-        cut: Tensor = found["pixel_values"][0]
-        return cut
+        return cut(self.processor, rgb(image, "in memory"))
 
-    def encode(self, images: Sequence[Image | Tensor], device: str | torch.device = "cpu") -> Tensor:
-        """Un-normalised features [images, dimensions], float32 on the CPU; computed in bfloat16 on CUDA devices only.
+    def encode(
+        self, images: Sequence[Image | Tensor], device: str | torch.device = "cpu", precision: str = "auto"
+    ) -> Tensor:
+        """Un-normalised features [images, dimensions], float32 on the CPU.
 
-        Takes pictures or what `prepare` made of them. The tower is moved to `device` and stays there.
+        The tower is moved to `device` and stays there.
+
+        Args:
+            images: pictures, or what `prepare` made of them.
+            device: where to compute.
+            precision: what to compute in: fp32 (true float32, no TF32), bf16, fp16, or auto, which is bf16 on CUDA
+                and fp32 elsewhere.
+
+        Raises:
+            ConfigError: a precision that is not known, or that the device does not have.
+            DataError: a picture that `rgb` cannot show.
+            ModelError: numbers too large for fp16.
         """
+        where, used = torch.device(device), precision_on(device, precision)
         if not images:
             return torch.empty((0, self.dimensions))
-        where = torch.device(device)
         self.tower.to(where)
-        cut = torch.stack([image if isinstance(image, Tensor) else self.prepare(image) for image in images])
+        pixels = torch.stack([image if isinstance(image, Tensor) else self.prepare(image) for image in images])
         if where.type == "cuda":
-            cut = cut.pin_memory()
-        pixels = self._scaled(cut.to(where, non_blocking=True))
-        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
-            features = self.tower(pixel_values=pixels).image_embeds
+            pixels = pixels.pin_memory()
+        scaled = self._scaled(pixels.to(where, non_blocking=True))
+        with computing(where, used):
+            features = self.tower(pixel_values=scaled).image_embeds
         result: Tensor = features.float().cpu().clone()
+        if used == "fp16" and not result.isfinite().all():
+            raise ModelError("image tower: expected finite features in fp16, found numbers too large; use bf16 or fp32")
         return result
 
     def _scaled(self, pixels: Tensor) -> Tensor:
@@ -114,8 +130,8 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     tensors = without_position_ids(read_tensors(folder))
     if whole:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TEXT_HALF)}
-    processing = _processing(folder, settings.get("image_size"))
     tower = _empty_tower(settings, tensors, folder)
+    processing = read_processing(folder, _side(tower, folder))
     fill(tower, tensors, torch.float32, folder)
     processor = image_processor(processing)
     return LoadedImage(tower, processor, fingerprint(tensors), json.dumps(processing, sort_keys=True))
@@ -146,51 +162,15 @@ def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], fol
         raise ModelError(f"{folder}: the image tower cannot be built: {one_line(error)}") from None
 
 
-def _processing(folder: Path, image_size: int | None) -> dict[str, Any]:
-    """The checkpoint's pre-processing, checked against the picture size the tower takes."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file() and (folder / "processor_config.json").is_file():
-        written = read_json(folder / "processor_config.json", "the pre-processing").get("image_processor") or {}
-    else:
-        written = read_json(path, "the pre-processing of pictures")
-    kind = written.get("image_processor_type", written.get("feature_extractor_type", _PROCESSORS[0]))
-    if kind not in _PROCESSORS:
-        raise ModelError(f"{folder}: expected the pre-processing of CLIP, found {kind}")
-    try:
-        processing = canonical_processing(written)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: the pre-processing is not valid: {one_line(error)}") from None
-    crop = processing["crop_size"]
-    size = image_size or 224
-    if processing["do_center_crop"] and (crop["height"], crop["width"]) != (size, size):
+def _side(tower: nn.Module, folder: Path) -> int:
+    """Height and width of the pictures a tower takes; raises ModelError when they are not of three channels."""
+    config: Any = tower.config
+    if config.num_channels != CHANNELS:
         raise ModelError(
-            f"{folder}: tower and pre-processing disagree: expected pictures of {size} x {size}, found crop_size "
-            f"{crop['height']} x {crop['width']}"
+            f"{folder}: expected an image tower for pictures of {CHANNELS} channels (RGB), found num_channels "
+            f"{config.num_channels}"
         )
-    return processing
-
-
-def canonical_processing(written: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of CLIP's pre-processing in one spelling, whatever release of transformers wrote them."""
-    size, crop = written.get("size") or 224, written.get("crop_size") or 224
-    return {
-        "size": {"shortest_edge": size} if isinstance(size, int) else {key: int(n) for key, n in size.items() if n},
-        "crop_size": dict.fromkeys(("height", "width"), crop)
-        if isinstance(crop, int)
-        else {"height": int(crop["height"]), "width": int(crop["width"])},
-        "resample": int(written.get("resample", 3)),
-        "rescale_factor": float(written.get("rescale_factor") or 1 / 255),
-        "image_mean": [float(x) for x in written.get("image_mean") or _MEAN],
-        "image_std": [float(x) for x in written.get("image_std") or _STD],
-        **{switch: bool(written.get(switch, True)) for switch in _SWITCHES},
-    }
-
-
-def image_processor(settings: Mapping[str, Any]) -> Any:
-    """CLIP's pre-processing by transformers, on Pillow and numpy (no torchvision), with the given settings."""
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    return CLIPImageProcessorPil(**canonical_processing(settings))
+    return int(config.image_size)
 
 
 def save_image_tower(folder: str | os.PathLike[str], tower: nn.Module, processor: Any) -> None:

@@ -8,7 +8,6 @@ from xpet.core.config.fit import DEVICES, PRECISIONS, SELECTORS, FitConfig, FitP
 from xpet.core.config.merge import DTYPES, CombineConfig, MergeConfig
 from xpet.core.config.parts import (
     DEMO,
-    FEATURE_PRECISIONS,
     TRAIN_PARTS,
     DataConfig,
     MethodConfig,
@@ -29,7 +28,6 @@ __all__ = [
     "DTYPES",
     "DataConfig",
     "EvalConfig",
-    "FEATURE_PRECISIONS",
     "FitConfig",
     "FitPlan",
     "GateConfig",

@@ -7,10 +7,10 @@ from typing import Any
 
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.errors import unknown
+from xpet.core.pictures import FEATURE_PRECISIONS
 from xpet.core.presets import ALL
 
 TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
-FEATURE_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 VALIDATIONS = ("auto", "pictures", "text")
 MOST_N_BEST = 4
 DEMO = "demo"

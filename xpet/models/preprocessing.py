@@ -1,0 +1,210 @@
+"""CLIP's pre-processing of pictures. Its settings are read strictly: what is accepted works on every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.errors import ModelError
+from xpet.models.weights import read_json
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+CHANNELS = 3
+"""Of every picture, red, green and blue."""
+_PROCESSORS = (
+    "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
+)  # fmt: skip
+_SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
+_NOT_OURS = ("do_pad", "use_square_size")
+"""Switches of other models' pre-processing, which would do something here."""
+_SIZES = ({"shortest_edge"}, {"height", "width"})
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
+_SIDE = 224
+_LARGEST = 16
+"""Sides of the tower's picture that a side may be resized to: more is thrown away but for a corner."""
+_MOST = 1e30
+"""Beyond this a number is no mean, no deviation and no factor of pixels."""
+_WIDE, _PIXELS = 16, 1 << 22
+"""How many times as long as wide, and of how many pixels, a picture may become before only what is kept is made."""
+
+
+def read_processing(folder: Path, side: int) -> dict[str, Any]:
+    """The pre-processing in a checkpoint folder, all settings in one spelling.
+
+    Args:
+        folder: holds preprocessor_config.json, or processor_config.json with it inside.
+        side: height and width of the pictures that the tower takes.
+
+    Raises:
+        ModelError: it is another model's, a setting has no valid value, or it does not make every picture
+            `side` x `side`.
+    """
+    path = folder / "preprocessor_config.json"
+    if not path.is_file() and (folder / "processor_config.json").is_file():
+        path = folder / "processor_config.json"
+        written = read_json(path, "the pre-processing").get("image_processor") or {}
+        if not isinstance(written, Mapping):
+            raise ModelError(f"{path}: expected an object image_processor, found {written!r}")
+    else:
+        written = read_json(path, "the pre-processing of pictures")
+    kind = written.get("image_processor_type", written.get("feature_extractor_type", _PROCESSORS[0]))
+    if kind not in _PROCESSORS:
+        raise ModelError(f"{folder}: expected the pre-processing of CLIP, found {kind}")
+    try:
+        settings = canonical_processing(written)
+    except ValueError as error:
+        raise ModelError(f"{path}: the pre-processing is not valid: {error}") from None
+    _check_size(settings, side, path)
+    return settings
+
+
+def _check_size(settings: Mapping[str, Any], side: int, path: Path) -> None:
+    """Raise ModelError where some picture would not become `side` x `side`, or one far larger on the way."""
+    size, crop, wanted = settings["size"], settings["crop_size"], dict.fromkeys(("height", "width"), side)
+    most = _LARGEST * side
+    if settings["do_center_crop"] and crop != wanted:
+        raise ModelError(
+            f"{path.parent}: tower and pre-processing disagree: expected pictures of {side} x {side}, found crop_size "
+            f"{crop['height']} x {crop['width']}"
+        )
+    if settings["do_resize"] and max(size.values()) > most:
+        raise ModelError(f"{path}: the pre-processing is not valid: size: expected at most {most}, found {size}")
+    if not settings["do_center_crop"] and not (settings["do_resize"] and size == wanted):
+        found = f"size {size}" if settings["do_resize"] else "no resizing (do_resize false)"
+        raise ModelError(
+            f"{path}: expected every picture to become {side} x {side}, by a centre crop (do_center_crop true, "
+            f"crop_size {side}) or by size {wanted}, found {found} and no crop, which gives pictures of several shapes"
+        )
+
+
+def canonical_processing(written: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of CLIP's pre-processing in one spelling, whatever release of transformers wrote them.
+
+    What is absent has CLIP's own value, and what is null as well, but for switches: those are off. Raises ValueError
+    naming every setting without a valid value.
+    """
+    problems: list[str] = []
+    settings: dict[str, Any] = {}
+    for name, (default, read, expected) in _SETTINGS.items():
+        value = written.get(name, default)
+        settings[name] = read((False if default is True else default) if value is None else value)
+        if settings[name] is None:
+            problems.append(f"{name}: expected {expected}, found {value!r:.60}")
+    problems += [f"{name}: expected false, found {written[name]!r:.60}" for name in _NOT_OURS if written.get(name)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return settings
+
+
+def _switch(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    """A whole number from 1 on, also where it is written as 224.0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value % 1:
+        return None  # infinity and NaN among them: what is left of them is NaN
+    return int(value)
+
+
+def _sides(value: object) -> dict[str, int] | None:
+    """A size by the names of its sides; None is left out."""
+    if isinstance(value, (list, tuple)) and len(value) == len(("height", "width")):
+        value = dict(zip(("height", "width"), value, strict=True))
+    if not isinstance(value, Mapping):
+        return None
+    sides = {name: _whole(side) for name, side in value.items() if side is not None}
+    whole = {name: side for name, side in sides.items() if side is not None}
+    return whole if set(whole) in _SIZES and whole.keys() == sides.keys() else None
+
+
+def _size(value: object) -> dict[str, int] | None:
+    side = _whole(value)
+    return _sides(value) if side is None else {"shortest_edge": side}
+
+
+def _crop(value: object) -> dict[str, int] | None:
+    side = _whole(value)
+    sides = _sides(value) if side is None else {"height": side, "width": side}
+    return sides if sides and "height" in sides else None
+
+
+def _resample(value: object) -> int | None:
+    from PIL import Image
+
+    known = {int(filter_) for filter_ in Image.Resampling}
+    return value if isinstance(value, int) and not isinstance(value, bool) and value in known else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _MOST:
+        return None  # NaN among them
+    return float(value)
+
+
+def _positive(value: object) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
+
+
+def _channels(each: Callable[[object], float | None]) -> Callable[[object], list[float] | None]:
+    """A list of one number a channel; a single number stands for all."""
+
+    def read(value: object) -> list[float] | None:
+        values = value if isinstance(value, (list, tuple)) else [value] * CHANNELS
+        numbers = [number for one in values if (number := each(one)) is not None]
+        return numbers if len(numbers) == len(values) == CHANNELS else None
+
+    return read
+
+
+_SIDES_WORDS = "a whole number from 1 on, or height and width"
+_SETTINGS: Mapping[str, tuple[Any, Callable[[object], Any], str]] = {
+    "size": (_SIDE, _size, f"{_SIDES_WORDS}, or shortest_edge"),
+    "crop_size": (_SIDE, _crop, _SIDES_WORDS),
+    "resample": (3, _resample, "the number of a filter of Pillow"),
+    "rescale_factor": (1 / 255, _positive, "a positive number"),
+    "image_mean": (_MEAN, _channels(_number), f"{CHANNELS} numbers"),
+    "image_std": (_STD, _channels(_positive), f"{CHANNELS} positive numbers"),
+    **{switch: (True, _switch, "true or false") for switch in _SWITCHES},
+}
+"""Setting -> CLIP's own value, how a value is read (None: it is not valid), and what is expected."""
+
+
+def image_processor(settings: Mapping[str, Any]) -> Any:
+    """CLIP's pre-processing by transformers, on Pillow and numpy (no torchvision), with the given settings."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    return CLIPImageProcessorPil(**canonical_processing(settings))
+
+
+def cut(processor: Any, image: Image) -> Tensor:
+    """An RGB picture resized and cropped, [channels, height, width]; in bytes, not yet scaled or normalised."""
+    part = _middle(image, processor) if processor.do_resize and processor.do_center_crop else None
+    switches = {} if part is None else {"do_resize": False}
+    found = processor(images=[part or image], return_tensors="pt", do_rescale=False, do_normalize=False, **switches)
+    pixels: Tensor = found["pixel_values"][0]
+    return pixels
+
+
+def _middle(image: Image, processor: Any) -> Image | None:
+    """What the centre crop keeps of a very elongated picture, resized; None for others.
+
+    Its pixels are those of the whole, but for rounding and clipping on the way: a line of 1 x 30,000, resized whole,
+    would take gigabytes.
+    """
+    short, crop = processor.size.shortest_edge, processor.crop_size
+    if not short:
+        return None
+    width, height = (int(short * side / min(image.size)) for side in image.size)
+    if width * height <= max(_PIXELS, _WIDE * short * short):
+        return None
+    wide, high = min(width, crop.width), min(height, crop.height)
+    left, top = (width - wide) // 2, (height - high) // 2
+    across, down = image.width / width, image.height / height
+    box = (left * across, top * down, (left + wide) * across, (top + high) * down)
+    return image.resize((wide, high), processor.resample, box)
