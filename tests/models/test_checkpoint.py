@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from tests.tiny import POSITIONS, tiny_text_checkpoint, tiny_tokenizer, tiny_transformer, write_weights
@@ -151,12 +152,64 @@ def test_xlm_roberta_large_has_the_published_parameter_count() -> None:
     assert (config.num_attention_heads, config.layer_norm_eps, config.pad_token_id) == (16, 1e-5, 1)
 
 
-def test_family_follows_from_the_shapes_for_an_unknown_base(tmp_path: Path) -> None:
-    for base, kind in (("xlm-roberta", "xlm-roberta"), ("bert", "bert")):
-        folder = tiny_text_checkpoint(tmp_path / base, base)
-        config = json.loads((folder / "config.json").read_text()) | {"modelBase": "someone/else"}
-        (folder / "config.json").write_text(json.dumps(config))
-        assert load_text_tower(folder).tower.transformer.config.model_type == kind
+def rewritten(folder: Path, **changes: Any) -> Path:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    return folder
+
+
+def with_heads(folder: Path, heads: int, eps: float = 1e-12) -> torch.Tensor:
+    """Features of TEXTS by a plain transformers model of BERT with so many heads, pooled and projected by hand."""
+    from transformers import BertConfig, BertModel
+
+    state = load_file(folder / "model.safetensors")
+    inner = {name.removeprefix("transformer."): value for name, value in state.items() if "transformer." in name}
+    vocabulary, hidden = inner["embeddings.word_embeddings.weight"].shape
+    model = BertModel(BertConfig(
+        vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=2, num_attention_heads=heads, layer_norm_eps=eps,
+        intermediate_size=inner["encoder.layer.0.intermediate.dense.weight"].shape[0],
+        max_position_embeddings=inner["embeddings.position_embeddings.weight"].shape[0], type_vocab_size=2,
+    )).eval()  # fmt: skip
+    model.load_state_dict(inner)
+    tokenizer = load_text_tower(rewritten(folder, modelBase="LaBSE", transformerConfig=None)).tokenizer
+    ids, mask = tokenizer.pad(tokenizer.encode(TEXTS))
+    with torch.no_grad():
+        hidden_state = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    pooled = (hidden_state * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+    return pooled @ state["LinearTransformation.weight"].T + state["LinearTransformation.bias"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads"),
+    [
+        ({"modelBase": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"}, 4),
+        ({"modelBase": "microsoft/Multilingual-MiniLM-L12-H384"}, 4),
+        ({"modelBase": "sentence-transformers/LaBSE"}, 2),
+        ({"modelBase": "me/mine",
+          "transformerConfig": {"model_type": "bert", "num_attention_heads": 8, "layer_norm_eps": 1e-12}}, 8),
+        ({"modelBase": "me/mine", "model_type": "bert", "num_attention_heads": 16, "layer_norm_eps": 1e-12}, 16),
+        ({"modelBase": "LaBSE", "num_attention_heads": 1}, 1),
+    ],
+)  # fmt: skip
+def test_attention_heads_are_the_bases_own(changes: dict[str, Any], heads: int, tmp_path: Path) -> None:
+    folder = tiny_text_checkpoint(tmp_path / "ck", "bert", hidden=128)
+    expected = with_heads(folder, heads)
+    loaded = load_text_tower(rewritten(folder, **changes))
+    found = encode_texts(loaded.tower, loaded.tokenizer, TEXTS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)  # batches of other shapes round differently
+    if heads != 2:
+        assert (with_heads(folder, 2) - found).abs().max() > 1e-3
+
+
+def test_nothing_is_guessed_of_a_base_that_is_not_known(tmp_path: Path) -> None:
+    folder = tiny_text_checkpoint(tmp_path / "ck", "bert")
+    one_line_error(
+        rewritten(folder, modelBase="someone/else"),
+        "the base 'someone/else' is not known, and config.json does not say its model_type, num_attention_heads, "
+        'layer_norm_eps, which decide the features: add them, for example "transformerConfig": {"model_type": "bert", ',
+    )
+    half = {"model_type": "bert", "num_attention_heads": 1}
+    one_line_error(rewritten(folder, transformerConfig=half), "does not say its layer_norm_eps, which decide")
 
 
 def test_round_trip_is_bit_for_bit_and_writes_exactly_these_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.errors import ModelError
-from xpet.models.families import build_transformer, token_limit, transformer_config, written_config
+from xpet.models.families import FAMILIES, build_transformer, token_limit, transformer_config, written_config
 from xpet.models.hub import checkpoint_folder
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
@@ -117,9 +117,11 @@ def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _empty_tower(config: Mapping[str, Any], tensors: Mapping[str, Tensor], attention: str, folder: Path) -> TextTower:
-    written = config.get("transformerConfig") or {}
-    if not isinstance(written, dict):
-        raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(written).__name__}")
+    own = config.get("transformerConfig") or {}
+    if not isinstance(own, dict):
+        raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(own).__name__}")
+    beside = {key: value for key, value in config.items() if key != "model_type" or value in FAMILIES}
+    written = {**beside, **own}
     try:
         settings = transformer_config(str(config["modelBase"]), written, tensors)
         pooler = "transformer.pooler.dense.weight" in tensors

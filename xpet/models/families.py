@@ -36,16 +36,24 @@ FAMILIES = {
     "bert": Family("BertConfig", "BertModel", 1e-12, {"pad_token_id": 0}, False),
 }
 
-# modelBase, less its owner and in lower case -> family and channels per attention head
 BASES = {
-    "xlm-roberta-base": ("xlm-roberta", 64),
-    "xlm-roberta-large": ("xlm-roberta", 64),
-    "labse": ("bert", 64),
-    "bert-base-multilingual-cased": ("bert", 64),
-    "bert-base-multilingual-uncased": ("bert", 64),
-    "multilingual-minilm-l12-h384": ("bert", 32),
-}
-_HEAD_SIZE = 64
+    "xlm-roberta-base": ("xlm-roberta", 64), "xlm-roberta-large": ("xlm-roberta", 64),
+    "infoxlm-base": ("xlm-roberta", 64), "infoxlm-large": ("xlm-roberta", 64), "xlm-v-base": ("xlm-roberta", 64),
+    "roberta-base": ("xlm-roberta", 64), "roberta-large": ("xlm-roberta", 64),
+    "paraphrase-multilingual-mpnet-base-v2": ("xlm-roberta", 64),
+    "multilingual-e5-base": ("xlm-roberta", 64), "multilingual-e5-large": ("xlm-roberta", 64),
+    "labse": ("bert", 64), "bert-base-multilingual-cased": ("bert", 64), "bert-base-multilingual-uncased": ("bert", 64),
+    "bert-base-cased": ("bert", 64), "bert-base-uncased": ("bert", 64), "bert-large-cased": ("bert", 64),
+    "bert-large-uncased": ("bert", 64), "bert-base-swedish-cased": ("bert", 64),
+    "multilingual-minilm-l12-h384": ("bert", 32), "paraphrase-multilingual-minilm-l12-v2": ("bert", 32),
+    "multilingual-e5-small": ("bert", 32),
+}  # fmt: skip
+"""Published bases, by `modelBase` less its owner and in lower case: family, and channels of an attention head."""
+NEEDED = ("model_type", "num_attention_heads", "layer_norm_eps")
+"""What a checkpoint must say of a base that is not known: nothing of it shows in the weights, all in the features."""
+EXAMPLE = (
+    """for example "transformerConfig": {"model_type": "bert", "num_attention_heads": 12, "layer_norm_eps": 1e-12}"""
+)
 _SETTINGS = (
     "num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "bos_token_id", "pad_token_id", "eos_token_id",
@@ -81,37 +89,49 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """The configuration, in transformers' terms, of a text tower.
 
-    Sizes come from the tensors' shapes. Everything else: from `written` (the `transformerConfig` of our own
-    checkpoints), else from the family of `base` (the `modelBase` of config.json), else from what the shapes suggest.
+    Sizes come from the tensors' shapes. Everything else: from `written`, what the checkpoint's config.json says of its
+    transformer, else from the published base of that name (`modelBase`). Raises ModelError where neither tells what
+    changes the features: nothing is guessed.
     """
     import transformers
 
     sizes = sizes_of(tensors)
-    kind, head_size = _family_of(base, sizes)
-    kind = str(written.get("model_type", kind))
-    if kind not in FAMILIES:
-        raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind}'")
+    kind, known = _base(base, written, sizes)
     family = FAMILIES[kind]
     settings: dict[str, Any] = {
-        "num_attention_heads": max(1, sizes["hidden_size"] // head_size),
         "layer_norm_eps": family.layer_norm_eps,
         **family.special_ids,
+        **known,
         **{key: value for key, value in written.items() if key in _SETTINGS},
         **sizes,
     }
     heads = settings["num_attention_heads"]
-    if not isinstance(heads, int) or heads < 1 or sizes["hidden_size"] % heads:
-        raise ModelError(f"expected attention heads that divide the {sizes['hidden_size']} channels, found {heads}")
+    if type(heads) is not int or heads < 1 or sizes["hidden_size"] % heads:
+        raise ModelError(
+            f"expected attention heads that divide the {sizes['hidden_size']} channels, found {heads!s:.60}"
+        )
     try:
         return getattr(transformers, family.config_class)(**settings)
     except Exception as error:  # transformers validates its settings with errors of its own
         raise ModelError(f"the transformer's configuration is not valid: {one_line(error)}") from None
 
 
-def _family_of(base: str, sizes: Mapping[str, int]) -> tuple[str, int]:
-    name = base.rstrip("/").split("/")[-1].lower()
-    roberta = "roberta" in name or sizes["type_vocab_size"] == 1
-    return BASES.get(name, ("xlm-roberta" if roberta else "bert", _HEAD_SIZE))
+def _base(base: str, written: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
+    """The family, and the settings that follow from a base that is known; raises ModelError for one that is not."""
+    published = BASES.get(base.rstrip("/").split("/")[-1].lower())
+    kind = written.get("model_type", published[0] if published else None)
+    if kind is not None and kind not in FAMILIES:
+        raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind!s:.60}'")
+    missing = [key for key in NEEDED if key not in written]
+    if published is None and missing:
+        raise ModelError(
+            f"the base '{base:.60}' is not known, and config.json does not say its {', '.join(missing)}, which decide "
+            f"the features: add them, {EXAMPLE}; known bases are {', '.join(list(BASES)[:2])} and "
+            f"{len(BASES) - 2} others"
+        )
+    if published is None:
+        return str(kind), {}
+    return str(kind), {"num_attention_heads": max(1, sizes["hidden_size"] // published[1])}
 
 
 def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.Module:
