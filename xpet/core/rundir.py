@@ -108,7 +108,10 @@ def _last_phase(path: Path) -> Path:
     except (OSError, ValueError):
         return path
     last = phases[-1] if isinstance(phases, list) and phases else None
-    return path / last if isinstance(last, str) and (path / last).is_dir() else path
+    try:
+        return path / last if isinstance(last, str) and (path / last).is_dir() else path
+    except (OSError, ValueError):  # no name of a folder
+        return path
 
 
 @contextmanager

@@ -8,17 +8,13 @@ Recalls are percent, ranks count from 1, times are seconds, sizes bytes unless a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from xpet.core.errors import DataError
+from xpet.core.typed import build
 
 SCHEMA = 2
-SCALARS: dict[Any, tuple[Any, str]] = {
-    str: (str, "text"), bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -268,48 +264,7 @@ def from_dict(document: Any, where: str) -> Report:
             f"{where}: expected result schema {SCHEMA}, found {document.get('schema')!r}; measure again with this xpet"
         )
     try:
-        report: Report = _build(Report, {k: v for k, v in document.items() if k not in ("command", "schema", "note")})
+        report: Report = build(Report, {k: v for k, v in document.items() if k not in ("command", "schema", "note")})
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{where}: expected a result of `xpet eval --json`, found a damaged one ({error})") from error
     return report
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """`value` as the annotated type `kind`: records from dicts, the rest as it is."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        if value is None:
-            return None
-        return _build(next(k for k in inner if k is not type(None)), value)
-    if is_dataclass(kind):
-        return _record(kind, _checked(value, dict, "an object"))
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: _build(inner[1], item) for key, item in _checked(value, dict, "an object").items()}
-    if origin is not None and issubclass(origin, Sequence):
-        return tuple(_build(inner[0], item) for item in _checked(value, (list, tuple), "a list"))
-    if kind in SCALARS:
-        if isinstance(value, bool) and kind is not bool:  # which Python counts as a number
-            raise ValueError(f"expected {SCALARS[kind][1]}, found {value!r}")
-        return _checked(value, *SCALARS[kind])
-    return value
-
-
-def _record(kind: Any, value: Mapping[str, Any]) -> Any:
-    """A dataclass from its fields; missing ones raise TypeError unless they have a default."""
-    hints = _hints(kind)
-    extra = sorted(set(value) - set(hints))
-    if extra:
-        raise ValueError(f"unknown field {extra[0]}")
-    return kind(**{name: _build(hints[name], item) for name, item in value.items()})
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {f.name: hints[f.name] for f in fields(kind)}
-
-
-def _checked(value: Any, types: Any, what: str) -> Any:
-    if not isinstance(value, types):
-        raise ValueError(f"expected {what}, found {value!r:.60}")
-    return value

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import Split
-from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig, RunConfig
+from xpet.core.config import DataConfig, EvalConfig, FitPlan, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.pack import is_pack, read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
+from xpet.core.selection import RULES
+from xpet.core.typed import build
 from xpet.jobs import wiring
 from xpet.jobs.foreign import is_foreign, read_foreign
 from xpet.jobs.results import RunResult
@@ -184,16 +186,38 @@ def named_images(split: Split, names: Sequence[str]) -> Split:
     return split.take([place[name] for name in names])
 
 
+NEEDED: Mapping[str, Mapping[str, Any]] = {
+    "config": {"run": RunConfig, "model": ModelConfig, "data": DataConfig, "method": MethodConfig, "fit": FitPlan},
+    "metrics": {
+        "trainable": int, "total": int, "seconds": float, "peak_memory": float, "target_before": float,
+        "aligned": float,
+    },
+    "environment": {"fingerprints": Mapping[str, str | None], "test_captions": str, "versions": Mapping[str, str]},
+    "split": {part: Sequence[str] for part in ("train", "validation", "test")},
+}  # fmt: skip
+"""What the records of runs must hold: parts, entries, and what each is."""
+
+
 def _checked(path: Path, record: RunRecord) -> RunRecord:
-    """A record with everything in it that is needed here; raises DataError."""
+    """A record with everything in it that is needed here, of the right kind; raises DataError naming what is not."""
+    for part, entries in NEEDED.items():
+        for name, kind in entries.items():
+            try:
+                build(kind, getattr(record, part)[name])
+            except KeyError:
+                raise DataError(f"{path}: expected {name} in {part}.json, found none; train it again") from None
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{path}: {part}.json, {name}: {error}; train it again") from None
     try:
-        for name, kind in (("run", RunConfig), ("model", ModelConfig), ("data", DataConfig), ("method", MethodConfig)):
-            kind(**record.config[name])
-        _result(path, record), routine_of(record), record.config["fit"]["select"]  # noqa: B018
-        record.split["test"], record.environment["fingerprints"], record.environment["test_captions"]  # noqa: B018
-        record.split["train"], record.metrics["trainable"], record.metrics["total"], record.metrics["peak_memory"]  # noqa: B018
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: config.json or its fellows lack or add something ({error}); train it again") from None
+        _result(path, record)
+    except TypeError as error:
+        raise DataError(f"{path}: metrics.json: {error}; train it again") from None
+    if record.config["run"]["routine"] not in ROUTINES or record.config["fit"]["select"] not in RULES:
+        run, select = record.config["run"]["routine"], record.config["fit"]["select"]
+        raise DataError(
+            f"{path}: expected a routine and a rule of selection that are known, found {run:.60} and {select:.60}; "
+            "update xpet"
+        )
     return record
 
 

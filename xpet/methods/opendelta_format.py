@@ -118,8 +118,8 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     """Method and trained tensors, by their names in the tower, of a folder of OpenDelta's; raises ModelError."""
     settings = read_settings(folder / CONFIG, "the settings of an OpenDelta module")
     kind = settings.get(KIND)
-    if kind not in KINDS:
-        raise ModelError(f"{folder}/{CONFIG}: expected a {KIND} of {', '.join(KINDS)}, found {kind}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ModelError(f"{folder}/{CONFIG}: expected a {KIND} of {', '.join(KINDS)}, found {kind!s:.60}")
     for name, expected in _FIXED.get(kind, {}).items():
         found = settings.get(name, expected)
         if found != expected:

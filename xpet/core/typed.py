@@ -1,0 +1,76 @@
+"""Records from plain JSON values, checked by their annotations: what `dataclasses.asdict` made, a record again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+SCALARS: dict[Any, tuple[Any, str]] = {
+    str: (str, "text"), bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"),
+}  # fmt: skip
+
+
+def build(kind: Any, value: Any) -> Any:
+    """`value` as the annotated type `kind`: records from objects, tuples from lists, the rest as it is.
+
+    Raises ValueError saying what was expected and found, with the fields that lead there; TypeError for a record that
+    lacks a field without a default.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _one_of(inner, value)
+    if is_dataclass(kind):
+        return _record(kind, _checked(value, dict, "an object"))
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _inside(key, inner[1], item) for key, item in _checked(value, dict, "an object").items()}
+    if origin is not None and issubclass(origin, Sequence):
+        return tuple(build(inner[0], item) for item in _checked(value, (list, tuple), "a list"))
+    if kind in SCALARS:
+        if isinstance(value, bool) and kind is not bool:  # which Python counts as a number
+            raise ValueError(f"expected {SCALARS[kind][1]}, found {value!r}")
+        return _checked(value, *SCALARS[kind])
+    return value
+
+
+def _one_of(kinds: Sequence[Any], value: Any) -> Any:
+    """The value as the first of some types that it can be; the error is that of the last."""
+    if value is None and type(None) in kinds:
+        return None
+    known = [kind for kind in kinds if kind is not type(None)]
+    for kind in known[:-1]:
+        try:
+            return build(kind, value)
+        except (TypeError, ValueError):
+            continue
+    return build(known[-1], value)
+
+
+def _record(kind: Any, value: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
+    extra = sorted(set(value) - set(hints))
+    if extra:
+        raise ValueError(f"unknown field {extra[0]:.60}")
+    return kind(**{name: _inside(name, hints[name], item) for name, item in value.items()})
+
+
+def _inside(name: str, kind: Any, value: Any) -> Any:
+    """A field's or entry's value; what is wrong with it is told with its name."""
+    try:
+        return build(kind, value)
+    except ValueError as error:
+        raise ValueError(f"{name:.60}: {error}") from None
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _checked(value: Any, types: Any, what: str) -> Any:
+    if not isinstance(value, types):
+        raise ValueError(f"expected {what}, found {value!r:.60}")
+    return value
