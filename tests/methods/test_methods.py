@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests import towers
+from tests.rounding import alike
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.config import FitConfig, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
@@ -34,7 +35,7 @@ def test_untrained_lora_like_methods_equal_base_and_bare_always_does(name: str) 
     base = features(towers.tower())
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [1])
     with stack.bare():
-        assert torch.equal(features(stack), base)
+        alike(features(stack), base)
     with stack.one(0):
         shift = (features(stack) - base).abs().max().item()
     assert shift < {"soft-prompt": 10.0, "adapter": 0.5, "compacter": 0.5}.get(name, 1e-12)
@@ -56,7 +57,7 @@ def test_training_moves_only_delta_parameters_and_state_round_trips(name: str) -
     if name != "full":
         assert all(torch.equal(v, frozen[k]) for k, v in tower.state_dict().items())
     with stack.bare():
-        assert torch.equal(features(stack), base)
+        assert torch.equal(features(stack), base)  # the very same weights as before
     state = stack.state(0)
     assert any(not torch.equal(state[k], before[k]) for k in state)
     other = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [2])
