@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from xpet.training.fit import fit
 
 EVERY = pytest.mark.parametrize("name", sorted(towers.METHOD_CONFIGS))
 FIT = FitConfig(batch_size=5, steps=4, validate_every=2)
+DRAWS = 20
 
 
 def features(stack: object) -> torch.Tensor:
@@ -137,3 +140,23 @@ def test_unknown_and_unsupported_methods_say_what_to_do() -> None:
         find_method(MethodConfig("prefix"))
     with pytest.raises(ConfigError, match="try --reduction 8"):
         build_stack(towers.tower(), MethodConfig("compacter", reduction=32, train=()), [1])
+
+
+@pytest.mark.parametrize("name", ["lora", "compacter"])
+def test_threads_draw_what_one_alone_draws(name: str) -> None:
+    """torch has one generator for all threads: while one starts runs, another may measure, and reset its stack."""
+    seeds = (3, 4, 5)
+    stacks = [build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [seed]) for seed in seeds]
+    expected = [stack.state(0) for stack in stacks]
+
+    def again(place: int) -> list[bool]:
+        found = []
+        for _ in range(DRAWS):
+            stacks[place].reset([seeds[place]])
+            found.append(all(torch.equal(v, expected[place][k]) for k, v in stacks[place].state(0).items()))
+        return found
+
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        assert list(pool.map(again, range(len(seeds)))) == [[True] * DRAWS] * len(seeds)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -36,11 +36,9 @@ def stacks(count: int) -> list[Stack]:
 
 def trained(count: int) -> list[dict[str, torch.Tensor]]:
     queue = Queue([(run, towers.run_data(run.seed)) for run in RUNS], FIT)
-    lock = threading.Lock()
 
     def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        with lock:  # as jobs do: initial values come from the process's generator
-            return stack.exchange(kept, [run.seed for run, _ in runs])
+        return stack.exchange(kept, [run.seed for run, _ in runs])
 
     def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
         yield from stream(stack, queue, 1, FIT, towers.pad, make_engine("cpu"), seat, on_event)

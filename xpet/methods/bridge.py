@@ -16,7 +16,8 @@ Afterwards the stand-ins are taken out again, so nobody else sees them. Further 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
 - Attaching happens in eval mode, so that dropout draws no random numbers.
-- Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it.
+- Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it; from torch's one
+  generator, by one thread at a time.
 
 Prefix tuning cannot be offered: OpenDelta knows T5, DistilBERT, BERT, RoBERTa, GPT-2 and BART attention with
 `past_key_value` tuples; XLM-R's attention class is none of them, and transformers 5 dropped the tuples.
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +86,20 @@ def opendelta() -> Any:
             return importlib.import_module("opendelta")
     except ImportError as error:
         raise ModelError(f"expected the package opendelta 0.3.2, found: {error}; reinstall xpet with pip") from error
+
+
+_drawing = threading.RLock()
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Let torch's generator, which OpenDelta draws from, go on from `seed`; as before afterwards.
+
+    There is one generator for all threads: whoever draws has it to themselves.
+    """
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)
