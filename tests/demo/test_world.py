@@ -59,6 +59,7 @@ def test_manifest_lists_every_asset_with_its_content() -> None:
     assert sum((assets.FOLDER / name).stat().st_size for name in files) < 8_000_000
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_rebuilding_the_captions_writes_the_shipped_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = list(islice(distinct_scenes(world.SEED, SLICE), SLICE))
     monkeypatch.setattr(build, "shipped_scenes", lambda: small)
