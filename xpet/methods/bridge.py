@@ -11,7 +11,8 @@ training tool has no business loading. While it is imported, and only then, thes
 - `transformers.models.distilbert.modeling_distilbert.MultiHeadSelfAttention`: gone; only used by prefix tuning's
   isinstance checks. A placeholder class that nothing is an instance of.
 
-Afterwards the stand-ins are taken out again, so nobody else sees them. Further mends, at run time:
+Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about an invalid escape sequence
+in OpenDelta's sources, shown to whoever imports them first, is kept back. Further mends, at run time:
 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
@@ -28,6 +29,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,11 +80,20 @@ def _stand_ins() -> Iterator[None]:
                 sys.modules[name] = module
 
 
+@contextmanager
+def _without_its_warning() -> Iterator[None]:
+    """Keep back the warning that compiling OpenDelta's sources gives, and no other."""
+    with warnings.catch_warnings():
+        for category in (SyntaxWarning, DeprecationWarning):  # Python 3.12 and later; before
+            warnings.filterwarnings("ignore", r".*invalid escape sequence", category, r".*[/\\]opendelta[/\\]")
+        yield
+
+
 @lru_cache(maxsize=1)
 def opendelta() -> Any:
     """The mended `opendelta` package; raises ModelError when it cannot be imported at all."""
     try:
-        with _stand_ins():
+        with _stand_ins(), _without_its_warning():
             return importlib.import_module("opendelta")
     except ImportError as error:
         raise ModelError(f"expected the package opendelta 0.3.2, found: {error}; reinstall xpet with pip") from error
