@@ -11,8 +11,8 @@ training tool has no business loading. While it is imported, and only then, thes
 - `transformers.models.distilbert.modeling_distilbert.MultiHeadSelfAttention`: gone; only used by prefix tuning's
   isinstance checks. A placeholder class that nothing is an instance of.
 
-Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about an invalid escape sequence
-in OpenDelta's sources, shown to whoever imports them first, is kept back. Further mends, at run time:
+Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about an invalid escape
+sequence in OpenDelta's sources, shown to whoever imports them first, is kept back. Further mends, at run time:
 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
