@@ -12,7 +12,6 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests.command import run_here
-from xpet.core.rundir import FILES, read_run
+from tests.rounding import alike_runs
+from xpet.core.rundir import FILES
 
 SHORT = ("align", "--lang", "de", "--method", "lora", "--shots", "20", "--steps", "10")
 SYNTHETIC = "synthetic demo world: the numbers show how xpet works, not how a real model does"
@@ -166,11 +166,7 @@ def test_no_progress_without_a_terminal(first: subprocess.CompletedProcess[str])
 
 
 def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) -> None:
-    """The first ran in a process of its own: neither what is loaded already nor what is cached changes a number.
-
-    But for the last digits: cached features lie elsewhere in memory (see tests/rounding.py), in float32, and ten steps
-    of Adam make 1e-6 of that; other data or other initial values would make 1e-3.
-    """
+    """The first ran in a process of its own: neither what is loaded already nor what is cached changes a number."""
     before = place.files()
     done = place.here(*SHORT, "--split-file", str(place.split))
     assert done.returncode == 0
@@ -188,26 +184,7 @@ def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) 
     assert f"Note: {SYNTHETIC}." in lines
     assert "This routine searches with text translated to English: queries must be translated when serving." in lines
     assert lines[-2:] == [f"Run:  {folder}", f"Next: xpet eval {folder}"]
-    one, two = (read_run(path) for path in (Path(document["folder"]), folder))
-    timed = ("seconds", "folder", "peak_memory")
-    for mine, other in zip([*two.history, two.metrics], [*one.history, one.metrics], strict=True):
-        assert flat(mine, timed) == {k: nearly(value) for k, value in flat(other, timed).items()}
-    assert two.delta.keys() == one.delta.keys()
-    assert all((two.delta[name] - one.delta[name]).abs().max() < 5e-5 for name in one.delta)
-    assert (Path(document["folder"]) / "split.json").read_bytes() == (folder / "split.json").read_bytes()
-
-
-def flat(document: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
-    """Entries by name, those of the documents in it by joined names."""
-    found: dict[str, Any] = {}
-    for name, value in document.items():
-        inner = flat(value) if isinstance(value, Mapping) else None
-        found |= {name: value} if inner is None else {f"{name}.{part}": own for part, own in inner.items()}
-    return {name: value for name, value in found.items() if name not in without}
-
-
-def nearly(value: Any) -> Any:
-    return pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value
+    alike_runs(folder, Path(document["folder"]))
 
 
 def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place: Place) -> None:
