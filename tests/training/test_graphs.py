@@ -104,7 +104,7 @@ def test_frozen_anchors_and_pictures_are_read_anew(recorder: Recorder) -> None:
     for wanted in (False, True):
         stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["lora"], [1])
         found += fit(stack, [run], replace(FIT, cuda_graphs=wanted), towers.pad, make_engine("cpu"))
-    check(*found)
+    check(found[0], found[1])
     assert recorder.replayed > 0
 
 
