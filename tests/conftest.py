@@ -20,7 +20,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports huggingface_hub
 # Before torch: workers share the cores, and tiny towers gain nothing.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("XPET_TEST_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores would spend the time waiting for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores would spin
 
 
 def pytest_configure() -> None:
