@@ -1,4 +1,12 @@
-"""Fixtures every room's tests may use: tiny random checkpoints; nothing reaches the network."""
+"""Fixtures every room's tests may use: tiny random checkpoints; nothing reaches the network.
+
+Tests must pass whatever kernels the processor has. Variables that try others out on this one:
+
+- `XPET_TEST_THREADS=8`: threads of each product of matrices (also in the processes that tests start); default 1.
+- `XPET_TEST_MKLDNN=0`: without oneDNN (in the test process alone).
+- `XPET_TEST_LAST_DIGIT=1`: products that differ in their last digit wherever they may; see lastdigit.py.
+- torch's and its libraries' own: `ATEN_CPU_CAPABILITY=default` or `avx2`, `ONEDNN_MAX_CPU_ISA=AVX2`, `MKL_CBWR=AVX2`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,21 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports huggingface_hub
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers share the cores, and tiny towers gain nothing
+# Before torch: workers share the cores, and tiny towers gain nothing.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("XPET_TEST_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores would spin
+
+
+def pytest_configure() -> None:
+    """Other kernels, where asked for; before any test module computes anything."""
+    if os.environ.get("XPET_TEST_MKLDNN") == "0":
+        import torch
+
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    if os.environ.get("XPET_TEST_LAST_DIGIT") == "1":
+        from tests import lastdigit
+
+        lastdigit.turn_on()
 
 
 def pytest_collection_finish() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.command import run_here
+from tests.rounding import alike_runs
 from xpet.core.rundir import FILES
 
 SHORT = ("align", "--lang", "de", "--method", "lora", "--shots", "20", "--steps", "10")
@@ -183,14 +184,7 @@ def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) 
     assert f"Note: {SYNTHETIC}." in lines
     assert "This routine searches with text translated to English: queries must be translated when serving." in lines
     assert lines[-2:] == [f"Run:  {folder}", f"Next: xpet eval {folder}"]
-    timed = {"seconds", "folder", "peak_memory"}
-    one, two = (
-        {k: v for k, v in json.loads((path / "metrics.json").read_text("utf-8")).items() if k not in timed}
-        for path in (Path(document["folder"]), folder)
-    )
-    assert one == two
-    for name in ("delta.safetensors", "history.jsonl", "split.json"):
-        assert (Path(document["folder"]) / name).read_bytes() == (folder / name).read_bytes()
+    alike_runs(folder, Path(document["folder"]))
 
 
 def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place: Place) -> None:

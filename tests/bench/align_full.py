@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,18 +62,34 @@ def full(options: Options) -> Found:
     ])  # fmt: skip
 
 
+@contextmanager
+def accelerates(state: dict[str, Any]) -> Iterator[None]:
+    """Let this be accelerate's state for a while, as if another process ran.
+
+    accelerate keeps the mixed precision of the first Accelerator of a process and refuses any other; xpet's own has
+    none, and lowers weights itself. A state that is put aside stays whole, so whoever was made with it can go on.
+    """
+    kept: Any = importlib.import_module("accelerate.state").AcceleratorState
+    before, kept._shared_state = kept._shared_state, state
+    try:
+        yield
+    finally:
+        kept._shared_state = before
+
+
 class PeftScript:
     """The usual script: accelerate, PEFT's LoRA, a DataLoader that tokenises, image features at hand."""
 
     def __init__(self, options: Options, images: Tensor, run: RunConfig) -> None:
         peft: Any = importlib.import_module("peft")
-        accelerate: Any = importlib.import_module("accelerate")
         self.options, self.setting, self.run, self.images = options, options.setting(len(images) - 2, 2), run, images
         on_gpu = options.device == "cuda"
         self.tf32 = options.precision == "tf32"
-        self.accelerator = accelerate.Accelerator(
-            cpu=not on_gpu, mixed_precision="bf16" if options.precision == "bf16" else "no"
-        )
+        precision = "bf16" if options.precision == "bf16" else "no"
+        self.state: dict[str, Any] = {}
+        with accelerates(self.state):
+            accelerate: Any = importlib.import_module("accelerate")
+            self.accelerator = accelerate.Accelerator(cpu=not on_gpu, mixed_precision=precision)
         tower = text_tower(self.setting.size)
         config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"])
         tower.transformer = peft.get_peft_model(tower.transformer, config)
@@ -80,6 +97,10 @@ class PeftScript:
 
     def train(self, batch: int, steps: int) -> float:
         """Seconds per step, the first not counted."""
+        with accelerates(self.state):
+            return self._train(batch, steps)
+
+    def _train(self, batch: int, steps: int) -> float:
         torch.backends.cuda.matmul.allow_tf32 = self.tf32
         routine = ROUTINES[self.run.routine]
         columns = [self.setting.texts(self.run.language, slot) for slot in (routine.student, routine.anchor) if slot]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -94,11 +93,9 @@ class Ours:
         while len(self._others) < workers:
             self._others.append(self._another())
         queue = Queue([(run, self.data(run)) for run in runs], config)
-        drawing = threading.Lock()
 
         def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-            with drawing:
-                return stack.exchange(kept, [run.seed for run, _ in runs])
+            return stack.exchange(kept, [run.seed for run, _ in runs])
 
         def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
             yield from stream(stack, queue, places, config, self.tokenizer.pad, self.engine, seat, on_event)

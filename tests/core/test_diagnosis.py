@@ -163,8 +163,9 @@ def test_without_english_captions_nothing_is_clear():
 def test_worst_queries_by_expected_rank(monkeypatch: pytest.MonkeyPatch, cells: int):
     monkeypatch.setattr(diagnosis, "CHUNK_CELLS", cells)
     generator = torch.Generator().manual_seed(15)
-    image = torch.randint(-1, 2, (12, 3), generator=generator).double() + 0.1  # small integers: many ties
-    text = torch.randint(-1, 2, (20, 3), generator=generator).double() + 0.1
+    # Many ties, and every cosine exact (rows of norm 2), whatever the order of a sum.
+    image = 2.0 * torch.randint(0, 2, (12, 4), generator=generator).double() - 1
+    text = 2.0 * torch.randint(0, 2, (20, 4), generator=generator).double() - 1
     owner = torch.randint(0, 12, (20,), generator=generator)
     expected = []
     for t in range(20):

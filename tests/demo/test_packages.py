@@ -27,6 +27,20 @@ def shipped_lines(language: str) -> list[str]:
     return assets.read_lines(assets.captions_path(language))
 
 
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CTranslate2 computes in float32, where every processor finds the same translations.
+
+    In 8 bits, as users have it, some do not: without VNNI (AMD before Zen 4) oneDNN's sums saturate at 16 bits.
+    """
+    import ctranslate2
+
+    plain = ctranslate2.Translator
+    monkeypatch.setattr(
+        ctranslate2, "Translator", lambda *words, **options: plain(*words, **{**options, "compute_type": "float32"})
+    )
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
@@ -55,9 +69,11 @@ def test_files_are_plain_archives() -> None:
         }  # fmt: skip
 
 
-@PAIRS
-def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: str) -> None:
-    """The scene's message, worded by the grammar, is what the translation of its natural caption must be."""
+def right_and_same(place: Path, source: str, target: str) -> tuple[float, float]:
+    """Shares of held-out captions whose translation is their scene's message, and the one shipped.
+
+    The message, worded by the grammar, is what the translation of the natural caption must be.
+    """
     test = assets.split_ranges()["test"]
     told = list(texts.captions(source, assets.scenes()[test.start : test.start + ROWS], test.start))
     column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
@@ -68,8 +84,21 @@ def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: 
         bulk = Bulk(make_chain(place, source, target, cache, device="cpu"), cache)
         made = [entry.text for entry in bulk.translate([caption for _, caption in told])]
     right = sum(text == wording(message, source, target) for (message, _), text in zip(told, made, strict=True))
-    assert right >= 0.95 * ROWS  # 97 % of all: see test_all_shipped_translations
-    assert sum(a == b for a, b in zip(made, shipped, strict=True)) >= 0.98 * ROWS  # the same but for rounding
+    return right / ROWS, sum(a == b for a, b in zip(made, shipped, strict=True)) / ROWS
+
+
+@PAIRS
+@pytest.mark.usefixtures("in_float32")
+def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: str) -> None:
+    right, same = right_and_same(place, source, target)
+    assert right >= 0.95  # 97 % of all: see test_all_shipped_translations
+    assert same >= 0.98  # the same but for rounding
+
+
+@pytest.mark.parametrize(("source", "target"), [("tr", "en"), ("en", "fr")])  # where 8 bits change most
+def test_as_users_have_it_most_are_the_same_on_any_processor(place: Path, source: str, target: str) -> None:
+    right, same = right_and_same(place, source, target)
+    assert min(right, same) >= 0.92  # 0.95 without VNNI
 
 
 @PAIRS
@@ -87,7 +116,10 @@ def test_all_shipped_translations(source: str, target: str) -> None:
 
 
 def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log-probabilities of given translations by torch and by CTranslate2, whose weights have 8 bits."""
+    """Log-probabilities of given translations by torch and by CTranslate2, whose weights have 8 bits.
+
+    It computes in float32: in 8 bits too, some processors are 0.16 off (see `in_float32`).
+    """
     import ctranslate2
 
     for name, value in (("steps", 60), ("batch", 16), ("learning_rate", 1e-3)):
@@ -102,7 +134,7 @@ def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch
     model = seq2seq.train(pairs, len(pieces), 1, lambda text: None)
     seq2seq.save(model, pieces, tmp_path / "model")
     given = list(islice(pairs(random.Random(9)), 20))
-    translator = ctranslate2.Translator(str(tmp_path / "model"), inter_threads=1, intra_threads=1)
+    translator = ctranslate2.Translator(str(tmp_path / "model"), compute_type="float32")
     scored = translator.score_batch(
         *([[pieces[i] for i in side] for side in column] for column in zip(*given, strict=True))
     )
@@ -110,5 +142,5 @@ def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch
         with torch.no_grad():
             logits = model(torch.tensor([[*source, seq2seq.END]]), torch.tensor([[seq2seq.START, *target]]))[0]
         wanted = logits.log_softmax(-1)[range(len(target) + 1), [*target, seq2seq.END]]
-        assert wanted.tolist() == pytest.approx(found.log_probs, abs=0.15)
+        assert wanted.tolist() == pytest.approx(found.log_probs, abs=0.05)
         assert max(wanted.tolist()) - min(wanted.tolist()) > 0.5  # not one value everywhere

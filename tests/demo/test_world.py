@@ -68,7 +68,7 @@ def test_rebuilding_the_captions_writes_the_shipped_files(tmp_path: Path, monkey
     assert names == {"manifest.json", "scenes.jsonl.bz2", "captions.en.tsv.bz2", "captions.tr.tsv.bz2", "packages"}
     lines = assets.read_lines(assets.captions_path("tr", tmp_path / "new"))
     same = [new == old for new, old in zip(lines, assets.read_lines(assets.captions_path("tr"))[:SLICE], strict=True)]
-    assert sum(same) >= SLICE - 2  # another processor may round a translation differently
+    assert sum(same) >= 0.85 * SLICE  # two translations a line, each of which a processor without VNNI may change
 
 
 @LANGUAGES

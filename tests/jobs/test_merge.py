@@ -89,7 +89,10 @@ def test_types_and_shards(dtype: str, kind: torch.dtype, runs: Path, tmp_path: P
     full = load_file(tmp_path / "exact" / "model.safetensors")
     stored = {name: tensor for file in shards for name, tensor in load_file(tmp_path / "out" / file).items()}
     assert set(stored) == set(full)
-    assert all(tensor.dtype == kind and torch.equal(tensor, full[name].to(kind)) for name, tensor in stored.items())
+    half = torch.finfo(kind).eps / 2 * (1 + 1e-3)  # rounded to nearest; folded twice, so not quite the same numbers
+    for name, tensor in stored.items():
+        assert tensor.dtype == kind
+        torch.testing.assert_close(tensor.float(), full[name], rtol=half, atol=1e-7)
     assert exact.verification is not None
     assert result.verification is not None
     assert exact.verification.tolerance < result.verification.relative <= result.verification.tolerance
@@ -103,7 +106,8 @@ def test_pytorch_files_hold_nothing_but_tensors(runs: Path, tmp_path: Path, tree
     state = torch.load(tmp_path / "out" / "pytorch_model.bin", weights_only=True)
     expected = load_file(tmp_path / "exact" / "model.safetensors")
     assert set(state) == set(expected)
-    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+    for name, tensor in expected.items():  # folded twice
+        torch.testing.assert_close(state[name], tensor, rtol=1e-6, atol=1e-7)
 
 
 def test_the_image_tower_is_remembered(world: World, image_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from tests.jobs.conftest import ENGLISH, WORDS, World, rows_of, write_table
+from tests.rounding import alike
 from tests.translation import toy
 from xpet.cli import app
 from xpet.core.config import AlignConfig, FitConfig, MethodConfig, TextConfig
@@ -89,10 +90,8 @@ def test_pairs_are_translations_beside_the_frozen_base(
         assert pairs.val_tokens == plain.tokenizer.encode([translated(line, language) for line in held])
         rows = [5, 0, len(english) - 1]
         expected = encode_texts(plain.tower, plain.tokenizer, [english[row] for row in rows])
-        torch.testing.assert_close(pairs.frozen[rows], expected, atol=1e-6, rtol=0)
-        torch.testing.assert_close(
-            pairs.val_frozen, encode_texts(plain.tower, plain.tokenizer, held), atol=1e-6, rtol=0
-        )
+        alike(pairs.frozen[rows], expected)
+        alike(pairs.val_frozen, encode_texts(plain.tower, plain.tokenizer, held))
         tokens = {token for row in (*pairs.tokens, *pairs.val_tokens) for token in row}
         assert pairs.own == sorted(tokens)
 
@@ -214,10 +213,10 @@ def test_natural_captions_of_the_shots_are_mixed_in(
     rows = [len(lines()) + 13, 7, len(lines()) + 1, len(lines()) - 1]
     english = [shots.slot("pivot")[1], lines()[7], shots.slot("pivot")[1], lines()[-1]]
     expected = encode_texts(plain.tower, plain.tokenizer, english)
-    torch.testing.assert_close(pairs.frozen[rows], expected, atol=1e-6, rtol=0)
+    alike(pairs.frozen[rows], expected)
     assert pairs.val_tokens == plain.tokenizer.encode(held.slot("target"))
     expected = encode_texts(plain.tower, plain.tokenizer, held.slot("pivot"))
-    torch.testing.assert_close(pairs.val_frozen, expected, atol=1e-6, rtol=0)
+    alike(pairs.val_frozen, expected)
     assert pairs.own == sorted({token for row in (*pairs.tokens, *pairs.val_tokens) for token in row})
     facts = align.run(config).text["de"]
     assert (facts["pairs"], facts["natural"], facts["held_out"]) == (len(lines()), 12, 12)

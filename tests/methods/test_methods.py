@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from tests import towers
+from tests.rounding import alike
 from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError, ModelError
@@ -17,6 +20,7 @@ from xpet.training.fit import fit
 
 EVERY = pytest.mark.parametrize("name", sorted(towers.METHOD_CONFIGS))
 FIT = FitPlan(batch_size=5, steps=4, validate_every=2)
+DRAWS = 20
 
 
 def features(stack: object) -> torch.Tensor:
@@ -34,7 +38,7 @@ def test_untrained_lora_like_methods_equal_base_and_bare_always_does(name: str) 
     base = features(towers.tower())
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [1])
     with stack.bare():
-        assert torch.equal(features(stack), base)
+        alike(features(stack), base)
     with stack.one(0):
         shift = (features(stack) - base).abs().max().item()
     assert shift < {"soft-prompt": 10.0, "adapter": 0.5, "compacter": 0.5}.get(name, 1e-12)
@@ -56,7 +60,7 @@ def test_training_moves_only_delta_parameters_and_state_round_trips(name: str) -
     if name != "full":
         assert all(torch.equal(v, frozen[k]) for k, v in tower.state_dict().items())
     with stack.bare():
-        assert torch.equal(features(stack), base)
+        assert torch.equal(features(stack), base)  # the very same weights as before
     state = stack.state(0)
     assert any(not torch.equal(state[k], before[k]) for k in state)
     other = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [2])
@@ -136,3 +140,23 @@ def test_unknown_and_unsupported_methods_say_what_to_do() -> None:
         find_method(MethodConfig("prefix"))
     with pytest.raises(ConfigError, match="try --reduction 8"):
         build_stack(towers.tower(), MethodConfig("compacter", reduction=32, train=()), [1])
+
+
+@pytest.mark.parametrize("name", ["lora", "compacter"])
+def test_threads_draw_what_one_alone_draws(name: str) -> None:
+    """torch has one generator for all threads: while one starts runs, another may measure, and reset its stack."""
+    seeds = (3, 4, 5)
+    stacks = [build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [seed]) for seed in seeds]
+    expected = [stack.state(0) for stack in stacks]
+
+    def again(place: int) -> list[bool]:
+        found = []
+        for _ in range(DRAWS):
+            stacks[place].reset([seeds[place]])
+            found.append(all(torch.equal(v, expected[place][k]) for k, v in stacks[place].state(0).items()))
+        return found
+
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        assert list(pool.map(again, range(len(seeds)))) == [[True] * DRAWS] * len(seeds)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests import towers
+from tests.rounding import apart
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.methods.build import build_stack
@@ -35,11 +36,9 @@ def stacks(count: int) -> list[Stack]:
 
 def trained(count: int) -> list[dict[str, torch.Tensor]]:
     queue = Queue([(run, towers.run_data(run.seed)) for run in RUNS], FIT)
-    lock = threading.Lock()
 
     def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        with lock:  # as jobs do: initial values come from the process's generator
-            return stack.exchange(kept, [run.seed for run, _ in runs])
+        return stack.exchange(kept, [run.seed for run, _ in runs])
 
     def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
         yield from stream(stack, queue, 1, FIT, towers.pad, make_engine("cpu"), seat, on_event)
@@ -53,7 +52,7 @@ def test_several_at_a_time_learn_what_one_after_another_does() -> None:
     assert len(one) == len(many) == 4
     for alone, beside in zip(one, many, strict=True):
         assert all(torch.allclose(value, beside[name], atol=1e-12, rtol=0) for name, value in alone.items())
-    assert any(not torch.equal(one[0][name], one[1][name]) for name in one[0])
+    assert any(apart(one[0][name], one[1][name], 1e-4) for name in one[0])
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -122,12 +121,12 @@ def test_a_twin_shares_the_weights_and_nothing_else() -> None:
     base = towers.tower()
     other = twin(base)
     ids, mask = towers.pad(towers.texts(4, seed=1))
-    assert torch.equal(base(ids, mask), other(ids, mask))
+    assert torch.equal(base(ids, mask), other(ids, mask))  # the very same memory
     for mine, its in zip(base.parameters(), other.parameters(), strict=True):
         assert mine is not its
         assert mine.data_ptr() == its.data_ptr()
     stack = build_stack(other, MethodConfig("lora"), [1])
     with torch.no_grad(), stack.all():
         stack.flat[0].add_(1.0)
-        assert not torch.equal(base(ids, mask), stack(ids, mask))
+        assert apart(base(ids, mask), stack(ids, mask))
     assert base.transformer.config is not other.transformer.config

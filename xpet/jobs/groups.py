@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,11 +56,9 @@ def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iter
 
     groups, workers = stackable(bench, plans)
     tally = Tally([group.queue for group in groups])
-    drawing = threading.Lock()  # initial values come from the process's one generator
 
     def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        with drawing:
-            return start(bench, stack, kept, runs)  # type: ignore[arg-type]
+        return start(bench, stack, kept, runs)  # type: ignore[arg-type]
 
     def work(stack: StackLike, listen: OnEvent) -> Iterator[list[Outcome]]:
         pad = bench.towers.text.tokenizer.pad

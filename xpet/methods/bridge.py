@@ -11,12 +11,14 @@ training tool has no business loading. While it is imported, and only then, thes
 - `transformers.models.distilbert.modeling_distilbert.MultiHeadSelfAttention`: gone; only used by prefix tuning's
   isinstance checks. A placeholder class that nothing is an instance of.
 
-Afterwards the stand-ins are taken out again, so nobody else sees them. Further mends, at run time:
+Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about an invalid escape
+sequence in OpenDelta's sources, shown to whoever imports them first, is kept back. Further mends, at run time:
 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
 - Attaching happens in eval mode, so that dropout draws no random numbers.
-- Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it.
+- Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it; from torch's one
+  generator, by one thread at a time.
 
 Prefix tuning cannot be offered: OpenDelta knows T5, DistilBERT, BERT, RoBERTa, GPT-2 and BART attention with
 `past_key_value` tuples; XLM-R's attention class is none of them, and transformers 5 dropped the tuples.
@@ -26,6 +28,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,14 +80,37 @@ def _stand_ins() -> Iterator[None]:
                 sys.modules[name] = module
 
 
+@contextmanager
+def _without_its_warning() -> Iterator[None]:
+    """Keep back the warning that compiling OpenDelta's sources gives, and no other."""
+    with warnings.catch_warnings():
+        for category in (SyntaxWarning, DeprecationWarning):  # Python 3.12 and later; before
+            warnings.filterwarnings("ignore", r".*invalid escape sequence", category, r".*[/\\]opendelta[/\\]")
+        yield
+
+
 @lru_cache(maxsize=1)
 def opendelta() -> Any:
     """The mended `opendelta` package; raises ModelError when it cannot be imported at all."""
     try:
-        with _stand_ins():
+        with _stand_ins(), _without_its_warning():
             return importlib.import_module("opendelta")
     except ImportError as error:
         raise ModelError(f"expected the package opendelta 0.3.2, found: {error}; reinstall xpet with pip") from error
+
+
+_drawing = threading.RLock()
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Let torch's generator, which OpenDelta draws from, go on from `seed`; as before afterwards.
+
+    There is one generator for all threads: whoever draws has it to themselves.
+    """
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)

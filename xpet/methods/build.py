@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.methods import embeddings
-from xpet.methods.bridge import DeltaSite
+from xpet.methods.bridge import DeltaSite, drawing
 from xpet.methods.plain_stack import PlainStack
 from xpet.methods.stack import Stack, Tokens, flatten
 from xpet.methods.stacked import OWN, Selection, Share, Stacked, StackedDelta, StackedPrompt
@@ -32,8 +32,7 @@ def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int], to
     """
     method = find_method(config)
     tower.eval().requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds[0])
+    with drawing(seeds[0]):
         sites = method.attach(tower, config, config.modules or method.modules)
     parts = config.train if config.train is not None else method.train
     own = _own_parameters(tower, sites, [part for part in parts if part != embeddings.PART])
@@ -97,8 +96,7 @@ def _initial(
     """Name -> initial values [runs, *shape]; each seed draws what a fresh attach under it would draw."""
     columns: dict[str, list[Tensor]] = {}
     for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed):
             for site in sites:
                 for name, value in site.fresh().named_parameters():
                     columns.setdefault(f"{_site_name(site)}.{name}", []).append(value.detach())

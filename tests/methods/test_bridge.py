@@ -1,0 +1,52 @@
+"""OpenDelta is imported without a word, and whatever else Python has to say is still said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from xpet.methods import bridge
+
+CODE = r"""
+import sys
+from xpet.methods import bridge
+sys.pycache_prefix, sys.dont_write_bytecode = sys.argv[1], False  # as where nothing of OpenDelta is compiled yet
+for name in ("LoraModel", "AdapterModel", "CompacterModel", "BitFitModel", "SoftPromptModel", "AutoDeltaModel"):
+    getattr(bridge.opendelta(), name)
+import noisy
+"""
+
+
+def test_compiling_opendelta_warns_nobody(tmp_path: Path) -> None:
+    compiled = tmp_path / "compiled"
+    (tmp_path / "noisy.py").write_text('"\\o"\n', encoding="utf-8")
+    code = f"import sys; sys.path.append({str(tmp_path)!r})\n{CODE}"
+    command = [sys.executable, "-W", "default", "-c", code, str(compiled)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(compiled.rglob("opendelta/delta_models/layers/hypercomplex_linear.*.pyc"))
+    told = [line for line in done.stderr.splitlines() if "Warning" in line]
+    assert not [line for line in told if f"{os.sep}opendelta{os.sep}" in line]
+    (other,) = (line for line in told if "noisy.py" in line)
+    assert "invalid escape sequence '\\o'" in other
+
+
+@pytest.mark.parametrize("category", [SyntaxWarning, DeprecationWarning])  # Python 3.12 and later; before
+def test_only_its_own_warning_is_kept_back(category: type[Warning]) -> None:
+    message = r"invalid escape sequence '\o'"
+    given = [
+        (message, "/lib/opendelta/layers.py"), (message, r"C:\lib\opendelta\layers.py"), (message, "/lib/other/o.py"),
+        (message, "/lib/opendelta_tools/o.py"), ("something else", "/lib/opendelta/layers.py"),
+    ]  # fmt: skip
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with bridge._without_its_warning():
+            for words, file in given:
+                warnings.warn_explicit(words, category, file, 50)
+            warnings.warn_explicit(message, UserWarning, "/lib/opendelta/layers.py", 50)
+    assert [(str(one.message), one.filename) for one in seen] == [*given[2:], (message, "/lib/opendelta/layers.py")]
