@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 
 import pytest
 
 from xpet.core.errors import DataError
-from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
+from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems, stream_lines
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,22 @@ def test_bad_utf8_names_line_and_byte_and_keeps_the_count():
         "line 2, byte 3: expected UTF-8, found 0xff",
         "line 3, byte 1: expected UTF-8, found 0xc3",
     ]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_other_encodings_are_named_once(mark, encoding, tmp_path, write):
+    data = f"{mark}image,lang,caption\n犬.png,ja,犬が走る\n\u0a0a.png,ja,猫\n".encode(encoding)
+    problem = f"line 1: expected UTF-8, found {encoding[:6].upper()}; convert the file to UTF-8 first"
+    assert decode_lines(data) == (("image,lang,caption", "犬.png,ja,犬が走る", "\u0a0a.png,ja,猫"), [problem])
+    path = write("t.csv", data)
+    with pytest.raises(DataError) as error:
+        next(stream_lines("t.csv", io.BytesIO(data)))
+    assert error.value.problems == (f"t.csv {problem}",)
+    source = CaptionFiles(tmp_path).source(path)
+    with pytest.raises(DataError) as error:
+        next(source.lines())
+    assert error.value.problems == (f"t.csv {problem}",)
 
 
 def test_gzip_is_told_by_its_magic_bytes(tmp_path, write):

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from xpet.core.errors import DataError
+from xpet.core.errors import DataError, short, told
 
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
+ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""How text begins that is in another encoding than UTF-8, and Python's name of that."""
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
 BLOCK = 1 << 17
@@ -37,12 +39,16 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
     """Lines of UTF-8 bytes, and for every undecodable one 'line L, byte B: ...' (both from 1, B within the line).
 
     Blank lines are kept wherever they stand; one final line feed ends the last line; a byte-order mark and one
-    carriage return at a line's end are dropped. An undecodable line is kept as an empty one.
+    carriage return at a line's end are dropped. An undecodable line is kept as an empty one. A file in UTF-16 or UTF-32
+    has one problem, and its own lines.
     """
+    lines, problems = [], []
+    if encoding := _encoding(data[:4]):
+        problems.append(_foreign(encoding))
+        data = data.decode(encoding, "replace").encode("utf-8", "replace")
     pieces = data.removeprefix(BOM).split(b"\n")
     if not pieces[-1]:
         pieces.pop()
-    lines, problems = [], []
     for number, piece in enumerate(pieces, start=1):
         try:
             lines.append(piece.removesuffix(b"\r").decode("utf-8"))
@@ -59,6 +65,8 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
         DataError: at the first line that is not UTF-8, or longer than any text is.
     """
     number, raw = 1, file.readline(MAX_LINE).removeprefix(BOM)
+    if encoding := _encoding(raw[:4]):
+        raise DataError(f"{name} {_foreign(encoding)}")
     while raw:
         if len(raw) == MAX_LINE:
             raise DataError(f"{name} line {number}: expected a line of text, found more than {MAX_LINE:,} bytes")
@@ -67,6 +75,20 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise DataError(f"{name} {_undecodable(number, error)}; convert the file to UTF-8 first") from None
         number, raw = number + 1, file.readline(MAX_LINE)
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of which the first four bytes of a file are, where that is clear and not UTF-8; else nothing."""
+    marked = next((encoding for mark, encoding in ENCODINGS.items() if head.startswith(mark)), "")
+    zeros = tuple(byte == 0 for byte in head)
+    return marked or {
+        (False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be",
+        (False, True, True, True): "utf-32-le", (True, True, True, False): "utf-32-be",
+    }.get(zeros, "")  # fmt: skip
+
+
+def _foreign(encoding: str) -> str:
+    return f"line 1: expected UTF-8, found {encoding.upper()[:6]}; convert the file to UTF-8 first"
 
 
 def _undecodable(number: int, error: UnicodeDecodeError) -> str:
@@ -113,6 +135,8 @@ def _raw_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def _bad_lines(file: BinaryIO) -> tuple[str, ...]:
     bad = []
     for number, line in _raw_lines(file):
+        if number == 1 and (encoding := _encoding(line[:4])):
+            return (_foreign(encoding),)
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -163,7 +187,7 @@ class CaptionFiles:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")
             return None
         except (OSError, EOFError, zlib.error) as error:
-            self.problems.append(f"{name}: expected a readable file, found {error or type(error).__name__}")
+            self.problems.append(f"{name}: expected a readable file, found {told(error)}")
             return None
         if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")
@@ -192,10 +216,11 @@ class CaptionFiles:
         names = tuple(line.strip() for line in self.lines(path))
         first: dict[str, int] = {}
         for number, name in enumerate(names, start=1):
+            place = f"{self.name(path)} line {number}"
             if not name:
-                self.problems.append(f"{self.name(path)} line {number}: expected an image name, found a blank line")
+                self.problems.append(f"{place}: expected an image name, found a blank line")
             elif first.setdefault(name, number) != number:
-                self.problems.append(f"{self.name(path)} line {number}: image {name} stands on line {first[name]} too")
+                self.problems.append(f"{place}: image {short(name)} stands on line {first[name]} too")
         return names
 
     def check(self) -> None:
