@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
-from xpet.core.scripts import REQUIRED_SCRIPTS, expected_scripts, letters
+from xpet.core.scripts import expected_scripts, letters, required_scripts
 
 OWN_SLOTS = ("target", "from_pivot")
 """Slots in the language itself; the others are English."""
@@ -89,6 +89,8 @@ def _script(name: str, split: Split) -> Iterator[Finding]:
     for language, slot, texts in _columns(split):
         code = language if slot in OWN_SLOTS else PIVOT
         scripts = expected_scripts(code)
+        if not scripts:  # nobody knows what would be wrong
+            continue
         counted = [letters(text) for text in texts]
         judged = [row for row, count in enumerate(counted) if count.total() >= MIN_LETTERS]
         wrong = [
@@ -99,7 +101,7 @@ def _script(name: str, split: Split) -> Iterator[Finding]:
             message = f"{len(wrong)} of {len(texts)} texts are not in {'/'.join(scripts).lower()} script"
             yield Finding("error" if bad else "warning", "script", name, (language,), slot, message, _few(wrong))
         total = sum((counted[row] for row in judged), Counter[str]())
-        required = REQUIRED_SCRIPTS.get(code, ())
+        required = required_scripts(code)
         if judged and not wrong and required and sum(total[s] for s in required) < REQUIRED_SHARE * total.total():
             message = f"almost no {'/'.join(required).lower()} letters: this is not {code}"
             yield Finding(_severity(len(judged)), "script", name, (language,), slot, message, _few(judged))
