@@ -226,6 +226,18 @@ def test_memory_follows_the_languages_that_are_used(ending: str, tmp_path: Path)
     assert used < peak < 0.75 * len(text)  # the whole file at once would be three times its size
 
 
+@pytest.mark.parametrize(
+    "head", ['\ufeff"image","lang","caption","",""', '"lang","",caption,"image",""', "image,lang,,caption,"]
+)
+def test_headers_with_marks_and_without_names(head, write):
+    names = [name.strip('\ufeff"') for name in head.split(",")]
+    row = ",".join({"image": "a.png", "lang": "en", "caption": "x"}.get(name, "y") for name in names)
+    split = read(ReadRequest(str(write("t.csv", f"{head}\r\n{row}\r\n")))).splits["all"]
+    assert (split.images, split.captions["en"].texts["target"]) == (("a.png",), ("x",))
+    with pytest.raises(DataError, match=r"found image, '', ' lang', caption; lang missing$"):
+        read(ReadRequest(str(write("t.csv", "image,, lang,caption\n"))))
+
+
 def test_lines_are_those_on_which_records_begin(write):
     rows = ['a.png,en,"one', "two", 'three"', "", 'b.png,en,"two ""more""', '"', ',en,"no', 'picture"', "c.png,en,d,e"]
     with pytest.raises(DataError) as error:

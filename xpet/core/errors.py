@@ -62,8 +62,8 @@ def shown(value: object) -> str:
 
 
 def short(name: str) -> str:
-    """A name that was found, without quotation marks where it is short and printable, else as `shown` gives it."""
-    return name if name.isprintable() and len(name) <= LONGEST else shown(name)
+    """A name that was found, without quotation marks where it can be told without, else as `shown` gives it."""
+    return name if name.isprintable() and name.strip() == name != "" and len(name) <= LONGEST else shown(name)
 
 
 def listing(names: Sequence[str], most: int = LISTED) -> str:

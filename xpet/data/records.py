@@ -61,7 +61,9 @@ def delimited(name: str, lines: Iterable[str], delimiter: str, check: CheckColum
             raise DataError(*error.problems[:-1], f"{error.problems[-1]}; {NO_QUOTING}") from None
         raise
     for number, row in rows:
-        fields: Fields = {**dict.fromkeys(header), **dict(zip(header, row, strict=False))}
+        fields: Fields = dict(zip(header, row, strict=False))
+        if len(row) < len(header):
+            fields |= dict.fromkeys(header[len(row) :])
         if len(row) > len(header) or (tabs and len(row) < len(header)):
             fields[None] = f"expected {len(header)} fields as the header has, found {len(row)}"
             fields[None] += f"; {NO_QUOTING}" if tabs else ""
