@@ -8,7 +8,8 @@ from xpet.core.errors import LONGEST, listing, short, shown, told, unknown
 
 
 @pytest.mark.parametrize("value", [
-    "x" * 10**6, b"\xff" * 10**6, [["x" * 999] * 99] * 99, {"a": {"b": {"c": {"d": {"e": {"f": {"g": {}}}}}}}}, 10**4000,
+    "x" * 10**6, b"\xff" * 10**6, [["x" * 999] * 99] * 99, {"a": {"b": {"c": {"d": {"e": {"f": {"g": {}}}}}}}},
+    10**4000,
     "\n" * 50, "\ud800" * 50, {"x" * 999: 1}, ("x" * 59,), float("nan"),
     {str(n): b"y" * 10**5 for n in range(99)},
 ])  # fmt: skip

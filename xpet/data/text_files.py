@@ -19,6 +19,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """How text begins that is in another encoding than UTF-8, and Python's name of that."""
+UNMARKED = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
+"""Where zeros stand in it when it begins with ASCII letters and no mark."""
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
 BLOCK = 1 << 17
@@ -80,11 +82,7 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
 def _encoding(head: bytes) -> str:
     """The encoding of which the first four bytes of a file are, where that is clear and not UTF-8; else nothing."""
     marked = next((encoding for mark, encoding in ENCODINGS.items() if head.startswith(mark)), "")
-    zeros = tuple(byte == 0 for byte in head)
-    return marked or {
-        (False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be",
-        (False, True, True, True): "utf-32-le", (True, True, True, False): "utf-32-be",
-    }.get(zeros, "")  # fmt: skip
+    return marked or UNMARKED.get("".join("0" if byte == 0 else "x" for byte in head), "")
 
 
 def _foreign(encoding: str) -> str:
