@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 
 import pytest
@@ -54,6 +56,25 @@ def test_other_encodings_are_named_once(mark, encoding, tmp_path, write):
     with pytest.raises(DataError) as error:
         next(source.lines())
     assert error.value.problems == (f"t.csv {problem}",)
+
+
+@pytest.mark.parametrize(("data", "found"), [
+    (bz2.compress(b"a\nb\n"), "a bz2 archive; unpack it first"),
+    (bz2.compress(b"a", 1), "a bz2 archive; unpack it first"),
+    (lzma.compress(b"a\nb\n"), "an xz archive; unpack it first"), (b"PK\3\4\x14\0", "a zip archive; unpack it first"),
+    (b"PAR1\x15\x04\x15", "Parquet; let its name end in .parquet"),
+])  # fmt: skip
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_files_that_are_no_text_are_named(data, found, pack, tmp_path, write):
+    files = CaptionFiles(tmp_path)
+    path = write("captions.txt.gz", pack(data))
+    assert files.lines(path, 2) == ()
+    assert files.problems == [f"captions.txt.gz line 1: expected UTF-8, found {found}"]
+    with pytest.raises(DataError) as error:
+        list(files.source(path).lines())
+    assert error.value.problems == (f"captions.txt.gz line 1: expected UTF-8, found {found}",)
+    with pytest.raises(DataError, match=f"^t line 1: expected UTF-8, found {found}$"):
+        next(stream_lines("t", io.BytesIO(data)))
 
 
 def test_gzip_is_told_by_its_magic_bytes(tmp_path, write):
