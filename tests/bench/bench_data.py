@@ -111,8 +111,10 @@ def _table(path: Path, images: int, languages: tuple[str, ...]) -> Path:
     with opened as file:
         if ending == "jsonl":
             file.writelines(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in rows)
+        elif ending == "tsv":  # has no quoting
+            file.writelines("\t".join(row) + "\n" for row in [COLUMNS, *rows])
         else:
-            writer = csv.writer(file, delimiter="\t" if ending == "tsv" else ",", lineterminator="\n")
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(rows)
     return path

@@ -43,7 +43,9 @@ def test_no_code_is_of_two_families():
 
 @pytest.mark.parametrize(("spelling", "script", "family"), [
     ("zh-CN", "cjk", "Sino-Tibetan"), ("pt_BR", "latin", "Romance"), ("sr", "cyrillic", "Slavic"),
-    ("tlh", OTHER, OTHER),
+    ("tlh", OTHER, OTHER), ("tlh-Latn", "latin", OTHER), ("sr-Latn", "latin", "Slavic"), ("jpn_Jpan", "cjk", "Japonic"),
+    ("deu", "latin", "Germanic"), ("uz_Cyrl", "cyrillic", "Turkic"), ("zho_Hant", "cjk", "Sino-Tibetan"),
+    ("arb_Arab", "arabic", "Semitic"), ("fil_Latn", "latin", "Austronesian"),
 ])  # fmt: skip
 def test_variants_of_codes_and_unknown_ones(spelling, script, family):
     assert (GROUPINGS["script"](spelling, ()), GROUPINGS["family"](spelling, ())) == (script, family)

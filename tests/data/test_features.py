@@ -234,6 +234,12 @@ def test_own_features(tmp_path):
     assert read_features(tmp_path / "two.safetensors", 5).dtype == torch.float32
 
 
+def test_own_features_of_either_byte_order(tmp_path):
+    rows = torch.randn(5, 3, dtype=torch.float64)
+    numpy.save(tmp_path / "f.npy", numpy.asfortranarray(rows.numpy().astype(">f8")))
+    assert torch.equal(read_features(tmp_path / "f.npy", 5), rows.float())
+
+
 def test_wrong_own_features(tmp_path):
     def refuse(name, text, expected=5):
         with pytest.raises(DataError, match=text):
@@ -266,6 +272,23 @@ def test_wrong_own_features(tmp_path):
     (tmp_path / "none.npy").write_bytes(b"")
     refuse("none.npy", r"expected an \.npy file of numbers")
     refuse("absent.npy", "expected a file, found none")
+    whole = (tmp_path / "flat.npy").read_bytes()
+    shape = b"'shape': (5,)"
+    for damage, text in (
+        (b"'shape': (5, ", "a damaged header"), (b"'shape': [[[[", "a damaged header"), (b"'shape': (-5)", "shape is"),
+        (b"'shape': 5,5,", "parse"), (b"\xff" * len(shape), "."),
+    ):  # fmt: skip
+        assert len(damage) == len(shape)
+        assert shape in whole
+        (tmp_path / "harmed.npy").write_bytes(whole.replace(shape, damage))
+        refuse("harmed.npy", rf"harmed\.npy: expected an \.npy file of numbers, found [^\n]*{text}[^\n]*$")
+    numpy.save(tmp_path / "one.npy", numpy.float32(1))
+    refuse("one.npy", r"expected shape \[5, d\], found \[\]")
+    numpy.savez(tmp_path / "many.npz", numpy.ones((5, 2)))
+    (tmp_path / "many.npz").rename(tmp_path / "many.npy")
+    refuse("many.npy", r"expected an \.npy file of numbers, found an archive \(\.npz\)$")
+    (tmp_path / "text.npy").write_bytes(b"words, no numbers")
+    refuse("text.npy", r"expected an \.npy file of numbers, found a file that begins b'words,'$")
 
 
 def test_slow_pictures_keep_their_rows_and_few_are_read_ahead(tmp_path, monkeypatch):

@@ -84,7 +84,16 @@ def test_translations_to_english_may_overlap_but_not_coincide():
 
 @pytest.mark.parametrize(
     ("language", "texts"),
-    [("ko", FRENCH), ("ru", GERMAN), ("de", JAPANESE), ("ja", CHINESE), ("zh", JAPANESE), ("xx", CHINESE)],
+    [
+        ("ko", FRENCH),
+        ("ru", GERMAN),
+        ("de", JAPANESE),
+        ("ja", CHINESE),
+        ("zh", JAPANESE),
+        ("deu_Latn", CHINESE),
+        ("zh-latn", CHINESE),
+        ("jpn_jpan", CHINESE),
+    ],
 )
 def test_text_in_the_wrong_script(language, texts):
     assert found(corpus(**{language: texts})) == [("error", "script", (language,), "target")]
@@ -144,6 +153,13 @@ def test_scripts():
     assert letters("ｱＡ々ー犬 a1") == {"KATAKANA": 2, "LATIN": 2, "CJK": 2}
     assert expected_scripts("zh_cn") == expected_scripts("zh")
     assert expected_scripts("sw") == ("LATIN",)
+
+
+@pytest.mark.parametrize(
+    "language", ["jpn-jpan", "jpn_Jpan", "jpn", "ja-JP", "ja-Jpan-JP", "jp", "tlh", "xx", "ja-zxxx"]
+)
+def test_text_in_the_scripts_a_code_means_is_right_and_of_unknown_ones_nothing_is_judged(language):
+    assert found(corpus(**{language: JAPANESE})) == []
 
 
 def test_the_published_files(shared_data):

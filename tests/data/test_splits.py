@@ -96,6 +96,23 @@ def test_wrong_split_files(corpus_of):
     [
         ("{", "found Expecting"),
         ("[]", "found list"),
+        ("[" * 9**5, "recursion"),
+        (
+            '{"train": ["a"], "validation": ["b"], "test": ["c"], "train": ["d"]}',
+            "found train, validation, test, train",
+        ),
+        (json.dumps(dict.fromkeys(map(str, range(5000)), 1)), "found 0, 1, 2, 3, 4, 5, 6, 7, 8 and 4991 more"),
+        (json.dumps({"train": ["a", 10**1999], "validation": ["b"], "test": {"a": 1}}), f"found {'1' + 18 * '0'}"),
+        (json.dumps({"train": ["a"], "validation": ["b", {"c": 1}], "test": ["c"]}), "found an object in it"),
+        (
+            json.dumps({"train": ["a"], "validation": ["b"], "test": {"a": 1}}),
+            "test: expected a list of image names, found an object",
+        ),
+        (
+            json.dumps({"train": ["x" * 9999], "validation": ["\ud800"], "test": ["all1.jpg"]}),
+            f"found 1 ('{'x' * 56}...)",
+        ),
+        (json.dumps({"train": ["x"], "validation": ["\ud800"], "test": ["all1.jpg"]}), r"found 1 ('\ud800') unknown"),
         ('{"train": []}', "found train"),
         ('{"train": [], "validation": "x", "test": [1]}', "found an empty one"),
     ],
@@ -104,3 +121,4 @@ def test_malformed_split_files(corpus_of, text, found):
     with pytest.raises(DataError, match="expected") as error:
         SplitPlan.from_json(text, corpus_of(all=9))
     assert found in str(error.value)
+    assert len(str(error.value)) < 800

@@ -34,8 +34,10 @@ def dump(kind: str, texts: list[str]) -> bytes:
         target = io.BytesIO()
         parquet.write_table(pyarrow.Table.from_pylist(rows), target, row_group_size=2)
         return target.getvalue()
+    if kind == "tsv":  # has no quoting
+        return ("id\tcaption\r\n" + "".join(f"{n}\t{text}\r\n" for n, text in enumerate(texts))).encode()
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["id", "caption"], delimiter="\t" if kind == "tsv" else ",")
+    writer = csv.DictWriter(text, ["id", "caption"])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
@@ -95,8 +97,15 @@ def test_a_pipe_is_read_once(tmp_path):
          "with --column"),
         ("a.jsonl", '{"id": 1}', "text", "{} line 1: expected text in column text, found only id; name another with "
          "--column"),
-        ("a.parquet", dump("parquet", TEXTS), "id", "{} row 1: expected text in column id, found 0"),
-        ("a.tsv", "id\ttext\n1\tx\ty\n", "text", "{} line 2: expected as many fields as the header has, found more"),
+        ("a.parquet", dump("parquet", TEXTS), "id", "{}: expected text in column id, found integers (int64)"),
+        ("a.tsv", "id\ttext\n1\tx\ty\n", "text", "{} line 2: expected 2 fields as the header has, found 3; "
+         "TSV has no quoting (quotation marks are text, tabs and line breaks end a field), .csv has"),
+        ("a.csv", 'id,text\n1,"x\ny"\n\n1,"x\ny",z\n', "text", "{} line 5: expected 2 fields as the header has, "
+         "found 3"),
+        ("a.csv", 'id,text\n1,"x\ny"\n2,"z\n3,a\n', "text", "{} line 4: expected a well-formed row, found a quotation "
+         "mark that is not closed up to the end of the file; close it, and double quotation marks that are text"),
+        ("a.jsonl", '\n{"text": ["a", "\\udc00"]}', "text", "{} line 2: expected text in column text, found half a "
+         "surrogate pair in '\\udc00'"),
         ("a.txt", b"good\nab\xffc\n", None, "{} line 2, byte 3: expected UTF-8, found 0xff; convert the file to UTF-8 "
          "first"),
         ("a.txt", b"x" * MAX_LINE, None, "{} line 1: expected a line of text, found more than 1,048,576 bytes"),

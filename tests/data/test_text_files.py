@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import io
+import lzma
 import os
 
 import pytest
 
 from xpet.core.errors import DataError
-from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems
+from xpet.data.text_files import CaptionFiles, decode_lines, raise_problems, stream_lines
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,41 @@ def test_bad_utf8_names_line_and_byte_and_keeps_the_count():
         "line 2, byte 3: expected UTF-8, found 0xff",
         "line 3, byte 1: expected UTF-8, found 0xc3",
     ]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_other_encodings_are_named_once(mark, encoding, tmp_path, write):
+    data = f"{mark}image,lang,caption\n犬.png,ja,犬が走る\n\u0a0a.png,ja,猫\n".encode(encoding)
+    problem = f"line 1: expected UTF-8, found {encoding[:6].upper()}; convert the file to UTF-8 first"
+    assert decode_lines(data) == (("image,lang,caption", "犬.png,ja,犬が走る", "\u0a0a.png,ja,猫"), [problem])
+    path = write("t.csv", data)
+    with pytest.raises(DataError) as error:
+        next(stream_lines("t.csv", io.BytesIO(data)))
+    assert error.value.problems == (f"t.csv {problem}",)
+    source = CaptionFiles(tmp_path).source(path)
+    with pytest.raises(DataError) as error:
+        next(source.lines())
+    assert error.value.problems == (f"t.csv {problem}",)
+
+
+@pytest.mark.parametrize(("data", "found"), [
+    (bz2.compress(b"a\nb\n"), "a bz2 archive; unpack it first"),
+    (bz2.compress(b"a", 1), "a bz2 archive; unpack it first"),
+    (lzma.compress(b"a\nb\n"), "an xz archive; unpack it first"), (b"PK\3\4\x14\0", "a zip archive; unpack it first"),
+    (b"PAR1\x15\x04\x15", "Parquet; let its name end in .parquet"),
+])  # fmt: skip
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_files_that_are_no_text_are_named(data, found, pack, tmp_path, write):
+    files = CaptionFiles(tmp_path)
+    path = write("captions.txt.gz", pack(data))
+    assert files.lines(path, 2) == ()
+    assert files.problems == [f"captions.txt.gz line 1: expected UTF-8, found {found}"]
+    with pytest.raises(DataError) as error:
+        list(files.source(path).lines())
+    assert error.value.problems == (f"captions.txt.gz line 1: expected UTF-8, found {found}",)
+    with pytest.raises(DataError, match=f"^t line 1: expected UTF-8, found {found}$"):
+        next(stream_lines("t", io.BytesIO(data)))
 
 
 def test_gzip_is_told_by_its_magic_bytes(tmp_path, write):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 EXIT_OK = 0
@@ -9,6 +10,10 @@ EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
 EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
+LONGEST = 60
+"""Characters of a value that was found, beyond which a message gives its beginning only."""
+LISTED = 100
+"""Names that a message lists at most."""
 
 
 class XpetError(Exception):
@@ -49,10 +54,40 @@ class OutputError(XpetError):
     """An output path is taken or cannot be written."""
 
 
+def shown(value: object) -> str:
+    """A value that was found, as Python writes it: on one line, in at most 60 characters, printable anywhere."""
+    whole = not isinstance(value, (str, bytes)) or len(value) <= LONGEST
+    text = (repr(value) if whole else repr(value[:LONGEST])) if isinstance(value, (str, bytes)) else _BRIEF.repr(value)
+    return text if whole and len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def short(name: str) -> str:
+    """A name that was found, without quotation marks where it can be told without, else as `shown` gives it."""
+    return name if name.isprintable() and name.strip() == name != "" and len(name) <= LONGEST else shown(name)
+
+
+def listing(names: Sequence[str], most: int = LISTED) -> str:
+    """Names for a message, each short, the first of them where there are many."""
+    more = len(names) - most
+    return ", ".join(map(short, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def told(error: BaseException) -> str:
+    """What another library's error says, on one line that ends; its kind where it says nothing."""
+    text = " ".join(str(error).split())
+    return (text if len(text) <= 5 * LONGEST else text[: 5 * LONGEST] + "...") or type(error).__name__
+
+
 def unknown(what: str, found: object, known: Sequence[str]) -> str:
     """The problem text for a name that is not in a table."""
     import difflib
 
-    close = difflib.get_close_matches(str(found), known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown {what} '{found}': expected one of {', '.join(known)}{hint}"
+    name = short(str(found))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{short(close[0])}'?" if close else ""
+    quoted = name if name != str(found) else f"'{name}'"
+    return f"unknown {what} {quoted}: expected one of {listing(known)}{hint}"
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxother = _BRIEF.maxlong = _BRIEF.maxstring = LONGEST

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from xpet.core.errors import ConfigError, unknown
-from xpet.core.scripts import SCRIPTS, expected_scripts
+from xpet.core.language_codes import base
+from xpet.core.scripts import expected_scripts
 
 OTHER = "other"
 """The group of a language that is in no table."""
@@ -39,22 +40,17 @@ Covers XTD-11, Multi30K and the 36 languages of XM3600 (Crossmodal-3600).
 _FAMILY_OF = {code: family for family, codes in FAMILIES.items() for code in codes.split()}
 
 
-def _base(language: str) -> str:
-    return language.lower().replace("_", "-").split("-")[0]
-
-
 def script(language: str, trained: Collection[str] = ()) -> str:
     """The script in lower case, `latin`, `cyrillic`, ...; `cjk` for Chinese, Japanese and Korean."""
-    base = _base(language)
-    if base not in SCRIPTS and base not in _FAMILY_OF:
+    scripts = expected_scripts(language)
+    if not scripts:
         return OTHER
-    scripts = expected_scripts(base)
     return "cjk" if "CJK" in scripts else scripts[0].lower()
 
 
 def family(language: str, trained: Collection[str] = ()) -> str:
     """The language family (of Indo-European: the branch), by its usual name."""
-    return _FAMILY_OF.get(_base(language), OTHER)
+    return _FAMILY_OF.get(base(language), OTHER)
 
 
 def seen(language: str, trained: Collection[str] = ()) -> str:

@@ -6,29 +6,82 @@ import unicodedata
 from collections import Counter
 from functools import lru_cache
 
+from xpet.core.language_codes import base, region, script_subtag
+
 LATIN = ("LATIN",)
 CYRILLIC = ("CYRILLIC",)
 ARABIC = ("ARABIC",)
 DEVANAGARI = ("DEVANAGARI",)
-SCRIPTS = {
-    "ja": ("HIRAGANA", "KATAKANA", "CJK"), "ko": ("HANGUL", "CJK"), "zh": ("CJK", "BOPOMOFO"),
-    "zt": ("CJK", "BOPOMOFO"), "ru": CYRILLIC, "uk": CYRILLIC, "bg": CYRILLIC, "be": CYRILLIC, "mk": CYRILLIC,
-    "kk": CYRILLIC, "ky": CYRILLIC, "mn": CYRILLIC, "sr": ("CYRILLIC", "LATIN"), "el": ("GREEK",),
-    "ar": ARABIC, "fa": ARABIC, "ur": ARABIC, "he": ("HEBREW",), "hi": DEVANAGARI, "mr": DEVANAGARI,
-    "ne": DEVANAGARI, "bn": ("BENGALI",), "ta": ("TAMIL",), "te": ("TELUGU",), "kn": ("KANNADA",),
-    "ml": ("MALAYALAM",), "gu": ("GUJARATI",), "pa": ("GURMUKHI",), "si": ("SINHALA",), "th": ("THAI",),
-    "lo": ("LAO",), "km": ("KHMER",), "my": ("MYANMAR",), "ka": ("GEORGIAN",), "hy": ("ARMENIAN",),
-    "am": ("ETHIOPIC",),
+HAN = ("CJK", "BOPOMOFO")
+JAPANESE = ("HIRAGANA", "KATAKANA", "CJK")
+KOREAN = ("HANGUL", "CJK")
+BY_LANGUAGE = {
+    LATIN:
+    "aa af ak an ay az bi bm br bs ca ch co cs cy da de ee en eo es et eu ff fi fj fo fr fy ga gd gl gn gv ha "
+    "ho hr ht hu hz ia id ie ig ik io is it jv kg ki kj kl kw la lb lg li ln lt lu lv mg mh mi ms mt na nb nd "
+    "ng nl nn no nr nv ny oc om pb pl pt qu rm rn ro rw sc se sg sk sl sm sn so sq ss st su sv sw tl tn to tr "
+    "ts tw ty ve vi vo wa wo xh yo za zu ast ban bar bcl bem bug ceb cjk crh csb dsb dyu fil fon frp fur gsw "
+    "haw hil hmn hsb ilo jam kab kam kbp kea kmb lij lmo ltg lua luo lus min mos nap nds nso nus pag pam pap "
+    "pcm pms quy quz scn sco srn szl tpi tum umb vec vls war yua zea",
+    ("LATIN", "CYRILLIC"): "sh tk uz", ("CYRILLIC", "LATIN"): "sr", ("LATIN", "ARABIC"): "ku",
+    CYRILLIC: "ab av ba be bg ce cu cv kk kv ky mk mn os ru tg tt uk sah tyv udm mhr xal",
+    ARABIC: "ar fa ps ug ur acm acq aeb ajp apc ars ary arz azb ckb glk lrc mzn pnb skr",
+    ("ARABIC", "DEVANAGARI"): "ks sd", DEVANAGARI: "hi mr ne sa awa bho hne kok mag mai",
+    JAPANESE: "ja", KOREAN: "ko", HAN: "zh zt yue wuu gan hak lzh", ("GREEK",): "el", ("HEBREW",): "he yi",
+    ("BENGALI",): "as bn", ("TAMIL",): "ta", ("TELUGU",): "te", ("KANNADA",): "kn", ("MALAYALAM",): "ml",
+    ("GUJARATI",): "gu", ("GURMUKHI",): "pa", ("ORIYA",): "or", ("SINHALA",): "si", ("THAI",): "th", ("LAO",): "lo",
+    ("KHMER",): "km", ("MYANMAR",): "my shn", ("GEORGIAN",): "ka xmf", ("ARMENIAN",): "hy", ("ETHIOPIC",): "am ti",
+    ("TIBETAN",): "bo dz", ("THAANA",): "dv", ("YI",): "ii", ("CANADIAN", "LATIN"): "cr iu", ("OL",): "sat",
+    ("SYRIAC",): "syr", ("CHEROKEE",): "chr",
 }  # fmt: skip
-"""Scripts by language code; languages that are not here are written in Latin letters."""
+"""Languages by the scripts they are written in, the usual one first; of a language that is not here nothing is known.
+
+`zt` and `pb` are Argos' codes of traditional Chinese and of the Portuguese of Brazil. Codes of three letters stand here
+for languages that have no shorter one.
+"""
+SCRIPTS = {code: scripts for scripts, codes in BY_LANGUAGE.items() for code in codes.split()}
+BY_REGION = {
+    ("az", "IR"): ARABIC, ("az", "IQ"): ARABIC, ("az", "RU"): CYRILLIC, ("ha", "CM"): ARABIC, ("ha", "SD"): ARABIC,
+    ("kk", "CN"): ARABIC, ("ky", "CN"): ARABIC, ("mn", "CN"): ("MONGOLIAN",), ("ms", "CC"): ARABIC,
+    ("pa", "PK"): ARABIC, ("tg", "PK"): ARABIC, ("ug", "KZ"): CYRILLIC, ("ug", "MN"): CYRILLIC, ("uz", "AF"): ARABIC,
+}  # fmt: skip
+"""Languages that are written otherwise in a region (the likely subtags of Unicode's CLDR)."""
+BY_SUBTAG = {
+    "Latn": LATIN, "Latf": LATIN, "Latg": LATIN, "Cyrl": CYRILLIC, "Cyrs": CYRILLIC, "Arab": ARABIC, "Aran": ARABIC,
+    "Deva": DEVANAGARI, "Hans": HAN, "Hant": HAN, "Hani": HAN, "Hanb": HAN, "Bopo": ("BOPOMOFO",), "Jpan": JAPANESE,
+    "Hrkt": ("HIRAGANA", "KATAKANA"), "Hira": ("HIRAGANA",), "Kana": ("KATAKANA",), "Kore": KOREAN, "Hang": KOREAN,
+    "Grek": ("GREEK",), "Hebr": ("HEBREW",), "Beng": ("BENGALI",), "Taml": ("TAMIL",), "Telu": ("TELUGU",),
+    "Knda": ("KANNADA",), "Mlym": ("MALAYALAM",), "Gujr": ("GUJARATI",), "Guru": ("GURMUKHI",), "Orya": ("ORIYA",),
+    "Sinh": ("SINHALA",), "Thai": ("THAI",), "Laoo": ("LAO",), "Khmr": ("KHMER",), "Mymr": ("MYANMAR",),
+    "Geor": ("GEORGIAN",), "Geok": ("GEORGIAN",), "Armn": ("ARMENIAN",), "Ethi": ("ETHIOPIC",), "Tibt": ("TIBETAN",),
+    "Thaa": ("THAANA",), "Syrc": ("SYRIAC",), "Mong": ("MONGOLIAN",), "Yiii": ("YI",), "Cans": ("CANADIAN",),
+    "Cher": ("CHEROKEE",), "Olck": ("OL",), "Tfng": ("TIFINAGH",), "Nkoo": ("NKO",), "Vaii": ("VAI",),
+    "Adlm": ("ADLAM",), "Mtei": ("MEETEI",), "Java": ("JAVANESE",), "Bali": ("BALINESE",), "Sund": ("SUNDANESE",),
+    "Bugi": ("BUGINESE",), "Cham": ("CHAM",), "Lana": ("TAI",), "Tale": ("TAI",), "Limb": ("LIMBU",),
+    "Lepc": ("LEPCHA",), "Copt": ("COPTIC",), "Goth": ("GOTHIC",), "Glag": ("GLAGOLITIC",), "Rohg": ("HANIFI",),
+}  # fmt: skip
+"""Scripts of a code that names one, by its ISO 15924 subtag."""
 REQUIRED_SCRIPTS = {"ja": ("HIRAGANA", "KATAKANA"), "ko": ("HANGUL",)}
 """Scripts of which no longer text of the language is free."""
 NAME_OF = {"IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA"}
 
 
+@lru_cache(maxsize=1 << 10)
 def expected_scripts(language: str) -> tuple[str, ...]:
-    """The scripts of a language code (`zh-cn` and `zh_cn` count as `zh`)."""
-    return SCRIPTS.get(language.replace("_", "-").split("-")[0], LATIN)
+    """The scripts of a language code, as Unicode names begin; none where they are not known: then judge nothing.
+
+    The script that a code names (`sr-Latn`, `jpn_Jpan`) decides, else the language does, in few cases with its region.
+    """
+    if subtag := script_subtag(language):
+        return BY_SUBTAG.get(subtag, ())
+    code = base(language)
+    return BY_REGION.get((code, region(language))) or SCRIPTS.get(code, ())
+
+
+def required_scripts(language: str) -> tuple[str, ...]:
+    """Scripts of which every longer text of a language code has letters (of any of them); mostly none."""
+    scripts = expected_scripts(language)
+    return tuple(script for script in REQUIRED_SCRIPTS.get(base(language), ()) if script in scripts)
 
 
 def letters(text: str) -> Counter[str]:

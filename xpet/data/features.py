@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tokenize
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import ImageSource
-from xpet.core.errors import DataError, OutputError
+from xpet.core.errors import DataError, OutputError, listing, told
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ PART_PICTURES = 512
 """Pictures after which a part is written."""
 NAME = "features"
 USER_NAME = "image_features"
+NPY_MAGIC = b"\x93NUMPY"
 
 WORKERS = min(16, os.cpu_count() or 1)
 """Threads that read pictures; Pillow decodes and resizes without the interpreter's lock."""
@@ -286,12 +288,12 @@ def _read_safetensors(path: Path) -> Tensor:
             names = list(file.keys())
             name = names[0] if len(names) == 1 else USER_NAME
             if name not in names:
-                found = ", ".join(names) or "none"
+                found = listing(names) or "none"
                 raise DataError(f"image features {path}: expected one tensor or one named {USER_NAME}, found {found}")
             tensor: Tensor = file.get_tensor(name)
             return tensor
     except (SafetensorError, OSError) as error:
-        raise DataError(f"image features {path}: expected a readable safetensors file, found {error}") from error
+        raise DataError(f"image features {path}: expected a readable safetensors file, found {told(error)}") from error
 
 
 def _read_npy(path: Path) -> Tensor:
@@ -299,10 +301,16 @@ def _read_npy(path: Path) -> Tensor:
     import torch
 
     try:
+        with path.open("rb") as file:
+            if not (magic := file.read(len(NPY_MAGIC))).startswith(NPY_MAGIC):  # NumPy would advise to unpickle it
+                raise ValueError("an archive (.npz)" if magic.startswith(b"PK") else f"a file that begins {magic!r}")
         array: Any = numpy.load(path, allow_pickle=False)
-        return torch.from_numpy(numpy.ascontiguousarray(array))
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise DataError(f"image features {path}: expected an .npy file of numbers, found {error}") from error
+        native = array.dtype.newbyteorder("=")  # torch knows no other
+        return torch.from_numpy(numpy.asarray(array, native, order="C"))
+    except tokenize.TokenError as error:  # the header is Python
+        raise DataError(f"image features {path}: expected an .npy file of numbers, found a damaged header") from error
+    except Exception as error:  # whatever NumPy makes of a damaged file
+        raise DataError(f"image features {path}: expected an .npy file of numbers, found {told(error)}") from error
 
 
 READERS: dict[str, Callable[[Path], Tensor]] = {".safetensors": _read_safetensors, ".npy": _read_npy}

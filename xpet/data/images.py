@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import Split
-from xpet.core.errors import DataError
+from xpet.core.errors import DataError, shown
 from xpet.core.pictures import readable, rgb
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def unusable(name: object) -> list[str]:
     else:
         if "\0" not in name:
             return []
-    return [f"expected an image name, found {name!r}, which no file can have"]
+    return [f"expected an image name, found {shown(name)}, which no file can have"]
 
 
 def find_pictures(

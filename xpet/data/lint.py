@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, Split
-from xpet.core.scripts import REQUIRED_SCRIPTS, expected_scripts, letters
+from xpet.core.language_codes import base
+from xpet.core.scripts import expected_scripts, letters, required_scripts
 from xpet.data.english import NAMES, clear_language
 
 OWN_SLOTS = ("target", "from_pivot")
@@ -95,13 +96,13 @@ def _identical(name: str, split: Split) -> Iterator[Finding]:
 def _is_foreign(code: str, texts: Sequence[str]) -> bool:
     """Whether texts are clearly not in a language: by their script, or as another language that is told apart."""
     counted = sum((letters(text) for text in texts), Counter[str]())
-    scripts, required = expected_scripts(code), REQUIRED_SCRIPTS.get(code, ())
+    scripts, required = expected_scripts(code), required_scripts(code)
     if scripts and sum(counted[script] for script in scripts) < LINE_SCRIPT_SHARE * counted.total():
         return True
     if required and sum(counted[script] for script in required) < REQUIRED_SHARE * counted.total():
         return True
     found = clear_language(texts)
-    return found is not None and code in NAMES and found[0] != code
+    return found is not None and base(code) in NAMES and found[0] != base(code)
 
 
 def _script(name: str, split: Split) -> Iterator[Finding]:
@@ -109,6 +110,8 @@ def _script(name: str, split: Split) -> Iterator[Finding]:
     for language, slot, texts in _columns(split):
         code = language if slot in OWN_SLOTS else PIVOT
         scripts = expected_scripts(code)
+        if not scripts:  # nobody knows what would be wrong
+            continue
         counted = [letters(text) for text in texts]
         judged = [row for row, count in enumerate(counted) if count.total() >= MIN_LETTERS]
         wrong = [
@@ -119,7 +122,7 @@ def _script(name: str, split: Split) -> Iterator[Finding]:
             message = f"{len(wrong)} of {len(texts)} texts are not in {'/'.join(scripts).lower()} script"
             yield Finding("error" if bad else "warning", "script", name, (language,), slot, message, _few(wrong))
         total = sum((counted[row] for row in judged), Counter[str]())
-        required = REQUIRED_SCRIPTS.get(code, ())
+        required = required_scripts(code)
         if judged and not wrong and required and sum(total[s] for s in required) < REQUIRED_SHARE * total.total():
             message = f"almost no {'/'.join(required).lower()} letters: this is not {code}"
             yield Finding(_severity(len(judged)), "script", name, (language,), slot, message, _few(judged))

@@ -1,68 +1,147 @@
-"""Rows of tables, one at a time: CSV, TSV, JSON lines and Parquet."""
+"""Rows of tables, one at a time: CSV, TSV, JSON lines and Parquet. A row is placed by the line on which it begins."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
-from xpet.core.errors import DataError
+from xpet.core.errors import DataError, shown
 
-Records = Iterator[tuple[int, Mapping[str, Any]]]
-"""Line (or row) numbers from 1 and the fields that stand there."""
+Fields = dict[str | None, Any]
+"""Fields of a row by column; under the key None stands what is wrong with the row, in words."""
+Records = Iterator[tuple[int, Mapping[Any, Any]]]
+"""Line (or row) numbers from 1 and the Fields that stand there."""
 CheckColumns = Callable[[list[str]], None]
 """Raises DataError when the columns a file has are not those needed."""
-PARQUET_ROWS = 4096
-"""Rows of a Parquet file held at a time."""
+TAB = "\t"
+NO_QUOTING = "TSV has no quoting (quotation marks are text, tabs and line breaks end a field), .csv has"
+MEND = "close it, and double quotation marks that are text"
+
+
+class Repeated:
+    """What stands under a key that a JSON object has more than once."""
+
+    def __init__(self, count: int) -> None:
+        """Remembers how often."""
+        self.count = count
+
+    def __repr__(self) -> str:
+        return f"{self.count} fields of that name"
+
+
+def no_text(value: object) -> str:
+    """What a field holds that is no text, for a message; nothing when it is text."""
+    if not isinstance(value, str):
+        return shown(value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"half a surrogate pair in {shown(value)}"
+    return ""
 
 
 def delimited(name: str, lines: Iterable[str], delimiter: str, check: CheckColumns) -> Records:
-    """Rows of CSV or TSV with a header; fields may hold line breaks. Fields too many are under the key None.
+    """Rows of CSV or TSV with a header, without blank lines. Fields of CSV may be quoted and hold line breaks.
 
     Raises:
         DataError: a row that is not well formed, or what `check` raises.
     """
-    reader = csv.DictReader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    tabs = delimiter == TAB
+    lines = _without_nul(name, lines)
+    rows = _split(lines) if tabs else _parsed(name, lines, delimiter)
+    header = next(rows, (0, []))[1]
     try:
-        check(list(reader.fieldnames or []))
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise DataError(f"{name} line {reader.line_num}: expected a well-formed row, found {error}") from error
+        check(header)
+    except DataError as error:
+        if tabs and any('"' in column for column in header):
+            raise DataError(*error.problems[:-1], f"{error.problems[-1]}; {NO_QUOTING}") from None
+        raise
+    for number, row in rows:
+        fields: Fields = dict(zip(header, row, strict=False))
+        if len(row) < len(header):
+            fields |= dict.fromkeys(header[len(row) :])
+        if len(row) > len(header) or (tabs and len(row) < len(header)):
+            fields[None] = f"expected {len(header)} fields as the header has, found {len(row)}"
+            fields[None] += f"; {NO_QUOTING}" if tabs else ""
+        yield number, fields
+
+
+def _split(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows of TSV: a field is what stands between tabs, whatever it is."""
+    for number, line in enumerate(lines, start=1):
+        if line:
+            yield number, line.split(TAB)
+
+
+def _parsed(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of CSV; of a row of several lines the number of the first."""
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    while True:
+        begin = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            found = _fault(str(error), begin, reader.line_num)
+            raise DataError(f"{name} line {begin}: expected a well-formed row, found {found}") from error
+        if row:
+            yield begin, row
+
+
+def _without_nul(name: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:  # which not every version of Python's csv can read
+            place = line.index("\0") + 1
+            raise DataError(f"{name} line {number}: expected text, found a NUL byte (character {place})")
+        yield line
+
+
+def _fault(error: str, begin: int, end: int) -> str:
+    """What the csv module found between two lines, in words that say what to do."""
+    limit = f"{csv.field_size_limit():,} characters"
+    if "end of data" in error:
+        return f"a quotation mark that is not closed up to the end of the file; {MEND}"
+    if "field limit" in error:
+        return f"a field of more than {limit}" if begin == end else (
+            f"a quotation mark that is not closed within {limit}; {MEND}"
+        )  # fmt: skip
+    if "expected after" in error:
+        return f"text behind a closing quotation mark; {MEND.split(', and ')[1]}" if begin == end else (
+            f"a quotation mark that is not closed (the next one, on line {end}, has text behind it); {MEND}"
+        )  # fmt: skip
+    if "new-line" in error:
+        return "a carriage return inside it; end lines with line feeds, and quote fields that hold carriage returns"
+    return error
 
 
 def json_objects(name: str, lines: Iterable[str]) -> Records:
-    """Objects of JSON lines, blank lines passed over; raises DataError for a line that is no object."""
+    """Objects of JSON lines, blank lines passed over; raises DataError for a line that is no object.
+
+    A key that stands in an object twice has no value that could be trusted: Repeated.
+    """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} line {number}: expected a JSON object, found {error}") from error
+            found = str(error)
+            if isinstance(error, json.JSONDecodeError):  # which says "line 1" of each
+                found = f"{error.msg} at character {error.pos + 1}"
+            raise DataError(f"{name} line {number}: expected a JSON object, found {found}") from error
         if not isinstance(fields, dict):
             raise DataError(f"{name} line {number}: expected a JSON object, found {type(fields).__name__}")
         yield number, fields
 
 
-def parquet_rows(name: str, file: BinaryIO, wanted: Sequence[str], check: CheckColumns) -> Records:
-    """Rows of Parquet with those of the wanted columns that are there; other columns are not read.
-
-    Raises:
-        DataError: the file is damaged or no Parquet, or what `check` raises.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        source = parquet.ParquetFile(file)
-        columns = source.schema_arrow.names
-        check(columns)
-        number = 0
-        for batch in source.iter_batches(PARQUET_ROWS, columns=[column for column in wanted if column in columns]):
-            for fields in batch.to_pylist():
-                number += 1
-                yield number, fields
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{name}: expected a readable Parquet file, found {error}") from error
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        fields |= {key: Repeated(count) for key, count in counts.items() if count > 1}
+    return fields

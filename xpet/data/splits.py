@@ -6,9 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from xpet.core.captions import Corpus, Split
-from xpet.core.errors import ConfigError, DataError
+from xpet.core.errors import ConfigError, DataError, listing, shown, told
 from xpet.data.images import renamed
 from xpet.data.text_files import raise_problems
 
@@ -139,19 +140,19 @@ def source(corpus: Corpus, part: str) -> Split:
 def _parse(text: str) -> Mapping[str, Sequence[str]]:
     form = 'expected {"train": [image names], "validation": [...], "test": [...]}'
     try:
-        named = json.loads(text)
+        pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"split file: {form}, found {error}") from error
-    if not isinstance(named, dict) or set(named) != set(PARTS):
-        found = ", ".join(map(str, named)) if isinstance(named, dict) else type(named).__name__
+        raise DataError(f"split file: {form}, found {told(error)}") from error
+    if not isinstance(pairs, _Pairs) or sorted(part for part, _ in pairs) != sorted(PARTS):
+        found = listing([part for part, _ in pairs], 9) or "{}" if isinstance(pairs, _Pairs) else type(pairs).__name__
         raise DataError(f"split file: {form}, found {found}")
     bad = [
-        f"split file, {part}: expected a list of image names, found {_shown(names)}"
-        for part, names in named.items()
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names)
+        f"split file, {part}: expected a list of image names, found {found}"
+        for part, names in pairs
+        if (found := _no_names(names))
     ]
     raise_problems(bad)
-    return named
+    return dict(pairs)
 
 
 def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list[str]]:
@@ -160,9 +161,21 @@ def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list
     return {part: renamed(names, list(images), corpus.pictures) for part, names in named.items()}
 
 
-def _shown(names: object) -> str:
-    return "an empty one" if names == [] else str(names)[:40]
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with every key as often as it stands there."""
+
+
+def _no_names(names: object) -> str:
+    """What stands where a list of image names should, for a message; nothing when it is one."""
+    if isinstance(names, _Pairs):
+        return "an object"
+    if not isinstance(names, list):
+        return shown(names)
+    if not names:
+        return "an empty one"
+    wrong = [name for name in names if not isinstance(name, str)]
+    return f"{'an object' if isinstance(wrong[0], _Pairs) else shown(wrong[0])} in it" if wrong else ""
 
 
 def _few(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"
+    return f"{len(names)} ({listing(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
-from xpet.core.errors import ConfigError, DataError
+from xpet.core.errors import LONGEST, ConfigError, DataError, listing, short, shown
 from xpet.core.languages import normalise
 from xpet.data.images import FolderPictures, Names, find_pictures, unusable
+from xpet.data.parquet import parquet_rows
 from xpet.data.reading import aligned, choose_languages, data_root
-from xpet.data.records import Records, delimited, json_objects, parquet_rows
+from xpet.data.records import Records, delimited, json_objects, no_text
 from xpet.data.text_files import CaptionFiles, Source, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
 TRANSLATIONS = ("from_pivot", "to_pivot")
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
-
+NO_PICTURES = (
+    "pictures inside Parquet are not read: write them to files, or give --image-features; in column image their names"
+)
 WHOLE = "all"
 _ANEW = "the others' are not used, `xpet translate --data` makes them all"
 WHAT = {
@@ -79,7 +82,7 @@ def read(request: ReadRequest) -> Corpus:
     notes: dict[str, list[str]] = {}
     splits = {name: _split(table, name, languages, notes) for name in dict.fromkeys(table.home.values())}
     problems += [
-        f"{path.name}: expected captions of {language} in split {name}, found none"
+        f"{path.name}: expected captions of {short(language)} in split {name}, found none"
         for name, split in splits.items()
         for language in languages
         if language not in split.captions
@@ -103,7 +106,7 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
     where = "row" if ending == ".parquet" else "line"
     for number, fields in FORMATS[ending](source):
         place = f"{path.name} {where} {number}"
-        wrong = _wrong(fields) + unusable(fields.get("image"))
+        wrong = _wrong(fields) or unusable(fields["image"])
         files.problems += [f"{place}: {text}" for text in wrong]
         if wrong:
             continue
@@ -122,14 +125,14 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
 
 def _spelt(image: str, fields: Mapping[str, Any]) -> str:
     written = fields["image"]
-    return f"image {image}" if written == image else f"image {image}, here written {written},"
+    return f"image {short(image)}" if written == image else f"image {short(image)}, here written {short(written)},"
 
 
 def _merge(table: Table, same: Mapping[str, str], name: str) -> None:
     """Make names of one file one image; raises DataError of those that stand in several splits."""
     home = table.home
     raise_problems([
-        f"{name}: images {first} and {image} are one file, in split {home[first]} and in {home[image]}"
+        f"{name}: images {short(first)} and {short(image)} are one file, in split {home[first]} and in {home[image]}"
         for image, first in same.items()
         if home[first] != home[image]
     ])  # fmt: skip
@@ -146,21 +149,18 @@ def _keep(column: Column, image: str, fields: Mapping[str, Any]) -> None:
         texts.append(fields.get(name) or None)
 
 
-def _wrong(fields: Mapping[str, Any]) -> list[str]:
-    wrong = [f"expected text in column {c}, found {fields.get(c)!r}" for c in REQUIRED if not _is_text(fields.get(c))]
+def _wrong(fields: Mapping[Any, Any]) -> list[str]:
+    if None in fields:  # what stands in which column is not known
+        return [fields[None]]
+    texts = {column: fields.get(column) for column in REQUIRED}
+    texts |= {column: fields[column] for column in TRANSLATIONS if fields.get(column) is not None}
+    wrong = [f"expected text in column {c}, found {found}" for c, text in texts.items() if (found := no_text(text))]
     wrong += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
-    for column in TRANSLATIONS:
-        if fields.get(column) is not None and not _is_text(fields[column]):
-            wrong.append(f"expected text in column {column}, found {fields[column]!r}")
-    if "split" in fields and not (_is_text(fields["split"]) and fields["split"] in SPLITS):
-        wrong.append(f"expected split train, validation or test, found {fields['split']!r}")
-    if None in fields:
-        wrong.append("expected as many fields as the header has, found more")
+    if isinstance(fields.get("lang"), str) and len(fields["lang"]) > LONGEST:
+        wrong.append(f"expected a language code in column lang, found {shown(fields['lang'])}")
+    if "split" in fields and (no_text(fields["split"]) or fields["split"] not in SPLITS):
+        wrong.append(f"expected split train, validation or test, found {shown(fields['split'])}")
     return wrong
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _split(table: Table, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
@@ -218,16 +218,20 @@ def _delimited(delimiter: str) -> Callable[[Source], Records]:
 def _parquet(source: Source) -> Records:
     wanted = (*REQUIRED, *TRANSLATIONS, "split")
     with source.open() as file:
-        yield from parquet_rows(source.name, file, wanted, partial(_check_columns, source.name))
+        check = partial(_check_columns, source.name)
+        yield from parquet_rows(source.name, file, wanted, check, hints={"image": NO_PICTURES})
 
 
 def _check_columns(name: str, columns: list[str]) -> None:
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise DataError(
-            f"{name}: expected columns {', '.join(REQUIRED)}, found {', '.join(columns) or 'none'}; "
+            f"{name}: expected columns {', '.join(REQUIRED)}, found {listing(columns) or 'none'}; "
             f"{', '.join(missing)} missing"
         )
+    often = [column for column in (*REQUIRED, *TRANSLATIONS, "split") if columns.count(column) > 1]
+    if often:
+        raise DataError(*(f"{name}: expected one column {c}, found {columns.count(c)} of that name" for c in often))
 
 
 FORMATS: dict[str, Callable[[Source], Records]] = {

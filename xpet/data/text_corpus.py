@@ -11,9 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from xpet.core.errors import DataError
+from xpet.core.errors import DataError, listing, told
 from xpet.data.english import expect_english
-from xpet.data.records import Records, delimited, json_objects, parquet_rows
+from xpet.data.parquet import parquet_rows
+from xpet.data.records import Records, delimited, json_objects, no_text
 from xpet.data.text_files import GZIP_MAGIC, raise_problems, stream_lines
 
 STDIN = "-"
@@ -91,12 +92,13 @@ def _texts(
     try:
         with _opened(path, stdin) as file:
             read = READERS.get(_ending(path))
-            texts = stream_lines(name, file) if read is None else _fields(name, read(name, file, column), column)
+            where = f"{name} {'row' if _ending(path) == '.parquet' else 'line'}"
+            texts = stream_lines(name, file) if read is None else _fields(where, read(name, file, column), str(column))
             yield from expect_english(texts, name) if english else texts
     except FileNotFoundError:
         raise DataError(f"{name}: expected a file of English text, found none") from None
     except (OSError, EOFError, zlib.error) as error:
-        found = getattr(error, "strerror", None) or error or type(error).__name__
+        found = getattr(error, "strerror", None) or told(error)
         raise DataError(f"{name}: expected a readable file, found {found}") from error
 
 
@@ -126,31 +128,28 @@ def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
         wrapped.detach()
 
 
-def _fields(name: str, records: Records, column: str | None) -> Iterator[str]:
+def _fields(where: str, records: Records, column: str) -> Iterator[str]:
     """The texts of a column; nothing counts as a blank text."""
-    where = "row" if _ending(name) == ".parquet" else "line"
     for number, fields in records:
         if None in fields:
-            raise DataError(f"{name} line {number}: expected as many fields as the header has, found more")
-        yield from _values(f"{name} {where} {number}", fields, str(column))
+            raise DataError(f"{where} {number}: {fields[None]}")
+        yield from _values(f"{where} {number}", fields, column)
 
 
 def _values(place: str, fields: Mapping[str, Any], column: str) -> Iterable[str]:
     if column not in fields:
-        found = ", ".join(fields) or "no columns"
+        found = listing(list(fields)) or "no columns"
         raise DataError(f"{place}: expected text in column {column}, found only {found}; name another with --column")
     value = fields[column]
-    if value is None:
-        return ("",)
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list) and all(isinstance(text, str) for text in value):
-        return value
-    raise DataError(f"{place}: expected text in column {column}, found {value!r:.60}")
+    texts: list[Any] = value if isinstance(value, list) else ["" if value is None else value]
+    for text in texts:
+        if found := no_text(text):
+            raise DataError(f"{place}: expected text in column {column}, found {found}")
+    return texts
 
 
 def _check_column(name: str, column: str | None, columns: Sequence[str]) -> None:
-    found = ", ".join(columns) or "none"
+    found = listing(columns) or "none"
     if column is None:
         raise DataError(f"{name} has columns: expected the one with the texts in --column, found none; it has {found}")
     if list(columns).count(column) != 1:
@@ -172,7 +171,7 @@ def _json_lines(name: str, file: BinaryIO, column: str | None) -> Records:
 
 
 def _parquet(name: str, file: BinaryIO, column: str | None) -> Records:
-    return parquet_rows(name, file, [str(column)], partial(_check_column, name, column))
+    return parquet_rows(name, file, [str(column)], partial(_check_column, name, column), lists=True)
 
 
 def _json(name: str, file: BinaryIO, column: str | None) -> Records:

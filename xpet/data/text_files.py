@@ -13,11 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from xpet.core.errors import DataError
+from xpet.core.errors import DataError, short, told
 from xpet.data.images import FolderPictures, Names, unusable
 
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
+ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""How text begins that is in another encoding than UTF-8, and Python's name of that."""
+UNMARKED = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
+"""Where zeros stand in it when it begins with ASCII letters and no mark."""
+OTHERS = {
+    **{b"BZh%d1AY&SY" % level: "a bz2 archive; unpack it first" for level in range(1, 10)},
+    b"PK\3\4": "a zip archive; unpack it first", b"\xfd7zXZ\0": "an xz archive; unpack it first",
+    b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it first", b"PAR1\x15": "Parquet; let its name end in .parquet",
+}  # fmt: skip
+"""How files begin that are no text, and what they are."""
+HEAD = 10
+"""Bytes of a file from which these are told."""
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
 BLOCK = 1 << 17
@@ -38,12 +50,17 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
     """Lines of UTF-8 bytes, and for every undecodable one 'line L, byte B: ...' (both from 1, B within the line).
 
     Blank lines are kept wherever they stand; one final line feed ends the last line; a byte-order mark and one
-    carriage return at a line's end are dropped. An undecodable line is kept as an empty one.
+    carriage return at a line's end are dropped. An undecodable line is kept as an empty one. A file in UTF-16 or UTF-32
+    has one problem, and its own lines; one that is no text at all has one problem, and none.
     """
+    lines, problems = [], []
+    if found := _foreign(data[:HEAD]):
+        problems.append(found)
+        encoding = _encoding(data[:4])
+        data = data.decode(encoding, "replace").encode("utf-8", "replace") if encoding else b""
     pieces = data.removeprefix(BOM).split(b"\n")
     if not pieces[-1]:
         pieces.pop()
-    lines, problems = [], []
     for number, piece in enumerate(pieces, start=1):
         try:
             lines.append(piece.removesuffix(b"\r").decode("utf-8"))
@@ -60,6 +77,8 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
         DataError: at the first line that is not UTF-8, or longer than any text is.
     """
     number, raw = 1, file.readline(MAX_LINE).removeprefix(BOM)
+    if found := _foreign(raw[:HEAD]):
+        raise DataError(f"{name} {found}")
     while raw:
         if len(raw) == MAX_LINE:
             raise DataError(f"{name} line {number}: expected a line of text, found more than {MAX_LINE:,} bytes")
@@ -68,6 +87,20 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise DataError(f"{name} {_undecodable(number, error)}; convert the file to UTF-8 first") from None
         number, raw = number + 1, file.readline(MAX_LINE)
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of which the first four bytes of a file are, where that is clear and not UTF-8; else nothing."""
+    marked = next((encoding for mark, encoding in ENCODINGS.items() if head.startswith(mark)), "")
+    return marked or UNMARKED.get("".join("0" if byte == 0 else "x" for byte in head), "")
+
+
+def _foreign(head: bytes) -> str:
+    """What a file is that begins so, as the problem of its first line, when it is no text in UTF-8; else nothing."""
+    if encoding := _encoding(head[:4]):
+        return f"line 1: expected UTF-8, found {encoding.upper()[:6]}; convert the file to UTF-8 first"
+    found = next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
+    return f"line 1: expected UTF-8, found {found}" if found else ""
 
 
 def _undecodable(number: int, error: UnicodeDecodeError) -> str:
@@ -114,6 +147,8 @@ def _raw_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def _bad_lines(file: BinaryIO) -> tuple[str, ...]:
     bad = []
     for number, line in _raw_lines(file):
+        if number == 1 and (found := _foreign(line[:HEAD])):
+            return (found,)
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -164,7 +199,7 @@ class CaptionFiles:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")
             return None
         except (OSError, EOFError, zlib.error) as error:
-            self.problems.append(f"{name}: expected a readable file, found {error or type(error).__name__}")
+            self.problems.append(f"{name}: expected a readable file, found {told(error)}")
             return None
         if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")
@@ -179,7 +214,7 @@ class CaptionFiles:
         with source.open() as file:
             lines, bad = decode_lines(file.read())
         name = self.name(path)
-        if not lines:
+        if not lines and not bad:
             self.problems.append(f"{name}: expected captions, found an empty file")
         self.problems += [f"{name} {text}" for text in bad[:MAX_LINES_PER_FILE]]
         if len(bad) > MAX_LINES_PER_FILE:
@@ -200,8 +235,8 @@ class CaptionFiles:
             self.problems += [f"{place}: {text}" for text in unusable(image)]
             line, spelt = first.setdefault(names.one(image), (number, image))
             if line != number:
-                other = "" if spelt == image else f" as {spelt}"
-                self.problems.append(f"{place}: image {image} stands on line {line} too{other}")
+                other = "" if spelt == image else f" as {short(spelt)}"
+                self.problems.append(f"{place}: image {short(image)} stands on line {line} too{other}")
         return images
 
     def check(self) -> None:

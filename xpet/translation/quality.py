@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from xpet.core.scripts import expected_scripts, letters
 from xpet.translation.engine import Hypothesis
 
-VERSION = 1  # part of the cache's key: raise it whenever a flag changes its meaning
+VERSION = 2  # part of the cache's key: raise it whenever a flag changes its meaning
 FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated")
 MARGIN = 4.0  # nats
 MAX_RATIO = 3.0
@@ -98,14 +98,16 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
     if not mine or not theirs:
         return False
     if theirs == mine:
-        return len(mine) >= 2 or expected_scripts(languages[0]) != expected_scripts(languages[1])
+        theirs_in, mine_in = map(expected_scripts, languages)
+        return len(mine) >= 2 or bool(theirs_in and mine_in and theirs_in != mine_in)
     known = set(theirs)
     return len(mine) >= 4 and sum(word in known for word in mine) >= COPIED * len(mine)
 
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
-    """Many letters of scripts the language is not written in; names in Latin letters may come from the source."""
-    if target.isascii() and "LATIN" in expected_scripts(language):
+    """Many letters of scripts the language is not written in (as far as known), but for Latin words of the source."""
+    expected = expected_scripts(language)
+    if not expected or (target.isascii() and "LATIN" in expected):
         return False
     kept = set(WORD.findall(source.lower()))
     counts: Counter[str] = Counter()
@@ -113,7 +115,7 @@ def _is_wrong_script(source: str, target: str, language: str) -> bool:
         scripts = letters(word)
         if word.lower() not in kept or set(scripts) != {"LATIN"}:
             counts.update(scripts)
-    right = sum(counts[script] for script in expected_scripts(language))
+    right = sum(counts[script] for script in expected)
     wrong = sum(counts.values()) - right
     return wrong > WRONG_SCRIPT * (right + wrong)
 

@@ -1,0 +1,110 @@
+"""Rows of Parquet: only the columns that are needed, and only once their types are known to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from xpet.core.errors import DataError, listing, short, told
+from xpet.data.records import CheckColumns, Records
+
+ROWS = 4096
+"""Rows held at a time."""
+
+
+def parquet_rows(
+    name: str,
+    file: BinaryIO,
+    wanted: Sequence[str],
+    check: CheckColumns,
+    lists: bool = False,
+    hints: Mapping[str, str] | None = None,
+) -> Records:
+    """Rows with those of the wanted columns that are there; no other column is read.
+
+    Args:
+        name: the file's, for messages.
+        file: its bytes.
+        wanted: names of columns that hold text.
+        check: looks at the names of all columns.
+        lists: whether lists of texts are as good as texts.
+        hints: what to do, by column, where a column holds no text.
+
+    Raises:
+        DataError: the file is damaged or no Parquet, a wanted column holds no text (before any row is read), or what
+            `check` raises.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        source = parquet.ParquetFile(file)
+        schema = source.schema_arrow
+        columns = schema.names
+        check(columns)
+        kept = [column for column in wanted if column in columns]
+        _check_types(name, {column: schema.field(column).type for column in kept}, lists, hints or {})
+        number = 0
+        for batch in source.iter_batches(ROWS, columns=kept):
+            for fields in _rows(name, batch, number):
+                number += 1
+                yield number, fields
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name}: expected a readable Parquet file, found {told(error)}") from error
+
+
+def _rows(name: str, batch: Any, before: int) -> Iterator[dict[str, Any]]:
+    """The rows of a batch, with `before` rows ahead of it."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        yield from rows
+        return
+    except UnicodeDecodeError:
+        pass
+    for row in range(len(batch)):
+        for column, values in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                values[row].as_py()
+            except UnicodeDecodeError as error:
+                found = f"found byte 0x{error.object[error.start]:02x}"
+                raise DataError(f"{name} row {before + row + 1}: expected UTF-8 in column {column}, {found}") from error
+
+
+def _check_types(name: str, types: Mapping[str, Any], lists: bool, hints: Mapping[str, str]) -> None:
+    """Raises DataError of all columns that hold no text."""
+    problems = [
+        f"{name}: expected text in column {short(column)}, found {_in_words(kind)}"
+        + (f"; {hints[column]}" if column in hints else "")
+        for column, kind in types.items()
+        if not _is_text(kind, lists)
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def _plain(kind: Any) -> Any:
+    """What an Arrow type is stored as: values of a dictionary, storage of an extension."""
+    while hasattr(kind, "storage_type") or hasattr(kind, "index_type"):
+        kind = kind.storage_type if hasattr(kind, "storage_type") else kind.value_type
+    return kind
+
+
+def _is_text(kind: Any, lists: bool) -> bool:
+    kind = _plain(kind)
+    if lists and "list" in str(kind).split("<")[0]:
+        return _is_text(kind.value_type, lists=False)
+    return str(kind) in ("string", "large_string", "string_view", "null")  # null: not one row has a value
+
+
+def _in_words(kind: Any) -> str:
+    kind = _plain(kind)
+    word = str(kind).split("<")[0]
+    if word == "struct":
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return f"a struct of {' and '.join((listing(names[:-1], 3), short(names[-1])) if names[1:] else names)}"
+    if "list" in word:
+        inner = _in_words(kind.value_type)
+        return f"a list of {inner}"
+    if word.lstrip("u").startswith("int"):
+        return f"integers ({word})"
+    return "binary" if "binary" in word else short(word)
