@@ -130,6 +130,17 @@ def test_as_many_lines_out_as_in_whatever_is_in_them(options: list[str], xpet: C
 
 
 @pytest.mark.usefixtures("packages")
+def test_lines_without_words_are_copied_and_a_foreign_script_is_flagged(xpet: Command, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("\U0001f600\n...\n123\n12:30\n\u0645\u0631\u062d\u0628\u0627\n\u732b\nein Hund\n")
+    done = xpet("translate", source, "--from", "de", "--to", "en", "-o", out, "--json")
+    assert out.read_text() == source.read_text().replace("ein Hund", "a dog")
+    assert (json.loads(done.stdout)["flags"], json.loads(done.stdout)["flagged_lines"]) == ({"foreign": 2}, 2)
+    report = [json.loads(text) for text in (tmp_path / "out.txt.flagged.jsonl").read_text().splitlines()]
+    assert [(entry["line"], entry["flags"]) for entry in report] == [(5, ["foreign"]), (6, ["foreign"])]
+
+
+@pytest.mark.usefixtures("packages")
 def test_two_hops_share_the_first_one(xpet: Command, tmp_path: Path) -> None:
     out = tmp_path / "o.txt"
     first = xpet("translate", "--from", "de", "--to", "en", stdin=b"ein Hund\nder Mann\n")

@@ -125,6 +125,52 @@ def test_bulk_translates_different_lines_once() -> None:
         assert len(engine.seen) == 3
 
 
+WORDLESS = [
+    "\U0001f600", "\u266a", "...", "---", "?", "\u2605", "123", "12:30", "\u00bd", "1\ufe0f\u20e3", "\u2026",
+    "100 %", "\u2167",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\U0001f3f4\U000e0067\U000e007f",
+    "\u0663\u0664", "\u20ac 5", "\u0301", "\u2122", "_", "\u3002",
+]  # fmt: skip
+
+
+class Inventor(Upper):
+    """A translator that makes something up whatever it is asked."""
+
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__()
+        self.source, self.target, self.identity = source, target, f"{source}{target}"
+
+    def best(self, texts):
+        self.seen += texts
+        return [Hypothesis("\u8d70\u308b" if self.target == "ja" else "a dog runs") for text in texts]
+
+    alternatives = Upper.alternatives
+
+
+@pytest.mark.parametrize("text", WORDLESS)
+def test_bulk_copies_lines_without_words(text: str) -> None:
+    chain = [Inventor("de", "en"), Inventor("en", "ja")]
+    with Cache() as store:
+        assert Bulk(chain, store).translate([text, f"{text}\n{text}"]) == [Entry(text), Entry(f"{text}\n{text}")]
+    assert chain[0].seen == chain[1].seen == []
+
+
+def test_bulk_copies_and_flags_lines_in_a_foreign_script() -> None:
+    chain = [Inventor("ru", "en"), Inventor("en", "ja")]
+    texts = [
+        "\u0645\u0631\u062d\u0628\u0627",
+        "\u732b",
+        "iPhone",
+        "\u0441\u043e\u0431\u0430\u043a\u0430",
+        "\u732b\n123",
+    ]
+    right = [*(Entry(text, ("foreign",)) for text in texts[:3]), Entry("\u8d70\u308b"), Entry(texts[4], ("foreign",))]
+    for _ in "fresh", "cached":
+        with Cache() as store:
+            assert Bulk(chain, store).translate(texts) == right
+    assert (chain[0].seen, chain[1].seen) == ([texts[3]], ["a dog runs"])
+
+
 def test_bulk_stores_after_every_call() -> None:
     class Stops(Upper):
         def best(self, texts):
