@@ -49,6 +49,15 @@ class OutputError(XpetError):
     """An output path is taken or cannot be written."""
 
 
+MOST = 60  # characters of a user's own text in a message
+
+
+def shortened(found: object) -> str:
+    """What was found, as text of at most MOST characters: a message is no place for a whole cell."""
+    text = str(found)
+    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."
+
+
 def unknown(what: str, found: object, known: Sequence[str]) -> str:
     """The problem text for a name that is not in a table."""
     import difflib
