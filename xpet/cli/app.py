@@ -10,7 +10,7 @@ import typer
 
 from xpet.cli import align, completions, merge, translate, view
 from xpet.cli import eval as evaluation
-from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
+from xpet.core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
 
 EXIT_CODES = """\
@@ -58,15 +58,30 @@ app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on stderr and a documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(arguments))
+    _occupy()
+    code = _run(arguments)
+    view.abandon()
+    sys.exit(code)
+
+
+def _occupy() -> None:
+    """Open what was closed of the three standard streams: no file of ours may get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _run(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
+    view.prepare()
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
-        sys.stdout.flush()  # here, where a closed pipe is expected
+        if refusal := view.refusal():  # asked here, where a closed pipe is expected
+            view.error(refusal)
+            return EXIT_BAD_INPUT
         if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -79,13 +94,16 @@ def _run(arguments: list[str]) -> int:
         view.error(INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _other(error, "--debug" in arguments)
 
 
 def _other(error: Exception, debug: bool) -> int:
+    refusal = view.refusal() if isinstance(error, OSError) else None
+    if refusal is not None:
+        view.error(refusal)
+        return EXIT_BAD_INPUT
     usage = getattr(error, "format_message", None)
     if usage is not None:  # what typer raises for options it does not know or cannot read
         view.error(f"{usage()} Try 'xpet --help'.")

@@ -82,19 +82,13 @@ def write(folder: Path, column: Column, translation: Translation) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write the translations folder {folder}: {error.strerror}") from error
-    with replacing_file(path) as file:
-        try:
-            file.write((json.dumps(header, ensure_ascii=False) + "\n").encode("utf-8"))
-            for row, (source, text) in enumerate(zip(column.sources, translation.texts, strict=True)):
-                line: dict[str, Any] = {"source": source, "translation": text}
-                if row in translation.flags:
-                    line["flags"] = translation.flags[row]
-                file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8"))
-            file.flush()
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}; what is translated is kept in the cache"
-            ) from None
+    with replacing_file(path, "what is translated is kept in the cache: free space and run the same again") as file:
+        file.write((json.dumps(header, ensure_ascii=False) + "\n").encode("utf-8"))
+        for row, (source, text) in enumerate(zip(column.sources, translation.texts, strict=True)):
+            line: dict[str, Any] = {"source": source, "translation": text}
+            if row in translation.flags:
+                line["flags"] = translation.flags[row]
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8"))
     return path
 
 
