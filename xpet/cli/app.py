@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from xpet.cli import align, completions, merge, translate, view
+from xpet.cli import align, completions, merge, streams, translate, view
 from xpet.cli import eval as evaluation
-from xpet.core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
+from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
 
 EXIT_CODES = """\
@@ -58,30 +58,20 @@ app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on stderr and a documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _occupy()
-    code = _run(arguments)
-    view.abandon()
+    streams.occupy()
+    with streams.guarded():
+        code = _run(arguments)
+    streams.abandon()
     sys.exit(code)
-
-
-def _occupy() -> None:
-    """Open what was closed of the three standard streams: no file of ours may get their numbers."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _run(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
-    view.prepare()
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
-        if refusal := view.refusal():  # asked here, where a closed pipe is expected
-            view.error(refusal)
-            return EXIT_BAD_INPUT
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is expected
         if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -100,10 +90,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _other(error: Exception, debug: bool) -> int:
-    refusal = view.refusal() if isinstance(error, OSError) else None
-    if refusal is not None:
-        view.error(refusal)
-        return EXIT_BAD_INPUT
     usage = getattr(error, "format_message", None)
     if usage is not None:  # what typer raises for options it does not know or cannot read
         view.error(f"{usage()} Try 'xpet --help'.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
+from xpet.cli.streams import refusals
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ SIGNS = str.maketrans({"\u00b1": "+-", "\u2026": "...", "\u2192": "->", "\u2013"
 """Signs of xpet's own texts in ASCII."""
 FOLDED = 12
 """Characters a column of text may be folded to on a narrow terminal."""
-
-
-def prepare() -> None:
-    """Make standard output and error take every text: what their encoding does not have is written as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def line(text: str) -> None:
@@ -53,29 +46,6 @@ def _tell(text: str) -> None:
     """A line on stderr; where that takes none (a full disk), nobody can be told."""
     with suppress(OSError):
         print(text, file=sys.stderr)  # noqa: T201
-
-
-def refusal() -> str | None:
-    """Why standard output did not take what was written; None when it did. Raises BrokenPipeError: nobody reads on."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return f"cannot write standard output: {error.strerror or error}; free space or write elsewhere"
-    return None
-
-
-def abandon() -> None:
-    """Let go of what a standard stream does not take, so that the interpreter's end says nothing of it."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_typed() -> bool:
@@ -288,7 +258,8 @@ def show_report(report: Report, name: str | None, full: bool) -> None:
         return
     chosen = name or ("terminal" if sys.stdout.isatty() else "table")
     if chosen == "html" and not _is_unicode():  # the page says that it is UTF-8
-        sys.stdout.buffer.write(render(report, chosen, Look(full=full)).encode())
+        with refusals():
+            sys.stdout.buffer.write(render(report, chosen, Look(full=full)).encode())
     else:
         print(_drawn(render(report, chosen, look(sys.stdout, os.environ, full))), end="")  # noqa: T201
 

@@ -23,6 +23,23 @@ def cannot_write(what: Path | str, error: OSError, remedy: str = REMEDY) -> Outp
     return OutputError(f"cannot write {what}: {error.strerror or error}; {remedy}")
 
 
+NATIVE = ("Error while serializing", "PytorchStreamWriter", "inline_container")
+"""Words of safetensors and torch, whose own code writes: their errors are no OSErrors."""
+
+
+@contextmanager
+def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
+    """Make a disk's refusal in the block an OutputError, be it Python, safetensors or torch that met it."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(what, error, remedy) from error
+    except Exception as error:
+        if not any(words in str(error) for words in NATIVE):
+            raise
+        raise OutputError(f"cannot write {what}: {' '.join(str(error).split())[:160]}; {remedy}") from error
+
+
 class _Guarded(io.FileIO):
     """A new file whose refusals are OutputErrors, so that nobody takes what else fails beside it for its own."""
 
