@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -309,6 +310,49 @@ def test_lists_and_broken_packages(xpet: Command, packages: Path, tmp_path: Path
     assert not (tmp_path / "none").exists()
     (tmp_path / "junk" / "x").mkdir(parents=True)
     assert b"Broken: package" in xpet("translate", "--list-packages", ARGOS_PACKAGES_DIR=str(tmp_path / "junk")).stdout
+
+
+@pytest.mark.usefixtures("packages")
+def test_odd_names_and_long_cells(xpet: Command, tmp_path: Path, german: dict[str, bytes]) -> None:
+    pair, long = ("--from", "de", "--to", "en"), tmp_path / ("x" * 300)
+    source = tmp_path / "in.txt"
+    source.write_text("ein Hund\n")
+    failed(xpet("translate", source, *pair, "-o", long), "File name too long; choose another --out")
+    failed(xpet("translate", long, *pair), "expected a file to translate, found none to read (File name too long)")
+    out = tmp_path / ("y" * 235)  # with .flagged.jsonl and a temporary sibling's name still one that is allowed
+    assert xpet("translate", source, *pair, "-o", out).returncode == 0
+    assert out.read_text() == "a dog\n"
+    for ending, text, words in (
+        ("tsv", "a\tb\n" + "x" * 5000 + "\n", "line 2: expected 2 fields as the header has, found 1; a .tsv file has"),
+        ("csv", "x" * 5000 + ",b\n", "line 1: expected a column a, found xxx"),
+        ("jsonl", json.dumps({"a": ["x" * 5000]}) + "\n", "line 1: expected text in a, found ['xxx"),
+        ("jsonl", json.dumps({"x" * 5000: "y"}) + "\n", "line 1: expected text in a, found xxx"),
+    ):
+        table = tmp_path / f"t.{ending}"
+        table.write_text(text)
+        done = xpet("translate", table, *pair, "--column", "a")
+        failed(done, words)
+        assert b"x" * 61 not in done.stderr
+        failed(xpet("translate", table, *pair, "--column", "a", "--into", "\udcff"), "--into: expected a name in UTF-8")
+    toy.unpack(tmp_path / "odd", "de\udcff", german)
+    done = xpet("translate", source, *pair, ARGOS_PACKAGES_DIR=str(tmp_path / "odd"))
+    failed(done, "de\\udcff': expected a path in UTF-8, which its tokenizer needs; rename it")
+    for number in range(50):
+        (tmp_path / "odd" / f"junk{number}").mkdir()
+    done = xpet("translate", source, *pair, ARGOS_PACKAGES_DIR=str(tmp_path / "odd"))
+    failed(done, "expected metadata.json, found none; 48 more); install")
+
+
+def test_a_damaged_cache_is_named(packages: Path, xpet: Command, cache: Path) -> None:
+    assert packages.is_dir()
+    pair = ("--from", "de", "--to", "en")
+    assert xpet("translate", *pair, stdin=b"ein Hund\n").stdout == b"a dog\n"
+    with sqlite3.connect(cache / "translations.sqlite") as base:
+        base.execute("UPDATE lines SET text = x'00ff'")
+    base.close()
+    failed(xpet("translate", *pair, stdin=b"ein Hund\n"), "holds no translation; remove it, then run the same command")
+    (cache / "translations.sqlite").write_bytes(b"x" * 5000)
+    failed(xpet("translate", *pair, stdin=b"ein Hund\n"), "file is not a database; remove it, then run the same")
 
 
 def test_python_api(packages: Path, tmp_path: Path) -> None:

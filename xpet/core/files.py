@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from xpet.core.errors import OutputError
 
 REMEDY = "free space or choose another place"
+SHOWN = 50  # characters of a file's name in that of its temporary sibling, which must not be too long
 T = TypeVar("T")
 
 
@@ -69,9 +70,14 @@ def replacing_file(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     then); what else is raised in the block comes out as it is.
     """
     real = Path(os.path.realpath(path))
-    if real.exists() and not stat.S_ISREG(real.stat().st_mode):
-        raise OutputError(f"cannot write {path}: expected a file, found a folder or device")
-    stage = real.with_name(f".{real.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        if not stat.S_ISREG(real.stat().st_mode):
+            raise OutputError(f"cannot write {path}: expected a file, found a folder or device")
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise cannot_write(path, error, "choose another --out") from error
+    stage = real.with_name(f".{real.name[:SHOWN]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         file = io.BufferedWriter(_Guarded(stage, path, remedy))
     except OSError as error:

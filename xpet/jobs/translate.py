@@ -47,7 +47,7 @@ def run(
     config = _checked(config)
     folder = packages_place(config.packages)
     chain = need_chain(folder, config.source, config.target)
-    total = _count(config) if config.file and Path(config.file).is_file() else None  # a pipe is read only once
+    total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
     finishing = finish.Finish.prepare(config, total)
     with ExitStack() as stack:
         sink, report = _outputs(config, stdout, stack)
@@ -123,10 +123,17 @@ def _checked(config: TranslateConfig) -> TranslateConfig:
         problems.append(f"expected another file for --out than the input, found {config.out} for both")
     if config.out is not None and config.reference is not None and _same(config.reference, config.out):
         problems.append(f"expected another file for --out than the references, found {config.out} for both")
-    problems += finish.problems(config)
+    problems += _bad_names(config) + finish.problems(config)
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _bad_names(config: TranslateConfig) -> list[str]:
+    """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
+    given = {"--column": config.column, "--into": config.into}
+    bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
+    return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
 
 
 def _same(one: str, other: str) -> bool:
