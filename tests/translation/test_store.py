@@ -9,6 +9,7 @@ import multiprocessing
 import random
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -17,10 +18,11 @@ from xpet.core.errors import DataError, ModelError, OutputError
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import BLOCK, BOM, count_records, read_records
+from xpet.translation.documents import BLOCK, count_records, read_records
 from xpet.translation.engine import Hypothesis
 from xpet.translation.lines import BREAKS, pieces
 from xpet.translation.packages import all_chains, find_packages, need_chain, read_installed
+from xpet.translation.records import BOM
 
 
 class Upper:
@@ -434,7 +436,7 @@ def test_random_csv_rows_change_in_one_field_alone(seed: int) -> None:
     into = f"c{place}"
     rows = [["".join(draw.choices('ab", \n\r\u00fc', k=draw.randrange(5))) for _ in names] for _ in range(6)]
     out = io.StringIO(newline="")
-    quoting = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+    quoting: Literal[0, 1] = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     csv.writer(out, lineterminator="\r\n", quoting=quoting).writerows([names, *rows])
     got = list(csv.reader(io.StringIO(through(out.getvalue().encode(), "x.csv", "c0", into).decode(), newline="")))
     more = [] if place < width else [into]

@@ -52,10 +52,10 @@ class OutputError(XpetError):
 MOST = 60  # characters of a user's own text in a message
 
 
-def shortened(found: object) -> str:
-    """What was found, as text of at most MOST characters: a message is no place for a whole cell."""
+def shortened(found: object, most: int = MOST) -> str:
+    """What was found, as text of at most `most` characters: a message is no place for a whole cell."""
     text = str(found)
-    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def unknown(what: str, found: object, known: Sequence[str]) -> str:

@@ -25,8 +25,9 @@ from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import Record, count_records, needs_column, read_records
+from xpet.translation.documents import count_records, needs_column, read_records
 from xpet.translation.packages import Installed, need_chain
+from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
 REPORT = ".flagged.jsonl"

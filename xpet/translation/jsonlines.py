@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from json.decoder import scanstring
+import json.decoder
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from xpet.core.errors import DataError, shortened
@@ -18,6 +18,7 @@ def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) < MAX_DIGITS else float(digits)
 
 
+_string: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 DECODER = json.JSONDecoder(parse_int=_whole)
 
 
@@ -70,7 +71,7 @@ def _value(line: str, wanted: str) -> tuple[int, int]:
     found = (0, 0)
     place = _skip(line, _skip(line, 0) + 1)  # behind the brace
     while line[place] != "}":
-        key, place = scanstring(line, place + 1)
+        key, place = _string(line, place + 1)
         start = _skip(line, _skip(line, place) + 1)  # behind the colon
         _, end = DECODER.raw_decode(line, start)
         if key == wanted:
