@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from xpet.cli import app
+from xpet.cli import app, streams
 
 
 def run_here(
@@ -35,7 +35,8 @@ def run_here(
             patch.setenv(name, value)
         if folder is not None:
             patch.chdir(folder)
-        code = app._run(words)
+        with streams.guarded():
+            code = app._run(words)
         sys.stdout.flush()
         sys.stderr.flush()
         return CompletedProcess(words, code, raw["stdout"].getvalue(), raw["stderr"].getvalue())

@@ -111,7 +111,7 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["merge", "nowhere", "-o", out, "--shard-size", "big"], "--shard-size: expected a size such as 2GB, 500MB"),
         (
             ["merge", "nowhere", "-o", out, "--weights", "1,1", "--rank", "4"],
-            "--rank, --weights: expected with --strategy, found none",
+            "--weights, --rank: expected with --strategy, found none",
         ),
         (
             ["merge", "nowhere", "-o", out, "--strategy", "linear", "--weights", "1,x"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -360,6 +361,17 @@ def _make_references(folder: Path) -> None:
         _documents(ending).make(folder)
 
 
+def _cached(folder: Path) -> object:
+    os.environ["XPET_CACHE"] = str(folder / "cache")  # in a process of its own
+    return _documents("txt").read(folder)
+
+
+def _make_cache(folder: Path) -> None:
+    _documents("txt").make(folder)
+    (folder / "in.txt").write_text("".join(f"ein Hund {number}\n" for number in range(200)), encoding="utf-8")
+    _cached(folder)
+
+
 def _chain(folder: Path) -> None:
     _run(folder)
     (folder / "sweep").mkdir()
@@ -393,6 +405,7 @@ DOORS = {door.name: door for door in (
     Door("references", _make_references, _references, ("in.tsv", "in.jsonl")),
     Door("packages", _documents("txt").make, _packages, ("packages/*/*", "packages/*/*/*")),
     Door("package archive", _archive, _installed, ("a.argosmodel",)),
+    Door("translation cache", _make_cache, _cached, ("cache/*",)),
     Door("translations", _translations, _stored_translations, ("translations/*",)),
 )}  # fmt: skip
 

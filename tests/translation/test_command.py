@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -127,6 +128,17 @@ def test_as_many_lines_out_as_in_whatever_is_in_them(options: list[str], xpet: C
         alone = xpet("translate", "--from", "de", "--to", "en", *options, stdin=line) if line in ODD[:8] else None
         if alone is not None:
             assert alone.stdout == got[ODD.index(line)]
+
+
+@pytest.mark.usefixtures("packages")
+def test_lines_without_words_are_copied_and_a_foreign_script_is_flagged(xpet: Command, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("\U0001f600\n...\n123\n12:30\n\u0645\u0631\u062d\u0628\u0627\n\u732b\nein Hund\n")
+    done = xpet("translate", source, "--from", "de", "--to", "en", "-o", out, "--json")
+    assert out.read_text() == source.read_text().replace("ein Hund", "a dog")
+    assert (json.loads(done.stdout)["flags"], json.loads(done.stdout)["flagged_lines"]) == ({"foreign": 2}, 2)
+    report = [json.loads(text) for text in (tmp_path / "out.txt.flagged.jsonl").read_text().splitlines()]
+    assert [(entry["line"], entry["flags"]) for entry in report] == [(5, ["foreign"]), (6, ["foreign"])]
 
 
 @pytest.mark.usefixtures("packages")
@@ -298,6 +310,49 @@ def test_lists_and_broken_packages(xpet: Command, packages: Path, tmp_path: Path
     assert not (tmp_path / "none").exists()
     (tmp_path / "junk" / "x").mkdir(parents=True)
     assert b"Broken: package" in xpet("translate", "--list-packages", ARGOS_PACKAGES_DIR=str(tmp_path / "junk")).stdout
+
+
+@pytest.mark.usefixtures("packages")
+def test_odd_names_and_long_cells(xpet: Command, tmp_path: Path, german: dict[str, bytes]) -> None:
+    pair, long = ("--from", "de", "--to", "en"), tmp_path / ("x" * 300)
+    source = tmp_path / "in.txt"
+    source.write_text("ein Hund\n")
+    failed(xpet("translate", source, *pair, "-o", long), "File name too long; choose another --out")
+    failed(xpet("translate", long, *pair), "expected a file to translate, found none to read (File name too long)")
+    out = tmp_path / ("y" * 235)  # with .flagged.jsonl and a temporary sibling's name still one that is allowed
+    assert xpet("translate", source, *pair, "-o", out).returncode == 0
+    assert out.read_text() == "a dog\n"
+    for ending, text, words in (
+        ("tsv", "a\tb\n" + "x" * 5000 + "\n", "line 2: expected 2 fields as the header has, found 1; a .tsv file has"),
+        ("csv", "x" * 5000 + ",b\n", "line 1: expected a column a, found xxx"),
+        ("jsonl", json.dumps({"a": ["x" * 5000]}) + "\n", "line 1: expected text in a, found ['xxx"),
+        ("jsonl", json.dumps({"x" * 5000: "y"}) + "\n", "line 1: expected text in a, found xxx"),
+    ):
+        table = tmp_path / f"t.{ending}"
+        table.write_text(text)
+        done = xpet("translate", table, *pair, "--column", "a")
+        failed(done, words)
+        assert b"x" * 61 not in done.stderr
+        failed(xpet("translate", table, *pair, "--column", "a", "--into", "\udcff"), "--into: expected a name in UTF-8")
+    toy.unpack(tmp_path / "odd", "de\udcff", german)
+    done = xpet("translate", source, *pair, ARGOS_PACKAGES_DIR=str(tmp_path / "odd"))
+    failed(done, "de\\udcff': expected a path in UTF-8, which its tokenizer needs; rename it")
+    for number in range(50):
+        (tmp_path / "odd" / f"junk{number}").mkdir()
+    done = xpet("translate", source, *pair, ARGOS_PACKAGES_DIR=str(tmp_path / "odd"))
+    failed(done, "expected metadata.json, found none; 48 more); install")
+
+
+def test_a_damaged_cache_is_named(packages: Path, xpet: Command, cache: Path) -> None:
+    assert packages.is_dir()
+    pair = ("--from", "de", "--to", "en")
+    assert xpet("translate", *pair, stdin=b"ein Hund\n").stdout == b"a dog\n"
+    with sqlite3.connect(cache / "translations.sqlite") as base:
+        base.execute("UPDATE lines SET text = x'00ff'")
+    base.close()
+    failed(xpet("translate", *pair, stdin=b"ein Hund\n"), "holds no translation; remove it, then run the same command")
+    (cache / "translations.sqlite").write_bytes(b"x" * 5000)
+    failed(xpet("translate", *pair, stdin=b"ein Hund\n"), "file is not a database; remove it, then run the same")
 
 
 def test_python_api(packages: Path, tmp_path: Path) -> None:

@@ -201,3 +201,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, german: Members) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write the package folder"):
         install([path], tmp_path / "file" / "packages")
+
+
+def test_names_of_an_archive_are_cut_in_messages(tmp_path: Path) -> None:
+    path = toy.archive(tmp_path / "x.argosmodel", "top", {"a:" + "n" * 60_000: b""})
+    with pytest.raises(ModelError) as caught:
+        install([path], tmp_path / "p")
+    assert len(str(caught.value)) < 400

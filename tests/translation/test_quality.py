@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xpet.translation.engine import Hypothesis
-from xpet.translation.quality import choose, flags
+from xpet.translation.quality import choose, flags, is_foreign
 
 DE_EN, EN_DE, EN_JA, JA_EN, EN_RU = ("de", "en"), ("en", "de"), ("en", "ja"), ("ja", "en"), ("en", "ru")
 
@@ -47,6 +47,45 @@ DE_EN, EN_DE, EN_JA, JA_EN, EN_RU = ("de", "en"), ("en", "de"), ("en", "ja"), ("
 )  # fmt: skip
 def test_flags(source: str, target: str, languages: tuple[str, str], expected: tuple[str, ...]) -> None:
     assert flags(source, Hypothesis(target), languages) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "foreign"),
+    [
+        ("\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645", "de", True),
+        ("a) \u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645", "de", True),
+        ("\u732b", "de", True),
+        ("\u05e9\u05dc\u05d5\u05dd", "ar", True),
+        ("a dog runs", "ja", True),
+        ("a dog runs", "ru", True),
+        ("\u306d\u3053", "zh", True),
+        ("\u732b", "ja", False),
+        ("\u732b", "ko", False),
+        ("\u732b", "zt", False),
+        ("SONY PlayStation Vita \u306e\u7bb1", "ja", False),
+        ("Ein Schild: \u51fa\u53e3", "de", False),
+        ("\u00dcber \u00f8l \u0142 \u1ed9 \u0259", "de", False),
+        ("5 \u00b5m", "de", False),
+        ("3\u00aa", "es", False),
+        ("\ufb01n", "de", False),
+        ("\U0001d407\U0001d42e\U0001d427\U0001d41d", "de", False),
+        ("\uff28\uff55\uff4e\uff44", "de", False),
+        ("123 \U0001f600 ...", "de", False),
+        ("123 \U0001f600 ...", "ru", False),
+        ("", "de", False),
+    ],
+)  # fmt: skip
+def test_foreign_is_what_has_hardly_a_letter_of_the_language(text: str, language: str, foreign: bool) -> None:
+    assert is_foreign(text, language) is foreign
+
+
+def test_scripts_that_are_not_known_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpet.translation.quality.expected_scripts", lambda code: () if code == "xx" else ("LATIN",))
+    text = "\u10d0\u10d1\u10d2"
+    assert not is_foreign(text, "xx")
+    assert flags("a dog", Hypothesis(text), ("en", "xx")) == ()
+    assert flags("dog", Hypothesis("dog"), ("en", "xx")) == ()
+    assert flags("a dog", Hypothesis(text), ("en", "yy")) == ("script",)
 
 
 def test_cut_is_truncated() -> None:

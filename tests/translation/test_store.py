@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import multiprocessing
+import random
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,10 +18,11 @@ from xpet.core.errors import DataError, ModelError, OutputError
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import BLOCK, BOM, count_records, read_records
+from xpet.translation.documents import BLOCK, count_records, read_records
 from xpet.translation.engine import Hypothesis
 from xpet.translation.lines import BREAKS, pieces
 from xpet.translation.packages import all_chains, find_packages, need_chain, read_installed
+from xpet.translation.records import BOM
 
 
 class Upper:
@@ -125,6 +130,52 @@ def test_bulk_translates_different_lines_once() -> None:
         assert len(engine.seen) == 3
 
 
+WORDLESS = [
+    "\U0001f600", "\u266a", "...", "---", "?", "\u2605", "123", "12:30", "\u00bd", "1\ufe0f\u20e3", "\u2026",
+    "100 %", "\u2167",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\U0001f3f4\U000e0067\U000e007f",
+    "\u0663\u0664", "\u20ac 5", "\u0301", "\u2122", "_", "\u3002",
+]  # fmt: skip
+
+
+class Inventor(Upper):
+    """A translator that makes something up whatever it is asked."""
+
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__()
+        self.source, self.target, self.identity = source, target, f"{source}{target}"
+
+    def best(self, texts):
+        self.seen += texts
+        return [Hypothesis("\u8d70\u308b" if self.target == "ja" else "a dog runs") for text in texts]
+
+    alternatives = Upper.alternatives
+
+
+@pytest.mark.parametrize("text", WORDLESS)
+def test_bulk_copies_lines_without_words(text: str) -> None:
+    chain = [Inventor("de", "en"), Inventor("en", "ja")]
+    with Cache() as store:
+        assert Bulk(chain, store).translate([text, f"{text}\n{text}"]) == [Entry(text), Entry(f"{text}\n{text}")]
+    assert chain[0].seen == chain[1].seen == []
+
+
+def test_bulk_copies_and_flags_lines_in_a_foreign_script() -> None:
+    chain = [Inventor("ru", "en"), Inventor("en", "ja")]
+    texts = [
+        "\u0645\u0631\u062d\u0628\u0627",
+        "\u732b",
+        "iPhone",
+        "\u0441\u043e\u0431\u0430\u043a\u0430",
+        "\u732b\n123",
+    ]
+    right = [*(Entry(text, ("foreign",)) for text in texts[:3]), Entry("\u8d70\u308b"), Entry(texts[4], ("foreign",))]
+    for _ in "fresh", "cached":
+        with Cache() as store:
+            assert Bulk(chain, store).translate(texts) == right
+    assert (chain[0].seen, chain[1].seen) == ([texts[3]], ["a dog runs"])
+
+
 def test_bulk_stores_after_every_call() -> None:
     class Stops(Upper):
         def best(self, texts):
@@ -229,7 +280,7 @@ def test_tables_keep_everything_else() -> None:
     lines = b'{"a": "x", "n": 1.5}\n\n{"a": "\\u00e9", "b": "old"}'
     assert (
         through(lines, "x.jsonl", "a", "b")
-        == '{"a": "x", "n": 1.5, "b": "[x]"}\n\n{"a": "\u00e9", "b": "[\u00e9]"}'.encode()
+        == '{"a": "x", "n": 1.5, "b": "[x]"}\n\n{"a": "\\u00e9", "b": "[\u00e9]"}'.encode()
     )
 
 
@@ -242,13 +293,26 @@ def test_tables_keep_everything_else() -> None:
         (b"a,b\n1,2\n3\n", "x.csv", "x.csv line 3: expected 2 fields as the header has, found 1"),
         (b"b,c\n", "x.csv", "x.csv line 1: expected a column a, found b, c; give its name with --column"),
         (b"a,a\n", "x.csv", "found 2 columns of that name"),
-        (b'a,b\n"x\n', "x.csv", "expected a well-formed row"),
+        (b'a,b\n"x\n', "x.csv", "line 2: expected an end of the quotation mark that opens a field, found none"),
+        (b'a,b\n1,"2\n3",x\n', "x.csv", "x.csv line 2: expected 2 fields as the header has, found 3"),
+        (b'a,b\n1,"2\n"3\n', "x.csv", "x.csv line 2: expected a well-formed row, found ',' expected after '\"'"),
+        (
+            b"a,b\n1,2\r3,4\n",
+            "x.csv",
+            "line 2: expected a well-formed row, found a carriage return without a line feed",
+        ),
+        (b'a,b\n1,2\n"1\n""\n","2\n3\n', "x.csv", "x.csv line 5: expected an end of the quotation mark"),
+        (b"a\tb\n1\t2\n1\n2\n", "x.tsv", "x.tsv line 3: expected 2 fields as the header has, found 1; a .tsv file has"),
+        (b'a\tb\n"1\t2"\t3\n', "x.tsv", "found 3; a .tsv file has no quoting: write texts with tabs or line breaks as"),
+        (b'"a"\tb\n', "x.tsv", 'line 1: expected a column a, found "a", b; give its name with --column (a .tsv file'),
+        (b"a\tt\tt\n", "x.tsv", "line 1: expected a column t, found 2 columns of that name"),
+        (b"a\t" + b"y" * 5000 + b"\n1\n", "x.tsv", "line 2: expected 2 fields"),
         (b"", "x.csv", "expected a header with column a, found an empty file"),
         (b'{"a": "x"}\n{"b": 1}\n', "x.jsonl", "x.jsonl line 2: expected text in a, found b; see --column"),
         (b'{"a": 1}\n', "x.jsonl", "expected text in a, found 1"),
         (b"[1]\n", "x.jsonl", "line 1: expected a JSON object, found list"),
         (b"{\n", "x.jsonl", "line 1: expected a JSON object, found Exp"),
-        (b'{"a": "\\ud800"}\n', "x.jsonl", "line 1: expected whole characters, found half of a surrogate pair"),
+        (b'{"a": "\\ud800"}\n', "x.jsonl", "line 1: expected whole characters in a, found half of a surrogate pair"),
     ],
 )
 def test_bad_documents_are_named(data: bytes, name: str, words: str) -> None:
@@ -271,3 +335,112 @@ def test_cache_survives_being_opened_by_another_tool(cache: Path) -> None:
     base = sqlite3.connect(cache / "translations.sqlite")
     assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     base.close()
+
+
+NUMBERS = (
+    r'{"id":12345678901234567890123,"x":1.10,"y":1E5,"z":0.1000000000000000055,"n":NaN,"a":"Hund","b":1,"b":2,'
+    r'"u":"\u00fc\/","half":"\ud83d","long":' + "7" * 5000 + "}"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "into", "expected"),
+    [
+        (NUMBERS, "t", NUMBERS[:-1] + ', "t": "[Hund]"}'),
+        (NUMBERS, "b", NUMBERS.replace('"b":2', '"b":"[Hund]"')),
+        (NUMBERS, "n", NUMBERS.replace("NaN", '"[Hund]"')),
+        (NUMBERS, "u", NUMBERS.replace(r'"\u00fc\/"', '"[Hund]"')),
+        (' { "a" : "x" } \r\n', "t", ' { "a" : "x", "t": "[x]" } \r\n'),
+        (' { "a" : "x" ,"t":{"t":[1,{"t":0}]} , "c":1} ', "t", ' { "a" : "x" ,"t":"[x]" , "c":1} '),
+        (r'{"\u0061":"x","\u0074":"}","c":"t\":"}', "t", r'{"\u0061":"x","\u0074":"[x]","c":"t\":"}'),
+        ('{"a":"x","a":"y"}', "a", '{"a":"x","a":"[y]"}'),
+        ('{"a":1,"a":"y"}', "\u00fc", '{"a":1,"a":"y", "\u00fc": "[y]"}'),
+    ],
+)
+def test_json_lines_keep_the_spelling_of_other_fields(line: str, into: str, expected: str) -> None:
+    assert through(line.encode(), "x.jsonl", "a", into).decode() == expected
+
+
+def _value(draw: random.Random, depth: int = 0) -> object:
+    kind = draw.randrange(8 if depth < 3 else 6)
+    if kind > 5:
+        keys = [draw.choice(["t", "a", '"', "}", "\u00fc", ""]) for _ in range(draw.randrange(4))]
+        return {key: _value(draw, depth + 1) for key in keys} if kind == 6 else [_value(draw, depth + 1) for _ in keys]
+    text = "".join(draw.choices('ab{}[]",:\\ \n\u00fc\U0001f600', k=draw.randrange(6)))
+    return [None, True, draw.randrange(-(10**20), 10**20), draw.uniform(-1e9, 1e9), text, 0.1][kind]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_objects_change_in_one_field_alone(seed: int) -> None:
+    draw = random.Random(seed)
+    fields = {key: _value(draw) for key in draw.sample(["t", "b", "c", '"', "\\", "\u00fc", ""], draw.randrange(6))}
+    items = [*fields.items(), ("a", "Hund"), *((key, _value(draw)) for key in fields if draw.random() < 0.3)]
+    draw.shuffle(items)
+    ascii_only, (comma, colon) = draw.random() < 0.5, draw.choice([(",", ":"), (", ", ": "), (" ,\t", " : ")])
+    shown = [
+        f"{json.dumps(k, ensure_ascii=ascii_only)}{colon}{json.dumps(v, ensure_ascii=ascii_only)}" for k, v in items
+    ]
+    line = f"{{{comma.join(shown)}}}"
+    got = through(line.encode(), "x.jsonl", "a", "t").decode()
+    assert json.loads(got) == {**json.loads(line), "t": "[Hund]"}
+    start = next(
+        (n for n, pair in enumerate(zip(got, line, strict=False)) if len(set(pair)) > 1), min(len(got), len(line))
+    )
+    value = json.dumps(json.loads(line)["t"], ensure_ascii=ascii_only) if "t" in json.loads(line) else None
+    places = [
+        got.rindex('"[Hund]"', 0, place) for place in range(len(got), 8, -1) if got.endswith('"[Hund]"', 0, place)
+    ]
+    before = {got[:place] + (value or "") + got[place + 8 :] for place in places}
+    assert (line in before) if value is not None else (got == line[:-1] + ', "t": "[Hund]"}'), start
+
+
+TSV = b'\xef\xbb\xbfid\ttext\tn\r\n1\t"ein Hund\t1.10\r\n\r\n"2"\tzwei"\t"x""y\n3\t\t\n4\t\xc3\xbc\t" '
+
+
+def test_a_tsv_file_has_no_quoting() -> None:
+    added = (
+        b'\xef\xbb\xbfid\ttext\tn\tt\r\n1\t"ein Hund\t1.10\t["ein Hund]\r\n\r\n"2"\tzwei"\t"x""y\t[zwei"]\n3\t\t\t[]\n'
+    )
+    assert through(TSV, "x.tsv", "text", "t") == added + b'4\t\xc3\xbc\t" \t[\xc3\xbc]'
+    replaced = b'\xef\xbb\xbfid\ttext\tn\r\n1\t"ein Hund\t["ein Hund]\r\n\r\n"2"\tzwei"\t[zwei"]\n'
+    replaced += b"3\t\t[]\n4\t\xc3\xbc\t[\xc3\xbc]"
+    assert through(TSV, "x.tsv", "text", "n") == replaced
+    record = list(read_records([b"a\n", b"x\n"], "x.tsv", "a", "t"))[1]
+    assert record.write("one\ttwo\nthree\r\nfour\u2028five") == b"x\tone two three four five\n"
+    with pytest.raises(DataError, match="expected a name of one line without tabs"):
+        through(TSV, "x.tsv", "text", "a\tb")
+
+
+CSV = 'id,"text",n\r\n 1 ,"ein ""Hund""",1.10\r\n\n"2","die\r\nKatze, so","x"\n3,"",\n4,a"b,c"d\n"5",\u00fc,'
+
+
+def test_a_csv_file_keeps_the_text_of_other_fields() -> None:
+    added = (
+        'id,"text",n,t\r\n 1 ,"ein ""Hund""",1.10,"[ein ""Hund""]"\r\n\n"2","die\r\nKatze, so","x",'
+        '"[die\r\nKatze, so]"\n'
+        '3,"",,[]\n4,a"b,c"d,"[a""b]"\n"5",\u00fc,,[\u00fc]'
+    )
+    assert through(CSV.encode(), "x.csv", "text", "t").decode() == added
+    replaced = (
+        'id,"text",n\r\n 1 ,"ein ""Hund""","[ein ""Hund""]"\r\n\n"2","die\r\nKatze, so","[die\r\nKatze, so]"\n'
+        '3,"",[]\n4,a"b,"[a""b]"\n"5",\u00fc,[\u00fc]'
+    )
+    assert through(CSV.encode(), "x.csv", "text", "n").decode() == replaced
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_csv_rows_change_in_one_field_alone(seed: int) -> None:
+    draw = random.Random(seed)
+    width, place = draw.randrange(2, 6), draw.randrange(0, 6)
+    names = [f"c{n}" for n in range(width)]
+    into = f"c{place}"
+    rows = [["".join(draw.choices('ab", \n\r\u00fc', k=draw.randrange(5))) for _ in names] for _ in range(6)]
+    out = io.StringIO(newline="")
+    quoting: Literal[0, 1] = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    csv.writer(out, lineterminator="\r\n", quoting=quoting).writerows([names, *rows])
+    got = list(csv.reader(io.StringIO(through(out.getvalue().encode(), "x.csv", "c0", into).decode(), newline="")))
+    more = [] if place < width else [into]
+    expected = [[*row, *more] for row in rows]
+    for row in expected:
+        row[min(place, width)] = f"[{row[0]}]"
+    assert got == [[*names, *more], *expected]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xpet.cli import align, completions, merge, translate, view
+from xpet.cli import align, completions, merge, streams, translate, view
 from xpet.cli import eval as evaluation
 from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
 from xpet.version import VERSION
@@ -59,7 +59,11 @@ app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on stderr and a documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(arguments))
+    streams.occupy()
+    with streams.guarded():
+        code = _run(arguments)
+    streams.abandon()
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -69,7 +73,8 @@ def _run(arguments: list[str]) -> int:
     completions.prepare()
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
-        sys.stdout.flush()  # here, where a closed pipe is expected
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is expected
         if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
@@ -82,7 +87,6 @@ def _run(arguments: list[str]) -> int:
         view.error(INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _other(error, "--debug" in arguments)

@@ -242,15 +242,10 @@ def _write(report: Report, name: str | None, out: str | None, plot: str | None, 
 
 
 def _save(path: str, data: bytes) -> None:
-    from xpet.core.errors import OutputError
     from xpet.core.files import replacing_file
 
     with replacing_file(Path(path)) as file:
-        try:
-            file.write(data)
-            file.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        file.write(data)
 
 
 def _judge(report: Any) -> None:

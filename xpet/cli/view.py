@@ -6,10 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
+from xpet.cli.streams import refusals
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
 if TYPE_CHECKING:
@@ -20,28 +21,41 @@ if TYPE_CHECKING:
     from xpet.jobs.results import LintResult
 
 WARNING = "warning"
+SIGNS = str.maketrans({"\u00b1": "+-", "\u2026": "...", "\u2192": "->", "\u2013": "-"})
+"""Signs of xpet's own texts in ASCII."""
 FOLDED = 12
 """Characters a column of text may be folded to on a narrow terminal."""
 
 
 def line(text: str) -> None:
     """One line on stdout."""
-    print(text)  # noqa: T201
+    print(_drawn(text))  # noqa: T201
 
 
 def error(text: str) -> None:
     """One line on stderr; line breaks inside become spaces."""
-    print(f"xpet: error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    _tell(f"xpet: error: {' '.join(text.split())}")
 
 
 def warning(text: str) -> None:
     """One line on stderr."""
-    print(f"xpet: warning: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    _tell(f"xpet: warning: {' '.join(text.split())}")
+
+
+def _tell(text: str) -> None:
+    """A line on stderr; where that takes none (a full disk), nobody can be told."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def is_typed() -> bool:
     """Whether standard input is a person at a terminal."""
-    return sys.stdin is not None and sys.stdin.isatty()
+    return _is_terminal(sys.stdin)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A closed stream (None) is none."""
+    return stream is not None and stream.isatty()
 
 
 def byte_input() -> BinaryIO | None:
@@ -59,7 +73,7 @@ def progress(quiet: bool) -> Iterator[OnEvent]:
     """A listener that draws bars with ETA when stderr is a terminal, and only prints warnings when it is not."""
     if quiet:
         yield _only_warnings
-    elif not sys.stderr.isatty():
+    elif not _is_terminal(sys.stderr):
         yield _notices
     else:
         with _bars() as on_event:
@@ -76,7 +90,7 @@ def _notices(event: Event) -> None:
         if event.level == WARNING:
             warning(event.text)
         else:
-            print(f"xpet: {event.text}", file=sys.stderr)  # noqa: T201
+            _tell(f"xpet: {event.text}")
 
 
 @contextmanager
@@ -117,12 +131,23 @@ def _amount(event: Progress) -> str:
 
 def show_json(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout."""
-    line(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2, ensure_ascii=not _is_unicode()))  # noqa: T201
+
+
+def _is_unicode() -> bool:
+    from xpet.cli.reports.look import is_unicode
+
+    return sys.stdout is None or is_unicode(sys.stdout)
+
+
+def _drawn(text: str) -> str:
+    """Text with signs in ASCII where standard output has no others."""
+    return text if text.isascii() or _is_unicode() else text.translate(SIGNS)
 
 
 def _console() -> Console | None:
     """A rich console when stdout is a terminal, else None: then tables are plain text."""
-    if not sys.stdout.isatty():
+    if not _is_terminal(sys.stdout):
         return None
     from rich.console import Console
 
@@ -182,7 +207,11 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
 
         aligns = [align for _, align in columns]
         text = tabulate(
-            rows, headers=[c for c, _ in columns], tablefmt="simple", colalign=aligns, disable_numparse=True
+            [[_drawn(cell) for cell in row] for row in rows],
+            headers=[c for c, _ in columns],
+            tablefmt="simple",
+            colalign=aligns,
+            disable_numparse=True,
         )
         line(f"{title}\n\n{text}")
         return
@@ -223,10 +252,16 @@ def _paragraph(text: str, style: str = "") -> None:
 def show_report(report: Report, name: str | None, full: bool) -> None:
     """The report of `xpet eval` on stdout, in a format of `xpet.cli.reports`; None suits a person or a pipe."""
     from xpet.cli.reports import render
-    from xpet.cli.reports.look import look
+    from xpet.cli.reports.look import Look, look
 
+    if sys.stdout is None:  # closed
+        return
     chosen = name or ("terminal" if sys.stdout.isatty() else "table")
-    print(render(report, chosen, look(sys.stdout, os.environ, full)), end="")  # noqa: T201
+    if chosen == "html" and not _is_unicode():  # the page says that it is UTF-8
+        with refusals():
+            sys.stdout.buffer.write(render(report, chosen, Look(full=full)).encode())
+    else:
+        print(_drawn(render(report, chosen, look(sys.stdout, os.environ, full))), end="")  # noqa: T201
 
 
 def show_lint(result: LintResult, as_json: bool) -> None:

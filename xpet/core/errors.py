@@ -78,6 +78,12 @@ def told(error: BaseException) -> str:
     return (text if len(text) <= 5 * LONGEST else text[: 5 * LONGEST] + "...") or type(error).__name__
 
 
+def shortened(found: object, most: int = LONGEST) -> str:
+    """What was found, as text of at most `most` characters: a message is no place for a whole cell."""
+    text = str(found)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def unknown(what: str, found: object, known: Sequence[str]) -> str:
     """The problem text for a name that is not in a table."""
     import difflib

@@ -201,7 +201,7 @@ def _taken_up(folder: Path, fresh: State, on_event: OnEvent) -> State:
 
 def _write_state(folder: Path, state: State) -> None:
     """Replaces `pairs.json`; on disk when this returns."""
-    with replacing_file(folder / STATE) as file:
+    with replacing_file(folder / STATE, "what is stored so far is kept") as file:
         file.write((json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())

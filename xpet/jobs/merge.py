@@ -13,6 +13,7 @@ from typing import Any
 from xpet.core.config import MergeConfig
 from xpet.core.errors import ConfigError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
+from xpet.core.files import writing
 from xpet.core.rundir import check_free, staged
 from xpet.jobs import combine, modelcard, proof, wiring
 from xpet.jobs.forms import FORMS
@@ -55,17 +56,14 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     else:
         _check_base(task)
     form = FORMS[config.form]
-    try:
-        with staged(out, config.overwrite) as stage:
-            image = form.write(stage, task, on_event)
-            verification = None
-            if before is not None:
-                verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
-            result = _result(task, out, image, verification, combination)
-            (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
-            written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}; choose another --out") from error
+    with writing(out, "free space or choose another --out"), staged(out, config.overwrite) as stage:
+        image = form.write(stage, task, on_event)
+        verification = None
+        if before is not None:
+            verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
+        result = _result(task, out, image, verification, combination)
+        (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
+        written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
     size = sum(written.values())
     return replace(result, files=tuple(sorted(written)), size=size, seconds=time.monotonic() - started)
 

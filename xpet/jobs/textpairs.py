@@ -34,7 +34,7 @@ from xpet.translation.codes import argos_code
 from xpet.translation.engine import ArgosTranslator, Hypothesis
 from xpet.translation.noise import degrade
 from xpet.translation.packages import need_chain
-from xpet.translation.quality import flags
+from xpet.translation.quality import VERSION, flags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,7 +236,7 @@ class _Language:
         own = [_key(sorted(self.own.items()))] if self.own else []
         key = _key(
             "language", base, self.language, [hop.identity for hop in chain], config.n_best, config.max_tokens,
-            self.holds_out, config.noise, *own,
+            self.holds_out, config.noise, VERSION, *own,
         )  # fmt: skip
         bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best if chain else 0)]
         with PairStore(_folder(self.english, key), key, 0, on_event) as store:

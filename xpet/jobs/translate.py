@@ -8,16 +8,16 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from xpet.core.config import DEVICES, TranslateConfig
-from xpet.core.errors import ConfigError, DataError, OutputError, unknown
+from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent, Progress, ignore
-from xpet.core.files import replacing_file
+from xpet.core.files import cannot_write, replacing_file
 from xpet.jobs import finish
 from xpet.jobs.packages import packages_place
 from xpet.jobs.results import TranslateResult, describe_scores
@@ -25,11 +25,13 @@ from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
 from xpet.translation.codes import argos_code
-from xpet.translation.documents import Record, count_records, needs_column, read_records
+from xpet.translation.documents import count_records, needs_column, read_records
 from xpet.translation.packages import Installed, need_chain
+from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
 REPORT = ".flagged.jsonl"
+AGAIN = "run the same command again when that is solved: what is translated so far is kept"
 
 
 def run(
@@ -46,7 +48,7 @@ def run(
     config = _checked(config)
     folder = packages_place(config.packages)
     chain = need_chain(folder, config.source, config.target)
-    total = _count(config) if config.file and Path(config.file).is_file() else None  # a pipe is read only once
+    total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
     finishing = finish.Finish.prepare(config, total)
     with ExitStack() as stack:
         sink, report = _outputs(config, stdout, stack)
@@ -54,7 +56,7 @@ def run(
         hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
         work = _Work(Bulk(hops, cache), finishing, sink, report, total or 0, on_event)
         source = stack.enter_context(_opened(config, stdin))
-        with _disk(config.out), _without_collector():
+        with _without_collector():
             work.all(_records(config, source))
             if total is not None and work.lines != total:
                 raise DataError(f"{config.file}: expected {total} lines as at first, found {work.lines}: it changed")
@@ -81,13 +83,12 @@ class _Work:
         while chunk := list(itertools.islice(records, CHUNK)):
             entries = self.bulk.translate([record.text for record in chunk], self._progress)
             texts = self.finish.texts([entry.text for entry in entries], [record.counts for record in chunk])
-            self.sink.write(b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
+            _print(self.sink, b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
             self.lines += sum(record.counts for record in chunk)
             for record, entry in zip(chunk, entries, strict=True):
                 if entry.flags:
                     self._note(record, entry)
             self._progress(0)
-        self.sink.flush()
 
     def _progress(self, more: int) -> None:
         """`more` lines of the chunk at hand are done."""
@@ -123,10 +124,17 @@ def _checked(config: TranslateConfig) -> TranslateConfig:
         problems.append(f"expected another file for --out than the input, found {config.out} for both")
     if config.out is not None and config.reference is not None and _same(config.reference, config.out):
         problems.append(f"expected another file for --out than the references, found {config.out} for both")
-    problems += finish.problems(config)
+    problems += _bad_names(config) + finish.problems(config)
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _bad_names(config: TranslateConfig) -> list[str]:
+    """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
+    given = {"--column": config.column, "--into": config.into}
+    bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
+    return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
 
 
 def _same(one: str, other: str) -> bool:
@@ -153,14 +161,23 @@ def _opened(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryI
         yield file
 
 
-def _records(config: TranslateConfig, lines: Iterable[bytes]) -> Iterator[Record]:
-    return read_records(lines, config.file or "standard input", config.column, config.into or "")
+def _records(config: TranslateConfig, file: BinaryIO) -> Iterator[Record]:
+    name = config.file or "standard input"
+    return read_records(_lines(file, name), name, config.column, config.into or "")
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        yield from file
+    except OSError as error:
+        raise DataError(f"{name}: expected lines to translate, found none to read ({error.strerror})") from error
 
 
 def _count(config: TranslateConfig) -> int:
     """Reads the whole file once; raises DataError for what cannot be read."""
     with _opened(config, None) as file:
-        return count_records(file, str(config.file), config.column)
+        name = str(config.file)
+        return count_records(_lines(file, name), name, config.column)
 
 
 def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, BinaryIO | None]:
@@ -168,8 +185,8 @@ def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack)
         if stdout is None:
             raise ConfigError("expected --out or standard output, found neither")
         return stdout, None
-    report = stack.enter_context(replacing_file(_report_path(config.out)))
-    return stack.enter_context(replacing_file(Path(config.out))), report
+    report = stack.enter_context(replacing_file(_report_path(config.out), AGAIN))
+    return stack.enter_context(replacing_file(Path(config.out), AGAIN)), report
 
 
 def _report_path(out: str) -> Path:
@@ -188,17 +205,15 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def _disk(out: str | None) -> Iterator[None]:
+def _print(sink: BinaryIO, data: bytes) -> None:
+    """Standard output fails with OutputError, as a file of `replacing_file` does; a reader that left is no failure."""
     try:
-        yield
+        sink.write(data)
+        sink.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write {out or 'standard output'}: {error.strerror or error}; run the same command again when that "
-            "is solved: what is translated so far is kept"
-        ) from error
+        raise cannot_write("standard output", error, AGAIN) from error
 
 
 def _result(

@@ -17,7 +17,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, LanguageCaptions, Split
 from xpet.core.config import DataConfig
-from xpet.core.errors import DataError, ModelError, OutputError
+from xpet.core.errors import DataError, ModelError, OutputError, shortened
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.files import replacing_file
 from xpet.core.paths import cache_folder
@@ -82,19 +82,13 @@ def write(folder: Path, column: Column, translation: Translation) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write the translations folder {folder}: {error.strerror}") from error
-    with replacing_file(path) as file:
-        try:
-            file.write((json.dumps(header, ensure_ascii=False) + "\n").encode("utf-8"))
-            for row, (source, text) in enumerate(zip(column.sources, translation.texts, strict=True)):
-                line: dict[str, Any] = {"source": source, "translation": text}
-                if row in translation.flags:
-                    line["flags"] = translation.flags[row]
-                file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8"))
-            file.flush()
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}; what is translated is kept in the cache"
-            ) from None
+    with replacing_file(path, "what is translated is kept in the cache: free space and run the same again") as file:
+        file.write((json.dumps(header, ensure_ascii=False) + "\n").encode("utf-8"))
+        for row, (source, text) in enumerate(zip(column.sources, translation.texts, strict=True)):
+            line: dict[str, Any] = {"source": source, "translation": text}
+            if row in translation.flags:
+                line["flags"] = translation.flags[row]
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8"))
     return path
 
 
@@ -106,10 +100,11 @@ def read(folder: Path, column: Column) -> Translation | None:
     try:
         header, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
         if header["xpet"] != "translations" or header["schema"] != SCHEMA:
-            raise ValueError(f"schema {header.get('schema')!r}")
+            raise ValueError(f"schema {shortened(repr(header.get('schema')))}")
         if tuple(line["source"] for line in lines) != column.sources:
             raise ValueError(f"{len(lines)} other sources than the {len(column.sources)} captions of the data")
         texts = tuple(line["translation"] for line in lines)
+        "".join(text for text in texts if isinstance(text, str)).encode()  # no half of a surrogate pair
         flags = {row: tuple(line["flags"]) for row, line in enumerate(lines) if line.get("flags")}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from xpet.translation import quality
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.engine import Translator
-from xpet.translation.lines import is_blank, pieces
+from xpet.translation.lines import has_words, pieces
+from xpet.translation.quality import FOREIGN
 
 SMALLEST, LARGEST = 128, 8192  # lines a call; what is done is stored after each
 SECONDS = 4.0  # what a call should take at most
@@ -41,13 +42,15 @@ class Bulk:
         self._size = SMALLEST
 
     def translate(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda count: None) -> list[Entry]:
-        """As many results as texts, in their order, with as many line breaks as each text has; blank ones unchanged.
+        """As many results as texts, in their order, with as many line breaks as each text has.
+
+        Lines without words are copied, as are those in a script that the source language does not use (flagged).
 
         `on_done` gets the number of texts that are about done, after each call of a translator.
         """
         cut = {text: pieces(text) for text in texts if not text.isprintable()}  # no line break is printable
         lines = itertools.chain((t for t in texts if t not in cut), *(parts[::2] for parts in cut.values()))
-        wanted = [line for line in dict.fromkeys(lines) if not is_blank(line)]
+        wanted = [line for line in dict.fromkeys(lines) if has_words(line)]
         known: dict[str, Entry] = {}
         share = len(texts) / max(1, len(wanted) * len(self.chain))
         for hop, translator in enumerate(self.chain):
@@ -59,14 +62,14 @@ class Bulk:
             if hop == 0:
                 known = self._hop(translator, wanted, on_call)
             else:
-                between = dict.fromkeys(entry.text for entry in known.values() if not is_blank(entry.text))
+                between = dict.fromkeys(entry.text for entry in known.values() if _goes_on(entry))
                 done = self._hop(translator, list(between), on_call)
                 known = {line: _after(entry, done) for line, entry in known.items()}
         known |= {text: _joined(parts, known) for text, parts in cut.items()}
         return [known.get(text) or Entry(text) for text in texts]
 
     def _hop(self, translator: Translator, sources: Sequence[str], on_call: Callable[[int], None]) -> dict[str, Entry]:
-        """Distinct lines, none of them blank, by one translator."""
+        """Distinct lines, each with words, by one translator."""
         scope = _scope(translator)
         done = self.cache.get(scope, sources)
         missing = sorted((text for text in sources if text not in done), key=len)
@@ -92,13 +95,16 @@ class Bulk:
             self._size = max(self._size // 2, SMALLEST)
 
     @staticmethod
-    def _fresh(translator: Translator, texts: Sequence[str]) -> dict[str, Entry]:
+    def _fresh(translator: Translator, sources: Sequence[str]) -> dict[str, Entry]:
+        entries = {text: Entry(text, (FOREIGN,)) for text in sources if quality.is_foreign(text, translator.source)}
+        texts = [text for text in sources if text not in entries]
+        if not texts:
+            return entries
         languages = (translator.source, translator.target)
         first = dict(zip(texts, translator.best(texts), strict=True))
         found = {text: quality.flags(text, hypothesis, languages) for text, hypothesis in first.items()}
         bad = [text for text in texts if found[text]]
         others = dict(zip(bad, translator.alternatives(bad), strict=True)) if bad else {}
-        entries = {}
         for text, hypothesis in first.items():
             chosen, names = hypothesis, found[text]
             if names:
@@ -111,9 +117,14 @@ def _scope(translator: Translator) -> str:
     return hashlib.sha256(json.dumps([translator.identity, quality.VERSION]).encode()).hexdigest()
 
 
+def _goes_on(entry: Entry) -> bool:
+    """Whether the next hop has something to translate: words, and not the copy of a text that is of no use to it."""
+    return FOREIGN not in entry.flags and has_words(entry.text)
+
+
 def _after(entry: Entry, done: dict[str, Entry]) -> Entry:
     """The next hop's result with the flags of both."""
-    if is_blank(entry.text):
+    if not _goes_on(entry):
         return entry
     new = done[entry.text]
     if not entry.flags and not entry.retried:

@@ -7,6 +7,7 @@ writes first is right.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from xpet.core.errors import OutputError
+from xpet.core.errors import ModelError, OutputError
 from xpet.core.paths import cache_folder
 from xpet.translation.packages import TOKENIZERS, Installed
 
@@ -70,6 +71,8 @@ class Cache:
                 for key, stored, text, names, retried in self._base.execute(query, part):
                     rest, source = keys[key]
                     if stored == rest:
+                        if not (isinstance(text, str) and isinstance(names, str)):
+                            raise sqlite3.DatabaseError(f"row {key} holds no translation")
                         plain = not (names or retried)
                         found[source] = Entry(text) if plain else Entry(text, tuple(names.split()), bool(retried))
         return found
@@ -85,30 +88,32 @@ class Cache:
     def fingerprint(self, package: Installed) -> str:
         """SHA-256 over the files that decide a package's translations; a file is read again only when it changed."""
         names = ["metadata.json", *TOKENIZERS]
-        paths = [package.folder / name for name in names] + sorted((package.folder / "model").iterdir())
         digest = hashlib.sha256()
-        for path in paths:
-            if path.is_file():
-                digest.update(f"{path.relative_to(package.folder)}\0{self._sha256(path)}\n".encode())
+        try:
+            paths = [package.folder / name for name in names] + sorted((package.folder / "model").iterdir())
+            for path in paths:
+                if path.is_file():
+                    digest.update(os.fsencode(path.relative_to(package.folder)) + f"\0{self._sha256(path)}\n".encode())
+        except OSError as error:  # not the cache's: that raises errors of its own
+            raise ModelError(f"package {package.folder}: expected files to read, found {error}") from error
         return digest.hexdigest()
 
     def _sha256(self, path: Path) -> str:
         real = path.resolve()
         info = real.stat()
         state = f"{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
+        name = os.fsencode(real).decode(errors="backslashreplace")
         with self._guarded():
-            row = self._base.execute("SELECT state, sha256 FROM files WHERE path = ?", (str(real),)).fetchone()
-            if row is not None and row[0] == state:
-                known: str = row[1]
-                return known
-            with real.open("rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            with self._writing():
-                self._base.execute(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (str(real), state, digest.hexdigest())
-                )
+            row = self._base.execute("SELECT state, sha256 FROM files WHERE path = ?", (name,)).fetchone()
+        if row is not None and row[0] == state:
+            known: str = row[1]
+            return known
+        with real.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        with self._guarded(), self._writing():
+            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest.hexdigest()))
         return digest.hexdigest()
 
     @contextmanager
@@ -127,9 +132,11 @@ class Cache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            damaged = not isinstance(error, OSError | sqlite3.OperationalError)
+            remedy = "remove it" if damaged else "free space, set XPET_CACHE or remove it"
             raise OutputError(
-                f"cannot use the translation cache {self.path}: {error}; free space, set XPET_CACHE or remove it, "
-                "then run the same command again: what was stored is not translated twice"
+                f"cannot use the translation cache {self.path}: {error}; {remedy}, then run the same command again: "
+                "what was stored is not translated twice"
             ) from error
 
 

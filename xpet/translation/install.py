@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpet.core.errors import ModelError, OutputError
+from xpet.core.errors import ModelError, OutputError, shortened
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
@@ -150,7 +150,9 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
         try:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise ModelError(f"{path}: expected an .argosmodel file (a zip archive), found {error}") from error
+            raise ModelError(
+                f"{path}: expected an .argosmodel file (a zip archive), found {shortened(error, 160)}"
+            ) from error
         with archive:
             yield archive, digest.hexdigest()
 
@@ -165,14 +167,18 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
     files = [info for info in infos if not info.is_dir()]
     tops = sorted({info.filename.split("/")[0] for info in infos})
     if not files or len(tops) != 1 or not TOP.fullmatch(tops[0]):
-        raise ModelError(f"{path}: expected one top folder, found {', '.join(map(repr, tops[:4])) or 'no files'}")
+        raise ModelError(
+            f"{path}: expected one top folder, found {shortened(', '.join(map(repr, tops[:4])), 160) or 'no files'}"
+        )
     seen = set()
     for info in files:
         inside = info.filename.removeprefix(tops[0] + "/")
         if not MEMBERS.fullmatch(inside):
-            raise ModelError(f"{path}: expected only the files of a package, found {info.filename!r}")
+            raise ModelError(
+                f"{path}: expected only the files of a package, found {shortened(repr(info.filename), 160)}"
+            )
         if inside.lower() in seen:
-            raise ModelError(f"{path}: expected different names, found {info.filename!r} twice")
+            raise ModelError(f"{path}: expected different names, found {shortened(repr(info.filename), 160)} twice")
         seen.add(inside.lower())
     _check_size(path, files)
     return files
@@ -181,12 +187,12 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
 def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ModelError(f"{path}: expected plain files, found a link or device: {info.filename!r}")
+        raise ModelError(f"{path}: expected plain files, found a link or device: {shortened(repr(info.filename), 160)}")
     parts = info.filename.removesuffix("/").split("/")
     if info.filename.startswith("/") or "\\" in info.filename or ":" in info.filename or {"..", ".", ""} & set(parts):
-        raise ModelError(f"{path}: expected paths inside its folder, found {info.filename!r}")
+        raise ModelError(f"{path}: expected paths inside its folder, found {shortened(repr(info.filename), 160)}")
     if info.flag_bits & 1:
-        raise ModelError(f"{path}: expected plain files, found an encrypted one: {info.filename!r}")
+        raise ModelError(f"{path}: expected plain files, found an encrypted one: {shortened(repr(info.filename), 160)}")
 
 
 def _check_size(path: Path, files: Sequence[zipfile.ZipInfo]) -> None:
@@ -206,7 +212,9 @@ def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInf
             with archive.open(info) as source, place.open("xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise ModelError(f"{path}: expected a readable archive, found {info.filename}: {error}") from error
+            raise ModelError(
+                f"{path}: expected a readable archive, found {shortened(info.filename, 160)}: {shortened(error, 160)}"
+            ) from error
 
 
 def _check_package(path: Path, folder: Path) -> None:

@@ -18,6 +18,9 @@ def one_line(text: str) -> str:
     return BREAKS.sub(" ", text)
 
 
-def is_blank(text: str) -> bool:
-    """Whether there is nothing to translate."""
-    return not text[:1].isalnum() and not text.strip().strip("\ufeff\u200b\0")
+def has_words(text: str) -> bool:
+    """Whether there is something to translate: a letter of any script (Unicode's categories L*).
+
+    Digits, signs, emoji and white space are the same in every language; a model asked for them makes something up.
+    """
+    return text[:1].isalpha() or any(map(str.isalpha, text))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT
-from xpet.core.errors import ModelError
+from xpet.core.errors import ModelError, shortened
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
 TOKENIZERS = ("sentencepiece.model", "bpe.model")
 MAX_METADATA = 1 << 20
+TOLD = 3  # broken packages a message names
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,12 @@ def packages_folder() -> Path:
 def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
     """The usable translation packages of a folder, best of each pair first, and what is wrong with the others."""
     found, problems = [], []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") or not path.is_dir():
+    try:
+        paths = [path for path in sorted(folder.iterdir()) if path.is_dir()] if os.path.isdir(folder) else []
+    except OSError as error:
+        raise ModelError(f"{folder}: expected a folder of packages, found none to read ({error.strerror})") from error
+    for path in paths:
+        if path.name.startswith("."):
             continue
         try:
             package = read_installed(path)
@@ -73,6 +78,8 @@ def read_installed(folder: Path) -> Installed | None:
     facts = read_metadata(folder)
     if facts.get("type", "translate") != "translate":
         return None
+    if any("\ud800" <= char <= "\udfff" for char in str(folder)):  # bytes of a name that are no UTF-8
+        raise ModelError(f"package {str(folder)!r}: expected a path in UTF-8, which its tokenizer needs; rename it")
     missing = [name for name in ("model/model.bin",) if not (folder / name).is_file()]
     if not any((folder / name).is_file() for name in TOKENIZERS):
         missing.append(" or ".join(TOKENIZERS))
@@ -97,9 +104,13 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if facts.get("type", "translate") == "translate":
         for name in ("from_code", "to_code"):
             if not (isinstance(facts.get(name), str) and CODE.fullmatch(facts[name])):
-                raise ModelError(f"package {folder}: expected a language in {name}, found {facts.get(name)!r}")
+                raise ModelError(
+                    f"package {folder}: expected a language in {name}, found {shortened(repr(facts.get(name)))}"
+                )
         if not isinstance(facts.get("target_prefix", ""), str):
-            raise ModelError(f"package {folder}: expected text in target_prefix, found {facts['target_prefix']!r}")
+            raise ModelError(
+                f"package {folder}: expected text in target_prefix, found {shortened(repr(facts['target_prefix']))}"
+            )
     return facts
 
 
@@ -141,7 +152,8 @@ def need_chain(folder: Path, source: str, target: str) -> tuple[Installed, ...]:
         missing = [f"{a}-{b}" for a, b in ((source, PIVOT), (PIVOT, target)) if (a, b) not in best]
         wanted = f"an Argos package {source}-{target}, or {source}-{PIVOT} and {PIVOT}-{target}"
     there = ", ".join(dict.fromkeys(p.pair for p in packages)) or "none"
-    broken = f" (and broken: {'; '.join(problems)})" if problems else ""
+    more = [f"{len(problems) - TOLD} more"] if len(problems) > TOLD else []
+    broken = f" (and broken: {'; '.join(problems[:TOLD] + more)})" if problems else ""
     pairs = " ".join(missing)
     files = " ".join(f"translate-{pair.replace('-', '_')}.argosmodel" for pair in missing)
     raise ModelError(

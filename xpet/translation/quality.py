@@ -11,7 +11,8 @@ from xpet.core.scripts import expected_scripts, letters
 from xpet.translation.engine import Hypothesis
 
 VERSION = 2  # part of the cache's key: raise it whenever a flag changes its meaning
-FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated")
+FOREIGN = "foreign"
+FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated", FOREIGN)
 MARGIN = 4.0  # nats
 MAX_RATIO = 3.0
 SLACK = 12.0  # characters added to both lengths, so that short captions may differ more
@@ -21,6 +22,7 @@ RUNS = {"words": 3, "characters": 4}
 LONGEST = {"words": 4, "characters": 8}
 COPIED = 0.8
 WRONG_SCRIPT = 0.3
+HARDLY = 0.1
 NUMBER_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -38,6 +40,7 @@ def flags(source: str, found: Hypothesis, languages: tuple[str, str]) -> tuple[s
         _is_wrong_script(source, target, languages[1]),
         _loses_numbers(source, target, languages[1]),
         found.cut,
+        is_foreign(source, languages[0]),
     )
     return tuple(name for name, wrong in zip(FLAGS, checks, strict=True) if wrong)
 
@@ -90,6 +93,21 @@ def _length_differs(source: str, target: str) -> bool:
     return not 1 / MAX_RATIO <= ratio <= MAX_RATIO
 
 
+def is_foreign(source: str, language: str) -> bool:
+    """Whether a text has letters, but hardly any of the scripts its language is written in; known scripts only.
+
+    Letters that only look special (mathematical ones, ligatures, the micro sign) count as what they stand for, and a
+    dense one as several of an alphabet.
+    """
+    scripts = expected_scripts(language)
+    if not scripts or (source.isascii() and "LATIN" in scripts):
+        return False
+    counts = letters(unicodedata.normalize("NFKC", source))
+    weights = {script: count * (DENSITY if script in DENSE else 1.0) for script, count in counts.items()}
+    weights.pop("MODIFIER", None)  # apostrophes and the like, of no script
+    return sum(weights.get(script, 0.0) for script in scripts) < HARDLY * sum(weights.values())
+
+
 def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
     """The source's own words: all of two and more, most of four and more; any where the scripts differ."""
     if languages[0] == languages[1]:
@@ -98,8 +116,8 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
     if not mine or not theirs:
         return False
     if theirs == mine:
-        theirs_in, mine_in = map(expected_scripts, languages)
-        return len(mine) >= 2 or bool(theirs_in and mine_in and theirs_in != mine_in)
+        scripts = [expected_scripts(language) for language in languages]
+        return len(mine) >= 2 or (all(scripts) and scripts[0] != scripts[1])
     known = set(theirs)
     return len(mine) >= 4 and sum(word in known for word in mine) >= COPIED * len(mine)
 

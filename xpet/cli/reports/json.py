@@ -13,5 +13,5 @@ NUMBERS = re.compile(r"\[\n\s+(-?[\d.][\d.eE+,\s-]*)\]")
 
 def render(report: Report, look: Look) -> str:
     """The report as one JSON document, lists of numbers in a line."""
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=not look.unicode)
     return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

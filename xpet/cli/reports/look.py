@@ -18,10 +18,15 @@ class Look:
     full: bool = False
 
 
+def is_unicode(stream: TextIO) -> bool:
+    """Whether a stream takes every character; bars, lines and JSON are ASCII where it does not."""
+    encoding: str | None = getattr(stream, "encoding", None)
+    return encoding is None or encoding.lower().startswith("utf")
+
+
 def look(stream: TextIO, environ: Mapping[str, str], full: bool = False) -> Look:
     """How to write to `stream`: plain and unbounded unless it is a terminal; NO_COLOR and its encoding respected."""
     if not stream.isatty():
-        return Look(full=full)
-    encoding = (getattr(stream, "encoding", None) or "ascii").lower()
+        return Look(unicode=is_unicode(stream), full=full)
     colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    return Look(shutil.get_terminal_size().columns, colour, encoding.startswith("utf"), full)
+    return Look(shutil.get_terminal_size().columns, colour, is_unicode(stream), full)

@@ -1,0 +1,92 @@
+"""JSON lines: a translation is put into the line's own text, so that every other field keeps its spelling."""
+
+from __future__ import annotations
+
+import json
+import json.decoder
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from xpet.core.errors import DataError, shortened
+from xpet.translation.records import Record, constant, decoded, spliced
+
+SPACE = " \t\n\r"  # what JSON takes for it
+MAX_DIGITS = 4000  # Python makes no int of more
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
+
+
+_string: Callable[[str, int], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
+DECODER = json.JSONDecoder(parse_int=_whole)
+
+
+def read_json_lines(lines: Iterable[bytes], name: str, column: str, into: str) -> Iterator[Record]:
+    """The objects of a file, one a line; of a repeated key the last counts. Raises DataError with the line."""
+    for number, mark, line in decoded(lines, name):
+        if not line.strip():
+            yield constant(number, mark + line.encode())
+            continue
+        where = f"{name} line {number}"
+        fields = _parsed(line, where)
+        text = _text(fields, column, where)
+        before, after = _around(line, fields, into)
+        yield Record(number, text, spliced(mark, before, after, _shown))
+
+
+def _parsed(line: str, where: str) -> dict[str, Any]:
+    try:
+        fields = DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: expected a JSON object, found {error}") from error
+    if not isinstance(fields, dict):
+        raise DataError(f"{where}: expected a JSON object, found {type(fields).__name__}")
+    return fields
+
+
+def _text(fields: dict[str, Any], column: str, where: str) -> str:
+    text = fields.get(column)
+    if not isinstance(text, str):
+        found = repr(text) if column in fields else ", ".join(fields) or "no fields"
+        raise DataError(f"{where}: expected text in {column}, found {shortened(found)}; see --column")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: expected whole characters in {column}, found half of a surrogate pair") from None
+    return text
+
+
+def _around(line: str, fields: dict[str, Any], into: str) -> tuple[str, str]:
+    """What stands before and after the value of `into` in an object's text; at its end where it has no such key."""
+    if into in fields:
+        start, end = _value(line, into)
+        return line[:start], line[end:]
+    end = len(line[: line.rindex("}")].rstrip(SPACE))
+    return f"{line[:end]}{', ' if fields else ''}{_shown(into)}: ", line[end:]
+
+
+def _value(line: str, wanted: str) -> tuple[int, int]:
+    """Where the value of a key stands in the text of a sound object: the last, if there are several."""
+    found = (0, 0)
+    place = _skip(line, _skip(line, 0) + 1)  # behind the brace
+    while line[place] != "}":
+        key, place = _string(line, place + 1)
+        start = _skip(line, _skip(line, place) + 1)  # behind the colon
+        _, end = DECODER.raw_decode(line, start)
+        if key == wanted:
+            found = (start, end)
+        place = _skip(line, end)
+        if line[place] == ",":
+            place = _skip(line, place + 1)
+    return found
+
+
+def _skip(line: str, place: int) -> int:
+    while line[place] in SPACE:
+        place += 1
+    return place
+
+
+def _shown(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

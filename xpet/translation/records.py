@@ -1,0 +1,46 @@
+"""A record: one text of a file, which knows how to write itself with its translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from xpet.core.errors import DataError
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Record(NamedTuple):
+    """One text: the line it begins on (from 1) and how to write the record with a translation.
+
+    `counts` is False for what belongs to the file and not to the texts, such as a table's header.
+    """
+
+    line: int
+    text: str
+    write: Callable[[str], bytes]
+    counts: bool = True
+
+
+def decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple[int, bytes, str]]:
+    """Line number, byte-order mark (first line only) and text with its line ending. Raises DataError with the byte."""
+    for number, raw in enumerate(lines, start=first):
+        mark = BOM if number == 1 and raw.startswith(BOM) else b""
+        try:
+            yield number, mark, raw[len(mark) :].decode("utf-8")
+        except UnicodeDecodeError as error:
+            place = error.start + len(mark)
+            raise DataError(
+                f"{name} line {number}, byte {place + 1}: expected UTF-8, found 0x{raw[place]:02x}; "
+                "convert the file to UTF-8 first"
+            ) from None
+
+
+def constant(line: int, data: bytes) -> Record:
+    """What is written as it is, such as a header or an empty line."""
+    return Record(line, "", lambda text: data, counts=False)
+
+
+def spliced(mark: bytes, before: str, after: str, shown: Callable[[str], str]) -> Callable[[str], bytes]:
+    """Writes a translation, in the form `shown` gives it, between what stands before and after it."""
+    return lambda text: mark + f"{before}{shown(text)}{after}".encode()
