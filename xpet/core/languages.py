@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from xpet.core.captions import PIVOT
@@ -10,6 +11,10 @@ from xpet.core.errors import DataError, unknown
 ALL = "all"
 UNDETERMINED = "und"
 """The language of a module that does not say which it is for (ISO 639-2)."""
+LONGEST = 60
+"""Characters of a language's name; a code with script, country and variants has room in it."""
+NAME = re.compile(r"""[^\W_][^/\\,:*?"<>|]*""")
+"""Folders and files are called so, and `--lang` separates names by commas."""
 ALIASES = {"jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko"}
 
 
@@ -17,6 +22,15 @@ def normalise(name: str) -> str:
     """A language name in lower case, with published spellings such as `jp` turned into the ISO code."""
     lower = name.strip().lower().replace("_", "-")
     return ALIASES.get(lower, lower)
+
+
+def is_language(name: str) -> bool:
+    """Whether a name can be a language's: one that folders can be called by and that `--lang` can choose.
+
+    It begins with a letter or digit; `all` is none, since it stands for every language.
+    """
+    plain = normalise(name)
+    return plain != ALL and len(plain) <= LONGEST and plain.isprintable() and NAME.fullmatch(plain) is not None
 
 
 def choose(asked: Sequence[str], present: Sequence[str], source: str, with_pivot: bool) -> tuple[str, ...]:

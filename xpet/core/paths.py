@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 
+def exists(path: str | Path) -> bool:
+    """Whether something is at a path; nothing is at one that no file can have, or that may not be looked at."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, no permission, a NUL byte
+        return False
+
+
 def cache_folder() -> Path:
     """The cache; not created here. `XPET_CACHE` overrides the platform's choice."""
     if chosen := os.environ.get("XPET_CACHE"):

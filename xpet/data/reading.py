@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from xpet.core.captions import PIVOT, SLOTS, LanguageCaptions, ReadRequest
-from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.errors import ConfigError, DataError, short, unknown
 from xpet.core.languages import ALIASES, normalise
+from xpet.core.paths import exists
 
 
 def spellings(language: str) -> tuple[str, ...]:
@@ -19,9 +20,13 @@ def data_root(request: ReadRequest, source: str, expected: str) -> Path:
     """The existing path of `--data-root`; raises ConfigError without one and DataError when nothing is there."""
     if request.root is None:
         raise ConfigError(f"data set {source}: expected --data-root with {expected}, found none")
-    root = Path(request.root).expanduser()
-    if not root.exists():
-        raise DataError(f"data set {source}: expected {expected} at {root}, found nothing there; check --data-root")
+    try:
+        root = Path(request.root).expanduser()
+    except RuntimeError:  # nobody has that name
+        root = Path(request.root)
+    if not exists(root):
+        found = short(str(root))
+        raise DataError(f"data set {source}: expected {expected} at {found}, found nothing there; check --data-root")
     return root
 
 

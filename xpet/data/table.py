@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
-from xpet.core.errors import LONGEST, ConfigError, DataError, listing, short, shown
-from xpet.core.languages import normalise
+from xpet.core.errors import ConfigError, DataError, listing, short, shown
+from xpet.core.languages import is_language, normalise
 from xpet.data.images import FolderPictures, Names, find_pictures, unusable
 from xpet.data.parquet import parquet_rows
 from xpet.data.reading import aligned, choose_languages, data_root
@@ -156,8 +156,9 @@ def _wrong(fields: Mapping[Any, Any]) -> list[str]:
     texts |= {column: fields[column] for column in TRANSLATIONS if fields.get(column) is not None}
     wrong = [f"expected text in column {c}, found {found}" for c, text in texts.items() if (found := no_text(text))]
     wrong += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
-    if isinstance(fields.get("lang"), str) and len(fields["lang"]) > LONGEST:
-        wrong.append(f"expected a language code in column lang, found {shown(fields['lang'])}")
+    name = fields.get("lang")
+    if not no_text(name) and name.strip() and not is_language(name):
+        wrong.append(f"expected a language code in column lang, found {shown(name)}")
     if "split" in fields and (no_text(fields["split"]) or fields["split"] not in SPLITS):
         wrong.append(f"expected split train, validation or test, found {shown(fields['split'])}")
     return wrong

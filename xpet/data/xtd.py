@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError
-from xpet.core.languages import normalise
+from xpet.core.languages import is_language, normalise
 from xpet.data.images import find_pictures, one_each
 from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
@@ -58,7 +58,8 @@ def _caption_files(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in CAPTION_FOLDERS:
         for path in sorted((root / folder).glob(f"{PREFIX}*.txt")):
-            found.setdefault(normalise(path.stem.removeprefix(PREFIX)), path)
+            if is_language(name := path.stem.removeprefix(PREFIX)):
+                found.setdefault(normalise(name), path)
     return found
 
 

@@ -13,7 +13,7 @@ from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
-from xpet.core.languages import choose
+from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, check_free, replacing, write_run
@@ -212,7 +212,8 @@ def _counted(dropped: dict[str, int]) -> str:
 
 def new_folder(config: AlignPlan) -> Path:
     """A new folder in xpet's own cache, for runs whose place the user did not name; no two commands get the same."""
-    languages = "-".join(config.languages[:4])
+    named = [name for name in config.languages if is_language(name)]  # what is no language stops later
+    languages = "-".join(named[:4])[:LONGEST] or ALL
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return runs_folder() / f"{languages}-{config.method.name}-{stamp}-{secrets.token_hex(2)}"
 

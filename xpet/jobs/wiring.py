@@ -12,7 +12,7 @@ from xpet.core.config import DEMO as DEMO
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
-from xpet.core.paths import features_folder
+from xpet.core.paths import exists, features_folder
 from xpet.core.presets import ALL
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def absolute_data(config: DataConfig) -> DataConfig:
 
 
 def _absolute(name: str | None) -> str | None:
-    return str(Path(name).resolve()) if name is not None and Path(name).exists() else name
+    return str(Path(name).resolve()) if name is not None and exists(name) else name
 
 
 def read_corpus(config: DataConfig) -> Corpus:
