@@ -156,8 +156,8 @@ def _wrong(fields: Mapping[Any, Any]) -> list[str]:
     texts |= {column: fields[column] for column in TRANSLATIONS if fields.get(column) is not None}
     wrong = [f"expected text in column {c}, found {found}" for c, text in texts.items() if (found := no_text(text))]
     wrong += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
-    name = fields.get("lang")
-    if not no_text(name) and name.strip() and not is_language(name):
+    name = str(fields.get("lang"))
+    if not no_text(fields.get("lang")) and name.strip() and not is_language(name):
         wrong.append(f"expected a language code in column lang, found {shown(name)}")
     if "split" in fields and (no_text(fields["split"]) or fields["split"] not in SPLITS):
         wrong.append(f"expected split train, validation or test, found {shown(fields['split'])}")
