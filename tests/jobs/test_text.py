@@ -25,7 +25,7 @@ from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.rundir import find_runs, read_run
 from xpet.data.cleaning import is_held_out, text_hash
 from xpet.data.pairs import PairStore
-from xpet.jobs import align, bench, chain, evaluate, natural, textpairs, wiring
+from xpet.jobs import align, bench, chain, evaluate, natural, textpairs, translations, wiring
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -538,3 +538,38 @@ def test_on_the_command_line(
     assert "R@1 on the test split of table, lora, " in said.out
     assert "English: 216 lines, 216 used; no pictures." in said.out
     assert "Translations left out because they look wrong: none." in said.out
+
+
+def test_stored_translations_that_are_flagged_are_not_trained_on(world: World, tmp_path: Path) -> None:
+    """A flag of the engine's own (`truncated`) is known to the stored file alone."""
+    rows = [{k: v for k, v in row.items() if k != "from_pivot"} for row in rows_of()]
+    data = world.data(root=str(write_table(tmp_path / "own.jsonl", rows)), translations=str(tmp_path / "made"))
+    corpus = wiring.read_corpus(data)
+    images = wiring.cut(corpus, data).train.images
+    (column,) = translations.columns(corpus, ("de",), ("from_pivot",))
+    german = {row["image"]: row["from_pivot"] for row in rows_of() if row["lang"] == "de"}
+    texts = tuple(german[image] for image in corpus.splits["all"].images)
+    row = corpus.splits["all"].images.index(images[3])
+    translations.write(tmp_path / "made", column, translations.Translation(texts, {row: ("truncated",)}))
+    config = own_text(world, tmp_path / "run")
+    made = bench.prepare(replace(config, data=data).check(), lambda event: None)
+    kept = [german[image] for image in images if image != images[3]]
+    assert list(made.pairs["de"].tokens) == load_text_tower(world.text).tokenizer.encode(kept)
+    assert made.pairs["de"].flagged == 1
+
+
+def test_of_several_translations_of_a_line_the_first_that_looks_right_is_taken(world: World, tmp_path: Path) -> None:
+    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    rows = rows_of()
+    english = {row["image"]: row["caption"] for row in rows if row["lang"] == "en"}
+    german = {row["image"]: row["from_pivot"] for row in rows if row["lang"] == "de"}
+    for row in rows:  # two pictures with one English caption; in the order of the file
+        if row["lang"] == "en" and row["image"] == images[4]:
+            row["caption"] = english[images[3]]
+        if row["lang"] == "de" and row["image"] == images[3]:
+            row["from_pivot"] = "Hund Hund Hund Hund Hund Hund"
+    config = own_text(world, tmp_path / "run", str(write_table(tmp_path / "own.jsonl", rows)))
+    pairs = bench.prepare(config.check(), lambda event: None).pairs["de"]
+    kept = [german[images[4] if image == images[3] else image] for image in images if image != images[4]]
+    assert list(pairs.tokens) == load_text_tower(world.text).tokenizer.encode(kept)
+    assert pairs.flagged == 0

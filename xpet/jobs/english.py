@@ -18,11 +18,17 @@ from xpet.core.errors import DataError
 from xpet.data.cleaning import Cleaner, Line, text_hash
 from xpet.data.text_corpus import STDIN, STDIN_NAME, read_texts
 from xpet.jobs.natural import Natural, natural_of
+from xpet.translation.cache import Entry
+from xpet.translation.codes import argos_code
+from xpet.translation.engine import Hypothesis
+from xpet.translation.quality import flags
 
 if TYPE_CHECKING:
     from xpet.jobs.wiring import Parts
 
 SCHEMA = 2
+STORED = ("stored",)
+"""Of a translation that was flagged when it was made."""
 ITS_OWN = "its own English training captions"
 BLOCK = 1 << 20
 """Bytes copied at a time."""
@@ -52,7 +58,7 @@ class English:
     synthetic: bool
     place: Path | None = None
     copies: Mapping[str, Copy] = field(default_factory=dict)
-    translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    translations: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
 
     def lacks(self, language: str) -> bool:
         """Whether there is a line that the data brings no translation of."""
@@ -130,14 +136,22 @@ def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpu
     )  # fmt: skip
 
 
-def _translations(train: Split, language: str) -> dict[str, str]:
-    """The data's own translation of every English caption that has one, the first where there are several."""
+def _translations(train: Split, language: str) -> dict[str, Entry]:
+    """The data's own translation of every English caption that has one: the first that looks right, else the first.
+
+    What was found wrong when a stored one was made (that it is cut short, for one) cannot be seen in its text.
+    """
     captions = train.captions[language].complete(("pivot", "from_pivot"))
+    flagged = captions.flagged.get("from_pivot", frozenset())
+    pair = (PIVOT, argos_code(language))
+    found: dict[str, Entry] = {}
     pairs = zip(captions.texts.get("pivot", ()), captions.texts.get("from_pivot", ()), strict=False)
-    found: dict[str, str] = {}
-    for english, text in pairs:
-        if text.strip():
-            found.setdefault(" ".join(english.split()), text)
+    for row, (english, text) in enumerate(pairs):
+        line = " ".join(english.split())
+        if text.strip() and (line not in found or found[line].flags):
+            entry = Entry(text, STORED if row in flagged else flags(line, Hypothesis(text), pair))
+            if line not in found or not entry.flags:
+                found[line] = entry
     return found
 
 

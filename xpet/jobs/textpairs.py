@@ -31,10 +31,10 @@ from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
 from xpet.translation.codes import argos_code
-from xpet.translation.engine import ArgosTranslator, Hypothesis
+from xpet.translation.engine import ArgosTranslator
 from xpet.translation.noise import degrade
 from xpet.translation.packages import need_chain
-from xpet.translation.quality import VERSION, flags
+from xpet.translation.quality import VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,7 +245,7 @@ class _Language:
             return _pairs_of(store, self, features, counts)
 
     @property
-    def own(self) -> Mapping[str, str]:
+    def own(self) -> Mapping[str, Entry]:
         """The data's own translations, by line."""
         return self.english.translations.get(self.language, {})
 
@@ -287,7 +287,7 @@ class _Language:
         """What stands for each text in the language: its good translations, the data's own before others."""
         noise = self.english.config.noise
         found: dict[str, dict[str, None]] = {text: {} for text in texts}
-        made = [(text, Entry(self.own[text], self._flags(text))) for text in texts if text in self.own]
+        made = [(text, self.own[text]) for text in texts if text in self.own]
         rest = [text for text in texts if text not in self.own]
         for bulk in bulks if rest else ():
             made += zip(rest, bulk.translate(rest, on_done), strict=True)  # type: ignore[arg-type]
@@ -296,10 +296,6 @@ class _Language:
             if not entry.flags and entry.text.strip():
                 found[text][degrade(entry.text, noise) if noise else entry.text] = None
         return [list(found[text]) for text in texts]
-
-    def _flags(self, text: str) -> tuple[str, ...]:
-        """What looks wrong in the data's own translation of a line, by the checks of any other."""
-        return flags(text, Hypothesis(self.own[text]), (PIVOT, argos_code(self.language)))
 
     def _rows(
         self, part: Sequence[tuple[int, Line]], translated: Sequence[Sequence[str]], tally: dict[str, int]
