@@ -67,6 +67,13 @@ def test_places_that_cannot_be(source: str, root: str) -> None:
     assert len(str(error.value)) < 200
 
 
+def test_a_long_path_that_could_be_is_told_whole(tmp_path: Path) -> None:
+    root = tmp_path / ("a" * 100) / "absent.csv"
+    with pytest.raises(DataError) as error:
+        SOURCES["table"](ReadRequest(str(root)))
+    assert f" at {root}, found nothing there" in str(error.value)
+
+
 def test_the_command_line_tells_such_names(tmp_path: Path) -> None:
     cache = tmp_path / "a/b/c/cache"
     for arguments, text in (

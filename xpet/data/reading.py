@@ -10,6 +10,9 @@ from xpet.core.errors import ConfigError, DataError, short, unknown
 from xpet.core.languages import ALIASES, normalise
 from xpet.core.paths import exists
 
+LONGEST_PATH = 300
+"""Characters of a path that are told whole: people must see which of theirs it is."""
+
 
 def spellings(language: str) -> tuple[str, ...]:
     """Every code a file of the language may be named with, xpet's own first."""
@@ -25,7 +28,8 @@ def data_root(request: ReadRequest, source: str, expected: str) -> Path:
     except RuntimeError:  # nobody has that name
         root = Path(request.root)
     if not exists(root):
-        found = short(str(root))
+        whole = len(str(root)) <= LONGEST_PATH and str(root).isprintable()
+        found = root if whole else short(str(root))
         raise DataError(f"data set {source}: expected {expected} at {found}, found nothing there; check --data-root")
     return root
 
