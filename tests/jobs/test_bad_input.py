@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy
@@ -47,7 +48,7 @@ def test_missing_translations_are_named_all_at_once(world: World, tmp_path: Path
     assert text == (
         "expected to_pivot and from_pivot texts of de, found neither them nor Argos packages for de-en en-de; "
         "run: xpet translate --install de-en en-de && "
-        f"xpet translate --data table --data-root {tmp_path / 'own.jsonl'} --lang de --direction both"
+        f"xpet translate --data table --data-root {quote(str(tmp_path / 'own.jsonl'))} --lang de --direction both"
     )
 
 

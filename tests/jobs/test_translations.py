@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
+import torch
 
 from tests.jobs.conftest import Row, World, rows_of, shown, write_table
 from tests.translation import toy
@@ -108,16 +110,17 @@ def test_align_translates_what_is_missing(world: World, captions: Path, packages
     made = align.run(world.config(tmp_path / "made", data=data, routines=("routine3",)))
     translate_data.run(asked(captions))
     found = align.run(world.config(tmp_path / "found", data=data, routines=("routine3",)))
-    assert made.languages[0].aligned == found.languages[0].aligned
+    assert made.languages[0].aligned == pytest.approx(found.languages[0].aligned)
     delta, other = (read_run(tmp_path / name).delta for name in ("made", "found"))
-    assert all((delta[name] == other[name]).all() for name in delta)
+    for name, value in other.items():  # two trainings: equal but for rounding (see tests/rounding.py)
+        torch.testing.assert_close(delta[name], value, atol=5e-5, rtol=0)
 
 
 def test_without_packages_the_commands_are_named(
     world: World, captions: Path, no_packages: Path, tmp_path: Path
 ) -> None:
     data = world.data(root=str(captions))
-    command = f"--data table --data-root {captions} --lang de --direction to-pivot"
+    command = f"--data table --data-root {quote(str(captions))} --lang de --direction to-pivot"
     with pytest.raises(DataError) as caught:
         align.run(world.config(tmp_path / "run", data=data, routines=("routine3",)))
     assert str(caught.value) == (
