@@ -132,9 +132,29 @@ def test_empty_tensors_are_those_of_zero_3(tmp_path: Path) -> None:
         load_text_tower(folder)
 
 
-def test_weights_are_real_numbers(tmp_path: Path) -> None:
-    save_file({name: value.to(torch.complex64) for name, value in state().items()}, tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match="expected real weights, found torch.complex64 in"):
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.int64, torch.bool])
+def test_weights_are_of_floating_point(dtype: torch.dtype, tmp_path: Path) -> None:
+    words = f"expected weights of floating point, found {str(dtype)[6:]} in {HOST}.lora_A; save the model in float32"
+    odd = {name: value.to(dtype) for name, value in state().items()}
+    save_file(odd, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=words):
+        read_tensors(tmp_path / "a.safetensors")
+    write_run(tmp_path / "run", record(odd))
+    with pytest.raises(ModelError, match=words):
+        read_run(tmp_path / "run")
+
+
+def test_weights_are_plain_tensors(tmp_path: Path) -> None:
+    torch.save({**state(), f"{HOST}.x": torch.eye(4).to_sparse()}, tmp_path / "a.bin")
+    with pytest.raises(
+        ModelError, match=r"expected plain tensors, found .*lora.x \(cpu, sparse_coo, float32\); save the"
+    ):
+        read_tensors(tmp_path / "a.bin")
+
+
+def test_numbers_that_float32_does_not_hold(tmp_path: Path) -> None:
+    save_file({name: value.double() * 1e300 for name, value in state().items()}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match="expected finite weights, found more than float32 holds in"):
         read_tensors(tmp_path / "a.safetensors")
 
 

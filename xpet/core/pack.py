@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.errors import DataError, OutputError
 from xpet.core.files import replacing_file
 from xpet.core.rundir import RunRecord
-from xpet.core.tensors import check_finite
+from xpet.core.tensors import check_finite, check_kinds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +86,7 @@ def read_pack(path: Path) -> list[Packed]:
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
         tensors = load_file(path)
+        check_kinds(tensors, path)
         check_finite(tensors, path, "make the pack again")
         return [_packed(run, document["shared"], tensors) for run in document["runs"]]
     except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError
-from xpet.core.tensors import check_finite, from_safetensors
+from xpet.core.tensors import check_finite, check_kinds, from_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -193,7 +193,9 @@ def read_delta(path: Path) -> dict[str, Tensor]:
 
 def _read_delta(path: Path) -> dict[str, Tensor]:
     """The same, seen to be finite; looked at apart, so that what was read does not stay in memory."""
-    check_finite(read_delta(path), path, "train the run again")
+    delta = read_delta(path)
+    check_kinds(delta, path)
+    check_finite(delta, path, "train the run again")
     return read_delta(path)
 
 

@@ -12,6 +12,12 @@ from xpet.core.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
+BUFFERS = ("position_ids", "token_type_ids")
+"""How names end of what older transformers releases saved and nobody reads."""
+COUNTS = (".tokens",)
+"""How names end of tensors that hold numbers of tokens: those an embedding delta has rows for."""
+ROWS = (".tokens", ".delta_A")
+"""How names end of tensors with a row for each token, of which there may be none."""
 SHOWN = 80
 """Characters of another library's error that are shown."""
 
@@ -49,9 +55,25 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
         ) from None
 
 
-def check_whole(tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Raise ModelError for tensors without any number, which DeepSpeed's ZeRO-3 leaves of parameters it has apart."""
-    empty = [name for name, value in tensors.items() if not value.numel()]
+def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Raise ModelError unless all are plain tensors of floating point (but for counts), and none without a number.
+
+    Reads no number. DeepSpeed's ZeRO-3 saves parameters that it has apart as tensors of nothing.
+    """
+    for name, value in tensors.items():
+        if name.endswith(BUFFERS):
+            continue
+        counts, kind = name.endswith(COUNTS), str(value.dtype).removeprefix("torch.")
+        layout = str(value.layout).removeprefix("torch.")
+        if layout != "strided" or value.is_quantized or value.device.type != "cpu":
+            raise ModelError(
+                f"{source}: expected plain tensors, found {name} ({value.device.type}, {layout}, {kind}); save the "
+                "model dense, in float32"
+            )
+        if kind != "int64" if counts else not value.is_floating_point():
+            expected = "int64" if counts else "weights of floating point"
+            raise ModelError(f"{source}: expected {expected}, found {kind} in {name}; save the model in float32")
+    empty = [name for name, value in tensors.items() if not value.numel() and not name.endswith((*BUFFERS, *ROWS))]
     if empty:
         raise ModelError(
             f"{source}: expected weights, found {len(empty)} empty tensors ({min(empty)}), as DeepSpeed ZeRO-3 saves "
@@ -60,17 +82,18 @@ def check_whole(tensors: Mapping[str, Tensor], source: Path | str) -> None:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str = "restore the file") -> None:
-    """Raise ModelError naming the first tensor with NaN or infinity, or with numbers that are no real ones.
+    """Raise ModelError naming the first tensor with NaN, infinity or more than float32 holds; reads every number."""
+    import torch
 
-    Reads every number once.
-    """
     for name, value in tensors.items():
-        if value.is_complex():
-            raise ModelError(f"{source}: expected real weights, found {value.dtype} in {name}; {remedy}")
         if value.is_floating_point() and value.numel():
             low, high = (float(bound) for bound in (value if value.element_size() > 1 else value.float()).aminmax())
             if not math.isfinite(low) or not math.isfinite(high):
                 raise ModelError(f"{source}: expected finite weights, found NaN or infinity in {name}; {remedy}")
+            if max(-low, high) > torch.finfo(torch.float32).max:
+                raise ModelError(
+                    f"{source}: expected finite weights, found more than float32 holds in {name}; {remedy}"
+                )
 
 
 def first_line(error: BaseException, limit: int = SHOWN) -> str:

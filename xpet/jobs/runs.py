@@ -150,7 +150,7 @@ def check_base(towers: wiring.Towers, records: Runs) -> None:
     """The towers must be those the runs were trained on; raises ModelError."""
     for path, record in records:
         for which, expected in record.environment["fingerprints"].items():
-            found = towers.fingerprints[which]
+            found = towers.fingerprints.get(which)
             if None not in (expected, found) and found != expected:
                 raise ModelError(
                     f"{path} was trained on another {which} tower: expected weights {expected[:12]}, found "
@@ -209,8 +209,8 @@ def _checked(path: Path, record: RunRecord) -> RunRecord:
             except (TypeError, ValueError) as error:
                 raise DataError(f"{path}: {part}.json, {name}: {error}; train it again") from None
     try:
-        _result(path, record)
-    except TypeError as error:
+        build(RunResult, _measured(path, record))
+    except (TypeError, ValueError) as error:
         raise DataError(f"{path}: metrics.json: {error}; train it again") from None
     if record.config["run"]["routine"] not in ROUTINES or record.config["fit"]["select"] not in RULES:
         run, select = record.config["run"]["routine"], record.config["fit"]["select"]
@@ -223,9 +223,12 @@ def _checked(path: Path, record: RunRecord) -> RunRecord:
 
 def _result(path: Path, record: RunRecord) -> RunResult:
     """What the run measured when it was trained; raises TypeError when something is missing."""
+    return RunResult(**_measured(path, record))
+
+
+def _measured(path: Path, record: RunRecord) -> dict[str, Any]:
     names = {field.name for field in fields(RunResult)}
-    known = {name: value for name, value in record.metrics.items() if name in names}
-    return RunResult(**{**known, "folder": str(path)})
+    return {**{name: value for name, value in record.metrics.items() if name in names}, "folder": str(path)}
 
 
 def _check_together(records: Runs, alike: Alike, remedy: str) -> None:

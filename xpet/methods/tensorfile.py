@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from xpet.core.errors import ModelError
-from xpet.core.tensors import check_finite, check_whole, first_line, from_pytorch, from_safetensors
+from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
 """Keys under which a checkpoint may hold its state."""
@@ -18,7 +18,7 @@ WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name of a safetensors file or of a PyTorch one, seen to be whole and finite; raises ModelError."""
     tensors = from_safetensors(path) if path.suffix == ".safetensors" else _state(path)
-    check_whole(tensors, path)
+    check_kinds(tensors, path)
     check_finite(tensors, path)
     return tensors
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError, OutputError
-from xpet.core.tensors import check_finite, check_whole, first_line, from_pytorch, from_safetensors
+from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -61,7 +61,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in _shards(folder / name):
         tensors.update(_READERS[file.suffix](file))
-    check_whole(tensors, folder)
+    check_kinds(tensors, folder)
     return tensors
 
 
