@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xpet.core import rundir
-from xpet.core.errors import DataError, ModelError, OutputError
+from xpet.core.errors import DataError, ModelError, OutputError, shown
 from xpet.core.rundir import FILES, RunRecord, check_free, find_runs, is_run, read_run, staged, write_run
 
 
@@ -248,3 +248,25 @@ def test_find_runs(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="found no folder .*gone; `xpet align` prints where its runs are$"):
         find_runs(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("last", ["x" * 3000, "", ".", "..", "gone", "/", "1-text/..", "\x00", "\ud800", 3, None, []])
+def test_a_chain_that_does_not_name_its_last_phase(last: object, tmp_path: Path) -> None:
+    write_run(tmp_path / "1-text", record())
+    (tmp_path / "chain.json").write_text(json.dumps(["1-text"]))
+    assert find_runs(tmp_path) == [tmp_path / "1-text"]
+    (tmp_path / "chain.json").write_text(json.dumps(["1-text", last]))
+    with pytest.raises(DataError) as error:
+        find_runs(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}/chain.json: expected a list of folders beside it, found {shown(last)} at its end; name one of them "
+        "instead"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "\xff"])
+def test_a_chain_that_is_damaged(text: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "1-text", record())
+    (tmp_path / "chain.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=rf"cannot read {tmp_path}/chain.json: .*; name one of the folders in it"):
+        find_runs(tmp_path)

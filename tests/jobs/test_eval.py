@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.jobs.conftest import IMAGES, SHOTS, World, rows_of, shown, write_table
 from tests.tiny import tiny_text_checkpoint
@@ -225,3 +227,76 @@ def test_lint_alone_reports_all_and_raises_nothing(world: World, tmp_path: Path)
     narrow = evaluate.run(world.evaluation(data=data, lint_only=True, languages=("tr",)))
     assert isinstance(narrow, LintResult)
     assert narrow.errors == 0
+
+
+def test_a_run_whose_weights_are_not_finite(world: World, run: Path) -> None:
+    delta = load_file(run / "delta.safetensors")
+    name = max(delta)
+    delta[name].view(-1)[-1] = float("nan")
+    save_file(delta, run / "delta.safetensors")
+    with pytest.raises(ModelError) as error:
+        evaluate.run(world.evaluation(run))
+    expected = f"{run}: expected finite weights, found NaN or infinity in {name}; train the run again"
+    assert str(error.value) == expected
+    delta[name] = torch.empty(0)
+    save_file(delta, run / "delta.safetensors")
+    with pytest.raises(ModelError, match=rf"^{run}: expected weights, found 1 empty tensors \({name}\), as DeepSpeed"):
+        evaluate.run(world.evaluation(run))
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "value", "words"),
+    [
+        ("config", "run.seed", [None], "config.json: run.seed: expected a whole number, found [None]"),
+        ("config", "run.seed", True, "config.json: run.seed: expected a whole number, found True"),
+        ("config", "run.seed", 2**70, "config.json: run.seed: expected a number of 64 bits, found 1.18e+21"),
+        ("config", "run.routine", "routine9", "config.json: unknown routine 'routine9': expected one of "),
+        ("config", "run.language", None, "config.json: run.language: expected text, found None"),
+        ("config", "method.embedding_rank", {}, "config.json: method.embedding_rank: expected a whole number, found "),
+        ("config", "method.rank", 0, "config.json: method: rank must be positive, found 0"),
+        ("config", "method.modules", "query", "config.json: method.modules: expected a list, found 'query'"),
+        ("config", "method.modules", [3], "config.json: method.modules: expected text, found 3"),
+        ("config", "method.colour", 1, "config.json: unknown field method.colour; update xpet, or train the run again"),
+        ("config", "data.shots", [4], "config.json: data.shots: expected text, found [4]"),
+        ("config", "model", "demo", "config.json: expected an object model, found 'demo'"),
+        ("config", "fit.select", "best", "config.json: unknown selection rule 'best': expected one of "),
+        ("metrics", "align_weight", [1, "a"], "metrics.json: align_weight: expected a number, found [1, 'a']"),
+        ("metrics", "seconds", {"a": 1}, "metrics.json: seconds: expected a number, found {'a': 1}"),
+        ("metrics", "validation", {"val_mrr": "x"}, "metrics.json: validation: val_mrr: expected a number, found 'x'"),
+        ("metrics", "total", None, ""),
+        ("environment", "fingerprints.text", 1, "environment.json: fingerprints: text: expected text, found 1"),
+        ("environment", "versions", None, "environment.json: expected an object versions, found None"),
+        ("split", "test", 0.5, "split.json: test: expected a list, found 0.5"),
+        ("split", "train", ["a", 1], "split.json: train: expected text, found 1"),
+    ],
+)  # fmt: skip
+def test_documents_with_values_of_other_types(
+    file: str, place: str, value: object, words: str, world: World, run: Path
+) -> None:
+    path = run / f"{file}.json"
+    document = inner = json.loads(path.read_text("utf-8"))
+    *way, last = place.split(".")
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    path.write_text(json.dumps(document), "utf-8")
+    if not words:
+        assert evaluate.run(world.evaluation(run))
+        return
+    with pytest.raises(DataError) as error:
+        evaluate.run(world.evaluation(run))
+    assert str(error.value).startswith(f"{run}/{words}")
+    assert "train" in str(error.value)
+
+
+def test_documents_that_lack_something(world: World, run: Path) -> None:
+    for file, name in (("config", "run"), ("metrics", "aligned"), ("metrics", "language"), ("split", "validation")):
+        path = run / f"{file}.json"
+        before = path.read_text("utf-8")
+        path.write_text(json.dumps({k: v for k, v in json.loads(before).items() if k != name}), "utf-8")
+        if name != "aligned":
+            with pytest.raises(
+                DataError, match=rf"^{run}/{file}.json: expected (an object )?{name}, found [nN]one; the"
+            ):
+                evaluate.run(world.evaluation(run))
+        path.write_text(before, "utf-8")

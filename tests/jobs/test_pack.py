@@ -212,6 +212,33 @@ def test_weights_that_are_not_finite(sweeps: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "all.xpet").exists()
 
 
+def test_a_pack_with_weights_that_are_not_finite(sweeps: Path, world: World, tmp_path: Path) -> None:
+    """Not one of ours: `merge` refuses to make it."""
+    packed(sweeps / "lora", tmp_path / "all.xpet")
+    german, turkish = core.read_pack(tmp_path / "all.xpet")
+    delta = dict(turkish.record.delta)
+    name = min(delta)
+    delta[name] = delta[name] + float("inf")
+    bad = replace(turkish, record=replace(turkish.record, delta=delta))
+    core.write_pack(tmp_path / "bad.xpet", [german, bad])
+    with pytest.raises(ModelError) as error:
+        evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
+    assert str(error.value) == (
+        f"{tmp_path}/bad.xpet/tr: expected finite weights, found NaN or infinity in {name}; train the run again and "
+        "make the pack of it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"), [([], "it holds no run"), ([{"name": [1], "delta": 0}], r"a name that is no text: \[1\]")]
+)
+def test_a_pack_without_runs_or_names(runs: list[Any], words: str, tmp_path: Path) -> None:
+    document = json.dumps({"schema": 1, "runs": runs, "shared": []})
+    save_file({"0/x": torch.ones(1)}, tmp_path / "a.xpet", metadata={core.KEY: document})
+    with pytest.raises(DataError, match=rf"found a damaged one \({words}\); make it again"):
+        core.read_pack(tmp_path / "a.xpet")
+
+
 def test_on_the_command_line(sweeps: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "all.xpet"
     assert app._run(["merge", str(sweeps / "lora"), "--pack", str(out)]) == 0

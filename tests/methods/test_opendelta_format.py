@@ -169,3 +169,42 @@ def test_a_trained_head_is_no_part_of_the_backbone(tmp_path: Path) -> None:
         "LinearTransformation.bias; fold it into a checkpoint, or train without head and embeddings"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [{"": None}, [], None, 3, "prefix", ["lora"]])
+def test_a_delta_type_that_is_none(kind: object, tmp_path: Path) -> None:
+    opendelta_format.write(tmp_path, CONFIGS["lora"], run_of(CONFIGS["lora"])[0])
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "delta_type": kind}))
+    with pytest.raises(ModelError, match="expected a delta_type of lora, adapter, compacter, found "):
+        opendelta_format.read(tmp_path)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), True, "16", [], None])
+def test_a_lora_alpha_that_is_none(alpha: object, tmp_path: Path) -> None:
+    opendelta_format.write(tmp_path, CONFIGS["lora"], run_of(CONFIGS["lora"])[0])
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "lora_alpha": alpha}))
+    with pytest.raises(ModelError, match=r"config\.json: expected a number lora_alpha, found "):
+        opendelta_format.read(tmp_path)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "base_model.model.", "_orig_mod.", "module._orig_mod."])
+def test_two_names_of_one_weight(wrapper: str, tmp_path: Path) -> None:
+    delta, _ = run_of(CONFIGS["lora"])
+    name = min(delta)
+    torch.save({**delta, wrapper + name: delta[name] + 1}, tmp_path / "x.ckpt")
+    with pytest.raises(ModelError) as error:
+        opendelta_format.read_state(tmp_path / "x.ckpt")
+    assert str(error.value) == (
+        f"{tmp_path}/x.ckpt: expected every tensor once, found {name} and {wrapper}{name}, which are both {name}; "
+        "leave one of them out"
+    )
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter", "compacter"])
+def test_tensors_without_a_dimension(method: str, tmp_path: Path) -> None:
+    delta, _ = run_of(CONFIGS[method])
+    torch.save({name: torch.tensor(1.0) for name in delta}, tmp_path / "x.ckpt")
+    with pytest.raises(ModelError, match=f"expected {method} modules as OpenDelta makes them, found others"):
+        opendelta_format.read_state(tmp_path / "x.ckpt")

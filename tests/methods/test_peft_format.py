@@ -269,3 +269,19 @@ def test_folders_without_weights_or_settings(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"no")
     with pytest.raises(ModelError, match=r"cannot read .*adapter_model.safetensors: damaged or truncated \("):
         peft_format.read(tmp_path)
+
+
+def test_two_names_of_one_weight_and_products_of_other_shapes(tmp_path: Path) -> None:
+    delta, _ = stacked(CONFIGS["alone"])
+    written(tmp_path, CONFIGS["alone"], delta)
+    file = tmp_path / "adapter_model.safetensors"
+    state = load_file(file)
+    name = min(state)
+    twin = name.replace(".lora_A.", ".lora_A.default.")
+    save_file({**state, twin: state[name] + 1}, file)
+    with pytest.raises(ModelError, match="expected every tensor once, found .* under two names"):
+        peft_format.read(tmp_path)
+    for tensor in (torch.tensor(1.0), torch.ones(2), torch.ones(2, 64, 1)):
+        save_file({**state, name: tensor}, file)
+        with pytest.raises(ModelError, match="expected a product of lora_A and lora_B in every layer, found "):
+            peft_format.read(tmp_path)

@@ -86,16 +86,23 @@ def read_pack(path: Path) -> list[Packed]:
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
         tensors = load_file(path)
-        check_kinds(tensors, path)
-        check_finite(tensors, path, "make the pack again")
-        return [_packed(run, document["shared"], tensors) for run in document["runs"]]
+        packed = [_packed(run, document["shared"], tensors) for run in document["runs"]]
+        if not packed:
+            raise ValueError("it holds no run")
+        own = {run["delta"]: one for run, one in zip(document["runs"], packed, strict=True)}
     except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
         raise DataError(
             f"{path}: expected a language pack of `xpet merge --pack`, found a damaged one ({error}); make it again"
         ) from error
+    for one in own.values():  # languages that share a module are looked at once
+        check_kinds(one.record.delta, path / one.name)
+        check_finite(one.record.delta, path / one.name, "train the run again and make the pack of it")
+    return packed
 
 
 def _packed(run: Mapping[str, Any], shared: Sequence[Any], tensors: Mapping[str, Tensor]) -> Packed:
+    if not isinstance(run["name"], str):
+        raise ValueError(f"a name that is no text: {run['name']!r:.60}")
     start = f"{run['delta']}/"
     delta = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     if not delta:

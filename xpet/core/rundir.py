@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.errors import DataError, OutputError
+from xpet.core.errors import DataError, OutputError, shown, told
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors
 
 if TYPE_CHECKING:
@@ -102,16 +102,20 @@ def find_runs(path: Path) -> list[Path]:
 
 
 def _last_phase(path: Path) -> Path:
-    """Where the runs of a chain of routines are; any other folder is itself."""
+    """Where the runs of a chain of routines are; any other folder is itself. Raises DataError for a damaged chain."""
     try:
         phases = json.loads((path / CHAIN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return path
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {path / CHAIN}: {told(error)}; name one of the folders in it instead") from None
     last = phases[-1] if isinstance(phases, list) and phases else None
-    try:
-        return path / last if isinstance(last, str) and (path / last).is_dir() else path
-    except (OSError, ValueError):  # no name of a folder
-        return path
+    if not isinstance(last, str) or "/" in last or last not in {p.name for p in path.iterdir() if p.is_dir()}:
+        raise DataError(
+            f"{path / CHAIN}: expected a list of folders beside it, found {shown(last)} at its end; name one of them "
+            "instead"
+        )
+    return path / last
 
 
 @contextmanager

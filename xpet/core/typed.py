@@ -49,7 +49,7 @@ def _one_of(kinds: Sequence[Any], value: Any) -> Any:
 
 
 def _record(kind: Any, value: Mapping[str, Any]) -> Any:
-    hints = _hints(kind)
+    hints = field_types(kind)
     extra = sorted(set(value) - set(hints))
     if extra:
         raise ValueError(f"unknown field {extra[0]:.60}")
@@ -65,7 +65,8 @@ def _inside(name: str, kind: Any, value: Any) -> Any:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def field_types(kind: type) -> dict[str, Any]:
+    """The annotated types of a record's fields, by name."""
     hints = get_type_hints(kind)
     return {f.name: hints[f.name] for f in fields(kind)}
 

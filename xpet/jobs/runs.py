@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import Split
-from xpet.core.config import DataConfig, EvalConfig, FitPlan, MethodConfig, ModelConfig, RunConfig
+from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.pack import is_pack, read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
-from xpet.core.selection import RULES
-from xpet.core.typed import build
 from xpet.jobs import wiring
 from xpet.jobs.foreign import is_foreign, read_foreign
 from xpet.jobs.results import RunResult
+from xpet.jobs.runcheck import check_record
 from xpet.jobs.summary import choose_setting
 
 Runs = Sequence[tuple[Path, RunRecord]]
@@ -56,7 +55,7 @@ def _found(path: Path, languages: Sequence[str] | None) -> Runs:
     if not is_pack(path) and is_foreign(path):
         return read_foreign(path, languages)
     if path.is_file():
-        return [(path / one.name, _checked(path, one.record)) for one in read_pack(path)]
+        return [(path / one.name, _checked(path / one.name, one.record)) for one in read_pack(path)]
     if is_pack(path.parent):  # one language of a pack: languages.xpet/tr
         return _of_pack(path.parent, path.name)
     return [(folder, _checked(folder, read_run(folder))) for folder in find_runs(path)]
@@ -186,49 +185,16 @@ def named_images(split: Split, names: Sequence[str]) -> Split:
     return split.take([place[name] for name in names])
 
 
-NEEDED: Mapping[str, Mapping[str, Any]] = {
-    "config": {"run": RunConfig, "model": ModelConfig, "data": DataConfig, "method": MethodConfig, "fit": FitPlan},
-    "metrics": {
-        "trainable": int, "total": int, "seconds": float, "peak_memory": float, "target_before": float,
-        "aligned": float,
-    },
-    "environment": {"fingerprints": Mapping[str, str | None], "test_captions": str, "versions": Mapping[str, str]},
-    "split": {part: Sequence[str] for part in ("train", "validation", "test")},
-}  # fmt: skip
-"""What the records of runs must hold: parts, entries, and what each is."""
-
-
 def _checked(path: Path, record: RunRecord) -> RunRecord:
-    """A record with everything in it that is needed here, of the right kind; raises DataError naming what is not."""
-    for part, entries in NEEDED.items():
-        for name, kind in entries.items():
-            try:
-                build(kind, getattr(record, part)[name])
-            except KeyError:
-                raise DataError(f"{path}: expected {name} in {part}.json, found none; train it again") from None
-            except (TypeError, ValueError) as error:
-                raise DataError(f"{path}: {part}.json, {name}: {error}; train it again") from None
-    try:
-        build(RunResult, _measured(path, record))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: metrics.json: {error}; train it again") from None
-    if record.config["run"]["routine"] not in ROUTINES or record.config["fit"]["select"] not in RULES:
-        run, select = record.config["run"]["routine"], record.config["fit"]["select"]
-        raise DataError(
-            f"{path}: expected a routine and a rule of selection that are known, found {run:.60} and {select:.60}; "
-            "update xpet"
-        )
+    check_record(path, record)
     return record
 
 
 def _result(path: Path, record: RunRecord) -> RunResult:
     """What the run measured when it was trained; raises TypeError when something is missing."""
-    return RunResult(**_measured(path, record))
-
-
-def _measured(path: Path, record: RunRecord) -> dict[str, Any]:
     names = {field.name for field in fields(RunResult)}
-    return {**{name: value for name, value in record.metrics.items() if name in names}, "folder": str(path)}
+    known = {name: value for name, value in record.metrics.items() if name in names}
+    return RunResult(**{**known, "folder": str(path)})
 
 
 def _check_together(records: Runs, alike: Alike, remedy: str) -> None:

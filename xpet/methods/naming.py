@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -20,21 +20,38 @@ _ABSENT = "embeddings.position_ids"
 
 def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """The tensors, as float32, by their names in the tower; raises ModelError for names of another model."""
-    found: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        short = name
+
+    def short(name: str) -> str:
+        inner = name
         for wrapper in WRAPPERS:
-            short = short.removeprefix(wrapper)
-        if short.startswith(INNER):
-            short = OUTER[0] + short
-        if not short.startswith(OUTER):
+            inner = inner.removeprefix(wrapper)
+        if inner.startswith(INNER):
+            inner = OUTER[0] + inner
+        if not inner.startswith(OUTER):
             raise ModelError(
                 f"{source}: expected names of a text tower ({OUTER[0]}*, {OUTER[1]}*) or of a bare transformer "
                 f"({', '.join(f'{start}*' for start in INNER)}), found {name}"
             )
-        if not short.endswith(_ABSENT):
-            found[short] = value.float() if value.is_floating_point() else value
-    return found
+        return inner
+
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in renamed(tensors, short, source).items()
+        if not name.endswith(_ABSENT)
+    }
+
+
+def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], source: str) -> dict[str, Tensor]:
+    """The tensors by other names; raises ModelError where two get the same one."""
+    given: dict[str, str] = {}
+    for name in tensors:
+        other = given.setdefault(rename(name), name)
+        if other != name:
+            raise ModelError(
+                f"{source}: expected every tensor once, found {other} and {name}, which are both {rename(name)}; leave "
+                "one of them out"
+            )
+    return {new: tensors[name] for new, name in given.items()}
 
 
 def parts_of(names: Iterable[str], source: str) -> tuple[str, ...]:

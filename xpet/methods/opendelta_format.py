@@ -8,6 +8,7 @@ code saves as `text_model_best.ckpt`: the text tower's state dict, whole or only
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,9 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     kind = settings.get(KIND)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ModelError(f"{folder}/{CONFIG}: expected a {KIND} of {', '.join(KINDS)}, found {kind!s:.60}")
+    alpha = settings.get("lora_alpha", ALPHA)
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) < math.inf:
+        raise ModelError(f"{folder}/{CONFIG}: expected a number lora_alpha, found {alpha!s:.60}")
     for name, expected in _FIXED.get(kind, {}).items():
         found = settings.get(name, expected)
         if found != expected:
@@ -153,11 +157,13 @@ def _understood(
     first = min(hosts) + kind.marker
     try:
         config = kind.config(settings, {n.removeprefix(first): state[n] for n in added if n.startswith(first)})
-    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ModelError(
             f"{source}: expected {kinds[0]} modules as OpenDelta makes them, found others ({error})"
         ) from None
     method = MethodConfig(**{**vars(config), "modules": in_backbone(hosts, source), "train": parts_of(own, source)})
+    if problems := method.problems():
+        raise ModelError(f"{source}: expected {kinds[0]} modules as OpenDelta makes them, found others ({problems[0]})")
     return method, {name: state[name] for name in sorted(added | own)}
 
 
