@@ -259,8 +259,8 @@ def test_a_chain_that_does_not_name_its_last_phase(last: object, tmp_path: Path)
     with pytest.raises(DataError) as error:
         find_runs(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/chain.json: expected a list of folders beside it, found {shown(last)} at its end; name one of them "
-        "instead"
+        f"{tmp_path}/chain.json: expected a list of folders beside it, found {shown(last)} at its end; name one of "
+        "them instead"
     )
 
 
