@@ -161,7 +161,7 @@ def test_the_language_must_be_named(world: World, modules: dict[str, Path]) -> N
 def test_a_module_of_another_tower(world: World, modules: dict[str, Path], tmp_path: Path) -> None:
     from tests.tiny import tiny_text_checkpoint
 
-    sizes: dict[str, Any] = {"narrow": {"hidden": 32}, "shallow": {"layers": 1}, "small": {"dims": 16}}
+    sizes: dict[str, Any] = {"wide": {"hidden": 128}, "shallow": {"layers": 1}, "small": {"dims": 16}}
     for name, changes in sizes.items():
         other = tiny_text_checkpoint(tmp_path / name, **changes)
         with pytest.raises(ModelError, match="^delta does not fit: |^the towers do not fit together: "):

@@ -361,10 +361,31 @@ def test_other_layouts(tmp_path: Path) -> None:
     ("written", "words"),
     [
         ({"num_attention_heads": 7}, "heads that divide the 64 channels, found 7"),
+        ({"num_attention_heads": True}, "not valid: expected a whole number of attention heads as num_attention_heads"),
+        ({"num_attention_heads": 2.0}, "a whole number of attention heads as num_attention_heads, found 2.0"),
+        ({"num_attention_heads": "2"}, "a whole number of attention heads as num_attention_heads, found '2'"),
         ({"model_type": "gpt2"}, "found 'gpt2'"),
+        ({"model_type": ["bert"]}, "found '['bert']'"),
+        ({"model_type": None}, ""),
         ({"hidden_act": "nonsense"}, "cannot be built"),
-        ({"layer_norm_eps": "small"}, "not valid"),
+        ({"hidden_act": 3}, "not valid"),
+        ({"layer_norm_eps": "small"}, "not valid: expected a number between 0 and 1 as layer_norm_eps, found 'small'"),
+        ({"layer_norm_eps": float("nan")}, "expected a number between 0 and 1 as layer_norm_eps, found nan"),
+        ({"layer_norm_eps": 1e30}, "expected a number between 0 and 1 as layer_norm_eps, found 1e+30"),
+        ({"layer_norm_eps": 0}, "expected a number between 0 and 1 as layer_norm_eps, found 0"),
+        ({"hidden_dropout_prob": 1}, "expected a number from 0 to less than 1 as hidden_dropout_prob"),
         ({"pad_token_id": 10**6}, "cannot be built"),
+        ({"pad_token_id": 10**40}, "expected a token's number as pad_token_id, found 1000"),
+        ({"pad_token_id": -1}, "expected a token's number as pad_token_id, found -1"),
+        ({"pad_token_id": None}, ""),
+        ({"num_hidden_layers": 24}, "config.json: expected num_hidden_layers 2 in the weights, found 24"),
+        ({"hidden_size": "64"}, "config.json: expected hidden_size 64 in the weights, found '64'"),
+        (
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type absolute as xpet has it, found",
+        ),
+        ({"is_decoder": True}, "expected is_decoder False as xpet has it, found True"),
+        ("text", "expected transformerConfig to be an object, found str"),
         ([], ""),
     ],
 )
@@ -376,6 +397,56 @@ def test_bad_transformer_config(tmp_path: Path, written: Any, words: str) -> Non
         one_line_error(folder, words)
     else:
         assert load_text_tower(folder).tower.dimensions == 32
+
+
+@pytest.mark.parametrize("base", [3, True, ["xlm-roberta-base"], {}])
+def test_names_of_bases_that_are_none(tmp_path: Path, base: Any) -> None:
+    folder = rewritten(tiny_text_checkpoint(tmp_path / "ck"), modelBase=base)
+    one_line_error(folder, "expected a name as modelBase in config.json, found ")
+
+
+@pytest.mark.parametrize(("hidden", "name"), [(384, "xlm-roberta-large"), (96, "xlm-roberta-base"), (32, "LaBSE")])
+def test_a_width_that_the_base_cannot_have(tmp_path: Path, hidden: int, name: str) -> None:
+    """384 channels are MiniLM's, with other heads than those of its teachers; 96 and 32 hold no heads of 64."""
+    folder = tiny_text_checkpoint(tmp_path / "ck", "bert" if name == "LaBSE" else "xlm-roberta", hidden=hidden)
+    one_line_error(
+        rewritten(folder, modelBase=name),
+        f"the base '{name}' has attention heads of 64 channels, which a tower of {hidden} channels is not known to "
+        'have: add its own to config.json, "transformerConfig": {"num_attention_heads": N}',
+    )
+    rewritten(folder, transformerConfig={"num_attention_heads": 8})
+    assert load_text_tower(folder).tower.transformer.config.num_attention_heads == 8
+
+
+def test_minilm_of_its_published_width(tmp_path: Path) -> None:
+    folder = tiny_text_checkpoint(tmp_path / "ck", "bert", hidden=384)
+    rewritten(folder, modelBase="intfloat/multilingual-e5-small")
+    assert load_text_tower(folder).tower.transformer.config.num_attention_heads == 12
+
+
+def test_a_base_of_the_other_family_is_not_known(tmp_path: Path) -> None:
+    folder = rewritten(tiny_text_checkpoint(tmp_path / "ck"), transformerConfig={"model_type": "bert"})
+    one_line_error(
+        folder,
+        "the base 'xlm-roberta-large' is no bert, and config.json does not say its num_attention_heads, layer_no",
+    )
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_bases_own_configuration_needs_no_name(tmp_path: Path, base: str) -> None:
+    """As Kandinsky's text encoder is published: the base's whole config.json with M-CLIP's sizes, no modelBase."""
+    folder = tiny_text_checkpoint(tmp_path / "ck", base, hidden=128)
+    model = tiny_transformer(base, tiny_tokenizer(base).get_vocab_size(), 128, layers=2)
+    published = {k: v for k, v in model.config.to_dict().items() if k != "dtype"}
+    expected = load_text_tower(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({k: v for k, v in {**config, **published}.items() if k != "modelBase"})
+    )
+    found = load_text_tower(folder)
+    assert found.tower.transformer.config.num_attention_heads == 2
+    one, two = (encode_texts(loaded.tower, loaded.tokenizer, TEXTS) for loaded in (expected, found))
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
 def test_tokenizer_larger_than_the_embeddings(tmp_path: Path) -> None:

@@ -107,23 +107,26 @@ def load_text_tower(
 
 
 def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
-    missing = [key for key in _KEYS if key not in config]
+    kind = config.get("model_type", "unknown")
+    spare = ("modelBase",) if kind in tuple(FAMILIES) else ()  # the settings of the base itself stand there then
+    missing = [key for key in _KEYS if key not in config and key not in spare]
     if missing:
-        kind = config.get("model_type", "unknown")
         raise ModelError(
             f"{folder}: expected {_PURPOSE}, found a model of type '{kind}' whose config.json lacks "
             f"{', '.join(missing)}"
         )
+    if not isinstance(config.get("modelBase", ""), str):
+        raise ModelError(f"{folder}: expected a name as modelBase in config.json, found {config['modelBase']!r:.60}")
 
 
 def _empty_tower(config: Mapping[str, Any], tensors: Mapping[str, Tensor], attention: str, folder: Path) -> TextTower:
     own = config.get("transformerConfig") or {}
     if not isinstance(own, dict):
         raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(own).__name__}")
-    beside = {key: value for key, value in config.items() if key != "model_type" or value in FAMILIES}
+    beside = {key: value for key, value in config.items() if key != "model_type" or value in tuple(FAMILIES)}
     written = {**beside, **own}
     try:
-        settings = transformer_config(str(config["modelBase"]), written, tensors)
+        settings = transformer_config(config.get("modelBase", ""), written, tensors)
         pooler = "transformer.pooler.dense.weight" in tensors
         with torch.device("meta"):
             tower = TextTower(build_transformer(settings, pooler, attention), _dimensions(config, tensors, settings))

@@ -49,6 +49,8 @@ BASES = {
     "multilingual-e5-small": ("bert", 32),
 }  # fmt: skip
 """Published bases, by `modelBase` less its owner and in lower case: family, and channels of an attention head."""
+WIDTHS = {384: 32, 768: 64, 1024: 64}
+"""Channels of an attention head in published bases of so many channels."""
 NEEDED = ("model_type", "num_attention_heads", "layer_norm_eps")
 """What a checkpoint must say of a base that is not known: nothing of it shows in the weights, all in the features."""
 EXAMPLE = (
@@ -58,6 +60,10 @@ _SETTINGS = (
     "num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "bos_token_id", "pad_token_id", "eos_token_id",
 )  # fmt: skip
+_FIXED: Mapping[str, object] = {
+    "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+}  # fmt: skip
+"""Settings of transformers' own that change the features, and of which xpet has one value."""
 _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size",
 )  # fmt: skip
@@ -96,6 +102,8 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
     import transformers
 
     sizes = sizes_of(tensors)
+    written = {key: value for key, value in written.items() if value is not None}
+    _check_written(written, sizes)
     kind, known = _base(base, written, sizes)
     family = FAMILIES[kind]
     settings: dict[str, Any] = {
@@ -106,10 +114,8 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
         **sizes,
     }
     heads = settings["num_attention_heads"]
-    if type(heads) is not int or heads < 1 or sizes["hidden_size"] % heads:
-        raise ModelError(
-            f"expected attention heads that divide the {sizes['hidden_size']} channels, found {heads!s:.60}"
-        )
+    if sizes["hidden_size"] % heads:
+        raise ModelError(f"expected attention heads that divide the {sizes['hidden_size']} channels, found {heads}")
     try:
         return getattr(transformers, family.config_class)(**settings)
     except Exception as error:  # transformers validates its settings with errors of its own
@@ -119,19 +125,62 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
 def _base(base: str, written: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
     """The family, and the settings that follow from a base that is known; raises ModelError for one that is not."""
     published = BASES.get(base.rstrip("/").split("/")[-1].lower())
-    kind = written.get("model_type", published[0] if published else None)
-    if kind is not None and kind not in FAMILIES:
-        raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind!s:.60}'")
+    kind = str(written.get("model_type", published[0] if published else ""))
+    if published is not None and published[0] == kind:
+        return kind, {} if "num_attention_heads" in written else {"num_attention_heads": _heads(base, published, sizes)}
     missing = [key for key in NEEDED if key not in written]
-    if published is None and missing:
+    if missing:
+        what = f"the base '{base:.60}' is not known" if published is None else f"the base '{base:.60}' is no {kind}"
         raise ModelError(
-            f"the base '{base:.60}' is not known, and config.json does not say its {', '.join(missing)}, which decide "
-            f"the features: add them, {EXAMPLE}; known bases are {', '.join(list(BASES)[:2])} and "
-            f"{len(BASES) - 2} others"
+            f"{what}, and config.json does not say its {', '.join(missing)}, which decide the features: add them, "
+            f"{EXAMPLE}; known bases are {', '.join(list(BASES)[:2])} and {len(BASES) - 2} others"
         )
-    if published is None:
-        return str(kind), {}
-    return str(kind), {"num_attention_heads": max(1, sizes["hidden_size"] // published[1])}
+    return kind, {}
+
+
+def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> int:
+    """Attention heads of a tower on a published base; raises ModelError for a width that the base cannot have.
+
+    A tower may be narrower or wider than the base and has its size of a head then, but not where published bases of
+    that width have another: 384 channels are MiniLM's 12 heads of 32, whose teachers have heads of 64.
+    """
+    hidden, size = sizes["hidden_size"], published[1]
+    if hidden % size or WIDTHS.get(hidden, size) != size:
+        raise ModelError(
+            f"the base '{base:.60}' has attention heads of {size} channels, which a tower of {hidden} channels is not "
+            'known to have: add its own to config.json, "transformerConfig": {"num_attention_heads": N}'
+        )
+    return hidden // size
+
+
+def _check_written(written: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    """Raise ModelError for settings of a wrong kind, that contradict the tensors, or of which xpet has one value."""
+    kind = written.get("model_type", "bert")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind!s:.60}'")
+    for name, (least, below, what) in _RANGES.items():
+        value = written.get(name, least)
+        kinds = (int,) if isinstance(least, int) else (int, float)
+        if type(value) not in kinds or not least <= value < below:
+            raise ModelError(
+                f"the transformer's configuration is not valid: expected {what} as {name}, found {value!r:.60}"
+            )
+    for name, expected in {**sizes, **_FIXED}.items():
+        found = written.get(name, expected)
+        if found != expected:
+            where = "in the weights" if name in sizes else "as xpet has it"
+            raise ModelError(f"config.json: expected {name} {expected} {where}, found {found!r:.60}")
+
+
+_RANGES: Mapping[str, tuple[Any, float, str]] = {
+    "num_attention_heads": (1, 2**31, "a whole number of attention heads"),
+    "layer_norm_eps": (2.0**-149, 1, "a number between 0 and 1"),
+    **dict.fromkeys(
+        ("hidden_dropout_prob", "attention_probs_dropout_prob"), (0.0, 1, "a number from 0 to less than 1")
+    ),
+    **dict.fromkeys(("bos_token_id", "pad_token_id", "eos_token_id"), (0, 2**31, "a token's number")),
+}
+"""Settings that are numbers: the least, what they are below, and their kind in words."""
 
 
 def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.Module:
