@@ -208,3 +208,26 @@ def test_tensors_without_a_dimension(method: str, tmp_path: Path) -> None:
     torch.save({name: torch.tensor(1.0) for name in delta}, tmp_path / "x.ckpt")
     with pytest.raises(ModelError, match=f"expected {method} modules as OpenDelta makes them, found others"):
         opendelta_format.read_state(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("said", [8, "4", None, [4]])
+def test_a_rank_other_than_that_of_the_products(said: object, tmp_path: Path) -> None:
+    """OpenDelta scales by alpha over the rank of its settings."""
+    config = MethodConfig("lora", rank=4, train=())
+    state = build_stack(towers.tower(torch.float32), config, [1]).state(0)
+    opendelta_format.write(tmp_path, config, state)
+    settings = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "lora_r": said}))
+    with pytest.raises(ModelError) as error:
+        opendelta_format.read(tmp_path)
+    found = f"others (lora_r {said} and a product of rank 4)"
+    assert str(error.value) == f"{tmp_path}: expected lora modules as OpenDelta makes them, found {found}"
+
+
+@pytest.mark.parametrize("wrapper", ["module._orig_mod.", "_orig_mod.module.", "base_model.model.module."])
+def test_wrappers_in_any_order(wrapper: str, tmp_path: Path) -> None:
+    state = towers.tower(torch.float32).state_dict()
+    torch.save({wrapper + name: value for name, value in state.items()}, tmp_path / "state.ckpt")
+    config, found = opendelta_format.read_state(tmp_path / "state.ckpt")
+    assert config.name == "full"
+    assert found.keys() == state.keys()

@@ -15,7 +15,7 @@ from tests import towers
 from tests.rounding import alike
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
-from xpet.methods import peft_format
+from xpet.methods import embeddings, peft_format
 from xpet.methods.build import build_stack
 
 peft = pytest.importorskip("peft")
@@ -182,6 +182,41 @@ def test_tensors_under_two_names(tmp_path: Path) -> None:
         peft_format.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("position_embeddings", "expected LoRA on linear layers and the word embeddings, found base_model.model."
+                                "transformer.embeddings.position_embeddings.lora_embedding_A"),
+        ("word_embeddings", "expected a product of lora_A and lora_B in every layer, found none but on the word "),
+    ],
+)  # fmt: skip
+def test_lora_on_embeddings_xpet_has_no_place_for(target: str, words: str, tmp_path: Path) -> None:
+    made_by_peft(tmp_path, towers.tower(torch.float32), target_modules=[target])
+    with pytest.raises(ModelError) as error:
+        peft_format.read(tmp_path)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("alpha", [-6, 0.3])
+def test_any_alpha_is_pefts(alpha: float, tmp_path: Path) -> None:
+    """A negative one turns an adapter around, which some do on purpose."""
+    tower = towers.tower(torch.float32)
+    model, _ = made_by_peft(tmp_path, tower, lora_alpha=alpha)
+    config, delta = peft_format.read(tmp_path)
+    torch.testing.assert_close(features(config, delta), encoded(model), atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_that_changes_no_word(tmp_path: Path) -> None:
+    """PEFT starts A of an embedding at zero, so one that was not trained changes no token at all."""
+    model = peft.get_peft_model(
+        towers.tower(torch.float32), peft.LoraConfig(r=4, lora_alpha=6, target_modules=["query", "word_embeddings"])
+    )
+    model.save_pretrained(str(tmp_path))
+    config, delta = peft_format.read(tmp_path)
+    assert delta[embeddings.TOKENS].tolist() == []
+    torch.testing.assert_close(features(config, delta), encoded(model), atol=1e-5, rtol=1e-5)
+
+
 def test_an_adapter_of_the_bare_transformer(tmp_path: Path) -> None:
     tower = towers.tower(torch.float32)
     _, names = made_by_peft(tmp_path, tower.transformer, modules_to_save=["output.LayerNorm"])
@@ -223,6 +258,10 @@ PLAIN = "which xpet does not have; merge the adapter with PEFT (merge_and_unload
         ({"bias": "all"}, f'/adapter_config.json: expected plain LoRA, found bias = "all", {PLAIN}'),
         ({"init_lora_weights": "pissa"}, f'/adapter_config.json: expected plain LoRA, found init_lora_weights = "pissa"'
                                          f", {PLAIN}"),
+        ({"rank_pattern": {"(?i)query": 4}}, "/adapter_config.json: expected rank_pattern from names to numbers, found "
+                                             '{"(?i)query": 4}'),
+        ({"use_rslora": "false"}, '/adapter_config.json: expected use_rslora true or false, found "false"'),
+        ({"use_rslora": 1}, "/adapter_config.json: expected use_rslora true or false, found 1"),
         ({"tomorrow": 1}, f"/adapter_config.json: expected plain LoRA, found tomorrow = 1, {PLAIN}"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from xpet.core.errors import ModelError
 from xpet.core.events import Event, Progress
@@ -109,3 +109,15 @@ def test_changes_must_fit(tmp_path: Path) -> None:
         write_weights(tmp_path, {"a": torch.ones(3)}, {"x": lambda base: base}, Form())
     with pytest.raises(ModelError, match=r"^delta does not fit: a is \(2,\), expected \(3,\) as in the tower$"):
         write_weights(tmp_path, {"a": torch.ones(3)}, {"a": lambda base: base[:2]}, Form())
+
+
+def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
+    from tests.tiny import tiny_text_checkpoint
+
+    folder = tiny_text_checkpoint(tmp_path / "ck", weights="sharded")
+    one, two = (folder / f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    name = min(load_file(one))
+    save_file({**load_file(two), name: load_file(one)[name] + 1}, two)
+    with pytest.raises(ModelError) as error:
+        read_tensors(folder)
+    assert str(error.value) == f"{folder}: expected every tensor in one shard, found {name} in {two.name}, too"

@@ -10,7 +10,7 @@ from xpet.core.errors import ModelError
 from xpet.methods.build import PARTS
 
 WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
-"""What PEFT, data parallel training and torch.compile put before every name."""
+"""What PEFT, data parallel training and torch.compile put before every name, in whatever order they were applied."""
 OUTER = ("transformer.", "LinearTransformation.")
 """How names of the tower begin; those of a bare transformer lack the first."""
 INNER = ("embeddings.", "encoder.", "pooler.")
@@ -23,7 +23,7 @@ def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]
 
     def short(name: str) -> str:
         inner = name
-        for wrapper in WRAPPERS:
+        while wrapper := next((wrapper for wrapper in WRAPPERS if inner.startswith(wrapper)), ""):
             inner = inner.removeprefix(wrapper)
         if inner.startswith(INNER):
             inner = OUTER[0] + inner

@@ -48,11 +48,19 @@ class Kind:
     config: Callable[[Mapping[str, Any], Mapping[str, Tensor]], MethodConfig]
 
 
+def _rank(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """The rank of a product, which is that of the settings: OpenDelta's scale is alpha over it."""
+    rank = len(tensors["lora_A"])
+    if (said := settings.get("lora_r", rank)) != rank:
+        raise ValueError(f"lora_r {said!s:.60} and a product of rank {rank}")
+    return rank
+
+
 KINDS = {
     "lora": Kind(
         ".lora.",
         lambda c: {"lora_r": c.rank, "lora_alpha": c.alpha, "lora_dropout": 0.0},
-        lambda s, t: MethodConfig("lora", rank=len(t["lora_A"]), alpha=float(s.get("lora_alpha", ALPHA))),
+        lambda s, t: MethodConfig("lora", rank=_rank(s, t), alpha=float(s.get("lora_alpha", ALPHA))),
     ),
     "adapter": Kind(
         ".adapter.",

@@ -136,7 +136,8 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     words = [product for product in products if product.host == embeddings.WORDS]
     linear = [product for product in products if product.host != embeddings.WORDS]
     if not linear:
-        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found none at all")
+        found = "none but on the word embeddings" if words else "none at all"
+        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found {found}")
     for product in products:
         if (rank := scaling.rank(product.key)) != product.rank:
             raise ModelError(
@@ -144,7 +145,8 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
             )
     rank = max(product.rank for product in linear)
     scales = [scaling.scale(product.key) for product in linear]
-    common = scales[0] if len({(p.rank, scale) for p, scale in zip(linear, scales, strict=True)}) == 1 else 1.0
+    alike = len({(p.rank, scale) for p, scale in zip(linear, scales, strict=True)}) == 1
+    common = scales[0] if alike and scales[0] > 0 else 1.0
     for product, scale in zip(linear, scales, strict=True):
         missing = rank - product.rank
         up = product.up if scale == common else product.up * scale
@@ -193,6 +195,8 @@ def _products(folder: Path) -> tuple[list[_Product], dict[str, Tensor]]:
         for ours, tensor in as_in_tower({plain: value}, str(folder)).items():
             ending = next((ending for ending in _HALVES if ours.endswith(ending)), "")
             host = ours.removesuffix(ending)
+            if ending and ending.startswith(".lora_embedding") != (host == embeddings.WORDS):
+                raise ModelError(f"{folder}: expected LoRA on linear layers and the word embeddings, found {name}")
             found = halves.setdefault(host, {}) if ending else rest
             if _HALVES.get(ending, ours) in found:
                 raise ModelError(f"{folder}: expected every tensor once, found {ours} under two names")
@@ -273,7 +277,12 @@ class _Scaling:
 
     @staticmethod
     def _of(patterns: Mapping[str, float], key: str, default: float) -> float:
-        return next((v for pattern, v in patterns.items() if re.match(rf"(.*\.)?({pattern})$", key)), default)
+        return next((v for pattern, v in patterns.items() if re.match(_expression(pattern), key)), default)
+
+
+def _expression(pattern: str) -> str:
+    """What PEFT makes of a pattern: it matches a module's whole name, or the end of it behind a dot."""
+    return rf"(.*\.)?({pattern})$"
 
 
 def _scaling(settings: Mapping[str, Any], folder: Path) -> _Scaling:
@@ -283,6 +292,9 @@ def _scaling(settings: Mapping[str, Any], folder: Path) -> _Scaling:
         raise ModelError(f"{folder}: expected a PEFT adapter of type LORA, found {kind!s:.60}")
     if not (_is_rank(rank) and _is_number(alpha)):
         raise ModelError(f"{folder}/{CONFIG}: expected a rank r and a lora_alpha, found {rank!s:.60} and {alpha!s:.60}")
+    if not isinstance(settings.get("use_rslora") or False, bool):
+        found = json.dumps(settings["use_rslora"])
+        raise ModelError(f"{folder}/{CONFIG}: expected use_rslora true or false, found {found:.60}")
     patterns: dict[str, Any] = {}
     for name, sound in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
         patterns[name] = settings.get(name) or {}
@@ -305,8 +317,8 @@ def _is_number(value: object) -> bool:
 
 def _is_pattern(text: str) -> bool:
     try:
-        return bool(re.compile(text)) and bool(text)
-    except re.error:
+        return bool(text) and bool(re.compile(_expression(text)))
+    except (re.error, OverflowError, RecursionError):
         return False
 
 

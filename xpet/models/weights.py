@@ -35,7 +35,7 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
         raise ModelError(
             f"{path.parent}: expected {path.name} ({purpose}), found none; is this the right folder?"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read {path}: {one_line(error)}; expected a JSON object ({purpose})") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
@@ -60,7 +60,10 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder}: expected weights in {WEIGHT_FILES[0]} or {WEIGHT_FILES[2]}, found neither")
     tensors: dict[str, Tensor] = {}
     for file in _shards(folder / name):
-        tensors.update(_READERS[file.suffix](file))
+        found = _READERS[file.suffix](file)
+        if twice := sorted(tensors.keys() & found.keys()):
+            raise ModelError(f"{folder}: expected every tensor in one shard, found {twice[0]} in {file.name}, too")
+        tensors.update(found)
     check_kinds(tensors, folder)
     return tensors
 
