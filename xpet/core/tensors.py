@@ -18,6 +18,8 @@ COUNTS = (".tokens",)
 """How names end of tensors that hold numbers of tokens: those an embedding delta has rows for."""
 ROWS = (".tokens", ".delta_A")
 """How names end of tensors with a row for each token, of which there may be none."""
+BLOCK = 1 << 15
+"""Numbers checked at a time: so few that torch starts no threads, which would wait for one another's pages."""
 SHOWN = 80
 """Characters of another library's error that are shown."""
 
@@ -85,12 +87,17 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str 
     """Raise ModelError naming the first tensor with NaN, infinity or more than float32 holds; reads every number."""
     import torch
 
+    largest = torch.finfo(torch.float32).max
     for name, value in tensors.items():
-        if value.is_floating_point() and value.numel():
-            low, high = (float(bound) for bound in (value if value.element_size() > 1 else value.float()).aminmax())
+        if not value.is_floating_point():
+            continue
+        for block in value.detach().reshape(-1).split(BLOCK):
+            if not block.numel():
+                continue
+            low, high = (float(bound) for bound in (block if block.element_size() > 1 else block.float()).aminmax())
             if not math.isfinite(low) or not math.isfinite(high):
                 raise ModelError(f"{source}: expected finite weights, found NaN or infinity in {name}; {remedy}")
-            if max(-low, high) > torch.finfo(torch.float32).max:
+            if max(-low, high) > largest:
                 raise ModelError(
                     f"{source}: expected finite weights, found more than float32 holds in {name}; {remedy}"
                 )
