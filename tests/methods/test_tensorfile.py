@@ -132,7 +132,7 @@ def test_empty_tensors_are_those_of_zero_3(tmp_path: Path) -> None:
         load_text_tower(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.int64, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.int8, torch.int64, torch.bool])
 def test_weights_are_of_floating_point(dtype: torch.dtype, tmp_path: Path) -> None:
     words = f"expected weights of floating point, found {str(dtype)[6:]} in {HOST}.lora_A; save the model in float32"
     odd = {name: value.to(dtype) for name, value in state().items()}

@@ -60,7 +60,8 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
 def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise ModelError unless all are plain tensors of floating point (but for counts), and none without a number.
 
-    Reads no number. DeepSpeed's ZeRO-3 saves parameters that it has apart as tensors of nothing.
+    Reads no number. Numbers of 8 bits mean nothing without scales, which every tool keeps elsewhere. DeepSpeed's ZeRO-3
+    saves parameters that it has apart as tensors of nothing.
     """
     for name, value in tensors.items():
         if name.endswith(BUFFERS):
@@ -72,7 +73,7 @@ def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
                 f"{source}: expected plain tensors, found {name} ({value.device.type}, {layout}, {kind}); save the "
                 "model dense, in float32"
             )
-        if kind != "int64" if counts else not value.is_floating_point():
+        if kind != "int64" if counts else not value.is_floating_point() or value.element_size() < 2:
             expected = "int64" if counts else "weights of floating point"
             raise ModelError(f"{source}: expected {expected}, found {kind} in {name}; save the model in float32")
     empty = [name for name, value in tensors.items() if not value.numel() and not name.endswith((*BUFFERS, *ROWS))]
@@ -94,7 +95,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str 
         for block in value.detach().reshape(-1).split(BLOCK):
             if not block.numel():
                 continue
-            low, high = (float(bound) for bound in (block if block.element_size() > 1 else block.float()).aminmax())
+            low, high = (float(bound) for bound in block.aminmax())
             if not math.isfinite(low) or not math.isfinite(high):
                 raise ModelError(f"{source}: expected finite weights, found NaN or infinity in {name}; {remedy}")
             if max(-low, high) > largest:
