@@ -405,9 +405,9 @@ def test_names_of_bases_that_are_none(tmp_path: Path, base: Any) -> None:
     one_line_error(folder, "expected a name as modelBase in config.json, found ")
 
 
-@pytest.mark.parametrize(("hidden", "name"), [(384, "xlm-roberta-large"), (96, "xlm-roberta-base"), (32, "LaBSE")])
+@pytest.mark.parametrize(("hidden", "name"), [(384, "xlm-roberta-large"), (96, "xlm-roberta-base"), (96, "LaBSE")])
 def test_a_width_that_the_base_cannot_have(tmp_path: Path, hidden: int, name: str) -> None:
-    """384 channels are MiniLM's, with other heads than those of its teachers; 96 and 32 hold no heads of 64."""
+    """384 channels are MiniLM's, with other heads than those of its teachers; 96 hold no heads of 64."""
     folder = tiny_text_checkpoint(tmp_path / "ck", "bert" if name == "LaBSE" else "xlm-roberta", hidden=hidden)
     one_line_error(
         rewritten(folder, modelBase=name),
@@ -416,6 +416,12 @@ def test_a_width_that_the_base_cannot_have(tmp_path: Path, hidden: int, name: st
     )
     rewritten(folder, transformerConfig={"num_attention_heads": 8})
     assert load_text_tower(folder).tower.transformer.config.num_attention_heads == 8
+
+
+def test_a_tower_narrower_than_one_head_of_its_base(tmp_path: Path) -> None:
+    folder = tiny_text_checkpoint(tmp_path / "ck", hidden=32)
+    with pytest.warns(UserWarning, match="heads of 64 channels, this tower has 32 channels: one head is assumed"):
+        assert load_text_tower(folder).tower.transformer.config.num_attention_heads == 1
 
 
 def test_minilm_of_its_published_width(tmp_path: Path) -> None:

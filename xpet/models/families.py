@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,9 +143,18 @@ def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> i
     """Attention heads of a tower on a published base; raises ModelError for a width that the base cannot have.
 
     A tower may be narrower or wider than the base and has its size of a head then, but not where published bases of
-    that width have another: 384 channels are MiniLM's 12 heads of 32, whose teachers have heads of 64.
+    that width have another: 384 channels are MiniLM's 12 heads of 32, whose teachers have heads of 64. One head of all
+    channels is taken, and told, where there are fewer than a head of the base has: such towers are made for tests.
     """
     hidden, size = sizes["hidden_size"], published[1]
+    if hidden < size:
+        told = (
+            f"the base '{base:.60}' has attention heads of {size} channels, this tower has {hidden} channels: one head "
+        )
+        warnings.warn(
+            told + 'is assumed; config.json can say it, "transformerConfig": {"num_attention_heads": N}', stacklevel=2
+        )
+        return 1
     if hidden % size or WIDTHS.get(hidden, size) != size:
         raise ModelError(
             f"the base '{base:.60}' has attention heads of {size} channels, which a tower of {hidden} channels is not "
