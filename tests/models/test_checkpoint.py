@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.command import run_here
 from tests.rounding import alike
 from tests.tiny import POSITIONS, tiny_text_checkpoint, tiny_tokenizer, tiny_transformer, write_weights
-from xpet.core.errors import ModelError, OutputError
+from xpet.core.errors import ModelError, OutputError, XpetWarning
 from xpet.models.checkpoint import load_text_tower, save_text_tower
 from xpet.models.encode import encode_texts
 from xpet.models.families import build_transformer, transformer_config
@@ -420,8 +421,17 @@ def test_a_width_that_the_base_cannot_have(tmp_path: Path, hidden: int, name: st
 
 def test_a_tower_narrower_than_one_head_of_its_base(tmp_path: Path) -> None:
     folder = tiny_text_checkpoint(tmp_path / "ck", hidden=32)
-    with pytest.warns(UserWarning, match="heads of 64 channels, this tower has 32 channels: one head is assumed"):
+    with pytest.warns(XpetWarning, match="heads of 64 channels, this tower of 32 is taken to have one"):
         assert load_text_tower(folder).tower.transformer.config.num_attention_heads == 1
+
+
+def test_what_is_assumed_is_one_line_on_the_terminal(tmp_path: Path) -> None:
+    folder = tiny_text_checkpoint(tmp_path / "ck", hidden=32)
+    done = run_here("eval", "--model", folder, "--image-model", tmp_path / "none", "--data", "demo")
+    assert done.returncode == 2
+    warned, error = done.stderr.decode().splitlines()
+    assert warned.startswith("xpet: warning: the base 'xlm-roberta-large' has attention heads of 64 channels, this ")
+    assert error.startswith("xpet: error: ")
 
 
 def test_minilm_of_its_published_width(tmp_path: Path) -> None:

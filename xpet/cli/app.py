@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xpet.cli import align, completions, merge, streams, translate, view
 from xpet.cli import eval as evaluation
-from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError
+from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError, XpetWarning
 from xpet.version import VERSION
 
 EXIT_CODES = """\
@@ -66,10 +66,29 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _run(arguments: list[str]) -> int:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+def _one_line_each() -> None:
+    """Have warnings of xpet's own told as the view does; of other libraries', Pillow's are left out."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, XpetWarning):
+            view.warning(str(message))
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
     if not sys.warnoptions:  # of Pillow: a large picture, a damaged note in one; what matters becomes an error
         warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _run(arguments: list[str]) -> int:
+    with warnings.catch_warnings():
+        _one_line_each()
+        return _answer(arguments)
+
+
+def _answer(arguments: list[str]) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
     try:
         code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")

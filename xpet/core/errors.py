@@ -22,6 +22,10 @@ class XpetError(Exception):
     exit_code = EXIT_BAD_INPUT
 
 
+class XpetWarning(UserWarning):
+    """Something was assumed that changes results; the command line prints it as one line on stderr."""
+
+
 class ConfigError(XpetError):
     """One or more options are wrong; all problems found are shown together."""
 

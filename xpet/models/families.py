@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError
+from xpet.core.errors import ModelError, XpetWarning
 from xpet.models.weights import one_line
 
 PREFIX = "transformer."
@@ -57,6 +57,7 @@ NEEDED = ("model_type", "num_attention_heads", "layer_norm_eps")
 EXAMPLE = (
     """for example "transformerConfig": {"model_type": "bert", "num_attention_heads": 12, "layer_norm_eps": 1e-12}"""
 )
+HEADS = '"transformerConfig": {"num_attention_heads": N}'
 _SETTINGS = (
     "num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "bos_token_id", "pad_token_id", "eos_token_id",
@@ -149,16 +150,14 @@ def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> i
     hidden, size = sizes["hidden_size"], published[1]
     if hidden < size:
         told = (
-            f"the base '{base:.60}' has attention heads of {size} channels, this tower has {hidden} channels: one head "
+            f"the base '{base:.60}' has attention heads of {size} channels, this tower of {hidden} is taken to have one"
         )
-        warnings.warn(
-            told + 'is assumed; config.json can say it, "transformerConfig": {"num_attention_heads": N}', stacklevel=2
-        )
+        warnings.warn(f"{told}; config.json can say it: {HEADS}", XpetWarning, stacklevel=2)
         return 1
     if hidden % size or WIDTHS.get(hidden, size) != size:
         raise ModelError(
             f"the base '{base:.60}' has attention heads of {size} channels, which a tower of {hidden} channels is not "
-            'known to have: add its own to config.json, "transformerConfig": {"num_attention_heads": N}'
+            f"known to have: add its own to config.json, {HEADS}"
         )
     return hidden // size
 
