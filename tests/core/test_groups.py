@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError
 from xpet.core.groups import FAMILIES, GROUPINGS, OTHER, group
+from xpet.core.languages import normalise
 
 XTD = ("en", "de", "fr", "es", "it", "ja", "ko", "pl", "ru", "tr", "zh")
 XM3600 = (
@@ -56,3 +58,8 @@ def test_unknown_grouping():
     with pytest.raises(ConfigError) as caught:
         group("famly", XTD)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("spelling", ["en", "EN", "eng", "eng_Latn", "en-Latn", " en "])
+def test_english_is_the_pivot_under_any_of_its_codes(spelling: str) -> None:
+    assert normalise(spelling) == PIVOT

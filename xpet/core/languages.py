@@ -15,7 +15,11 @@ LONGEST = 60
 """Characters of a language's name; a code with script, country and variants has room in it."""
 NAME = re.compile(r"""[^\W_][^/\\,:*?"<>|]*""")
 """Folders and files are called so, and `--lang` separates names by commas."""
-ALIASES = {"jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko"}
+ALIASES = {
+    "jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko",
+    "eng": PIVOT, "eng-latn": PIVOT, "en-latn": PIVOT,
+}  # fmt: skip
+"""Published spellings; English under any of its codes is the pivot."""
 
 
 def normalise(name: str) -> str:

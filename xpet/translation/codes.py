@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xpet.core.languages import normalise
+from xpet.core.language_codes import base
 
 ALIASES = {
     "zh-tw": "zt", "zh-hk": "zt", "zh-mo": "zt", "zh-hant": "zt", "pt-br": "pb", "no": "nb", "iw": "he",
@@ -11,10 +11,11 @@ ALIASES = {
 
 
 def argos_code(name: str) -> str:
-    """The Argos code of a language: `jp` is `ja`, `zh-CN` is `zh`, `zh-Hant-TW` is `zt`, `de_AT` is `de`."""
-    parts = name.strip().lower().replace("_", "-").split("-")
+    """The Argos code of a language: `jp` and `jpn_Jpan` are `ja`, `zh-CN` is `zh`, `zh-Hant-TW` `zt`, `de_AT` `de`."""
+    first, *rest = name.strip().lower().replace("_", "-").split("-")
+    parts = [base(first), *rest]
     for count in range(len(parts), 0, -1):
         spelling = "-".join(parts[:count])
         if spelling in ALIASES:
             return ALIASES[spelling]
-    return normalise(parts[0])
+    return parts[0]
