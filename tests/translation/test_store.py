@@ -199,7 +199,8 @@ def test_bulk_stores_after_every_call() -> None:
     [
         ("jp", "ja"), ("JA", "ja"), ("zh-cn", "zh"), ("zh_CN", "zh"), ("zh-Hans", "zh"), ("zt", "zt"), ("zh-TW", "zt"),
         ("zh-Hant-HK", "zt"), ("pt-BR", "pb"), ("pt", "pt"), ("de_AT", "de"), ("en-US", "en"), ("no", "nb"),
-        ("nb", "nb"), ("kr", "ko"), ("jpn_Jpan", "ja"), ("zho_Hant", "zt"), ("por_BR", "pb"), ("nob", "nb"), ("deu", "de"),
+        ("nb", "nb"), ("kr", "ko"), ("jpn_Jpan", "ja"), ("zho_Hant", "zt"), ("por_BR", "pb"), ("nob", "nb"),
+        ("deu", "de"),
     ],
 )  # fmt: skip
 def test_codes(spelling: str, code: str) -> None:
