@@ -265,6 +265,7 @@ def test_a_run_whose_weights_are_not_finite(world: World, run: Path) -> None:
         ("metrics", "validation", {"val_mrr": "x"}, "metrics.json: validation: val_mrr: expected a number, found 'x'"),
         ("metrics", "total", None, ""),
         ("environment", "fingerprints.text", 1, "environment.json: fingerprints: text: expected text, found 1"),
+        ("environment", "feature_precision", [], "environment.json: feature_precision: expected text, found []"),
         ("environment", "versions", None, "environment.json: expected an object versions, found None"),
         ("split", "test", 0.5, "split.json: test: expected a list, found 0.5"),
         ("split", "train", ["a", 1], "split.json: train: expected text, found 1"),

@@ -239,6 +239,17 @@ def test_a_pack_without_runs_or_names(runs: list[Any], words: str, tmp_path: Pat
         core.read_pack(tmp_path / "a.xpet")
 
 
+@pytest.mark.parametrize("part", sorted({*core.PARTS} - {"history"}))  # which nothing reads
+def test_a_pack_of_which_a_document_is_text(part: str, sweeps: Path, world: World, tmp_path: Path) -> None:
+    packed(sweeps / "lora", tmp_path / "all.xpet")
+    german, turkish = core.read_pack(tmp_path / "all.xpet")
+    wrong: dict[str, Any] = {part: "a"}
+    bad = replace(turkish, record=replace(turkish.record, **wrong))
+    core.write_pack(tmp_path / "bad.xpet", [german, bad])
+    with pytest.raises(DataError, match=rf"bad\.xpet/tr/{part}\.json: expected an object.*, found 'a'; "):
+        evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
+
+
 def test_on_the_command_line(sweeps: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "all.xpet"
     assert app._run(["merge", str(sweeps / "lora"), "--pack", str(out)]) == 0

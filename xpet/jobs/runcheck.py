@@ -36,6 +36,7 @@ class _Costs:
 class _Environment:
     fingerprints: Mapping[str, str | None]
     test_captions: str | None
+    feature_precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def check_record(path: Path, record: RunRecord) -> None:
     for document, section, kind in _PLACES:
         found: Any = getattr(record, document)
         where = f"{path}/{document}.json: "
-        if section:
+        if section and isinstance(found, Mapping):
             found = found.get(section)
         if not isinstance(found, Mapping):
             raise DataError(f"{where}expected an object {section}, found {found!r:.60}; {_REMEDY}")
