@@ -60,6 +60,6 @@ def test_unknown_grouping():
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("spelling", ["en", "EN", "eng", "eng_Latn", "en-Latn", " en "])
+@pytest.mark.parametrize("spelling", ["en", "EN", "eng", "eng_Latn", "en-Latn", "en_US", "English", " en "])
 def test_english_is_the_pivot_under_any_of_its_codes(spelling: str) -> None:
     assert normalise(spelling) == PIVOT

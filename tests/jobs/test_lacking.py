@@ -81,6 +81,11 @@ def test_english_text_is_searched_with_where_there_is_some(world: World, tmp_pat
     alone = evaluate.run(world.evaluation(data=data, model=ModelConfig(str(world.text)), languages=("de",)))
     forth, back = recall_at_1(image.tolist(), own.tolist(), list(range(IMAGES)))
     assert alone.systems[0].languages["de"].text_to_image.r1.value == pytest.approx(100 * numpy.mean(back), abs=1e-6)
+    assert not alone.warnings
+    both = evaluate.run(world.evaluation(data=data, model=ModelConfig(str(world.text)), languages=("de", "en")))
+    assert both.warnings == (
+        "captions of some of the 60 test images are missing, so languages are measured on others: en on 58",
+    )
 
 
 def test_a_translation_that_some_lack_is_told_and_not_used(world: World, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_run_gives_what_eval_measures_with(album: Album) -> None:
     with bench.bare() as encode:
         bare = encode(TEXTS)
     assert not torch.allclose(tuned, bare, atol=1e-3)
-    for lang in (None, "de", "DE", "de-AT", "de_CH"):
+    for lang in (None, "de", "DE", "de-AT", "de_CH", "deu", "deu_Latn", "ger"):
         alike(model.encode_text(TEXTS, lang, normalize=False), tuned)
     for lang in ("en", "tr", "den"):
         alike(model.encode_text(TEXTS, lang, normalize=False), bare)

@@ -286,7 +286,7 @@ def test_misshapen_tensors_and_contradicting_dimensions(tmp_path: Path) -> None:
     folder = tiny_text_checkpoint(tmp_path / "b")
     config = json.loads((folder / "config.json").read_text()) | {"numDims": 768}
     (folder / "config.json").write_text(json.dumps(config))
-    one_line_error(folder, "numDims 768 against 32")
+    one_line_error(folder, "disagree: numDims 768 against 32; correct config.json or fetch both again")
 
 
 @pytest.mark.parametrize("weights", ["safetensors", "sharded", "bin"])

@@ -17,7 +17,7 @@ NAME = re.compile(r"""[^\W_][^/\\,:*?"<>|]*""")
 """Folders and files are called so, and `--lang` separates names by commas."""
 ALIASES = {
     "jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko",
-    "eng": PIVOT, "eng-latn": PIVOT, "en-latn": PIVOT,
+    **dict.fromkeys(("eng", "eng-latn", "en-latn", "en-us", "en-gb", "english"), PIVOT),
 }  # fmt: skip
 """Published spellings; English under any of its codes is the pivot."""
 

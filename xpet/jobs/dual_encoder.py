@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, DataError, ModelError
+from xpet.core.language_codes import base
 from xpet.core.languages import UNDETERMINED, normalise
 from xpet.jobs import wiring
 from xpet.jobs.runs import method_of, routine_of
@@ -209,7 +210,14 @@ class DualEncoder:
         if code not in self.runs and not _CODE.fullmatch(code):
             have = f" or one of the modules {', '.join(self.runs)}" if self.runs else ""
             raise ConfigError(f"lang: expected a language code such as 'tr'{have}, found {lang!r}")
-        rest = UNDETERMINED if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT else None
+        own = base(code)  # `tr` of `tur` and `tur_Latn`
+        rest = (
+            own
+            if own in self.runs
+            else UNDETERMINED
+            if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT
+            else None
+        )
         while code and normalise(code) not in self.runs:
             code = code.rpartition("-")[0]
         return normalise(code) or rest

@@ -84,6 +84,7 @@ def _measure(config: EvalConfig, on_event: OnEvent) -> Report:
     for done, system in enumerate(measured, start=1):
         systems.append(figures.system_of(system, resamples, config.groups, trained))
         on_event(Progress("statistics", done, len(measured), system.name))
+    warnings += _fewer_images(systems, len(bench.test.images))
     compared = [figures.comparison_of(systems[0], system, resamples, config.seed) for system in systems[1:]]
     diagnosis = _diagnosis(config, bench, on_event)
     return Report(
@@ -107,6 +108,18 @@ def _other_precision(bench: Bench, records: Runs) -> list[str]:
         f"image features are computed in {here} here, the runs were measured with {others}: "
         "figures may differ by a few captions; --feature-precision chooses"
     ]
+
+
+def _fewer_images(systems: Sequence[System], images: int) -> list[str]:
+    """A warning for languages without captions of some test images, which are measured on those they have."""
+    fewer = {
+        lang: scores.images
+        for system in systems for lang, scores in system.languages.items() if scores.images < images
+    }  # fmt: skip
+    if not fewer:
+        return []
+    told = ", ".join(f"{lang} on {count}" for lang, count in fewer.items())
+    return [f"captions of some of the {images} test images are missing, so languages are measured on others: {told}"]
 
 
 def _resamples(config: EvalConfig, images: int) -> Resamples | None:

@@ -140,11 +140,11 @@ def _dimensions(config: Mapping[str, Any], tensors: Mapping[str, Tensor], settin
     weight = tensors.get("LinearTransformation.weight")
     if weight is None or weight.dim() != 2:
         raise ModelError("the weights are not in the M-CLIP layout: expected a matrix LinearTransformation.weight")
-    said, found = (config["numDims"], config["transformerDimensions"]), (weight.shape[0], settings.hidden_size)
-    if said != found:
+    sizes = {"numDims": weight.shape[0], "transformerDimensions": settings.hidden_size}
+    wrong = [f"{name} {config[name]!s:.60} against {size}" for name, size in sizes.items() if config[name] != size]
+    if wrong:
         raise ModelError(
-            f"config.json and weights disagree: numDims {said[0]} against {found[0]}, transformerDimensions {said[1]} "
-            f"against {found[1]}"
+            f"config.json and weights disagree: {', '.join(wrong)}; correct config.json or fetch both again"
         )
     return int(weight.shape[0])
 
