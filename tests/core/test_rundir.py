@@ -129,7 +129,7 @@ def test_a_disk_that_refuses_the_weights(tmp_path: Path, monkeypatch: pytest.Mon
     import safetensors.torch
     from safetensors import SafetensorError
 
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **more: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(safetensors.torch, "save_file", refuse)
@@ -270,3 +270,12 @@ def test_a_chain_that_is_damaged(text: str, tmp_path: Path) -> None:
     (tmp_path / "chain.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=rf"cannot read {tmp_path}/chain.json: .*; name one of the folders in it"):
         find_runs(tmp_path)
+
+
+def test_everybody_who_may_read_new_files_may_read_a_run(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        write_run(tmp_path / "run", record())
+    finally:
+        os.umask(previous)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()} == {0o640}

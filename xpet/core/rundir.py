@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError, shown, told
-from xpet.core.tensors import check_finite, check_kinds, from_safetensors
+from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,12 +158,11 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[Path]:
 def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:
     """Write a run directory atomically; raises OutputError when the disk refuses or the place is taken."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     try:
         with staged(path, overwrite) as stage:
             _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
-            save_file({name: t.contiguous() for name, t in record.delta.items()}, stage / "delta.safetensors")
+            to_safetensors(record.delta, stage / "delta.safetensors")
             lines = "".join(json.dumps(entry) + "\n" for entry in record.history)
             (stage / "history.jsonl").write_text(lines, encoding="utf-8")
             _write_json(stage / "metrics.json", record.metrics)
@@ -178,8 +177,9 @@ def read_run(path: Path) -> RunRecord:
     if not is_run(path):
         raise DataError(f"{path} is no run: expected exactly the files {', '.join(FILES)}")
     config = _read_json(path / "config.json")
-    if config.get("schema") != SCHEMA:
-        raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {config.get('schema')}; update xpet")
+    if (schema := config.get("schema")) != SCHEMA:
+        remedy = "update xpet" if isinstance(schema, int) else "the run is damaged, train it again"
+        raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {schema!s:.60}; {remedy}")
     return RunRecord(
         config=config,
         delta=_read_delta(path),

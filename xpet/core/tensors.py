@@ -36,6 +36,19 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
         raise ModelError(f"cannot read {path}: damaged or truncated ({first_line(error)}); {remedy}") from None
 
 
+def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors by name, on the CPU; raises OSError, SafetensorError.
+
+    Who may read the file is what the system says of any new file: safetensors alone leaves it to its owner.
+    """
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
+    path.chmod(mode)
+
+
 def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safetensors") -> Any:
     """What a PyTorch file holds, mapped where that is possible; nothing but tensors and plain containers is unpickled.
 

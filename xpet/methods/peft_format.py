@@ -21,6 +21,7 @@ from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.core.tensors import to_safetensors
 from xpet.methods import embeddings
 from xpet.methods.build import PARTS
 from xpet.methods.naming import as_in_tower, in_backbone, parts_of, selecting
@@ -70,8 +71,6 @@ def write(
 
     Raises ModelError when products are missing a half or parts were trained that PEFT could not name.
     """
-    from safetensors.torch import save_file
-
     known = tuple(modules)
     delta, words = embeddings.split(delta)
     tensors = _embedding_tensors(words, config.embedding_rank, vocabulary) if words else {}
@@ -93,7 +92,7 @@ def write(
         own = {_WORDS: config.embedding_rank}  # alpha equal to the rank: a scale of 1
         settings |= {"rank_pattern": own, "alpha_pattern": own}
         settings["target_modules"] = [*settings["target_modules"], _WORDS]
-    save_file(tensors, folder / WEIGHTS[0], metadata={"format": "pt", _MAKER: VERSION})
+    to_safetensors(tensors, folder / WEIGHTS[0], {"format": "pt", _MAKER: VERSION})
     (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError, OutputError
-from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors
+from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors, to_safetensors
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -187,10 +187,8 @@ def _fill_buffers(module: nn.Module) -> None:
 
 def write_tensors(path: Path, module: nn.Module) -> None:
     """The module's state dict as one safetensors file."""
-    from safetensors.torch import save_file
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})
+    state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    to_safetensors(state, path, {"format": "pt"})
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
