@@ -29,7 +29,7 @@ def test_merge_then_eval(world: World, tmp_path: Path, capsys: pytest.CaptureFix
     lines = text.splitlines()
     assert lines[0].startswith(f"Folded lora for de into {world.text}: ")
     assert lines[1].startswith("Verified on 72 captions: unit features differ by at most ")
-    assert "No image tower is known: use --image-model or --image-features with it." in lines
+    assert "No image tower is known: `xpet eval` needs --image-model or --image-features with it." in lines
     assert lines[-2:] == [f"Written: {out}", f"Use it: xpet eval --model {out}"]
     code, text, errors = xpet(
         capsys, "merge", str(run), "-o", str(out), "--overwrite", "--pytorch-bin", "--dtype", "bf16", "--no-verify",

@@ -132,7 +132,7 @@ def test_no_rows_at_all(write):
     parquet.ParquetWriter(target, table.schema).close()
     assert parquet.ParquetFile(target).num_row_groups == 0
     path = str(write("t.parquet", target.getvalue()))
-    assert problems_of(path) == (f"{path}: expected caption files, found none; check --data-root",)
+    assert problems_of(path) == (f"{path}: expected caption files, found none with a caption in it; check --data-root",)
     assert list(read_texts([path], "caption")) == []
 
 

@@ -137,6 +137,13 @@ def test_wrong_rows_are_told_together(write):
             "t.csv line 2: expected a well-formed row, found a carriage return inside it; end lines with line feeds",
         ),
         ("t.csv", ",".join(f"c{n}" for n in range(4000)), "c99 and 3900 more; image, lang, caption missing"),
+        (
+            "t.csv",
+            "image;lang;caption\na.jpg;de;x\n",
+            "caption missing; it seems to separate them by semicolons, expected commas",
+        ),
+        ("t.tsv", "image,lang,caption\na.jpg,de,x\n", "it seems to separate them by commas, expected tabs"),
+        ("t.csv", "image\tlang\tcaption\n", "it seems to separate them by tabs, expected commas"),
         ("t.csv", "x" * 3000, f"found '{'x' * 56}...; image, lang, caption missing"),
         (
             "t.tsv",

@@ -28,7 +28,9 @@ def summary(result: MergeResult) -> Iterator[Block]:
     else:
         yield from _verified(result.verification)
     if result.image is None and form.towers:
-        yield Paragraph("No image tower is known: use --image-model or --image-features with it.", "yellow")
+        yield Paragraph(
+            "No image tower is known: `xpet eval` needs --image-model or --image-features with it.", "yellow"
+        )
     if result.synthetic:
         from xpet.jobs.results import SYNTHETIC
 

@@ -42,7 +42,7 @@ def choose_languages(request: ReadRequest, found: Iterable[str], where: str, pro
     """
     have = sorted(set(found), key=lambda code: (code != PIVOT, code))
     if not have:
-        raise DataError(f"{where}: expected caption files, found none; check --data-root")
+        raise DataError(f"{where}: expected caption files, found none with a caption in it; check --data-root")
     if request.languages is None:
         return tuple(have)
     wanted = tuple(dict.fromkeys(normalise(text) for text in request.languages))

@@ -17,6 +17,7 @@ Records = Iterator[tuple[int, Mapping[Any, Any]]]
 CheckColumns = Callable[[list[str]], None]
 """Raises DataError when the columns a file has are not those needed."""
 TAB = "\t"
+DELIMITERS = {",": "commas", TAB: "tabs", ";": "semicolons"}
 NO_QUOTING = "TSV has no quoting (quotation marks are text, tabs and line breaks end a field), .csv has"
 MEND = "close it, and double quotation marks that are text"
 
@@ -59,6 +60,9 @@ def delimited(name: str, lines: Iterable[str], delimiter: str, check: CheckColum
     except DataError as error:
         if tabs and any('"' in column for column in header):
             raise DataError(*error.problems[:-1], f"{error.problems[-1]}; {NO_QUOTING}") from None
+        if other := _other_delimiter(header, delimiter):
+            told = f"{error.problems[-1]}; it seems to separate them by {other}, expected {DELIMITERS[delimiter]}"
+            raise DataError(*error.problems[:-1], told) from None
         raise
     for number, row in rows:
         fields: Fields = dict(zip(header, row, strict=False))
@@ -68,6 +72,14 @@ def delimited(name: str, lines: Iterable[str], delimiter: str, check: CheckColum
             fields[None] = f"expected {len(header)} fields as the header has, found {len(row)}"
             fields[None] += f"; {NO_QUOTING}" if tabs else ""
         yield number, fields
+
+
+def _other_delimiter(header: Sequence[str], delimiter: str) -> str:
+    """The delimiter that a header of a single column seems to have instead, in words; nothing when there is none."""
+    others = (
+        words for sign, words in DELIMITERS.items() if sign != delimiter and len(header) == 1 and sign in header[0]
+    )
+    return next(others, "")
 
 
 def _split(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
