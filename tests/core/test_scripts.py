@@ -43,7 +43,7 @@ def test_the_codes_of_flores(script, codes):
     ("ru rus ru-RU uz-Cyrl uz_Cyrl_UZ sr-Cyrl az-RU de-Cyrl", {"CYRILLIC"}),
     ("ar ara arb ar-EG fa fas per pes ur pa-PK uz-AF kk_CN", {"ARABIC"}), ("pa pan pa-IN", {"GURMUKHI"}),
     ("ja-Hira", {"HIRAGANA"}), ("de-x-cyrl de-u-co-phonebk", {"LATIN"}),
-    ("xx tlh und mul english ja-Zxxx zh-orig de-Qaaa x-latn - qaa", set()), ("", set()),
+    ("xx tlh und mul german ja-Zxxx zh-orig de-Qaaa x-latn - qaa", set()), ("", set()),
 ])  # fmt: skip
 def test_scripts_of_every_spelling(codes, expected):
     for code in codes.split() or [""]:

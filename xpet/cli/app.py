@@ -107,6 +107,10 @@ def _answer(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 0
+    except SystemExit as error:  # what click makes of it
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0
+        raise
     except Exception as error:
         return _other(error, "--debug" in arguments)
 
