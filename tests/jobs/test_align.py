@@ -152,7 +152,9 @@ def test_an_overwrite_on_a_full_disk_keeps_the_old(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(rundir, "_write_json", refuse)
-    with pytest.raises(OutputError, match="^cannot write the run .*: No space left on device$"):
+    with pytest.raises(
+        OutputError, match="^cannot write the run .*: No space left on device; free space or choose another place$"
+    ):
         align.run(world.config(out, overwrite=True, seeds=seeds))
     assert tree(tmp_path) == before
 

@@ -9,9 +9,9 @@ import typer
 from xpet.cli import align_view, view
 from xpet.cli import options as o
 from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig, TextConfig
-from xpet.core.presets import DEFAULT
+from xpet.core.presets import DEFAULT, OF_ROUTINE
 
-_METHOD, _TEXT = MethodConfig(), TextConfig()  # for the defaults that help shows
+_METHOD, _TEXT, _OF_TEXT = MethodConfig(), TextConfig(), OF_ROUTINE["text"]  # for the defaults that help shows
 EXAMPLES = """\
 Examples:
 
@@ -54,7 +54,7 @@ def align(
         int | None,
         typer.Option(
             "--batch-size",
-            help=f"Captions per step and run [default: {DEFAULT.batch_size}; text: 96].",
+            help=f"Captions per step and run [default: {DEFAULT.batch_size}; text: {_OF_TEXT['batch_size']}].",
             rich_help_panel=o.TRAIN,
         ),
     ] = None,

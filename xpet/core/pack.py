@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.errors import DataError, OutputError
+from xpet.core.errors import DataError
 from xpet.core.files import replacing_file
 from xpet.core.rundir import RunRecord
 from xpet.core.tensors import check_finite, check_kinds
@@ -49,7 +49,6 @@ def is_pack(path: Path) -> bool:
 
 def write_pack(path: Path, packed: Sequence[Packed]) -> None:
     """Write a pack, whole or not at all; raises OutputError."""
-    from safetensors import SafetensorError
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
@@ -65,13 +64,9 @@ def write_pack(path: Path, packed: Sequence[Packed]) -> None:
         parts = {part: _index(shared, getattr(one.record, part)) for part in PARTS}
         runs.append({"name": one.name, "delta": number, **parts})
     document = json.dumps({"schema": SCHEMA, "runs": runs, "shared": shared}, ensure_ascii=False)
-    try:
-        content = save(tensors, metadata={KEY: document})
-        with replacing_file(path) as file:
-            file.write(content)
-            file.flush()
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write the pack {path}: {getattr(error, 'strerror', None) or error}") from error
+    content = save(tensors, metadata={KEY: document})
+    with replacing_file(path) as file:
+        file.write(content)
 
 
 def read_pack(path: Path) -> list[Packed]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError, shown, told
+from xpet.core.files import writing
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
 if TYPE_CHECKING:
@@ -157,19 +158,14 @@ def staged(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:
     """Write a run directory atomically; raises OutputError when the disk refuses or the place is taken."""
-    from safetensors import SafetensorError
-
-    try:
-        with staged(path, overwrite) as stage:
-            _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
-            to_safetensors(record.delta, stage / "delta.safetensors")
-            lines = "".join(json.dumps(entry) + "\n" for entry in record.history)
-            (stage / "history.jsonl").write_text(lines, encoding="utf-8")
-            _write_json(stage / "metrics.json", record.metrics)
-            _write_json(stage / "environment.json", record.environment)
-            _write_json(stage / "split.json", record.split)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write the run {path}: {getattr(error, 'strerror', None) or error}") from error
+    with writing(f"the run {path}"), staged(path, overwrite) as stage:
+        _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
+        to_safetensors(record.delta, stage / "delta.safetensors")
+        lines = "".join(json.dumps(entry) + "\n" for entry in record.history)
+        (stage / "history.jsonl").write_text(lines, encoding="utf-8")
+        _write_json(stage / "metrics.json", record.metrics)
+        _write_json(stage / "environment.json", record.environment)
+        _write_json(stage / "split.json", record.split)
 
 
 def read_run(path: Path) -> RunRecord:
