@@ -128,9 +128,11 @@ def test_the_json_can_be_downloaded(window: driver.Browser, pages: dict[str, Pat
     window.call("Browser.setDownloadBehavior", session=False, behavior="allow", downloadPath=str(tmp_path))
     window.run("document.getElementById('download').click()")
     until = time.monotonic() + 10
-    while not (tmp_path / "report.json").exists() and time.monotonic() < until:
+    report = tmp_path / "report.json"
+    # The browser reserves the name with an empty file, writes beside it, then renames.
+    while not (report.exists() and report.stat().st_size) and time.monotonic() < until:
         window.run("new Promise((done) => setTimeout(done, 50))")
-    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    document = json.loads(report.read_text(encoding="utf-8"))
     assert from_dict(document, "report.json") == SAMPLES["full"]()
 
 
