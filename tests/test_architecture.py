@@ -97,7 +97,7 @@ def test_the_walk_sees_everything() -> None:
     assert "xpet.core.errors.ConfigError" in imports("xpet/core/routines.py")
     assert "transformers.integrations.deepspeed" in imports("xpet/methods/bridge.py")  # through importlib
     assert "safetensors.torch.save_file" in imports("xpet/core/tensors.py")  # inside a function
-    assert "xpet.jobs.chain" in imports("xpet/__init__.py")  # lazy
+    assert "xpet.jobs.align.chain" in imports("xpet/__init__.py")  # lazy
     assert "PIL.Image.Image" in imports("xpet/core/captions.py")  # for type checking only
 
 

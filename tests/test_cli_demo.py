@@ -208,7 +208,7 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
 
 def result_of(document: dict[str, Any]) -> Any:
     """The result the document was made of."""
-    from xpet.jobs.results import AlignResult, LanguageResult, RunResult, Spread
+    from xpet.jobs.results.results import AlignResult, LanguageResult, RunResult, Spread
 
     fields = {k: v for k, v in document.items() if k not in ("command", "schema", "note", "share")}
     fields |= {name: Spread(**document[name]) for name in ("before", "after")}
@@ -291,7 +291,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpet.jobs.align.run", interrupted)
+    monkeypatch.setattr("xpet.jobs.align.run.run", interrupted)
     assert app._run(["align", "--lang", "de"]) == 130
     out, error = capsys.readouterr()
     assert out == ""

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
         TranslateDataConfig,
     )
     from xpet.core.errors import XpetError
-    from xpet.jobs.chain import run as align
-    from xpet.jobs.demo_pictures import demo_pictures
-    from xpet.jobs.dual_encoder import DualEncoder
-    from xpet.jobs.evaluate import run as evaluate
-    from xpet.jobs.load import load
-    from xpet.jobs.merge import run as merge
-    from xpet.jobs.translate import run as translate
-    from xpet.jobs.translate_data import run as translate_data
+    from xpet.jobs.align.chain import run as align
+    from xpet.jobs.encoder.demo_pictures import demo_pictures
+    from xpet.jobs.encoder.dual_encoder import DualEncoder
+    from xpet.jobs.encoder.load import load
+    from xpet.jobs.eval.run import run as evaluate
+    from xpet.jobs.merge.run import run as merge
+    from xpet.jobs.translate.data_set import run as translate_data
+    from xpet.jobs.translate.run import run as translate
 
 _LAZY = {
     "AlignConfig": ("xpet.core.config", "AlignConfig"),
     "DataConfig": ("xpet.core.config", "DataConfig"),
-    "DualEncoder": ("xpet.jobs.dual_encoder", "DualEncoder"),
+    "DualEncoder": ("xpet.jobs.encoder.dual_encoder", "DualEncoder"),
     "EvalConfig": ("xpet.core.config", "EvalConfig"),
     "FitConfig": ("xpet.core.config", "FitConfig"),
     "MergeConfig": ("xpet.core.config", "MergeConfig"),
@@ -48,13 +48,13 @@ _LAZY = {
     "TranslateConfig": ("xpet.core.config", "TranslateConfig"),
     "TranslateDataConfig": ("xpet.core.config", "TranslateDataConfig"),
     "XpetError": ("xpet.core.errors", "XpetError"),
-    "align": ("xpet.jobs.chain", "run"),
-    "demo_pictures": ("xpet.jobs.demo_pictures", "demo_pictures"),
-    "evaluate": ("xpet.jobs.evaluate", "run"),
-    "load": ("xpet.jobs.load", "load"),
-    "merge": ("xpet.jobs.merge", "run"),
-    "translate": ("xpet.jobs.translate", "run"),
-    "translate_data": ("xpet.jobs.translate_data", "run"),
+    "align": ("xpet.jobs.align.chain", "run"),
+    "demo_pictures": ("xpet.jobs.encoder.demo_pictures", "demo_pictures"),
+    "evaluate": ("xpet.jobs.eval.run", "run"),
+    "load": ("xpet.jobs.encoder.load", "load"),
+    "merge": ("xpet.jobs.merge.run", "run"),
+    "translate": ("xpet.jobs.translate.run", "run"),
+    "translate_data": ("xpet.jobs.translate.data_set", "run"),
 }
 
 __all__ = [

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from tests.bench import big
 from tests.translation import toy
 from xpet.core.config import TranslateConfig
-from xpet.jobs.translate import run
+from xpet.jobs.translate.run import run
 
 API = """
 import json, sys, time

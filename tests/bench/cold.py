@@ -22,7 +22,7 @@ import os, sys, time
 from pathlib import Path
 from xpet.core.config import AlignConfig, DataConfig, FitConfig
 from xpet.core.events import Progress
-from xpet.jobs import align
+from xpet.jobs.align import run as align
 def heard(event):
     if isinstance(event, Progress) and event.stage == "training":
         os._exit(0)

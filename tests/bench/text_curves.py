@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, TextConfig
-from xpet.jobs import align
+from xpet.jobs.align import run as align
 
 MODULES = ("output.dense",)
 METHODS = {

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from xpet.cli.reports import render
-from xpet.jobs.report import (
+from xpet.jobs.results.report import (
     Advice,
     Comparison,
     Cost,

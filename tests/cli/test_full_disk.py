@@ -19,7 +19,7 @@ from tests.jobs.conftest import World, cache, world, write_table  # noqa: F401
 from tests.translation import toy
 from xpet.core.errors import OutputError
 from xpet.core.files import replacing_file
-from xpet.jobs import align
+from xpet.jobs.align import run as align
 
 FULL = "No space left on device"
 

@@ -11,7 +11,7 @@ from tests.jobs.conftest import World, cache, world  # noqa: F401
 from xpet.cli import app
 from xpet.cli.options import byte_count
 from xpet.core.errors import ConfigError
-from xpet.jobs import align
+from xpet.jobs.align import run as align
 
 
 def xpet(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -19,7 +19,7 @@ from xpet.cli.reports.csv import HEADER
 from xpet.cli.reports.grids import Cell, change, clean, interval, positive_zero
 from xpet.cli.reports.look import Look, look
 from xpet.cli.reports.markdown import escape as markdown_escape
-from xpet.jobs.report import Figure, from_dict
+from xpet.jobs.results.report import Figure, from_dict
 
 EVERY = pytest.mark.parametrize("name", SAMPLES)
 NUMBER = re.compile(r"[+-]?\d+\.\d")

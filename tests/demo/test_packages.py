@@ -14,7 +14,7 @@ import torch
 from xpet.core.captions import PIVOT
 from xpet.demo import assets, seq2seq, texts, world
 from xpet.demo.packages import package_name, pairs_of_languages, wording
-from xpet.jobs.packages import list_packages, packages_place
+from xpet.jobs.translate.packages import list_packages, packages_place
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache
 from xpet.translation.chain import make_chain

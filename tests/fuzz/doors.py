@@ -33,7 +33,7 @@ class Door:
 def _evaluated(folder: Path, *runs: str, **changes: Any) -> object:
     """What `xpet eval` does with runs, on the small table of this folder."""
     from xpet.core.config import DataConfig, EvalConfig, FitConfig, ModelConfig
-    from xpet.jobs import evaluate
+    from xpet.jobs.eval import run as evaluate
 
     data = DataConfig("table", str(folder / "table.jsonl"), image_features=str(folder / "features.npy"))
     config = EvalConfig(
@@ -54,7 +54,7 @@ def _world(folder: Path) -> None:
 
 def _run(folder: Path, method: str = "lora", **settings: Any) -> None:
     from xpet.core.config import AlignConfig, DataConfig, FitConfig, MethodConfig, ModelConfig
-    from xpet.jobs import align
+    from xpet.jobs.align import run as align
 
     _world(folder)
     data = DataConfig("table", str(folder / "table.jsonl"), shots=4, image_features=str(folder / "features.npy"))
@@ -67,7 +67,7 @@ def _run(folder: Path, method: str = "lora", **settings: Any) -> None:
 
 def _merged(folder: Path, form: str) -> None:
     from xpet.core.config import MergeConfig
-    from xpet.jobs import merge
+    from xpet.jobs.merge import run as merge
 
     _run(folder)
     merge.run(MergeConfig((str(folder / "run"),), str(folder / "out"), form=form, verify=False, device="cpu"))
@@ -75,7 +75,7 @@ def _merged(folder: Path, form: str) -> None:
 
 def _packed(folder: Path) -> None:
     from xpet.core.config import MergeConfig
-    from xpet.jobs import pack
+    from xpet.jobs.merge import pack
 
     _run(folder)
     pack.run(MergeConfig((str(folder / "run"),), str(folder / "languages.xpet"), device="cpu"))
@@ -104,7 +104,7 @@ def _again(folder: Path) -> object:
     from xpet.cli.reports import FORMATS, render
     from xpet.cli.reports.look import Look
     from xpet.core.config import EvalConfig
-    from xpet.jobs import evaluate
+    from xpet.jobs.eval import run as evaluate
 
     report: Any = evaluate.run(EvalConfig((str(folder / "result.json"),)))
     return [render(report, name, Look(full=True)) for name in FORMATS]
@@ -139,7 +139,7 @@ def _table(ending: str) -> Door:
 def _corpus(name: str, root: Path, variant: str | None = None) -> object:
     from xpet.core.config import DataConfig
     from xpet.data.lint import lint
-    from xpet.jobs import wiring
+    from xpet.jobs.shared import wiring
 
     config = DataConfig(name, str(root), variant, shots=2)
     corpus = wiring.read_corpus(config)
@@ -199,7 +199,7 @@ def _texts(ending: str) -> Door:
 
 def _split_file(folder: Path) -> object:
     from xpet.core.config import DataConfig
-    from xpet.jobs import wiring
+    from xpet.jobs.shared import wiring
 
     config = DataConfig("table", str(folder / "table.jsonl"), split_file=str(folder / "split.json"))
     return wiring.cut(wiring.read_corpus(config), config)
@@ -304,7 +304,7 @@ def _documents(ending: str) -> Door:
 
     def read(folder: Path) -> object:
         from xpet.core.config import TranslateConfig
-        from xpet.jobs import translate
+        from xpet.jobs.translate import run as translate
 
         column = None if ending == "txt" else "text"
         return translate.run(TranslateConfig(
@@ -315,7 +315,7 @@ def _documents(ending: str) -> Door:
 
 
 def _packages(folder: Path) -> object:
-    from xpet.jobs.packages import list_packages
+    from xpet.jobs.translate.packages import list_packages
 
     return list_packages(str(folder / "packages")), _documents("txt").read(folder)
 
@@ -332,7 +332,7 @@ def _installed(folder: Path) -> object:
 
 def _translations(folder: Path) -> None:
     from xpet.core.config import DataConfig, TranslateDataConfig
-    from xpet.jobs import translate_data
+    from xpet.jobs.translate import data_set as translate_data
 
     _documents("txt").make(folder)
     small.write_table(folder / "table.jsonl", [{k: v for k, v in row.items() if "pivot" not in k} for row in ROWS])
@@ -344,7 +344,8 @@ def _translations(folder: Path) -> None:
 
 def _stored_translations(folder: Path) -> object:
     from xpet.core.config import DataConfig
-    from xpet.jobs import translations, wiring
+    from xpet.jobs.shared import translated_captions as translations
+    from xpet.jobs.shared import wiring
 
     corpus = wiring.read_corpus(DataConfig("table", str(folder / "table.jsonl")))
     return translations.stored(corpus, ["de"], str(folder / "translations"))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from xpet.core.config import AlignConfig, DataConfig, EvalConfig, FitConfig, MethodConfig, ModelConfig
-from xpet.jobs.report import Report
+from xpet.jobs.results.report import Report
 
 FIT = FitConfig(batch_size=6, steps=4, validate_every=2, device="cpu")
 SHOTS, IMAGES = 12, 60
@@ -135,7 +135,7 @@ def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Tests copy what they damage.
     """
-    from xpet.jobs import align
+    from xpet.jobs.align import run as align
 
     folder = tmp_path_factory.mktemp("runs")
     fit = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)

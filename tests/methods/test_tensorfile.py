@@ -15,7 +15,7 @@ from tests.tiny import tiny_clip, tiny_image_checkpoint, tiny_text_checkpoint
 from xpet.core.errors import ModelError
 from xpet.core.pack import Packed, read_pack, write_pack
 from xpet.core.rundir import RunRecord, read_run, write_run
-from xpet.jobs.runs import read_runs
+from xpet.jobs.shared.run_records import read_runs
 from xpet.methods.tensorfile import read_tensors
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.clip_text import load_english_tower

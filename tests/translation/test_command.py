@@ -231,7 +231,7 @@ def test_interrupted(tmp_path: Path, cache: Path) -> None:
 
 FULL = """
 import resource, signal, sys
-from xpet.jobs import translate
+from xpet.jobs.translate import run as translate
 run = translate._Work.all
 def limited(self, records):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)

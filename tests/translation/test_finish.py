@@ -14,7 +14,7 @@ from tests.translation.conftest import Command
 from xpet.core.config import TranslateConfig
 from xpet.core.errors import ConfigError, DataError, XpetError
 from xpet.core.events import Event, Notice
-from xpet.jobs.translate import run
+from xpet.jobs.translate.run import run
 from xpet.translation.noise import degrade
 from xpet.translation.scores import score
 
@@ -178,7 +178,7 @@ def test_noise_does_not_depend_on_chunks(config: TranslateConfig, monkeypatch: p
     noisy = replace(config, noise=0.3)
     run(noisy)
     whole = Path(str(config.out)).read_bytes()
-    monkeypatch.setattr("xpet.jobs.translate.CHUNK", 7)
+    monkeypatch.setattr("xpet.jobs.translate.run.CHUNK", 7)
     run(noisy)
     assert Path(str(config.out)).read_bytes() == whole
     Path(str(config.file)).write_text("\n".join(lines[20:]))

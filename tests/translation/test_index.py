@@ -17,7 +17,7 @@ from tests.translation.conftest import Command
 from tests.translation.web import Server, answer, redirect
 from xpet.core.errors import ConfigError, ModelError, NetworkError, OutputError, XpetError
 from xpet.core.events import Event, Notice, Progress
-from xpet.jobs.packages import install_packages
+from xpet.jobs.translate.packages import install_packages
 from xpet.translation import index
 
 Members = dict[str, bytes]

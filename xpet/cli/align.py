@@ -256,13 +256,13 @@ def align(
     """Train a tiny module per language that aligns its captions with English, and show before and after."""
     config = build_config({name: value for name, value in locals().items() if value is not None and value is not False})
     if dry_run:
-        from xpet.jobs import estimate
+        from xpet.jobs.align import dry_run as estimate
 
         with view.progress(quiet) as on_event:
             expected = estimate.run(config, on_event)
         view.show(align_view.expected(expected), expected, json_output)
         return
-    from xpet.jobs import chain as job
+    from xpet.jobs.align import chain as job
 
     with view.progress(quiet) as on_event:
         result = job.run(config, on_event)

@@ -15,7 +15,7 @@ from xpet.core.config import EvalConfig, GateConfig
 from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
 
 if TYPE_CHECKING:
-    from xpet.jobs.report import Report
+    from xpet.jobs.results.report import Report
 
 EXAMPLES = """\
 Examples:
@@ -159,8 +159,8 @@ def evaluate(
     kind = _plot_kind(plot)
     config = build_config(given)
     _check_places(out, plot)
-    from xpet.jobs.evaluate import run
-    from xpet.jobs.results import LintResult
+    from xpet.jobs.eval.run import run
+    from xpet.jobs.results.results import LintResult
 
     with view.progress(quiet) as on_event:
         result = run(config, on_event)

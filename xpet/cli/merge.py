@@ -84,13 +84,13 @@ def merge(
     """Fold a run, or several languages combined, into the weights, or export it: proven to compute the same."""
     config = build_config({name: value for name, value in locals().items() if value is not None and value is not False})
     if pack is not None:
-        from xpet.jobs.pack import run as packing
+        from xpet.jobs.merge.pack import run as packing
 
         with view.progress(quiet) as on_event:
             packed = packing(config, on_event)
         view.show(merge_view.packed(packed), packed, json_output)
         return
-    from xpet.jobs.merge import run as job
+    from xpet.jobs.merge.run import run as job
 
     with view.progress(quiet) as on_event:
         result = job(config, on_event)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results import Combination, MergeResult, PackResult, Verification, WeightSearch
+    from xpet.jobs.results.results import Combination, MergeResult, PackResult, Verification, WeightSearch
 
 
 def summary(result: MergeResult) -> Iterator[Block]:
     """What was folded, whether it was proven, and where it is."""
-    from xpet.jobs.forms import FORMS
-    from xpet.jobs.forms.base import filled
+    from xpet.jobs.merge.formats import FORMS
+    from xpet.jobs.merge.formats.base import filled
 
     form = FORMS[result.form]
     if result.combination is not None:
@@ -32,7 +32,7 @@ def summary(result: MergeResult) -> Iterator[Block]:
             "No image tower is known: `xpet eval` needs --image-model or --image-features with it.", "yellow"
         )
     if result.synthetic:
-        from xpet.jobs.results import SYNTHETIC
+        from xpet.jobs.results.results import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
@@ -55,7 +55,7 @@ def packed(result: PackResult) -> Iterator[Block]:
         ), "yellow")  # fmt: skip
     yield Paragraph(f"The base is not in it: {result.base}")
     if result.synthetic:
-        from xpet.jobs.results import SYNTHETIC
+        from xpet.jobs.results.results import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")

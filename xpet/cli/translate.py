@@ -80,7 +80,7 @@ def translate(
         raise ConfigError("--json needs --out: standard output cannot hold the translation and the document")
     if config.file is None and view.is_typed():
         raise ConfigError("expected a file, or text piped to standard input; see xpet translate --help")
-    from xpet.jobs.translate import run
+    from xpet.jobs.translate.run import run
 
     with view.progress(quiet) as on_event:
         result = run(config, on_event, view.byte_input(), view.byte_output())
@@ -125,7 +125,7 @@ def _refuse(given: dict[str, Any], names: tuple[str, ...], why: str) -> None:
 
 
 def _data(config: TranslateDataConfig, as_json: bool, quiet: bool) -> None:
-    from xpet.jobs.translate_data import run
+    from xpet.jobs.translate.data_set import run
 
     with view.progress(quiet) as on_event:
         result = run(config, on_event)
@@ -137,7 +137,7 @@ def _packages(files: list[str], listing: bool, place: str | None, install: bool,
         raise ConfigError("--list-packages goes with neither --install nor files")
     if install and place:
         raise ConfigError("--packages does not go with --install: set ARGOS_PACKAGES_DIR to install elsewhere")
-    from xpet.jobs.packages import install_packages, list_packages
+    from xpet.jobs.translate.packages import install_packages, list_packages
 
     if install:
         with view.progress(quiet) as on_event:

@@ -39,7 +39,8 @@ FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "e
 class RunRecord:
     """One finished run. `split` maps train, validation and test to image names.
 
-    A module made elsewhere is one, too, with None and nothing for what is not known of it (`xpet.jobs.foreign`).
+    A module made elsewhere is one, too, with None and nothing for what is not known of it
+    (`xpet.jobs.shared.foreign_modules`).
     """
 
     config: Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpet.cli.reports.look import Look
 
 if TYPE_CHECKING:
-    from xpet.jobs.report import Report
+    from xpet.jobs.results.report import Report
 
 FORMATS = {
     "terminal": "xpet.cli.reports.terminal",

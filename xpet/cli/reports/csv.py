@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from xpet.cli.reports.details import DIRECTIONS, METRICS
 from xpet.cli.reports.look import Look
-from xpet.jobs.report import Comparison, Difference, Figure, LanguageScores, Report, Spread, System
+from xpet.jobs.results.report import Comparison, Difference, Figure, LanguageScores, Report, Spread, System
 
 HEADER = ("level", "system", "reference", "language", "group", "direction", "metric", "value", "low", "high")
 SPREADS = ("mean", "range", "std", "mean_gap")

@@ -21,7 +21,7 @@ from xpet.cli.reports.grids import (
     text,
 )
 from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
-from xpet.jobs.report import Figure, Latency, Report, System
+from xpet.jobs.results.report import Figure, Latency, Report, System
 
 DIRECTIONS = (("image->text", "image_to_text"), ("text->image", "text_to_image"), ("mean", "mean"))
 METRICS = (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10"), ("MRR", "mrr"), ("median rank", "median_rank"))
@@ -201,7 +201,7 @@ def worst_queries(report: Report) -> list[Grid]:
 
 def notes(report: Report) -> list[tuple[str, str]]:
     """(tone, sentence) of what a reader must not miss."""
-    from xpet.jobs.results import SYNTHETIC
+    from xpet.jobs.results.results import SYNTHETIC
 
     found = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
     serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from xpet.jobs.report import Figure
+from xpet.jobs.results.report import Figure
 
 GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
 """Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""

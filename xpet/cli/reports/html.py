@@ -17,7 +17,7 @@ from xpet.cli.reports import details, sections
 from xpet.cli.reports.grids import INTERVAL, Cell, Column, Grid, clean
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.page import SCRIPT, STYLE
-from xpet.jobs.report import Report, WorstQuery
+from xpet.jobs.results.report import Report, WorstQuery
 
 PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+=*")
 CHANGE = "change"

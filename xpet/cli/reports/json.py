@@ -6,7 +6,7 @@ import json
 import re
 
 from xpet.cli.reports.look import Look
-from xpet.jobs.report import Report
+from xpet.jobs.results.report import Report
 
 NUMBERS = re.compile(r"\[\n\s+(-?[\d.][\d.eE+,\s-]*)\]")
 

@@ -7,7 +7,7 @@ import re
 from xpet.cli.reports.details import every, notes
 from xpet.cli.reports.grids import BEST, WARN, WORST, Cell, Grid, clean
 from xpet.cli.reports.look import Look
-from xpet.jobs.report import Report
+from xpet.jobs.results.report import Report
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&])")
 EMPHASIS = {BEST: "**{}**", WORST: "*{}*"}

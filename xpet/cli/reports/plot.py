@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpet.cli.reports.grids import clean, positive_zero
 from xpet.cli.reports.sections import difference, labels, ordered
-from xpet.jobs.report import Figure, Report, System
+from xpet.jobs.results.report import Figure, Report, System
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,7 +179,7 @@ def _legend(part: Any, systems: int) -> None:
 
 
 def _footer(report: Report, part: Any) -> None:
-    from xpet.jobs.results import SYNTHETIC
+    from xpet.jobs.results.results import SYNTHETIC
 
     told = [SYNTHETIC[0].upper() + SYNTHETIC[1:] + "."] if report.synthetic else []
     if any(s.mean.r1.low is not None for system in report.systems for s in system.languages.values()):

@@ -21,7 +21,7 @@ from xpet.cli.reports.grids import (
     points,
     text,
 )
-from xpet.jobs.report import Comparison, Difference, Figure, Report, Spread, System
+from xpet.jobs.results.report import Comparison, Difference, Figure, Report, Spread, System
 
 LONGEST = 16
 """Characters of a system's name that fit into a heading."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xpet.cli.reports.details import every, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
-from xpet.jobs.report import Report
+from xpet.jobs.results.report import Report
 
 
 def render(report: Report, look: Look) -> str:

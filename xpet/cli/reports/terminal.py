@@ -9,7 +9,7 @@ from xpet.cli.reports.details import every, notes
 from xpet.cli.reports.grids import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, Grid, clean
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.sections import Bar, disparity, languages, others
-from xpet.jobs.report import Report, System
+from xpet.jobs.results.report import Report, System
 
 if TYPE_CHECKING:
     from rich.box import Box

@@ -60,7 +60,7 @@ class MergeConfig:
     """Everything `xpet merge` needs: runs (folders), and where what is made of them goes.
 
     `model` is where the base is, if it moved or a module made elsewhere does not say; `data_root` where the data is now
-    whose test captions are compared. `form` is one of `xpet.jobs.forms.FORMS`; `shard_size` is the most bytes of a file
+    whose test captions are compared. `form` is one of `merge.formats.FORMS`; `shard_size` is the most bytes of a file
     of weights; `pytorch_bin` writes PyTorch files in place of safetensors. With `combine` runs of several languages
     become one.
     """

@@ -1,0 +1,1 @@
+"""The job of `xpet align`: read run.py first."""

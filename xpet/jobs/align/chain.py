@@ -1,0 +1,41 @@
+"""`xpet align`: one phase of training, or with `--chain` routines one after another, each going on from the last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from xpet.core.config import AlignConfig
+from xpet.core.events import OnEvent, ignore
+from xpet.core.rundir import CHAIN, check_free, replacing
+from xpet.jobs.align import run as align
+from xpet.jobs.align.prepare import new_folder
+from xpet.jobs.results.results import AlignResult
+
+
+def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
+    """Train a configuration: `run_phases` of its phases."""
+    return run_phases(config.phases(), on_event)
+
+
+def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:
+    """Train every configuration, from the second on starting from what the one before left; the result of the last.
+
+    With several, phase k is in the folder `k-ROUTINE` of the first one's, which stands for the last. Raises what
+    `xpet.jobs.align.run.run` raises, for every configuration before the first is trained.
+    """
+    checked = [config.check() for config in configs]
+    if len(checked) == 1:
+        return align.run(checked[0], on_event)
+    folder = Path(checked[0].out) if checked[0].out else new_folder(checked[0])
+    check_free(folder, checked[0].overwrite)
+    start, results = checked[0].start, []
+    phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
+    with replacing(folder):  # what stood there comes back when a phase fails
+        for name, config in zip(phases, checked, strict=True):
+            results.append(align.run(replace(config, out=str(folder / name), start=start), on_event))
+            start = str(folder / name)
+        (folder / CHAIN).write_text(json.dumps(phases) + "\n", encoding="utf-8")
+    return replace(results[-1], seconds=sum(result.seconds for result in results))

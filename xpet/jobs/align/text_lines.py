@@ -1,0 +1,231 @@
+"""The English lines routine `text` learns from: files, standard input, or the data's own captions; cleaned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from xpet.core.captions import PIVOT, Corpus, Split
+from xpet.core.config import TextConfig
+from xpet.core.errors import DataError
+from xpet.data.cleaning import Cleaner, Line, text_hash
+from xpet.data.text_corpus import STDIN, STDIN_NAME, read_texts
+from xpet.jobs.align.text_natural import Natural, natural_of
+from xpet.translation.cache import Entry
+from xpet.translation.codes import argos_code
+from xpet.translation.engine import Hypothesis
+from xpet.translation.quality import flags
+
+if TYPE_CHECKING:
+    from xpet.jobs.shared.wiring import Parts
+
+SCHEMA = 2
+STORED = ("stored",)
+"""Of a translation that was flagged when it was made."""
+ITS_OWN = "its own English training captions"
+BLOCK = 1 << 20
+"""Bytes copied at a time."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What could be read only once, kept in a file for the time; `digest` of its contents."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class English:
+    """The English lines and what they must not hold. `texts` stands for files where the data's own captions are used.
+
+    `natural` are natural captions beside their English ones, by language, where some are to be mixed in. `place` is
+    where pairs and translations are kept; None: the cache. `copies` stand for paths that can be read only once.
+    `translations` are those the data brings, by language and cleaned line.
+    """
+
+    config: TextConfig
+    texts: Sequence[str] | None
+    forbidden: Sequence[str]
+    natural: Mapping[str, Natural]
+    synthetic: bool
+    place: Path | None = None
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    translations: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+
+    def lacks(self, language: str) -> bool:
+        """Whether there is a line that the data brings no translation of."""
+        own = self.translations.get(language, {})
+        return not own or any(line.text not in own for _, line in self.read({}))
+
+    @property
+    def name(self) -> str:
+        """What the lines are, for messages."""
+        paths = self.config.corpus
+        return ITS_OWN if paths is None else ", ".join(STDIN_NAME if path == STDIN else path for path in paths)
+
+    def read(self, counts: dict[str, int], after: int = 0) -> Iterator[tuple[int, Line]]:
+        """Kept lines behind the `after`-th text of the source, each with its place among all kept ones.
+
+        `counts` gets the cleaner's own while lines are read.
+        """
+        cleaner = Cleaner(self.forbidden)
+        source = iter(self.texts) if self.texts is not None else self._files()
+        most = self.config.lines
+        for line in cleaner.clean(source):
+            kept = cleaner.counts["kept"]
+            if line.number > after:
+                counts.update(cleaner.counts)
+                yield kept - 1, line
+            if kept == most:
+                break
+        counts.update(cleaner.counts)
+
+    def _files(self) -> Iterator[str]:
+        given = self.config.corpus or ()
+        paths = [self.copies[path].path if path in self.copies else path for path in given]
+        names = {copy: STDIN_NAME if path == STDIN else path for copy, path in zip(paths, given, strict=True)}
+        return read_texts(paths, self.config.column, names=names)
+
+    def identity(self) -> list[object]:
+        """What decides the lines: contents of captions and of what is read once; names, sizes and times of files."""
+        own = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest() if self.texts is not None else None
+        files: list[object] = []
+        for path in self.config.corpus or ():
+            if path in self.copies:
+                files.append([self.copies[path].digest])
+                continue
+            state = Path(path).stat() if Path(path).exists() else None
+            files.append([str(Path(path).resolve()), state and state.st_size, state and state.st_mtime_ns])
+        forbidden = hashlib.sha256(json.dumps(sorted(map(text_hash, self.forbidden))).encode()).hexdigest()
+        return [SCHEMA, own, files, self.config.column, self.config.lines, forbidden]
+
+
+def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpus: Corpus) -> English:
+    """The English lines of a configuration: of the official training split, where there is one, but none of the test.
+
+    Natural captions are those of the shots and of the validation pictures only, as every few-shot routine has them.
+    Raises DataError when there is neither a corpus nor English captions, and for files that are not English.
+    """
+    train, test = corpus.splits.get("train", parts.train), parts.test
+    forbidden = [*test.captions[PIVOT].slot("target")] if PIVOT in test.captions else []
+    for language in languages:
+        forbidden += filter(None, test.captions[language].texts.get("pivot", ()))
+    natural = {}
+    if config.natural_share:
+        seen = {text_hash(text) for text in forbidden}
+        natural = {language: natural_of(parts, language, seen) for language in languages}
+    texts = None
+    if config.corpus is None:
+        texts = _own_english(train, languages)
+        if not texts:
+            raise DataError(f"{corpus.name}: expected English training captions, or --corpus FILE; found neither")
+    else:
+        _check_files(config.corpus, config.column)
+    own = {lang: _translations(train, lang) for lang in languages} if config.takes_own_translations else {}
+    return English(
+        config, texts, list(dict.fromkeys(forbidden)), natural, corpus.synthetic,
+        translations={lang: found for lang, found in own.items() if found},
+    )  # fmt: skip
+
+
+def _translations(train: Split, language: str) -> dict[str, Entry]:
+    """The data's own translation of every English caption that has one: the first that looks right, else the first.
+
+    What was found wrong when a stored one was made (that it is cut short, for one) cannot be seen in its text.
+    """
+    captions = train.captions[language].complete(("pivot", "from_pivot"))
+    flagged = captions.flagged.get("from_pivot", frozenset())
+    pair = (PIVOT, argos_code(language))
+    found: dict[str, Entry] = {}
+    pairs = zip(captions.texts.get("pivot", ()), captions.texts.get("from_pivot", ()), strict=False)
+    for row, (english, text) in enumerate(pairs):
+        line = " ".join(english.split())
+        if text.strip() and (line not in found or found[line].flags):
+            entry = Entry(text, STORED if row in flagged else flags(line, Hypothesis(text), pair))
+            if line not in found or not entry.flags:
+                found[line] = entry
+    return found
+
+
+def _check_files(paths: Sequence[str], column: str | None) -> None:
+    """Looks at the beginning of every file before anything is loaded; raises DataError."""
+    if STDIN in paths and (sys.stdin is None or sys.stdin.isatty()):
+        raise DataError(f"--corpus {STDIN}: expected English text piped to standard input, found none")
+    files = [path for path in paths if path != STDIN]
+    if files:
+        read_texts(files, column)
+
+
+def _own_english(train: Split, languages: Sequence[str]) -> list[str]:
+    """The English captions of the data, each once."""
+    texts: dict[str, None] = {}
+    if PIVOT in train.captions:
+        texts.update(dict.fromkeys(train.captions[PIVOT].slot("target")))
+    else:
+        for language in languages:
+            texts.update(dict.fromkeys(filter(None, train.captions[language].texts.get("pivot", ()))))
+    return list(texts)
+
+
+def read_once(paths: Sequence[str]) -> list[str]:
+    """Those of some paths that can be read only once: standard input and pipes."""
+    return [path for path in paths if path == STDIN or _is_pipe(Path(path))]
+
+
+def _is_pipe(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def spooled(english: English) -> Iterator[English]:
+    """The same lines as often as they are needed: what can be read once only is kept in a file for the time."""
+    once = read_once(english.config.corpus or ())
+    if not once:
+        yield english
+        return
+    with tempfile.TemporaryDirectory(prefix="xpet-corpus-") as folder:
+        copies = {path: _copied(path, Path(folder) / str(number)) for number, path in enumerate(once)}
+        yield replace(english, copies=copies)
+
+
+def _copied(path: str, to: Path) -> Copy:
+    """The contents of standard input or of a pipe, in a file that ends as it does."""
+    to = to.with_name(to.name + "".join(Path(path).suffixes))
+    digest = hashlib.sha256()
+    with to.open("wb") as copy, _opened(path) as source:
+        while block := source.read(BLOCK):
+            digest.update(block)
+            copy.write(block)
+    return Copy(str(to), digest.hexdigest())
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a pipe; standard input stays open afterwards."""
+    if path == STDIN:
+        yield sys.stdin.buffer
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+def check_lines(english: English, counts: Mapping[str, int]) -> None:
+    """There must be something to train on; raises DataError saying what became of the lines."""
+    if counts.get("kept", 0) >= 2:
+        return
+    if not counts.get("read"):
+        raise DataError(f"{english.name}: expected English lines, found none")
+    left_out = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name not in ("read", "kept"))
+    why = "in_test: they are test captions" if counts.get("in_test", 0) > counts["read"] / 2 else left_out
+    raise DataError(
+        f"{english.name}: expected at least 2 English lines to train on, found {counts.get('kept', 0)} of "
+        f"{counts['read']} ({why}); give another --corpus"
+    )

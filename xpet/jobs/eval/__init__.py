@@ -1,0 +1,1 @@
+"""The job of `xpet eval`: read run.py first."""

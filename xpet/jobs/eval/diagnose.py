@@ -1,0 +1,97 @@
+"""`xpet eval --diagnose`: per language the geometry of its embeddings, its tokens, and its worst queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, ImageSource, LanguageCaptions, Split
+from xpet.core.errors import DataError
+from xpet.core.events import OnEvent, Progress, ignore
+from xpet.jobs.results.report import Diagnosis, WorstQuery
+from xpet.jobs.shared.measure import Encode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.models.tokenizer import TextTokenizer
+
+WORST = 10
+
+
+def diagnose(
+    encode: Encode,
+    tokenizer: TextTokenizer,
+    test: Split,
+    images: Tensor,
+    languages: Sequence[str] | None = None,
+    pictures: ImageSource | None = None,
+    worst: int = WORST,
+    on_event: OnEvent = ignore,
+) -> dict[str, Diagnosis]:
+    """The diagnosis of each language (default: all of `test`) by its natural captions; `images` [images of test, d].
+
+    English captions come from the `pivot` slot; without it `alignment` and `word_recognition` are None and `kind` is
+    unclear. With `pictures` the worst queries get thumbnails. Raises DataError on features without a direction.
+    """
+    chosen = list(languages or test.captions)
+    encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
+    found = {}
+    for done, language in enumerate(chosen, start=1):
+        found[language] = _diagnose(encode_once, tokenizer, test, images, language, pictures, worst)
+        on_event(Progress("diagnosing", done, len(chosen), language))
+    return found
+
+
+def _diagnose(
+    encode: Encode, tokenizer: TextTokenizer, test: Split, images: Tensor, language: str,
+    pictures: ImageSource | None, worst: int,
+) -> Diagnosis:  # fmt: skip
+    import torch
+
+    from xpet.core import diagnosis
+
+    captions = test.captions[language].complete(("pivot",))
+    texts, owner = captions.slot("target"), torch.tensor(captions.owner)
+    text = encode(texts).to(images)
+    alignment, recovered = None, None
+    if "pivot" in captions.texts and len(set(captions.owner)) > 1:
+        english = encode(captions.slot("pivot")).to(images)
+        alignment, recovered = diagnosis.alignment(text, english), diagnosis.recovery(images, text, english, owner)
+    missed = diagnosis.worst_queries(images, text, owner, worst)
+    return Diagnosis(
+        modality_gap=diagnosis.modality_gap(images, text),
+        hubness=diagnosis.hubness(text, images),
+        anisotropy=diagnosis.anisotropy(text),
+        alignment=alignment,
+        word_recognition=recovered.word_recognition / 100 if recovered else None,
+        tokens_per_caption=tokenizer.tokens_per_text(texts),
+        unknown_rate=tokenizer.unknown_rate(texts),
+        kind="none" if language == PIVOT else diagnosis.kind(recovered),
+        closed=recovered.closed if recovered and language != PIVOT else None,
+        worst=tuple(_query(test, captions, m.text, m.rank, m.found, pictures) for m in missed),
+    )
+
+
+def _query(
+    test: Split, captions: LanguageCaptions, row: int, rank: float, found: int, pictures: ImageSource | None
+) -> WorstQuery:
+    texts, english = captions.slot("target"), captions.texts.get("pivot")
+    of_found = (text for text, owner in zip(texts, captions.owner, strict=True) if owner == found)
+    own, other = test.images[captions.owner[row]], test.images[found]
+    return WorstQuery(
+        text=texts[row], image=own, rank=rank, found=other, found_caption=next(of_found, ""),
+        english=english[row] if english else None,
+        thumbnail=_thumbnail(pictures, own), found_thumbnail=_thumbnail(pictures, other),
+    )  # fmt: skip
+
+
+def _thumbnail(pictures: ImageSource | None, name: str) -> str | None:
+    """The picture, small; None without one, or where it cannot be shown, as beside features of the user's own."""
+    from xpet.data.thumbnails import thumbnail
+
+    try:
+        return None if pictures is None else thumbnail(pictures.open(name))
+    except DataError:  # what was measured does not hang on it
+        return None

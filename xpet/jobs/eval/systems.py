@@ -1,0 +1,255 @@
+"""Measures systems: the base by every text and prompt asked for, the English tower, and runs with their modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import EvalConfig
+from xpet.core.errors import DataError
+from xpet.core.events import OnEvent, Progress
+from xpet.core.prompts import Prompt, ensemble, parse
+from xpet.jobs.align.summary import mean_known
+from xpet.jobs.eval.prepare import Bench
+from xpet.jobs.eval.prompts import prompted
+from xpet.jobs.results.report import Cost, Latency
+from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, routine_of, stored_bytes
+
+if TYPE_CHECKING:
+    from xpet.core.metrics import Retrieval
+
+NAMES = {
+    "target": "zero-shot", "to_pivot": "translated", "from_pivot": "from English",
+    "pivot": "English text",
+}  # fmt: skip
+"""What the base is called when it searches with a slot."""
+ENGLISH = ("to_pivot", "pivot")
+"""Slots that hold English, whatever the language."""
+
+
+@dataclass
+class Measured:
+    """A system's retrieval per language (and seed), before it becomes figures: see `results.report.System`."""
+
+    name: str
+    kind: str
+    text: str
+    results: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
+    english: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
+    untrained: dict[str, dict[str, Retrieval]] = field(default_factory=dict)
+    bare_english: Retrieval | None = None
+    prompt: str | None = None
+    runs: dict[str, str] = field(default_factory=dict)
+    method: str | None = None
+    routine: str | None = None
+    shots: int | None = None
+    aligned: tuple[str, ...] = ()
+    translates: bool = False
+    cost: Cost | None = None
+
+
+def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEvent) -> tuple[list[Measured], list[str]]:
+    """All systems asked for, the reference first, and what a reader must be warned of."""
+    warnings: list[str] = []
+    step = _Steps(bench, _count(config, bench, records), on_event)
+    with bench.bare() as encode:
+        systems = [_base(bench, encode, "target", None, step)]
+        systems[0].bare_english = _english(bench, encode, systems[0])
+        for text in _texts(config, bench):
+            systems.append(_base(bench, encode, text, None, step, systems[0]))
+        for prompt in _prompts(config):
+            plain = _base(bench, encode, "target", prompt, step)
+            systems += [plain, *(_base(bench, encode, text, prompt, step, plain) for text in _named(config))]
+    if config.english is not None:
+        systems.append(_english_tower(config.english, bench, step))
+        warnings += _stranger(config.english, bench)
+    if records:
+        systems.append(_aligned(bench, records, systems[0], step))
+        if not systems[-1].aligned:
+            warnings.append(f"none of the runs is for {', '.join(bench.languages)}: all that is shown is the base")
+        elif config.latency:
+            systems[-1].cost = _with_latency(bench, records, systems[-1])
+    for system in systems:
+        left = [lang for lang in bench.languages if lang not in system.results]
+        if left:
+            warnings.append(f"{system.name}: no such texts or templates for {', '.join(left)}; compare with care")
+    return systems, warnings
+
+
+def _prompts(config: EvalConfig) -> list[Prompt]:
+    found = [parse(prompt) for prompt in config.prompts]
+    return [ensemble(found)] if config.ensemble else found
+
+
+class _Steps:
+    """Counts languages measured."""
+
+    def __init__(self, bench: Bench, total: int, on_event: OnEvent) -> None:
+        self.bench, self.total, self.on_event, self.done = bench, total, on_event, 0
+
+    def languages(self) -> Iterator[str]:
+        """The languages to show, with progress."""
+        for language in self.bench.languages:
+            yield language
+            self.done += 1
+            self.on_event(Progress("evaluating", self.done, max(self.total, self.done), language))
+
+
+def _count(config: EvalConfig, bench: Bench, records: Runs) -> int:
+    prompted = len(_prompts(config)) * (1 + len(_named(config)))
+    return (1 + len(_texts(config, bench)) + prompted + bool(config.english) + bool(records)) * len(bench.languages)
+
+
+def _named(config: EvalConfig) -> list[str]:
+    """Slots that were asked for besides natural captions."""
+    return [text for text in config.texts or () if text != "target"]
+
+
+def _texts(config: EvalConfig, bench: Bench) -> list[str]:
+    """Slots the base searches with besides natural captions: as asked, else translations where there are any."""
+    if config.texts is not None:
+        return _named(config)
+    others = [bench.test.captions[lang] for lang in bench.languages if lang != PIVOT]
+    return ["to_pivot"] if any("to_pivot" in captions.texts for captions in others) else []
+
+
+def _slot(language: str, text: str) -> str:
+    """English is searched with as it is."""
+    return "target" if language == PIVOT else text
+
+
+def _base(
+    bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps, first: Measured | None = None
+) -> Measured:
+    """The base by one text, in a prompt where there is one; English by another text is what it was in `first`.
+
+    A set's templates are in the language the text is in: English ones around what is translated to English.
+    """
+    name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
+    name += f", {NAMES[text]}" if prompt is not None and text != "target" else ""
+    system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
+    for language in step.languages():
+        captions, slot = bench.test.captions[language], _slot(language, text)
+        written = PIVOT if slot in ENGLISH else language
+        if slot not in captions.texts or (prompt is not None and not prompt.covers(written)):
+            continue
+        if first is not None and slot == first.text:
+            if language in first.results:
+                system.results[language] = first.results[language]
+            continue
+        own = encode if prompt is None else prompted(encode, prompt, written)
+        system.results[language] = measure.search(own, captions, slot, bench.images)
+    if not system.results:
+        raise DataError(f"expected {text} texts of {', '.join(bench.languages)}, found none")
+    return system
+
+
+def _english(bench: Bench, encode: measure.Encode, base: Measured) -> Retrieval | None:
+    """English by the bare tower, what forgetting is measured against; None without English captions."""
+    known = base.results.get(PIVOT)
+    if known is not None or PIVOT not in bench.test.captions:
+        return known  # type: ignore[return-value]
+    return measure.search(encode, bench.test.captions[PIVOT], "target", bench.images)
+
+
+def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
+    """A mono-lingual English text tower, on captions translated to English (the paper's CLIP + MT)."""
+    from xpet.models.clip_text import load_english_tower
+    from xpet.models.encode import check_dimensions
+
+    loaded = load_english_tower(wiring.english_path(name))
+    check_dimensions(loaded.tower, wiring.Width(bench.images.shape[1]))
+    encode = measure.encoder(loaded.tower.to(bench.device), loaded.tokenizer)
+    system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
+    for language in step.languages():
+        captions, slot = bench.test.captions[language], _slot(language, "to_pivot")
+        if slot in captions.texts:
+            system.results[language] = measure.search(encode, captions, slot, bench.images)
+    return system
+
+
+def _stranger(name: str, bench: Bench) -> list[str]:
+    """A warning where the English tower was trained beside another image tower than the one measured with."""
+    from xpet.models.clip_text import image_half
+
+    if bench.towers.image is None:  # the user's own features do not tell what made them
+        return []
+    own, used = image_half(wiring.english_path(name)), bench.towers.image.fingerprint
+    if own in (None, used):
+        return []
+    return [
+        f"the English tower {name} comes with other weights of an image tower than '{bench.towers.names['image']}', "
+        "which these figures are with: its own is --image-model " + name
+    ]
+
+
+def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measured:
+    """Every aligned language by its own modules, the others by the base."""
+    chosen = chosen_runs(records)
+    first = next(iter(chosen.values()))[0][1]
+    routines = {routine_of(runs[0][1]).name: routine_of(runs[0][1]) for runs in chosen.values()}
+    texts = {routine.evaluation for routine in routines.values()}
+    shots = {len(runs[0][1].split["train"]) for runs in chosen.values()}
+    system = Measured(
+        f"aligned, {first.config['method']['name']}", "run", texts.pop() if len(texts) == 1 else "target",
+        method=first.config["method"]["name"], routine=", ".join(routines),
+        shots=(shots.pop() or None) if len(shots) == 1 else None,
+        aligned=tuple(lang for lang in bench.languages if lang in chosen),
+        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records, bench.total),
+    )  # fmt: skip
+    for language in step.languages():
+        system.results[language] = base.results[language]
+        if language in chosen:
+            _with_module(bench, chosen[language], language, system)
+    return system
+
+
+def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> None:
+    """One language by the modules of its runs (one a seed), and English under them."""
+    captions, slot = bench.test.captions, routine_of(runs[0][1]).evaluation
+    found: dict[int, Retrieval] = {}
+    english: dict[int, Retrieval] = {}
+    for number, (_, record) in enumerate(runs):
+        seed = record.config["run"]["seed"]
+        with bench.tuned(record) as encode:
+            found[seed] = measure.search(encode, captions[language], slot, bench.images)
+            if PIVOT in captions:
+                english[seed] = measure.search(encode, captions[PIVOT], "target", bench.images)
+            if number == 0:
+                others = [lang for lang in bench.languages if lang not in (PIVOT, *system.aligned)]
+                system.untrained[language] = {
+                    lang: measure.search(encode, captions[lang], "target", bench.images) for lang in others
+                }
+    system.results[language] = found
+    system.runs[language] = str(runs[0][0])
+    if english:
+        system.english[language] = english
+
+
+def _cost(records: Runs, total: int) -> Cost:
+    """Of a module made elsewhere only its size is known."""
+    metrics = [record.metrics for _, record in records]
+    return Cost(
+        trainable=metrics[0]["trainable"],
+        total=metrics[0]["total"] or total,
+        module_bytes=max(stored_bytes(record.delta) for _, record in records),
+        training_seconds=mean_known([m["seconds"] for m in metrics]),
+        peak_mebibytes=max((m["peak_memory"] for m in metrics if m["peak_memory"] is not None), default=None),
+    )
+
+
+def _with_latency(bench: Bench, records: Runs, system: Measured) -> Cost:
+    """The cost with the encoding speed of the first aligned language's module."""
+    from xpet.models.latency import compare_speed
+
+    assert bench.stack is not None
+    assert system.cost is not None
+    stack, record = bench.stack, next(r for _, r in records if language_of(r) in system.aligned)
+    stack.load(0, record.delta)
+    texts = bench.test.captions[language_of(record)].slot(routine_of(record).evaluation)
+    speed = compare_speed(bench.encode, texts, lambda: stack.one(0), stack.bare, bench.device)
+    latency = Latency(bench.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
+    return replace(system.cost, latency=latency)

@@ -1,0 +1,1 @@
+"""The job of `xpet merge`: read run.py first."""

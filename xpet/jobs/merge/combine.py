@@ -1,0 +1,213 @@
+"""Combines runs of several languages into one: what they changed, weights by validation, and what combining costs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT
+from xpet.core.config import CombineConfig, MergeConfig, MethodConfig, to_dict
+from xpet.core.errors import ConfigError, DataError
+from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.rundir import RunRecord
+from xpet.core.search import Point, Score, search
+from xpet.jobs.align.summary import spread
+from xpet.jobs.merge import combine_measure as combinebench
+from xpet.jobs.merge.combine_measure import Bench, Ingredients
+from xpet.jobs.merge.formats.base import Task, task_of
+from xpet.jobs.results.results import Combination, Price, Spread, WeightSearch
+from xpet.jobs.shared import wiring
+from xpet.jobs.shared.run_records import (
+    SAME_DATA,
+    Alike,
+    Runs,
+    check_base,
+    chosen_runs,
+    language_of,
+    read_runs,
+    routine_of,
+)
+from xpet.jobs.shared.run_records import stored_method as method_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.methods.combining import Recipe
+
+_VALIDATION: Alike = {"validation split": lambda record: record.split["validation"]}
+_REMEDY = "combine runs that agree in it"
+TEXTS = {"target": "natural captions", "to_pivot": "captions translated to English"}
+
+
+def combined_records(config: MergeConfig, on_event: OnEvent = ignore) -> tuple[Runs, Combination]:
+    """The runs of a configuration combined: a record per language, all with the same trained weights and method.
+
+    `metrics["aligned"]`, `english_after`, `trainable` and `share` are the combination's, measured now (None where
+    `config.verify` is off); `config["combination"]` says how it was made. Raises the XpetError family, see `chosen`.
+    """
+    config = config.check()
+    return combined(task_of(config, chosen(config)), on_event)
+
+
+def chosen(config: MergeConfig) -> Runs:
+    """Of every language the run that is best on validation.
+
+    Raises ConfigError for fewer than two languages, another number of weights, or methods that cannot be combined;
+    DataError for runs that differ in base, data, test split or the text they search with.
+    """
+    from xpet.methods.table import check_foldable
+
+    assert config.combine is not None
+    alike = {**SAME_DATA, **(_VALIDATION if config.combine.search else {})}
+    runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
+    _check_words(runs)
+    _check_alike(runs)
+    check_foldable(method_of(runs[0][1]), str(runs[0][0]))
+    _check_settings(config.combine, [language_of(record) for _, record in runs], method_of(runs[0][1]))
+    return runs
+
+
+def combined(task: Task, on_event: OnEvent) -> tuple[Runs, Combination]:
+    """The runs of a task, one per language, combined as its configuration says; see `combined_records`."""
+    from xpet.methods.combining import combine
+
+    asked = task.config.combine
+    assert asked is not None
+    ingredients = _ingredients(task, on_event)
+    recipe = _recipe(asked, list(ingredients.vectors))
+    vector = combine(ingredients.vectors, recipe)
+    searched, prices = None, {}
+    if task.config.verify:
+        rank = max(vector.rank, ingredients.rank)
+        bench = combinebench.prepare(task, ingredients, rank, asked.search > 0, on_event)
+        if asked.search:
+            recipe, searched = _search(asked, bench, recipe, on_event)
+            vector = combine(ingredients.vectors, recipe)
+        prices = bench.prices(vector, on_event)
+        del bench
+        gc.collect()  # OpenDelta ties towers into cycles
+    delta, method = ingredients.delta(vector)
+    combination = Combination(
+        recipe.strategy, recipe.weights, recipe.density, method.rank if vector.products else None, recipe.seed,
+        sum(value.numel() for value in delta.values()), searched, prices, _spreads(prices),
+    )  # fmt: skip
+    records = [(path, _record(record, delta, method, combination)) for path, record in task.runs]
+    return records, combination
+
+
+def _check_words(runs: Runs) -> None:
+    """Tables of words cannot be summed as products of layers are: each language keeps its own in a pack."""
+    for path, record in runs:
+        if "embeddings" in (method_of(record).train or ()):
+            raise ConfigError(
+                f"{path}: expected runs without trained embeddings to combine, found some; keep each language's own: "
+                "xpet merge --pack, or train without --train embeddings"
+            )
+
+
+def _check_alike(runs: Runs) -> None:
+    """One model has one method, and is searched with one kind of text."""
+    first_path, first = runs[0]
+    for path, record in runs[1:]:
+        mine, other = record.config["method"]["name"], first.config["method"]["name"]
+        if mine != other:
+            raise DataError(f"{path} was trained by {mine} and {first_path} by {other}: expected one method to combine")
+        text, known = (TEXTS[routine_of(each).evaluation] for each in (record, first))
+        if text != known:
+            raise DataError(
+                f"{path} searches with {text} and {first_path} with {known}: expected routines that search with the "
+                "same, as one model must know what it is asked with"
+            )
+
+
+def _check_settings(asked: CombineConfig, languages: list[str], method: MethodConfig) -> None:
+    from xpet.methods.combining import STRATEGIES
+    from xpet.methods.table import find_method
+
+    problems = []
+    if len(languages) < 2:
+        problems.append(
+            f"--strategy: expected runs of at least two languages, found only {languages[0]}; leave it out to merge one"
+        )
+    elif asked.weights is not None and len(asked.weights) != len(languages):
+        problems.append(
+            f"--weights: expected {len(languages)} numbers, for {', '.join(languages)} in this order, found "
+            f"{len(asked.weights)}"
+        )
+    cuts = STRATEGIES[asked.strategy].truncates or asked.rank is not None
+    if cuts and "rank" not in find_method(method).settings:
+        problems.append(f"--strategy svd and --rank cut products of LoRA: '{method.name}' has none")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _ingredients(task: Task, on_event: OnEvent) -> Ingredients:
+    """What every run changed of the base, which must be the one it was trained on."""
+    from xpet.methods.combining import absent, completed, joint, task_vector
+    from xpet.models.checkpoint import open_text_tower
+
+    opened = open_text_tower(wiring.text_path(task.model.text))
+    names, prints = {"text": task.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
+    check_base(wiring.Towers(opened, None, names, prints), task.runs)  # type: ignore[arg-type]
+    base = opened.tensors
+    vectors = {language_of(own): task_vector(method_of(own), own.delta, base) for _, own in task.runs}
+    for language, missing in absent(vectors).items():
+        on_event(Notice(f"{language}: {len(missing)} weights that other runs train count as unchanged ({missing[0]})"))
+    return Ingredients(completed(vectors), joint([method_of(record) for _, record in task.runs]), base)
+
+
+def _recipe(asked: CombineConfig, languages: list[str]) -> Recipe:
+    from xpet.methods.combining import Recipe
+
+    weights = asked.weights or (1 / len(languages),) * len(languages)
+    return Recipe(asked.strategy, dict(zip(languages, weights, strict=True)), asked.kept, asked.rank, asked.seed)
+
+
+def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEvent) -> tuple[Recipe, WeightSearch]:
+    """Weights and density with the largest mean R@1 on validation, English included; the smaller range decides ties."""
+    from xpet.core.metrics import disparity
+    from xpet.methods.combining import combine
+
+    languages = list(recipe.weights)
+    done = 0
+    best = 0.0
+
+    def made(point: Point) -> Recipe:
+        return replace(recipe, weights=dict(zip(languages, point.weights, strict=True)), density=point.density)
+
+    def evaluate(point: Point) -> Score:
+        nonlocal done, best
+        found = disparity(bench.validated(combine(bench.ingredients.vectors, made(point))))
+        done, best = done + 1, max(best, found.mean)
+        on_event(Progress("searching", min(done, asked.search), asked.search, f"mean R@1 {best:.1f}"))
+        return found.mean, -found.range
+
+    start = Point(tuple(recipe.weights.values()), recipe.density)
+    point, tried = search(start, evaluate, asked.search, asked.seed)
+    images = len(bench.parts[combinebench.VALIDATION][0].images)
+    (first, gap), (mean, rest) = tried[start], tried[point]
+    return made(point), WeightSearch(len(tried), images, (first, -gap), (mean, -rest))
+
+
+def _spreads(prices: Mapping[str, Price]) -> dict[str, Spread]:
+    if not prices:
+        return {}
+    columns = ("base", "separate", "combined")
+    return {name: spread([{lang: getattr(price, name) for lang, price in prices.items()}]) for name in columns}
+
+
+def _record(
+    record: RunRecord, delta: Mapping[str, Tensor], method: MethodConfig, combination: Combination
+) -> RunRecord:
+    """One language's record of the combination: its own data and settings, the common weights, what was measured."""
+    price, english = (combination.languages.get(lang) for lang in (language_of(record), PIVOT))
+    metrics = {
+        **record.metrics, "aligned": price.combined if price else None,
+        "english_after": english.combined if english else None, "validation": {},
+        "trainable": combination.trainable, "share": 100 * combination.trainable / record.metrics["total"],
+    }  # fmt: skip
+    made = {name: value for name, value in asdict(combination).items() if name not in ("languages", "spreads")}
+    config = {**record.config, "method": to_dict(method), "combination": made}
+    return replace(record, config=config, delta=delta, history=[], metrics=metrics)

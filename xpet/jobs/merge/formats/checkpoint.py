@@ -1,0 +1,116 @@
+"""The ordinary form: a checkpoint in the M-CLIP layout with the run folded into its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpet.core.config import ModelConfig
+from xpet.core.errors import ModelError
+from xpet.core.events import OnEvent
+from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared.run_records import stored_method
+from xpet.version import VERSION
+
+if TYPE_CHECKING:
+    from xpet.models.checkpoint import LoadedText, OpenText
+    from xpet.models.shards import Change
+    from xpet.models.shards import Form as Stored
+
+NOTE_KEY = "xpet"
+"""Entry of config.json that says how the checkpoint was made."""
+_FILES = (
+    CARD, "config.json", "tokenizer.json", "tokenizer_config.json", "model*.safetensors",
+    "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+
+
+def stored(task: Task) -> Stored:
+    """How the weights are to be stored."""
+    import torch
+
+    from xpet.models.shards import Form as Stored
+
+    config = task.config
+    types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    return Stored(types[config.dtype], config.shard_size, config.pytorch_bin)
+
+
+def size(task: Task) -> int:
+    """Bytes of the base's text tower as it is to be stored."""
+    from xpet.models.checkpoint import open_text_tower
+    from xpet.models.shards import total_bytes
+
+    return total_bytes(open_text_tower(wiring.text_path(task.model.text)).tensors, stored(task))
+
+
+def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+    """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
+    from xpet.models.checkpoint import open_text_tower, write_beside
+    from xpet.models.shards import write_weights
+
+    form = stored(task)
+    base = open_text_tower(wiring.text_path(task.model.text))
+    image = image_beside(base, task.model)
+    write_weights(stage, base.streamed(), changes(task), form, on_event)
+    document = {
+        **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
+        "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
+    }  # fmt: skip
+    write_beside(stage, base.tower, base.tokenizer, document)
+    return image
+
+
+def changes(task: Task) -> dict[str, Change]:
+    """What the run makes of its base's weights, by name; what was trained is read when its turn comes."""
+    from xpet.methods.table import fold
+    from xpet.models.weights import Remapped
+
+    return fold(stored_method(task.record), Remapped(task.mapped))
+
+
+def note(task: Task) -> dict[str, object]:
+    """What is recorded of how a merge was made."""
+    record = task.record
+    made = {"combination": record.config["combination"]} if "combination" in record.config else {}
+    return {
+        "version": VERSION, "base": task.model.text, "base_fingerprint": record.environment["fingerprints"]["text"],
+        "run": record.config["run"], "method": record.config["method"]["name"], "verified": task.config.verify, **made,
+    }  # fmt: skip
+
+
+def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
+    """The image tower of the run, or the partner of its base; None when neither is known."""
+    try:
+        return model.image or wiring.image_of(model.text, base.config)
+    except ModelError:
+        return None
+
+
+def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+    from xpet.models.checkpoint import load_text_tower
+
+    loaded = load_text_tower(folder)
+    return measure.encoder(loaded.tower.to(device), loaded.tokenizer)
+
+
+def own_config(folder: Path) -> bool:
+    """Whether xpet wrote the folder's config.json."""
+    try:
+        return NOTE_KEY in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+CHECKPOINT = Form(
+    "checkpoint", "M-CLIP checkpoint", write, _encoder, size, _FILES, own_config,
+    options=("dtype", "shard_size", "pytorch_bin"), said="Folded {method} for {languages} into {base}",
+    use="Use it: xpet eval --model {out}",
+    about=(
+        "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "
+        "is as fast as its base."
+    ),
+    tags=("M-CLIP",), towers=True,
+)  # fmt: skip

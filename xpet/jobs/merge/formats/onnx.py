@@ -1,0 +1,83 @@
+"""`--export onnx`: the text tower with the run folded in, pooling and head included, as an ONNX graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.events import OnEvent, Progress
+from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, image_beside, note, own_config, size
+from xpet.jobs.merge.formats.folded import folded_tower
+from xpet.jobs.shared import measure, wiring
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FILES = (CARD, "model.onnx", "model.onnx.data", "config.json", "tokenizer.json", "tokenizer_config.json")
+_BATCHES = (1, 7, 64)
+"""Sizes of batches the proof encodes with, in turns."""
+
+
+def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+    """Write graph, tokenizer and settings; returns the image tower of its base."""
+    from xpet.models import onnx_export
+
+    loaded = folded_tower(task)
+    image = image_beside(loaded, task.model)
+    on_event(Progress("writing", 0, 1))
+    onnx_export.export(stage, loaded.tower)
+    on_event(Progress("writing", 1, 1))
+    more = {wiring.IMAGE_KEY: image} if image else {}
+    onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **{NOTE_KEY: note(task)}, **more)
+    loaded.tokenizer.save(stage)
+    return image
+
+
+def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+    """By onnxruntime, in batches of several sizes; lengths differ as those of the texts do."""
+    from xpet.models.onnx_export import OnnxTower
+    from xpet.models.tokenizer import load_tokenizer
+
+    settings: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tower = OnnxTower(folder, settings["dimensions"])
+    tokenizer = load_tokenizer(folder, settings["max_length"], settings["pad_token_id"])
+    return _in_turns(tower, tokenizer)
+
+
+def _in_turns(tower: object, tokenizer: Any) -> measure.Encode:
+    import torch
+
+    from xpet.models.encode import encode_texts
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        few = _BATCHES[0] + 3 * _BATCHES[1]
+        parts = [(texts[:1], _BATCHES[0]), (texts[1:few], _BATCHES[1]), (texts[few:], _BATCHES[2])]
+        return torch.cat([encode_texts(tower, tokenizer, some, size) for some, size in parts if some])  # type: ignore[arg-type]
+
+    return encode
+
+
+ONNX = Form(
+    "onnx", "ONNX graph", write, _encoder, size, _FILES, own_config,
+    packages=("onnx", "onnxruntime"), extra="export", said="Folded {method} for {languages} into {base}, as ONNX",
+    use="Load it with: onnxruntime.InferenceSession('{out}/model.onnx')",
+    about=(
+        "A text tower as an ONNX graph, into which `xpet merge` folded what {method} trained for {languages}. Inputs "
+        "are `input_ids` and `attention_mask` (int64, any batch, any length up to `max_length` of config.json), the "
+        "output is `features` (float32, not normalised); pooling and projection are inside."
+    ),
+    code="""\
+import numpy as np, onnxruntime
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file("{out}/tokenizer.json")
+session = onnxruntime.InferenceSession("{out}/model.onnx")
+row = tokenizer.encode("...").ids  # cut to max_length; pad batches with pad_token_id and a mask of 0
+ids = np.array([row])
+features = session.run(["features"], {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0]
+""",
+    tags=("onnx", "M-CLIP"),
+)  # fmt: skip

@@ -1,0 +1,68 @@
+"""`--export opendelta`: a run as OpenDelta's `from_finetuned` reads it, on the transformer of the same text tower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpet.core.events import OnEvent
+from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.checkpoint import image_beside
+from xpet.jobs.merge.formats.folded import bytes_of
+from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared.run_records import stored_method
+
+_FILES = (CARD, "config.json", "pytorch_model.bin")
+
+
+def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+    """Write the delta; returns the image tower of its base."""
+    from xpet.methods import opendelta_format
+    from xpet.models.checkpoint import open_text_tower
+
+    opendelta_format.write(stage, stored_method(task.record), task.record.delta)
+    return image_beside(open_text_tower(wiring.text_path(task.model.text)), task.model)
+
+
+def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+    """By OpenDelta itself."""
+    from xpet.methods.bridge import load_finetuned
+    from xpet.models.checkpoint import load_text_tower
+
+    loaded = load_text_tower(wiring.text_path(task.model.text))
+    load_finetuned(str(folder), loaded.tower.transformer)
+    return measure.encoder(loaded.tower.eval().to(device), loaded.tokenizer)
+
+
+def _own(folder: Path) -> bool:
+    from xpet.methods import opendelta_format
+
+    return opendelta_format.is_ours(folder)
+
+
+def _check(task: Task) -> None:
+    from xpet.methods import opendelta_format
+
+    opendelta_format.check_inside(task.record.delta, str(task.path))
+
+
+OPENDELTA = Form(
+    "opendelta", "OpenDelta module", write, _encoder, bytes_of, _FILES, _own, folds=False, check=_check,
+    methods=("lora", "adapter", "compacter"),
+    use="Load it with: opendelta.AutoDeltaModel.from_finetuned('{out}', backbone_model=tower.transformer)",
+    about=(
+        "A module of OpenDelta ({method}) with the LayerNorms that were trained beside it, exported by `xpet merge`. "
+        "It belongs to the transformer inside the text tower of {base}: `transformer` of the published "
+        "`multilingual_clip` class or of xpet's `TextTower`. Nothing is folded: without it the tower is its base."
+    ),
+    code="""\
+from opendelta import AutoDeltaModel  # 0.3.2; on today's Python: opendelta = xpet.methods.bridge.opendelta()
+from xpet.jobs.shared.wiring import text_path
+from xpet.models.checkpoint import load_text_tower
+
+loaded = load_text_tower(text_path("{base}"))
+AutoDeltaModel.from_finetuned("{out}", backbone_model=loaded.tower.transformer)
+ids, mask = loaded.tokenizer.pad(loaded.tokenizer.encode(["..."]))
+features = loaded.tower(ids, mask)  # [texts, dimensions], not normalised
+""",
+    tags=("opendelta",),
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""`--export sentence-transformers`: a folder that SentenceTransformer loads, with the run folded in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpet.core.events import OnEvent
+from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, changes, image_beside, note, own_config, size, stored
+from xpet.jobs.shared import measure, wiring
+
+_FILES = (
+    CARD, "modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json",
+    "tokenizer.json", "tokenizer_config.json", "model*.safetensors", "model.safetensors.index.json",
+    "1_Pooling", "2_Dense",
+)  # fmt: skip
+
+
+def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+    """Fold and write the folder; returns the image tower of the base."""
+    from xpet.models.checkpoint import open_text_tower
+    from xpet.models.sentence_folder import write_folder
+
+    base = open_text_tower(wiring.text_path(task.model.text))
+    image = image_beside(base, task.model)
+    more = {NOTE_KEY: note(task), **({wiring.IMAGE_KEY: image} if image else {})}
+    write_folder(stage, base, changes(task), stored(task), more, on_event)
+    return image
+
+
+def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+    """By transformers' own reading of the folder, as sentence-transformers does it."""
+    from xpet.models.sentence_folder import read_folder
+
+    tower, tokenizer = read_folder(folder)
+    return measure.encoder(tower.to(device), tokenizer)
+
+
+SENTENCE_TRANSFORMERS = Form(
+    "sentence-transformers", "sentence-transformers model", write, _encoder, size, _FILES, own_config,
+    options=("dtype", "shard_size"), said="Folded {method} for {languages} into {base}, for sentence-transformers",
+    use="Load it with: sentence_transformers.SentenceTransformer('{out}')",
+    about=(
+        "A text tower for sentence-transformers, into which `xpet merge` folded what {method} trained for {languages}: "
+        "transformer, mean pooling and a dense layer into the space shared with pictures. Compare by cosine."
+    ),
+    code="""\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{out}")
+features = model.encode(["..."], normalize_embeddings=True)
+""",
+    tags=("sentence-transformers", "M-CLIP"),
+)  # fmt: skip

@@ -1,0 +1,152 @@
+"""The model card of a merged checkpoint: README.md as the hub reads it, with what only its owner knows left open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from xpet.core.captions import PIVOT
+from xpet.core.rundir import RunRecord
+from xpet.jobs.merge.formats import FORMS
+from xpet.jobs.merge.formats.base import filled
+from xpet.jobs.results.results import SYNTHETIC, Combination, MergeResult, Verification
+from xpet.jobs.shared.run_records import language_of, routine_of
+
+UNKNOWN = "unknown"
+SEARCHED_WITH = {"target": "captions in the language itself", "to_pivot": "captions machine-translated to English"}
+"""Text a run is evaluated with, in words."""
+
+
+def model_card(result: MergeResult, record: RunRecord) -> str:
+    """The card as Markdown with the hub's header; licences are 'unknown' until a person fills them in."""
+    measured = _metrics(result, record) if result.combination is None else _prices(result.combination)
+    parts = (_header(result), _about(result, record), measured, _proof(result), _rights())
+    return "\n".join(line for part in parts for line in part)
+
+
+def _header(result: MergeResult) -> Iterator[str]:
+    languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
+    yield from ("---", "language:", *(f"- {language}" for language in languages))
+    yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
+    tags = (f"- {tag}" for tag in (*FORMS[result.form].tags, "xpet"))
+    yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", *tags, "---", "")
+
+
+def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
+    data = record.config["data"]
+    yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
+    yield ""
+    form = FORMS[result.form]
+    yield filled(form.about, result)
+    yield ""
+    if form.code:
+        yield from ("```python", filled(form.code, result).strip(), "```", "")
+    if result.synthetic:
+        yield from (f"**Note:** {SYNTHETIC}.", "")
+    variant = f" ({data['variant']})" if data.get("variant") else ""
+    rows: list[tuple[str, Any]] = [
+        ("base", result.base),
+        ("base weights (fingerprint)", record.environment["fingerprints"]["text"] or UNKNOWN),
+        ("image tower", result.image or f"{UNKNOWN}: the run was trained on image features of its own"),
+        ("data", f"{data['name']}{variant}" or UNKNOWN),
+        ("training images", len(record.split["train"]) or UNKNOWN),
+        ("languages", f"{', '.join(result.languages)} (trained), {PIVOT} (pivot)"),
+        ("method", result.method),
+        *(_training(record) if result.combination is None else _recipe(result.combination)),
+        ("searched with", SEARCHED_WITH[routine_of(record).evaluation]),
+        ("stored as", result.dtype),
+        ("xpet", record.environment["versions"]["xpet"] or "not used: the module was made elsewhere"),
+    ]
+    yield from ("| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), "")
+
+
+def _training(record: RunRecord) -> list[tuple[str, Any]]:
+    run = record.config["run"]
+    return [
+        ("routine, loss", f"{run['routine']}, {run['loss']} (weight {run['align_weight']:g})"),
+        ("learning rate, seed", f"{run['learning_rate']:g}, {run['seed']}"),
+    ]
+
+
+def _recipe(made: Combination) -> list[tuple[str, Any]]:
+    """How the languages' runs became one."""
+    kept = "" if made.density is None else f", density {made.density:.3g}"
+    found = made.search
+    chosen = "given" if found is None else f"best of {found.tried} on {found.images:,} validation images"
+    weights = ", ".join(f"{language} {weight:.3g}" for language, weight in made.weights.items())
+    return [("combined by", f"{made.strategy}{kept}, seed {made.seed}"), ("weights", f"{weights} ({chosen})")]
+
+
+def _prices(made: Combination) -> Iterator[str]:
+    yield from ("## What combining costs", "")
+    if not made.languages:
+        yield from ("Not measured (`--no-verify`).", "")
+        return
+    yield "R@1 in percent on the test images, mean of image to text and text to image: of the base, of the base with"
+    yield from ("each language's own module (English: the base), and of this model, which is one for all.", "")
+    yield from ("| language | base | separate | this model | price |", "|---|---:|---:|---:|---:|")
+    for name, price in made.languages.items():
+        yield f"| {name} | {price.base:.2f} | {price.separate:.2f} | {price.combined:.2f} | {price.price:+.2f} |"
+    for name in ("mean", "range", "std"):
+        base, alone, now = (getattr(made.spreads[key], name) for key in ("base", "separate", "combined"))
+        yield f"| *{name}* | {base:.2f} | {alone:.2f} | {now:.2f} | {now - alone:+.2f} |"
+    yield ""
+
+
+def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
+    metrics, language = record.metrics, language_of(record)
+    if record.split["test"] is None:
+        return
+    yield from ("## Metrics of the run", "", f"R@1 in percent on {len(record.split['test'])} test images, mean of")
+    yield from ("image to text and text to image, as measured when the run was trained.", "")
+    rows = [
+        (language, metrics["target_before"], metrics["aligned"]),
+        (PIVOT, metrics["english_before"], metrics["english_after"]),
+    ]
+    yield from ("| language | base | this model |", "|---|---:|---:|")
+    for name, before, after in rows:
+        if name != language or (before, after) == rows[0][1:]:
+            yield f"| {name} | {_percent(before)} | {_percent(after)} |"
+    yield ""
+
+
+def _proof(result: MergeResult) -> Iterator[str]:
+    yield from ("## Verification", "")
+    found = result.verification
+    if found is None:
+        yield from ("Skipped (`--no-verify`): nobody compared this checkpoint with the run it was made from.", "")
+        return
+    yield f"{_proven(found)}{_recalls(found)}"
+    yield ""
+
+
+def _proven(found: Verification) -> str:
+    return (
+        f"{found.texts:,} test captions were encoded by the run and by this checkpoint: unit features differ by at "
+        f"most {found.relative:.1e} in length (allowed: {found.tolerance:.1e}) and {found.absolute:.1e} in one value. "
+    )
+
+
+def _recalls(found: Verification) -> str:
+    if not found.unmerged:
+        return "R@1 was not compared: no image features were at hand."
+    each = [f"{name} {value:.2f} and {found.merged[name]:.2f}" for name, value in found.unmerged.items()]
+    return f"R@1 of the run and of this checkpoint: {', '.join(each)}."
+
+
+def _rights() -> Iterator[str]:
+    yield from ("## Licences", "")
+    yield "To be filled in by whoever publishes this model; xpet does not know them."
+    yield from ("", "| of | licence |", "|---|---|")
+    yield from (f"| {what} | {UNKNOWN} |" for what in ("this model", "the base model", "the training data"))
+    yield ""
+
+
+def _cell(value: object) -> str:
+    """A value that cannot break out of its cell."""
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

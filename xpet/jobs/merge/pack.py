@@ -1,0 +1,90 @@
+"""`xpet merge --pack`: the best run of every language into one file, read back and compared bit by bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from xpet.core.config import RESULT, MergeConfig
+from xpet.core.errors import ModelError, OutputError
+from xpet.core.events import OnEvent, Progress, ignore
+from xpet.core.pack import Packed, is_pack, read_pack, write_pack
+from xpet.jobs.merge.combine import combined_records
+from xpet.jobs.results.results import PackedLanguage, PackResult
+from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, read_runs, routine_of
+
+
+def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
+    """Pack the runs that `xpet eval` would choose, one a language; the base stays where it is and is only named.
+
+    With `config.combine` every language gets the one module they are combined into, which is stored once.
+
+    Raises the XpetError family: no run, runs of different bases, data or methods, weights that are not finite, an
+    output that is in use, too little disk. Nothing is left behind then.
+    """
+    started = time.monotonic()
+    config = config.check()
+    out = Path(config.out).absolute()
+    _check_place(out, config)
+    combination = None
+    if config.combine is None:
+        records: Runs = [runs[0] for runs in chosen_runs(read_runs(config.runs)).values()]
+    else:
+        records, combination = combined_records(config, on_event)
+    write(out, records, on_event)
+    first = records[0][1]
+    return PackResult(
+        base=first.config["model"]["text"], method=first.config["method"]["name"],
+        synthetic=bool(first.metrics.get("synthetic")),
+        languages=tuple(
+            PackedLanguage(
+                language_of(record), str(path), record.config["run"]["routine"], routine_of(record).translates_queries,
+                record.metrics["target_before"], record.metrics["aligned"],
+            )
+            for path, record in records
+        ),
+        out=str(out), size=out.stat().st_size, seconds=time.monotonic() - started, combination=combination,
+    )  # fmt: skip
+
+
+def write(out: Path, records: Runs, on_event: OnEvent) -> None:
+    """Write a pack beside its place, read it back, compare, and only then put it there; raises the XpetError family."""
+    needed = 2 * sum(value.numel() * value.element_size() for _, r in records for value in r.delta.values()) + (1 << 20)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise OutputError(f"{out}: expected {needed / 1e6:,.0f} MB of free disk, found {free / 1e6:,.0f} MB")
+    stage = out.with_name(f".{out.name}.{os.getpid()}.new")
+    packed = [Packed(language_of(record), record) for _, record in records]
+    try:
+        write_pack(stage, packed)
+        for done, (one, other) in enumerate(zip(packed, read_pack(stage), strict=True), start=1):
+            _check_same(one, other)
+            on_event(Progress("reading back", done, len(packed), one.name))
+        os.replace(stage, out)
+    except OSError as error:
+        raise OutputError(f"cannot write the pack {out}: {error.strerror or error}") from error
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+def _check_same(one: Packed, other: Packed) -> None:
+    """What was read back must be what was written, to the last bit."""
+    import torch
+
+    mine, theirs = one.record.delta, other.record.delta
+    same = mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    if not same or one.record.config != other.record.config:
+        raise ModelError(f"the pack holds another module for {one.name} than the run: nothing was written; report it")
+
+
+def _check_place(out: Path, config: MergeConfig) -> None:
+    if out.name.endswith(RESULT):
+        raise OutputError(f"{out}: expected another ending than {RESULT}, which `xpet eval` takes for a result")
+    if out.exists() and not config.overwrite:
+        raise OutputError(f"{out} exists already; choose another --pack or pass --overwrite")
+    if out.exists() and not is_pack(out):
+        raise OutputError(f"{out} exists and is no language pack; it is not overwritten: choose another --pack")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise OutputError(f"{out} cannot be written: {out.parent} is not a writable folder")

@@ -1,0 +1,1 @@
+"""What jobs hand back: records that the view prints and `--json` writes."""

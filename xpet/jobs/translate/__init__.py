@@ -1,0 +1,1 @@
+"""The job of `xpet translate`: read run.py first."""

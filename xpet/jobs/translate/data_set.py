@@ -1,0 +1,109 @@
+"""`xpet translate --data`: the captions of a data set, translated into files that `align` and `eval` find."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xpet.core.captions import PIVOT, Corpus
+from xpet.core.config import DEVICES, DIRECTIONS, TranslateDataConfig
+from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.events import OnEvent, ignore
+from xpet.core.languages import choose
+from xpet.jobs.results.results import ColumnResult, TranslateDataResult
+from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared import wiring
+from xpet.jobs.translate.packages import packages_place
+from xpet.jobs.translate.postprocess import SEED
+from xpet.translation.packages import need_chain
+
+
+def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDataResult:
+    """Translate every split of a data set, a file for each slot, language and split; each is written when it is done.
+
+    Raises the XpetError family: before any work for unknown data or language, missing sources or packages. What was
+    translated before an error or a crash is in the cache and not done again.
+    """
+    started = time.monotonic()
+    _check(config)
+    corpus = wiring.read_corpus(config.data)
+    languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
+    slots = DIRECTIONS[config.direction]
+    columns = list(translations.columns(corpus, languages, slots))
+    _check_sources(corpus, languages, slots, columns)
+    place = packages_place(config.packages or (wiring.DEMO if corpus.synthetic else None))
+    for column in columns:
+        need_chain(place, *translations.codes(column))
+    folder = Path(config.out) if config.out else translations.default_folder()
+    results, degraded = [], 0
+    for column, clean in translations.make(columns, place, config.fast, config.device, on_event=on_event):
+        made, changed = _noisy(clean, config)
+        degraded += changed
+        results.append(_result(column, made, translations.write(folder, column, made)))
+    noise = {"rate": config.noise, "seed": _seed(config), "degraded_lines": degraded} if config.noise else None
+    return TranslateDataResult(
+        data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),
+        found=config.out is None, own=_own(corpus, columns), seconds=time.monotonic() - started, noise=noise,
+    )  # fmt: skip
+
+
+def _check(config: TranslateDataConfig) -> None:
+    problems = []
+    if config.direction not in DIRECTIONS:
+        problems.append(unknown("direction", config.direction, list(DIRECTIONS)))
+    if config.device not in DEVICES:
+        problems.append(unknown("device", config.device, DEVICES))
+    if config.noise is not None and not 0 <= config.noise <= 1:
+        problems.append(f"--noise: expected a rate from 0 to 1, found {config.noise:g}")
+    if config.noise is None and config.noise_seed is not None:
+        problems.append("--noise-seed needs --noise")
+    if config.noise and config.out is None:
+        problems.append("--noise needs --out FOLDER: degraded translations are no default for align and eval")
+    if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
+        problems.append(f"--out: expected a folder for the translations, found a file {config.out}")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _check_sources(
+    corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[translations.Column]
+) -> None:
+    have = {(column.language, column.slot) for column in columns}
+    missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in have]
+    if missing:
+        raise DataError(f"{corpus.name}: expected captions to translate for {', '.join(missing)}, found none")
+    if not columns:
+        raise DataError(f"{corpus.name}: expected a language other than English to translate, found none")
+
+
+def _own(corpus: Corpus, columns: list[translations.Column]) -> tuple[str, ...]:
+    own = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
+    return tuple(dict.fromkeys(own))
+
+
+def _seed(config: TranslateDataConfig) -> int:
+    return SEED if config.noise_seed is None else config.noise_seed
+
+
+def _noisy(clean: translations.Translation, config: TranslateDataConfig) -> tuple[translations.Translation, int]:
+    """The translation as asked for, and how many lines noise changed."""
+    if not config.noise:
+        return clean, 0
+    from xpet.translation.noise import degrade
+
+    texts = tuple(degrade(text, config.noise, _seed(config)) for text in clean.texts)
+    made_by: dict[str, Any] = {**clean.made_by, "noise": {"rate": config.noise, "seed": _seed(config)}}
+    return replace(clean, texts=texts, made_by=made_by), sum(a != b for a, b in zip(texts, clean.texts, strict=True))
+
+
+def _result(column: translations.Column, made: translations.Translation, path: Path) -> ColumnResult:
+    by = made.made_by
+    return ColumnResult(
+        language=column.language, slot=column.slot, split=column.split, chain=tuple(by["chain"]),
+        rows=len(column.sources), cached=by["cached"], translated=by["translated"], retried=by["retried"],
+        flagged=len(made.flags), flags=dict(Counter(name for names in made.flags.values() for name in names)),
+        file=str(path),
+    )  # fmt: skip

@@ -1,0 +1,242 @@
+"""`xpet translate`: records, chain of packages, cache, bulk translation, output and report: wired together here."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xpet.core.config import DEVICES, TranslateConfig
+from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.files import cannot_write, replacing_file
+from xpet.jobs.results.results import TranslateResult, describe_scores
+from xpet.jobs.translate import postprocess as finish
+from xpet.jobs.translate.packages import packages_place
+from xpet.translation.bulk import Bulk
+from xpet.translation.cache import Cache, Entry
+from xpet.translation.chain import make_chain
+from xpet.translation.codes import argos_code
+from xpet.translation.documents import count_records, needs_column, read_records
+from xpet.translation.packages import Installed, need_chain
+from xpet.translation.records import Record
+
+CHUNK = 8192  # records held in memory
+REPORT = ".flagged.jsonl"
+AGAIN = "run the same command again when that is solved: what is translated so far is kept"
+
+
+def run(
+    config: TranslateConfig, on_event: OnEvent = ignore, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None
+) -> TranslateResult:
+    """Translate a file or standard input, record by record; as many come out as go in.
+
+    A file is read through once before any work, so that bad bytes or rows cost no time. The output is written whole or
+    not at all (not so on standard output). `stdin` and `stdout` stand for what `file` and `out` do not name.
+
+    Raises the XpetError family; what was translated before an error or a crash is in the cache and not done again.
+    """
+    started = time.monotonic()
+    config = _checked(config)
+    folder = packages_place(config.packages)
+    chain = need_chain(folder, config.source, config.target)
+    total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
+    finishing = finish.Finish.prepare(config, total)
+    with ExitStack() as stack:
+        sink, report = _outputs(config, stdout, stack)
+        cache = stack.enter_context(Cache())
+        hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
+        work = _Work(Bulk(hops, cache), finishing, sink, report, total or 0, on_event)
+        source = stack.enter_context(_opened(config, stdin))
+        with _without_collector():
+            work.all(_records(config, source))
+            if total is not None and work.lines != total:
+                raise DataError(f"{config.file}: expected {total} lines as at first, found {work.lines}: it changed")
+        scores = finishing.scores()
+    return _result(config, chain, work, scores, time.monotonic() - started, on_event)
+
+
+@dataclass
+class _Work:
+    """Records in, bytes and reports out."""
+
+    bulk: Bulk
+    finish: finish.Finish
+    sink: BinaryIO
+    report: BinaryIO | None
+    total: int
+    on_event: OnEvent
+    lines: int = 0
+    flagged: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+
+    def all(self, records: Iterator[Record]) -> None:
+        """Translate and write everything, a chunk at a time."""
+        while chunk := list(itertools.islice(records, CHUNK)):
+            entries = self.bulk.translate([record.text for record in chunk], self._progress)
+            texts = self.finish.texts([entry.text for entry in entries], [record.counts for record in chunk])
+            _print(self.sink, b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
+            self.lines += sum(record.counts for record in chunk)
+            for record, entry in zip(chunk, entries, strict=True):
+                if entry.flags:
+                    self._note(record, entry)
+            self._progress(0)
+
+    def _progress(self, more: int) -> None:
+        """`more` lines of the chunk at hand are done."""
+        done = self.lines + more
+        self.on_event(Progress("translate", done, max(self.total, done)))
+
+    def _note(self, record: Record, entry: Entry) -> None:
+        self.flagged += 1
+        self.flags.update(entry.flags)
+        if self.report is not None:
+            facts = {"line": record.line, "flags": entry.flags, "source": record.text, "translation": entry.text}
+            self.report.write((json.dumps(facts, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def _checked(config: TranslateConfig) -> TranslateConfig:
+    """The configuration with Argos' language codes; raises ConfigError with every problem."""
+    config = replace(config, source=argos_code(config.source), target=argos_code(config.target))
+    if config.column is not None and config.into is None:
+        config = replace(config, into=f"{config.column}_{config.target}")
+    problems = []
+    if config.source == config.target:
+        problems.append(f"expected two languages, found {config.source} for both --from and --to")
+    if config.device not in DEVICES:
+        problems.append(unknown("device", config.device, DEVICES))
+    table = config.file is not None and needs_column(config.file)
+    if table and config.column is None:
+        problems.append(f"{config.file} has columns: expected the one to translate in --column, found none")
+    if config.column is not None and not table:
+        problems.append(f"--column is for .csv, .tsv and .jsonl files, found {config.file or 'standard input'}")
+    if config.into is not None and config.column is None:
+        problems.append("--into needs --column")
+    if config.out is not None and config.file is not None and _same(config.file, config.out):
+        problems.append(f"expected another file for --out than the input, found {config.out} for both")
+    if config.out is not None and config.reference is not None and _same(config.reference, config.out):
+        problems.append(f"expected another file for --out than the references, found {config.out} for both")
+    problems += _bad_names(config) + finish.problems(config)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def _bad_names(config: TranslateConfig) -> list[str]:
+    """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
+    given = {"--column": config.column, "--into": config.into}
+    bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
+    return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+@contextmanager
+def _opened(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+    if config.file is None:
+        if stdin is None:
+            raise ConfigError("expected a file or standard input to translate, found neither")
+        yield stdin
+        return
+    try:
+        file = open(config.file, "rb")
+    except OSError as error:
+        raise DataError(
+            f"{config.file}: expected a file to translate, found none to read ({error.strerror})"
+        ) from error
+    with file:
+        yield file
+
+
+def _records(config: TranslateConfig, file: BinaryIO) -> Iterator[Record]:
+    name = config.file or "standard input"
+    return read_records(_lines(file, name), name, config.column, config.into or "")
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        yield from file
+    except OSError as error:
+        raise DataError(f"{name}: expected lines to translate, found none to read ({error.strerror})") from error
+
+
+def _count(config: TranslateConfig) -> int:
+    """Reads the whole file once; raises DataError for what cannot be read."""
+    with _opened(config, None) as file:
+        name = str(config.file)
+        return count_records(_lines(file, name), name, config.column)
+
+
+def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, BinaryIO | None]:
+    if config.out is None:
+        if stdout is None:
+            raise ConfigError("expected --out or standard output, found neither")
+        return stdout, None
+    report = stack.enter_context(replacing_file(_report_path(config.out), AGAIN))
+    return stack.enter_context(replacing_file(Path(config.out), AGAIN)), report
+
+
+def _report_path(out: str) -> Path:
+    return Path(out + REPORT)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing cyclic is made for a line, and looking for it takes half the time of lines that are cached."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _print(sink: BinaryIO, data: bytes) -> None:
+    """Standard output fails with OutputError, as a file of `replacing_file` does; a reader that left is no failure."""
+    try:
+        sink.write(data)
+        sink.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write("standard output", error, AGAIN) from error
+
+
+def _result(
+    config: TranslateConfig,
+    chain: tuple[Installed, ...],
+    work: _Work,
+    scores: Mapping[str, Any] | None,
+    seconds: float,
+    on_event: OnEvent,
+) -> TranslateResult:
+    report = None
+    if config.out is not None and work.flagged:
+        report = str(_report_path(config.out))
+    elif config.out is not None:
+        _report_path(config.out).unlink(missing_ok=True)  # nothing was flagged
+    if config.out is None and work.flagged:
+        on_event(Notice(f"{work.flagged} of {work.lines} lines are flagged; --out FILE writes a report of them"))
+    if config.out is None and scores is not None:
+        on_event(Notice(describe_scores(scores)))
+    tally = work.bulk.tally
+    return TranslateResult(
+        source=config.source, target=config.target, chain=tuple(p.pair for p in chain), out=config.out, report=report,
+        lines=work.lines, cached=tally.cached, translated=tally.translated, retried=tally.retried,
+        flagged_lines=work.flagged, flags=dict(work.flags), seconds=seconds,
+        scores=scores, noise=work.finish.noise(),
+    )  # fmt: skip
