@@ -69,7 +69,7 @@ def run_data(seed: int, rows: int = 14, anchored: bool = True, longest: int = 12
         image=torch.randn(rows, DIMENSIONS, generator=generator, dtype=torch.float64),
         val_text=texts(8, seed + 200, longest),
         val_image=torch.randn(8, DIMENSIONS, generator=generator, dtype=torch.float64),
-        val_owner=torch.arange(8),
+        val_image_index=torch.arange(8),
     )
 
 

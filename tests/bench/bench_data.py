@@ -52,7 +52,7 @@ corpus = SOURCES[sys.argv[1]](ReadRequest(root=sys.argv[2], languages=languages)
 seconds = time.perf_counter() - started
 texts = {id(t): t for s in corpus.splits.values() for c in s.captions.values() for x in c.texts.values() for t in x}
 kept = sum(map(sys.getsizeof, texts.values())) / 2**20
-rows = sum(len(c.owner) for s in corpus.splits.values() for c in s.captions.values())
+rows = sum(len(c.image_index) for s in corpus.splits.values() for c in s.captions.values())
 print(json.dumps([seconds, 1024 * peak.gib(), kept, rows]))
 """
 

@@ -70,7 +70,7 @@ def _training(
     frozen = torch.randn(len(tokens), SIZES[size].dims, generator=torch.Generator().manual_seed(0))
     data = RunData(
         student=tokens, anchor=None, image=None, frozen=_Rows(frozen), whole=True, val_text=tokens[:2],
-        val_image=frozen[:2], val_owner=torch.arange(2),
+        val_image=frozen[:2], val_image_index=torch.arange(2),
     )  # fmt: skip
     group = [
         (RunConfig(LANGUAGE, "text", "mse-normalized", 1.0, seed=1 + run, image_weight=0.0), data)

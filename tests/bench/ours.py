@@ -75,7 +75,7 @@ class Ours:
             image=images[:rows],
             val_text=self.tokens(run.language, routine.evaluation)[rows : rows + count],
             val_image=images[rows : rows + count],
-            val_owner=torch.arange(count),
+            val_image_index=torch.arange(count),
         )
 
     def workers(self, runs: Sequence[RunConfig], config: FitPlan | None = None) -> int:

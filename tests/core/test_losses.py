@@ -50,7 +50,7 @@ def data_of(student: str, anchor: str | None, evaluation: str) -> RunData:
     image = torch.randn(ROWS, towers.DIMENSIONS, generator=generator, dtype=torch.float64)
     return RunData(
         student=SLOT_TEXTS[student], anchor=SLOT_TEXTS[anchor] if anchor else None, image=image,
-        val_text=SLOT_TEXTS[evaluation][:2], val_image=image[:2], val_owner=torch.arange(2),
+        val_text=SLOT_TEXTS[evaluation][:2], val_image=image[:2], val_image_index=torch.arange(2),
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_a_table_names_one_picture_in_many_ways(
             picture(tmp_path / f"p{number}.png", (number, 0, 0))
     split = read(path).splits["all"]
     assert split.images == ("p1.png", "./p0.png")
-    assert split.captions["de"].owner == (0, *[1] * (len(ALIKE) + 3), 0)
+    assert split.captions["de"].image_index == (0, *[1] * (len(ALIKE) + 3), 0)
     assert (read(path).pictures is None) != drawn
 
 
@@ -82,7 +82,7 @@ def test_the_case_of_the_issue(tmp_path: Path, write: Callable, picture: Callabl
         picture(tmp_path / f"p{number}.png", (number, 0, 0))
     split = read(path).splits["all"]
     assert split.images == tuple(f"p{number}.png" for number in range(24))
-    assert len(split.captions["de"].owner) == 48
+    assert len(split.captions["de"].image_index) == 48
 
 
 def test_a_name_is_found_however_the_disk_writes_it(tmp_path: Path, picture: Callable) -> None:
@@ -126,7 +126,7 @@ def test_links_to_one_file_are_one_picture(kind: str, tmp_path: Path, write: Cal
     path = write("t.csv", "image,lang,caption\n" + rows(other, "p1.png", "sub/p0.png"))
     split = read(path).splits["all"]
     assert split.images == (other, "p1.png")
-    assert split.captions["de"].owner == (0, 1, 0)
+    assert split.captions["de"].image_index == (0, 1, 0)
     assert split.captions["de"].slot("pivot") == ("en of picture",) * 3
 
 
@@ -202,7 +202,7 @@ def test_links_in_published_layouts_are_one_picture(tmp_path: Path, write: Calla
     (tmp_path / "images/b.jpg").symlink_to("a.jpg")
     split = xtd.read(ReadRequest(str(tmp_path))).splits["all"]
     assert split.images == ("a.jpg", "c.jpg")
-    assert split.captions["en"].owner == (0, 0, 1)
+    assert split.captions["en"].image_index == (0, 0, 1)
     assert split.captions["en"].slot("target") == ("one", "two", "three")
 
 
@@ -229,7 +229,7 @@ def test_multi30k_splits_share_no_picture(tmp_path: Path, write: Callable, pictu
     (tmp_path / "images/b.jpg").unlink()
     (tmp_path / "images/b.jpg").symlink_to("val.jpg")
     split = multi30k.read(ReadRequest(str(tmp_path))).splits["validation"]
-    assert (split.images, split.captions["en"].owner) == (("val.jpg",), (0, 0))
+    assert (split.images, split.captions["en"].image_index) == (("val.jpg",), (0, 0))
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "a\udc80.png"])

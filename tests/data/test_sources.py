@@ -29,7 +29,7 @@ def test_xtd_aligns_four_slots(xtd):
     corpus = SOURCES["xtd"](ReadRequest(str(xtd)))
     assert (corpus.name, corpus.languages, corpus.pictures) == ("xtd", ("en", "de", "ja", "ko"), None)
     captions = corpus.splits["all"].captions
-    assert captions["ja"].owner == (0, 1, 2)
+    assert captions["ja"].image_index == (0, 1, 2)
     assert captions["ja"].texts == {
         "pivot": ("", "en 1", "en 2"),
         "target": ("", "jp 1", "jp 2"),
@@ -138,7 +138,7 @@ def test_multi30k_task2_rows_stand_image_by_image(tmp_path, write):
     corpus = SOURCES["multi30k"](ReadRequest(str(tmp_path), variant="task2"))
     assert list(corpus.splits) == ["test"]
     german = corpus.splits["test"].captions["de"]
-    assert german.owner == (0,) * 5 + (1,) * 5
+    assert german.image_index == (0,) * 5 + (1,) * 5
     assert german.slot("target") == tuple(f"{image} de {n}" for image in "ab" for n in range(1, 6))
     assert german.slot("pivot") == tuple(f"{image} en {n}" for image in "ab" for n in range(1, 6))
     (tmp_path / "task2/raw/test_2016.4.de").unlink()
@@ -159,7 +159,8 @@ def test_published_files(shared_data):
     assert task1.languages == ("en", "cs", "de", "fr")
     assert [len(split.images) for split in task1.splits.values()] == [5000, 1014, 1000]
     task2 = SOURCES["multi30k"](ReadRequest(str(shared_data / "multi30k/task2"), variant="task2"))
-    assert {name: len(s.captions["de"].owner) for name, s in task2.splits.items()} == {"validation": 5070, "test": 5000}
+    rows = {name: len(split.captions["de"].image_index) for name, split in task2.splits.items()}
+    assert rows == {"validation": 5070, "test": 5000}
 
 
 def test_reading_imports_nothing_heavy():

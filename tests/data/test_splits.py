@@ -25,7 +25,7 @@ def test_one_split_is_cut_in_three(corpus_of):
     assert list(split) == ["train", "validation", "test"]
     assert split["train"].images[0] == "all542.jpg"
     assert split["train"].captions["en"].slot("target")[0] == "all caption 542"
-    assert split["train"].captions["en"].owner == tuple(range(50))
+    assert split["train"].captions["en"].image_index == tuple(range(50))
 
 
 def test_official_splits(corpus_of):

@@ -58,7 +58,7 @@ def test_every_format_gives_the_same_corpus(kind, write):
     split = corpus.splits["all"]
     assert split.images == ("a.png", "b.png")
     japanese = split.captions["ja"]
-    assert japanese.owner == (1, 0, 0, 0)
+    assert japanese.image_index == (1, 0, 0, 0)
     assert japanese.texts == {
         "pivot": ("a dog", "a cat", said, "a cat"),
         "target": ("犬", "猫", "猫 2", "猫 3"),

@@ -3,7 +3,7 @@
 Texts of one language are aligned row by row over four slots (SPEC section 2):
 `pivot` (natural English), `target` (natural caption in the language), `from_pivot` (machine translation English ->
 language) and `to_pivot` (machine translation language -> English). A slot may be absent. For English all present
-slots hold the English captions. `owner[row]` is the index of the image a row describes.
+slots hold the English captions. `image_index[row]` is the index of the image a row describes.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
 
 @dataclass(frozen=True)
 class LanguageCaptions:
-    """Captions of one language in one split: `texts[slot][row]` describes image `owner[row]`.
+    """Captions of one language in one split: `texts[slot][row]` describes image `image_index[row]`.
 
     `flagged[slot]` holds the rows whose machine translation looks wrong, where that was checked; `lacking[slot]` those
     for which there is no text, which is empty then: they are neither trained on nor searched with by that slot.
     """
 
     language: str
-    owner: tuple[int, ...]
+    image_index: tuple[int, ...]
     texts: Mapping[str, tuple[str, ...]]
     flagged: Mapping[str, frozenset[int]] = field(default_factory=dict)
     lacking: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for slot, rows in self.texts.items():
-            if slot not in SLOTS or len(rows) != len(self.owner):
-                raise ValueError(f"slot {slot}: {len(rows)} rows for {len(self.owner)} owners")
+            if slot not in SLOTS or len(rows) != len(self.image_index):
+                raise ValueError(f"slot {slot}: {len(rows)} rows for {len(self.image_index)} image indices")
 
     def slot(self, name: str) -> tuple[str, ...]:
         """The texts of a slot; raises DataError naming the missing translation."""
@@ -61,16 +61,16 @@ class LanguageCaptions:
     def complete(self, slots: Sequence[str]) -> LanguageCaptions:
         """The captions that have a text in every one of some slots."""
         lacking = frozenset().union(*(self.lacking.get(slot, frozenset()) for slot in slots))
-        return self.take([row for row in range(len(self.owner)) if row not in lacking]) if lacking else self
+        return self.take([row for row in range(len(self.image_index)) if row not in lacking]) if lacking else self
 
     def take(self, rows: Sequence[int]) -> LanguageCaptions:
-        """The given rows, in that order, with their owners unchanged."""
+        """The given rows, in that order, with their image indices unchanged."""
         texts = {slot: tuple(column[r] for r in rows) for slot, column in self.texts.items()}
         flagged, lacking = (
             {s: frozenset(new for new, r in enumerate(rows) if r in marks) for s, marks in marked.items()}
             for marked in (self.flagged, self.lacking)
         )
-        return LanguageCaptions(self.language, tuple(self.owner[r] for r in rows), texts, flagged, lacking)
+        return LanguageCaptions(self.language, tuple(self.image_index[r] for r in rows), texts, flagged, lacking)
 
     def with_texts(self, slot: str, texts: Sequence[str], flagged: frozenset[int] = frozenset()) -> LanguageCaptions:
         """The captions with the texts of one slot put in, in place of earlier ones.
@@ -81,7 +81,7 @@ class LanguageCaptions:
         if (source := TRANSLATED.get(slot)) in lacking:
             lacking[slot] = lacking[str(source)]
         marks = {**self.flagged, slot: flagged}
-        return LanguageCaptions(self.language, self.owner, {**self.texts, slot: tuple(texts)}, marks, lacking)
+        return LanguageCaptions(self.language, self.image_index, {**self.texts, slot: tuple(texts)}, marks, lacking)
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,16 @@ class Split:
     captions: Mapping[str, LanguageCaptions]
 
     def take(self, images: Sequence[int]) -> Split:
-        """The split restricted to the given image indices, in that order; owners are renumbered."""
+        """The split restricted to the given image indices, in that order; image indices are renumbered."""
         place = {image: new for new, image in enumerate(images)}
         captions = {}
         for language, column in self.captions.items():
             by_image: dict[int, list[int]] = {}
-            for row, image in enumerate(column.owner):
+            for row, image in enumerate(column.image_index):
                 by_image.setdefault(image, []).append(row)
             rows = [row for image in images for row in by_image.get(image, [])]
             taken = column.take(rows)
-            captions[language] = replace(taken, owner=tuple(place[image] for image in taken.owner))
+            captions[language] = replace(taken, image_index=tuple(place[image] for image in taken.image_index))
         return Split(tuple(self.images[i] for i in images), captions)
 
 

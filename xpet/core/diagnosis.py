@@ -123,21 +123,21 @@ class Recovery:
         return (self.after - self.before) / self.gap if self.gap else 0.0
 
 
-def recovery(image: Tensor, text: Tensor, english: Tensor, owner: Tensor, seed: int = 0) -> Recovery:
-    """Fit and test the map: `text` [n, d] and `english` [n, d] are paired, `owner[row]` is the row's image.
+def recovery(image: Tensor, text: Tensor, english: Tensor, image_index: Tensor, seed: int = 0) -> Recovery:
+    """Fit and test the map: `text` [n, d] and `english` [n, d] are paired, `image_index[row]` is the row's image.
 
     The halves have no picture in common; of more than MOST_IMAGES pictures as many are drawn. Raises DataError on
     features without a direction, and for fewer than two pictures with captions.
     """
     image, text, english = image.cpu(), text.cpu(), english.cpu()
-    own = torch.unique(owner.cpu())
+    own = torch.unique(image_index.cpu())
     if len(own) < 2:
         raise DataError(f"expected captions of at least 2 pictures, found {len(own)}")
     order = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))][:MOST_IMAGES]
-    one, other = (torch.isin(owner.cpu(), half) for half in order.tensor_split([len(order) // 2]))
+    one, other = (torch.isin(image_index.cpu(), half) for half in order.tensor_split([len(order) // 2]))
     found = torch.zeros(4, dtype=torch.float64)
     for fit, test in ((one, other), (other, one)):
-        pictures, place = torch.unique(owner.cpu()[test], return_inverse=True)
+        pictures, place = torch.unique(image_index.cpu()[test], return_inverse=True)
         moved = procrustes(text[fit], english[fit])(text[test])
         found += torch.tensor([
             100 * retrieval(english[test].double(), moved).text_hits.mean().item(),
@@ -166,13 +166,13 @@ class Missed:
     found: int
 
 
-def worst_queries(image: Tensor, text: Tensor, owner: Tensor, count: int = 10) -> list[Missed]:
+def worst_queries(image: Tensor, text: Tensor, image_index: Tensor, count: int = 10) -> list[Missed]:
     """The `count` captions whose own image [images, d] ranks worst for them, worst first; found at rank 1 is no miss.
 
     Ties have their expected rank, by earlier rows first between equally bad captions. Equal images tie exactly.
     """
     image, text = normalize(image.float(), dim=1), normalize(text.float(), dim=1)
-    owner = owner.to(image.device)
+    image_index = image_index.to(image.device)
     distinct, place = torch.unique(image, dim=0, return_inverse=True)
     weight = torch.bincount(place, minlength=len(distinct)).double()
     every = torch.arange(len(image), device=image.device)
@@ -180,7 +180,7 @@ def worst_queries(image: Tensor, text: Tensor, owner: Tensor, count: int = 10) -
     ranks, tops = [], []
     for rows in torch.arange(len(text), device=image.device).split(max(1, CHUNK_CELLS // len(distinct))):
         scores = text[rows] @ distinct.T  # [chunk, distinct]
-        own = scores.gather(1, place[owner[rows]].unsqueeze(1))
+        own = scores.gather(1, place[image_index[rows]].unsqueeze(1))
         ahead, tied = ((scores > own) * weight).sum(dim=1), ((scores == own) * weight).sum(dim=1)
         ranks.append(ahead + (tied + 1) / 2)
         tops.append(first[scores.argmax(dim=1)])

@@ -73,16 +73,16 @@ class Retrieval:
         return self.by_image, self.by_text
 
 
-def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None, pairs: Tensor | None = None) -> Retrieval:
-    """Retrieval of images [images, d] by texts [texts, d] and back; `owner[text]` is its image (default: same row).
+def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pairs: Tensor | None = None) -> Retrieval:
+    """Retrieval of images [images, d] by texts [texts, d] and back; `image_index` [texts] (default: the same row).
 
-    `pairs` [n, 2] of (text, image) adds to the owners, for captions of several images; given alone, it is all there
+    `pairs` [n, 2] of (text, image) adds to these, for captions of several images; given alone, it is all there
     is. Features need not be normalised. Images without a caption, and texts without an image, are candidates but no
     queries. Equal texts, and equal images, get exactly equal scores. Memory is linear in the number of features.
     Raises DataError on non-finite or zero features, on which no ranking is defined, and when there are no texts or
     texts without an image.
     """
-    text_of, image_of = _relevance(len(image), len(text), owner, pairs, text.device)
+    text_of, image_of = _relevance(len(image), len(text), image_index, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
     asked, _, image_ranks = _search(image, text, image_of, text_of)
     _, text_place, text_ranks = _search(text, image, text_of, image_of)
@@ -98,17 +98,20 @@ def retrieval(image: Tensor, text: Tensor, owner: Tensor | None = None, pairs: T
 
 
 def _relevance(
-    images: int, texts: int, owner: Tensor | None, pairs: Tensor | None, device: torch.device
+    images: int, texts: int, image_index: Tensor | None, pairs: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Right pairs as two columns, (text, image), each pair once, sorted by text."""
     given = [] if pairs is None else [_checked(pairs, images, texts).to(device)]
-    if owner is not None or pairs is None:
-        owner = torch.arange(texts, device=device) if owner is None else owner.to(device)
-        if len(owner) != texts or not texts:
-            raise DataError(f"expected an image for each of at least 1 text, found {len(owner)} for {texts} texts")
-        if int(owner.min()) < 0 or int(owner.max()) >= images:
-            raise DataError(f"expected owners among {images} images, found {int(owner.min())} to {int(owner.max())}")
-        given.append(torch.stack([torch.arange(texts, device=device), owner.long()], dim=1))
+    if image_index is not None or pairs is None:
+        image_index = torch.arange(texts, device=device) if image_index is None else image_index.to(device)
+        if len(image_index) != texts or not texts:
+            raise DataError(
+                f"expected an image for each of at least 1 text, found {len(image_index)} for {texts} texts"
+            )
+        if int(image_index.min()) < 0 or int(image_index.max()) >= images:
+            low, high = int(image_index.min()), int(image_index.max())
+            raise DataError(f"expected owners among {images} images, found {low} to {high}")
+        given.append(torch.stack([torch.arange(texts, device=device), image_index.long()], dim=1))
     both = torch.unique(torch.cat(given), dim=0)
     return both[:, 0], both[:, 1]
 

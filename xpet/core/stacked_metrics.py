@@ -26,30 +26,30 @@ class Scores:
     mrr: Tensor
 
 
-def stacked_retrieval(image: Tensor, text: Tensor, owner: Tensor) -> Scores:
-    """Searches of images [s, n, d] by texts [s, m, d] and back; `owner` [s, m] is each text's image.
+def stacked_retrieval(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
+    """Searches of images [s, n, d] by texts [s, m, d] and back; `image_index` [s, m] is each text's image.
 
-    Searches of the same images share them, and their owners, as [1, n, d] and [1, m]. Features need not be normalised,
-    but must have a direction. Images without a text are candidates, not queries. Searches too large to be held whole
-    are made one by one, in linear memory.
+    Searches of the same images share them, and the image indices, as [1, n, d] and [1, m]. Features need not be
+    normalised, but must have a direction. Images without a text are candidates, not queries. Searches too large to be
+    held whole are made one by one, in linear memory.
     """
     size = MOST_CELLS // (image.shape[1] * text.shape[1])
-    owner = owner.expand(len(text), -1)
+    image_index = image_index.expand(len(text), -1)
     if size == 0:
-        alone = [retrieval(*one) for one in zip(image.expand(len(text), -1, -1), text, owner, strict=True)]
+        alone = [retrieval(*one) for one in zip(image.expand(len(text), -1, -1), text, image_index, strict=True)]
         recall, mrr = ([getattr(one, name) for one in alone] for name in ("recall", "mrr"))
         return Scores(torch.tensor(recall, dtype=torch.float64), torch.tensor(mrr, dtype=torch.float64))
     image = _unit(image)
     parts = [
-        _some(image if len(image) == 1 else image[i : i + size], text[i : i + size], owner[i : i + size])
+        _some(image if len(image) == 1 else image[i : i + size], text[i : i + size], image_index[i : i + size])
         for i in range(0, len(text), size)
     ]
     return Scores(torch.cat([part.recall for part in parts]), torch.cat([part.mrr for part in parts]))
 
 
-def _some(image: Tensor, text: Tensor, owner: Tensor) -> Scores:
+def _some(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
     scores = image @ _unit(text).mT  # [s, n, m]
-    right = owner.unsqueeze(1) == torch.arange(scores.shape[1], device=owner.device).view(1, -1, 1)
+    right = image_index.unsqueeze(1) == torch.arange(scores.shape[1], device=image_index.device).view(1, -1, 1)
     found = [_count(scores, right), _count(scores.mT, right.mT)]
     counts = torch.cat(found, dim=2).cpu()  # [4, s, n + m]
     images = scores.shape[1]

@@ -223,7 +223,7 @@ def one_each(split: Split, same: Mapping[str, str]) -> Split:
     if len(place) == len(names):
         return split
     captions = {
-        language: replace(column, owner=tuple(place[names[image]] for image in column.owner))
+        language: replace(column, image_index=tuple(place[names[image]] for image in column.image_index))
         for language, column in split.captions.items()
     }
     return Split(tuple(place), captions)

@@ -79,9 +79,8 @@ def _identical(name: str, split: Split) -> Iterator[Finding]:
             if not same or len(same) < size * (OVERLAP_ERROR if slot in OWN_SLOTS else 1):
                 continue
             captions = split.captions[one]
-            rows = [
-                row for row, pair in enumerate(zip(captions.owner, captions.texts[slot], strict=True)) if pair in same
-            ]
+            pairs = zip(captions.image_index, captions.texts[slot], strict=True)
+            rows = [row for row, pair in enumerate(pairs) if pair in same]
             texts = [captions.texts[slot][row] for row in rows]
             strangers = tuple(code for code in (one, other) if slot in OWN_SLOTS and _is_foreign(code, texts))
             message = f"{len(same)} of {size} texts of {one} and {other} are identical; "
@@ -147,10 +146,10 @@ def _duplicates(name: str, split: Split) -> Iterator[Finding]:
     """The same caption for different images: false negatives in a batch, and ties in retrieval."""
     for language, slot, texts in _columns(split):
         captions = split.captions[language]
-        owners: dict[str, set[int]] = defaultdict(set)
-        for owner, text in zip(captions.owner, texts, strict=True):
-            owners[text].add(owner)
-        rows = [row for row, text in enumerate(texts) if text.strip() and len(owners[text]) > 1]
+        images_of: dict[str, set[int]] = defaultdict(set)
+        for image_index, text in zip(captions.image_index, texts, strict=True):
+            images_of[text].add(image_index)
+        rows = [row for row, text in enumerate(texts) if text.strip() and len(images_of[text]) > 1]
         if rows:
             message = f"{len(rows)} captions describe more than one image"
             yield Finding("warning", "duplicates", name, (language,), slot, message, _few(rows))
@@ -168,10 +167,10 @@ def _empty(name: str, split: Split) -> Iterator[Finding]:
 
 def _unequal(name: str, split: Split) -> Iterator[Finding]:
     """Languages with other numbers of captions than most, or images without any caption."""
-    counts = {language: len(captions.owner) for language, captions in split.captions.items()}
+    counts = {language: len(captions.image_index) for language, captions in split.captions.items()}
     usual = Counter(counts.values()).most_common(1)[0][0] if counts else 0
     for language, captions in split.captions.items():
-        bare = len(split.images) - len(set(captions.owner))
+        bare = len(split.images) - len(set(captions.image_index))
         if counts[language] != usual or bare:
             message = f"{counts[language]} captions (most languages: {usual}); {bare} images have none"
             yield Finding("warning", "unequal", name, (language,), "target", message)
@@ -195,8 +194,8 @@ def _columns(split: Split) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 
 def _pairs(captions: LanguageCaptions, slot: str) -> set[tuple[int, str]]:
-    rows = zip(captions.owner, captions.texts.get(slot, ()), strict=False)
-    return {(owner, text) for owner, text in rows if text.strip()}
+    rows = zip(captions.image_index, captions.texts.get(slot, ()), strict=False)
+    return {(image_index, text) for image_index, text in rows if text.strip()}
 
 
 def _plain(text: str) -> str:

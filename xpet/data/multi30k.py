@@ -98,8 +98,8 @@ def _split(files: CaptionFiles, raw: Path, task: Task, split: str, languages: tu
         texts[language] = slots
     if files.problems:
         return Split(images, {})
-    owner = [image for image in range(len(images)) for _ in range(task.sets)]
-    return Split(images, {language: aligned(language, owner, dict(slots)) for language, slots in texts.items()})
+    image_index = [image for image in range(len(images)) for _ in range(task.sets)]
+    return Split(images, {language: aligned(language, image_index, dict(slots)) for language, slots in texts.items()})
 
 
 def _in_two(splits: Mapping[str, Split], same: Mapping[str, str]) -> list[str]:

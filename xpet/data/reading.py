@@ -50,13 +50,15 @@ def choose_languages(request: ReadRequest, found: Iterable[str], where: str, pro
     return tuple(code for code in wanted if code in have)
 
 
-def aligned(language: str, owner: Sequence[int], texts: dict[str, Sequence[str | None] | None]) -> LanguageCaptions:
+def aligned(
+    language: str, image_index: Sequence[int], texts: dict[str, Sequence[str | None] | None]
+) -> LanguageCaptions:
     """Captions of one language from its slots; None means absent, also for a row. All slots of English are its own."""
     if language == PIVOT:
         texts = dict.fromkeys(SLOTS, texts["target"])
     present = {slot: rows for slot in SLOTS if (rows := texts.get(slot)) is not None}
     lacking = {slot: frozenset(n for n, text in enumerate(rows) if text is None) for slot, rows in present.items()}
     return LanguageCaptions(
-        language, tuple(owner), {slot: tuple(text or "" for text in rows) for slot, rows in present.items()},
+        language, tuple(image_index), {slot: tuple(text or "" for text in rows) for slot, rows in present.items()},
         lacking={slot: rows for slot, rows in lacking.items() if rows},
     )  # fmt: skip

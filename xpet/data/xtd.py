@@ -48,8 +48,8 @@ def read(request: ReadRequest) -> Corpus:
     same: dict[str, str] = {}
     pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems, same)
     files.check()
-    owner = range(len(images))
-    columns = {language: aligned(language, owner, dict(slots)) for language, slots in texts.items()}
+    image_index = range(len(images))
+    columns = {language: aligned(language, image_index, dict(slots)) for language, slots in texts.items()}
     split = one_each(Split(images, columns), same)
     return Corpus("xtd", {"all": split}, pictures, fingerprints=files.fingerprints)
 

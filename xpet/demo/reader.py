@@ -35,9 +35,9 @@ def read(request: ReadRequest) -> Corpus:
     columns = {lang: _columns(content) for lang, content in contents.items()}
     splits = {}
     for name, rows in assets.split_ranges().items():
-        owner = tuple(range(len(rows)))
+        image_index = tuple(range(len(rows)))
         captions = {
-            lang: LanguageCaptions(lang, owner, _slots(lang, columns, rows))
+            lang: LanguageCaptions(lang, image_index, _slots(lang, columns, rows))
             for lang in columns
             if lang in languages or lang == PIVOT
         }

@@ -31,9 +31,9 @@ class RunData:
     Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Without images there
     is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`;
     only the rows of a step are read. With `pictured` captions row i of `image` belongs to row i of these, which
-    are read in batches beside the others, and not to a student. Validation texts belong to `val_image[val_owner[row]]`
-    [images, d], which are features of images or of whatever else is to be found. `whole`: batches are always full, so
-    that runs of different length can share a stack.
+    are read in batches beside the others, and not to a student. Validation texts belong to
+    `val_image[val_image_index[row]]` [images, d], which are features of images or of whatever else is to be found.
+    `whole`: batches are always full, so that runs of different length can share a stack.
     """
 
     student: Tokens
@@ -41,7 +41,7 @@ class RunData:
     image: Tensor | None
     val_text: Tokens
     val_image: Tensor
-    val_owner: Tensor
+    val_image_index: Tensor
     frozen: Rows | None = None
     whole: bool = False
     pictured: Tokens | None = None

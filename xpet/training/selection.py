@@ -88,26 +88,26 @@ class Best:
 
 
 class Validation:
-    """Validation images and owners of a stack's runs, on its device, and scores by them."""
+    """Validation images and the image index of each text of a stack's runs, on its device, and scores by them."""
 
-    def __init__(self, images: Sequence[Tensor], owners: Sequence[Tensor], device: torch.device) -> None:
+    def __init__(self, images: Sequence[Tensor], image_indices: Sequence[Tensor], device: torch.device) -> None:
         self.groups: list[tuple[list[int], Tensor, Tensor]] = []
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             places.setdefault(tuple(image.shape), []).append(place)
         for mine in places.values():
-            image, owner = (_shared([values[place] for place in mine]).to(device) for values in (images, owners))
-            self.groups.append((mine, image, owner))
+            image, image_index = (_shared([v[place] for place in mine]).to(device) for v in (images, image_indices))
+            self.groups.append((mine, image, image_index))
 
     def scores(self, features: Tensor) -> list[dict[str, float] | None]:
         """R@1, MRR and loss of each run's features [runs, texts, d]; None where there is no ranking (NaN, zero)."""
         found: list[dict[str, float] | None] = [None] * len(features)
         sound = (features.isfinite().all(dim=2) & (features != 0).any(dim=2)).all(dim=1)
         features = features.masked_fill(~sound.view(-1, 1, 1), 1.0)  # what has no ranking is not to disturb the others
-        for places, image, owner in self.groups:
+        for places, image, image_index in self.groups:
             mine = features if len(places) == len(features) else features[places]
-            loss = _losses(image.to(mine.dtype), mine, owner)
-            ranks = stacked_retrieval(image, mine, owner)
+            loss = _losses(image.to(mine.dtype), mine, image_index)
+            ranks = stacked_retrieval(image, mine, image_index)
             told = torch.stack([loss, sound[places].to(loss.dtype)]).tolist()
             for i, place in enumerate(places):
                 if told[1][i]:
@@ -121,12 +121,12 @@ def _shared(rows: Sequence[Tensor]) -> Tensor:
     return rows[0].unsqueeze(0) if all(row is rows[0] for row in rows) else torch.stack(list(rows))
 
 
-def _losses(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
+def _losses(image: Tensor, text: Tensor, image_index: Tensor) -> Tensor:
     """Contrastive loss of each run's texts [runs, texts, d] and their images; as many runs at a time as stay small."""
     size, found = max(1, MOST_CELLS // text.shape[1] ** 2), []
     for start in range(0, len(text), size):
         mine = slice(start, start + size)
-        of = owner if len(owner) == 1 else owner[mine]
+        of = image_index if len(image_index) == 1 else image_index[mine]
         seen = image if len(image) == 1 else image[mine]
         rows = seen[torch.arange(len(seen), device=seen.device).unsqueeze(1), of]
         found.append(contrastive(rows, text[mine]))

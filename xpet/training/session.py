@@ -202,7 +202,7 @@ class Session:
         parts = min(count, math.ceil(count * len(data) / VALIDATION_ROWS[self.engine.device.type]))
         bounds = [round(count * part / parts) for part in range(parts + 1)]
         texts = [self.layout([d.val_text[i:j] for d in data], self.through) for i, j in pairwise(bounds)]
-        validation = Validation([d.val_image for d in data], [d.val_owner for d in data], self.engine.device)
+        validation = Validation([d.val_image for d in data], [d.val_image_index for d in data], self.engine.device)
         return Cohort(began, start, start + len(data), texts, validation)
 
     def _read(self) -> Batch:

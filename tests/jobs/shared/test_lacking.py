@@ -45,11 +45,12 @@ def test_rows_without_english_are_not_trained_on_where_it_is_needed(world: World
     _, _, parts, _ = _captions(world.config(None, "de", routines=("routine1",), data=data).check(), events.append)
     assert parts.train.images == whole.train.images
     expected = whole.train.captions["de"].take([row for row in range(SHOTS) if row not in (1, 4)])
-    assert parts.train.captions["de"].owner == expected.owner
+    assert parts.train.captions["de"].image_index == expected.image_index
     assert parts.train.captions["de"].texts["target"] == expected.texts["target"]
     assert parts.train.captions["de"].texts["pivot"] == expected.texts["pivot"]
-    assert len(parts.validation.captions["de"].owner) == SHOTS - 1
-    assert len(parts.test.captions["de"].owner) == IMAGES - 2 * SHOTS  # found with their own captions all the same
+    assert len(parts.validation.captions["de"].image_index) == SHOTS - 1
+    # found with their own captions all the same
+    assert len(parts.test.captions["de"].image_index) == IMAGES - 2 * SHOTS
     assert warnings(events)[0] == (
         f"table.jsonl: 4 of 60 captions of de have no English caption ({', '.join(sorted(gone)[:3])}, ...); what needs "
         "it leaves them out"
@@ -57,7 +58,7 @@ def test_rows_without_english_are_not_trained_on_where_it_is_needed(world: World
     _, _, parts, _ = _captions(
         world.config(None, "de", routines=("baseline-target",), data=data).check(), events.append
     )
-    assert len(parts.train.captions["de"].owner) == SHOTS
+    assert len(parts.train.captions["de"].image_index) == SHOTS
     result = align.run(world.config(tmp_path / "run", "de", routines=("1", "2", "3"), data=data))
     assert len(result.runs) == 3
 

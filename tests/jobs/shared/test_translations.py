@@ -241,5 +241,5 @@ def test_flags_of_files_are_used_as_they_are() -> None:
     left, dropped = translations.drop_flagged(split, ["de"], ["to_pivot"])
     assert dropped == {"de": 1}
     assert left.captions["de"].slot("target") == ("a", "c")
-    assert left.captions["de"].owner == (0, 2)
+    assert left.captions["de"].image_index == (0, 2)
     assert filled.splits["all"].take([2, 1]).captions["de"].flagged["to_pivot"] == {1}

@@ -230,7 +230,7 @@ def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
                 missing = [s for s in ROUTINES[name].slots if s not in texts and TRANSLATED.get(s) not in texts]
                 if missing:
                     problems.append(f"{name} needs {' and '.join(missing)} texts of {language} in {part}, found none")
-                if not split.captions[language].owner:
+                if not split.captions[language].image_index:
                     problems.append(f"{corpus.name}/{part}: expected captions of {language}, found none")
     if problems:
         raise DataError(*dict.fromkeys(problems))
@@ -239,7 +239,7 @@ def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
 def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
     """Where not every image is captioned in every language, a part of the split may have too few."""
     counts = [
-        (language, part, len(getattr(parts, part).captions[language].owner), least)
+        (language, part, len(getattr(parts, part).captions[language].image_index), least)
         for language in languages
         for part, least in (("train", 2), ("validation", 1), ("test", 1))
     ]

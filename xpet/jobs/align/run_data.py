@@ -31,7 +31,7 @@ def data_of(bench: Bench, plan: RunConfig) -> RunData:
         image=_train_images(bench, plan.language),
         val_text=_tokens(bench, "validation", plan.language, routine.evaluation),
         val_image=bench.images["validation"],
-        val_owner=torch.tensor(validation.captions[plan.language].owner),
+        val_image_index=torch.tensor(validation.captions[plan.language].image_index),
     )
 
 
@@ -49,17 +49,17 @@ def _text_data(bench: Bench, plan: RunConfig) -> RunData:
             f"found {len(pairs.tokens)}; give more lines or a smaller --batch-size"
         )
     count = min(len(each.val_tokens) for each in bench.pairs.values())  # runs of a stack have equally many
-    text, images, owner = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
+    text, images, image_index = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
     if not bench.config.text.validates_on_text:
         text = _tokens(bench, "validation", plan.language, ROUTINES[plan.routine].evaluation)
         images = bench.images["validation"]
-        owner = torch.tensor(bench.parts.validation.captions[plan.language].owner)
+        image_index = torch.tensor(bench.parts.validation.captions[plan.language].image_index)
     seen = plan.image_weight > 0  # pictures of the shots, with their natural captions
     return RunData(
         student=pairs.tokens, anchor=None, frozen=pairs.frozen, whole=True,
         pictured=_tokens(bench, "train", plan.language, "target") if seen else None,
         image=_train_images(bench, plan.language) if seen else None,
-        val_text=text, val_image=images, val_owner=owner,
+        val_text=text, val_image=images, val_image_index=image_index,
     )  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def _train_images(bench: Bench, language: str) -> Tensor:
     import torch
 
     if language not in bench.train_images:
-        owner = torch.tensor(bench.parts.train.captions[language].owner)
-        bench.train_images[language] = bench.images["train"][owner]
+        image_index = torch.tensor(bench.parts.train.captions[language].image_index)
+        bench.train_images[language] = bench.images["train"][image_index]
     return bench.train_images[language]
 
 

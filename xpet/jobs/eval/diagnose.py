@@ -53,13 +53,14 @@ def _diagnose(
     from xpet.core import diagnosis
 
     captions = test.captions[language].complete(("pivot",))
-    texts, owner = captions.slot("target"), torch.tensor(captions.owner)
+    texts, image_index = captions.slot("target"), torch.tensor(captions.image_index)
     text = encode(texts).to(images)
     alignment, recovered = None, None
-    if "pivot" in captions.texts and len(set(captions.owner)) > 1:
+    if "pivot" in captions.texts and len(set(captions.image_index)) > 1:
         english = encode(captions.slot("pivot")).to(images)
-        alignment, recovered = diagnosis.alignment(text, english), diagnosis.recovery(images, text, english, owner)
-    missed = diagnosis.worst_queries(images, text, owner, worst)
+        alignment = diagnosis.alignment(text, english)
+        recovered = diagnosis.recovery(images, text, english, image_index)
+    missed = diagnosis.worst_queries(images, text, image_index, worst)
     return Diagnosis(
         modality_gap=diagnosis.modality_gap(images, text),
         hubness=diagnosis.hubness(text, images),
@@ -78,8 +79,8 @@ def _query(
     test: Split, captions: LanguageCaptions, row: int, rank: float, found: int, pictures: ImageSource | None
 ) -> WorstQuery:
     texts, english = captions.slot("target"), captions.texts.get("pivot")
-    of_found = (text for text, owner in zip(texts, captions.owner, strict=True) if owner == found)
-    own, other = test.images[captions.owner[row]], test.images[found]
+    of_found = (text for text, image_index in zip(texts, captions.image_index, strict=True) if image_index == found)
+    own, other = test.images[captions.image_index[row]], test.images[found]
     return WorstQuery(
         text=texts[row], image=own, rank=rank, found=other, found_caption=next(of_found, ""),
         english=english[row] if english else None,

@@ -37,7 +37,7 @@ def search(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor
     captions = captions.complete((slot,))
     features = encode(captions.slot(slot))
     try:
-        return retrieval(images, features.to(images), torch.tensor(captions.owner))
+        return retrieval(images, features.to(images), torch.tensor(captions.image_index))
     except DataError as error:
         raise DataError(f"{captions.language}: {error}") from error
 

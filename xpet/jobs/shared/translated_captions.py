@@ -66,8 +66,10 @@ def columns(corpus: Corpus, languages: Sequence[str], slots: Sequence[str]) -> I
     for language in languages:
         for name, split in corpus.splits.items():
             captions = split.captions.get(language)
+            if captions is None or language == PIVOT or not captions.image_index:
+                continue
             for slot in slots:
-                if captions is not None and language != PIVOT and captions.owner and TRANSLATED[slot] in captions.texts:
+                if TRANSLATED[slot] in captions.texts:
                     yield Column(corpus.name, name, language, slot, captions.slot(TRANSLATED[slot]))
 
 
@@ -191,7 +193,7 @@ def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -
     for language in languages:
         mine = captions[language]
         wrong = frozenset().union(*(_flagged(mine, slot) for slot in slots if slot in mine.texts))
-        captions[language] = mine.take([row for row in range(len(mine.owner)) if row not in wrong])
+        captions[language] = mine.take([row for row in range(len(mine.image_index)) if row not in wrong])
         dropped[language] = len(wrong)
     return Split(split.images, captions), dropped
 

@@ -113,11 +113,11 @@ def without(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
 
 
 def captions_digest(captions: LanguageCaptions, slots: Sequence[str]) -> str:
-    """SHA-256 of what one language is searched with: owners, and the texts of some slots."""
+    """SHA-256 of what one language is searched with: its image indices, and the texts of some slots."""
     import hashlib
     import json
 
-    content = [captions.language, captions.owner, [captions.texts.get(slot) for slot in sorted(set(slots))]]
+    content = [captions.language, captions.image_index, [captions.texts.get(slot) for slot in sorted(set(slots))]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
