@@ -23,6 +23,14 @@ ALLOWED = {
     "__main__": {"cli"},
     "version": set(),
 }
+COMMANDS = ("align", "eval", "merge", "translate", "encoder")
+JOBS = {
+    **{command: {command, "shared", "results"} for command in COMMANDS},
+    "shared": {"shared", "results"},
+    "results": {"results"},
+    "__init__": set(),
+}
+"""Folders of jobs, and those each may import."""
 EXCEPTIONS = {
     "xpet/demo/build.py": {"models"},  # rebuilds the shipped towers; run by hand, imported by no other room
     "xpet/demo/pretrain.py": {"models"},  # trains them for build.py
@@ -113,6 +121,17 @@ def test_imports_point_down_only(file: str) -> None:
     assert not wrong, f"{file} ({own}) may import {sorted(allowed)}, found {wrong}"
     if own not in ("__init__", "__main__"):
         assert "xpet" not in imports(file), f"{file}: import the module that is meant, not the lazy package"
+
+
+@EVERY_FILE
+def test_no_command_imports_another(file: str) -> None:
+    """Inside jobs: a folder per command, which may use its own modules, `shared` and `results`."""
+    if not file.startswith("xpet/jobs/"):
+        return
+    folder = Path(file).parts[2] if file != "xpet/jobs/__init__.py" else "__init__"
+    assert folder in JOBS, f"{file}: expected a folder of xpet/jobs, one of {sorted(JOBS)}"
+    used = {name.split(".")[2] for name in imports(file) if name.startswith("xpet.jobs.")}
+    assert used <= JOBS[folder], f"{file} may import of jobs {sorted(JOBS[folder])}, found {sorted(used)}"
 
 
 @EVERY_FILE

@@ -14,7 +14,8 @@ import torch
 from xpet.core.captions import PIVOT
 from xpet.demo import assets, seq2seq, texts, world
 from xpet.demo.packages import package_name, pairs_of_languages, wording
-from xpet.jobs.translate.packages import list_packages, packages_place
+from xpet.jobs.shared.package_folder import package_folder
+from xpet.jobs.translate.packages import list_packages
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache
 from xpet.translation.chain import make_chain
@@ -45,7 +46,7 @@ def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XPET_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield packages_place("demo")
+        yield package_folder("demo")
 
 
 def test_every_language_to_english_and_back_in_little_space(place: Path) -> None:

@@ -139,11 +139,11 @@ def _table(ending: str) -> Door:
 def _corpus(name: str, root: Path, variant: str | None = None) -> object:
     from xpet.core.config import DataConfig
     from xpet.data.lint import lint
-    from xpet.jobs.shared import wiring
+    from xpet.jobs.shared.corpus import cut, read_corpus
 
     config = DataConfig(name, str(root), variant, shots=2)
-    corpus = wiring.read_corpus(config)
-    return lint(corpus), wiring.cut(corpus, config)
+    corpus = read_corpus(config)
+    return lint(corpus), cut(corpus, config)
 
 
 def _xtd(folder: Path) -> None:
@@ -199,10 +199,10 @@ def _texts(ending: str) -> Door:
 
 def _split_file(folder: Path) -> object:
     from xpet.core.config import DataConfig
-    from xpet.jobs.shared import wiring
+    from xpet.jobs.shared.corpus import cut, read_corpus
 
     config = DataConfig("table", str(folder / "table.jsonl"), split_file=str(folder / "split.json"))
-    return wiring.cut(wiring.read_corpus(config), config)
+    return cut(read_corpus(config), config)
 
 
 def _make_split(folder: Path) -> None:
@@ -345,9 +345,9 @@ def _translations(folder: Path) -> None:
 def _stored_translations(folder: Path) -> object:
     from xpet.core.config import DataConfig
     from xpet.jobs.shared import translated_captions as translations
-    from xpet.jobs.shared import wiring
+    from xpet.jobs.shared.corpus import read_corpus
 
-    corpus = wiring.read_corpus(DataConfig("table", str(folder / "table.jsonl")))
+    corpus = read_corpus(DataConfig("table", str(folder / "table.jsonl")))
     return translations.stored(corpus, ["de"], str(folder / "translations"))
 
 

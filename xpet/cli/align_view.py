@@ -9,7 +9,7 @@ from xpet.cli.view import Block, Column, Paragraph, Table
 
 if TYPE_CHECKING:
     from xpet.jobs.align.dry_run import EstimateResult
-    from xpet.jobs.results.results import AlignResult, LanguageResult, Spread
+    from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
 
 HEADINGS = ("runs", "steps", "English lines", "preparing", "training", "disk")
 LEFT_OUT = {
@@ -48,7 +48,7 @@ def expected(result: EstimateResult) -> Iterator[Block]:
         "saved. Nothing was trained."
     )
     if result.synthetic:
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}.", "yellow")
 
@@ -109,7 +109,7 @@ def _closing(result: AlignResult) -> Iterator[Block]:
             "This routine searches with text translated to English: queries must be translated when serving."
         )
     if result.synthetic:
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}.", "yellow")
     for advice in result.advice:

@@ -160,7 +160,7 @@ def evaluate(
     config = build_config(given)
     _check_places(out, plot)
     from xpet.jobs.eval.run import run
-    from xpet.jobs.results.results import LintResult
+    from xpet.jobs.results.lint import LintResult
 
     with view.progress(quiet) as on_event:
         result = run(config, on_event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results.results import Combination, MergeResult, PackResult, Verification, WeightSearch
+    from xpet.jobs.results.merge import Combination, MergeResult, PackResult, Verification, WeightSearch
 
 
 def summary(result: MergeResult) -> Iterator[Block]:
@@ -32,7 +32,7 @@ def summary(result: MergeResult) -> Iterator[Block]:
             "No image tower is known: `xpet eval` needs --image-model or --image-features with it.", "yellow"
         )
     if result.synthetic:
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
@@ -55,7 +55,7 @@ def packed(result: PackResult) -> Iterator[Block]:
         ), "yellow")  # fmt: skip
     yield Paragraph(f"The base is not in it: {result.base}")
     if result.synthetic:
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Column, Paragraph, Table
 
 if TYPE_CHECKING:
-    from xpet.jobs.results.results import PackagesResult, TranslateDataResult, TranslateResult
+    from xpet.jobs.results.translate import PackagesResult, TranslateDataResult, TranslateResult
 
 
 def summary(result: TranslateResult) -> Iterator[Block]:
@@ -28,7 +28,7 @@ def summary(result: TranslateResult) -> Iterator[Block]:
         rate, seed = result.noise["rate"], result.noise["seed"]
         yield Paragraph(f"Degraded: {_count(result.noise['degraded_lines'], 'line')} (rate {rate:g}, seed {seed}).")
     if result.scores is not None:
-        from xpet.jobs.results.results import describe_scores
+        from xpet.jobs.results.translate import describe_scores
 
         yield Paragraph(f"{describe_scores(result.scores)}.")
     yield Paragraph(f"Written: {result.out}")
@@ -46,7 +46,7 @@ def columns(result: TranslateDataResult) -> Iterator[Block]:
     ]  # fmt: skip
     yield Table(f"Translations of {result.data}", head, rows, lambda row: "yellow" if row[-1] != "0" else "")
     if result.synthetic:
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph("Rows are captions; translated and cached count different texts over all hops.", "dim")

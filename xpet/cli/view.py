@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
+    from xpet.jobs.results.lint import LintResult
     from xpet.jobs.results.report import Report
-    from xpet.jobs.results.results import LintResult
 
 WARNING = "warning"
 SIGNS = str.maketrans({"\u00b1": "+-", "\u2026": "...", "\u2192": "->", "\u2013": "-"})

@@ -14,6 +14,11 @@ def exists(path: str | Path) -> bool:
         return False
 
 
+def absolute(path: str | None) -> str | None:
+    """The path spelled out in full where something is there; other names (of a hub, say) and None as they are."""
+    return str(Path(path).resolve()) if path is not None and exists(path) else path
+
+
 def cache_folder() -> Path:
     """The cache; not created here. `XPET_CACHE` overrides the platform's choice."""
     if chosen := os.environ.get("XPET_CACHE"):

@@ -22,8 +22,8 @@ from xpet.core.routines import ROUTINES
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
+from xpet.jobs.results.align import AlignResult
 from xpet.jobs.results.report import Report
-from xpet.jobs.results.results import AlignResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 PAPER = PRESETS["paper"]

@@ -19,7 +19,7 @@ from xpet.core.events import Event, Notice
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.align import summary
-from xpet.jobs.results.results import AlignResult, RunResult
+from xpet.jobs.results.align import AlignResult, RunResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 LONGER = replace(FIT, steps=8, validate_every=2)

@@ -32,7 +32,7 @@ from xpet.jobs.align import text_natural as natural
 from xpet.jobs.align import text_pairs as textpairs
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.shared import translated_captions as translations
-from xpet.jobs.shared import wiring
+from xpet.jobs.shared.corpus import cut, read_corpus
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -170,7 +170,7 @@ def test_translations_that_the_data_brings_need_no_package(world: World, tmp_pat
 
 
 def test_translations_that_the_data_brings_are_judged_like_others(world: World, tmp_path: Path) -> None:
-    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    images = cut(read_corpus(world.data()), world.data()).train.images
     rows = rows_of()
     for row in rows:
         if row["lang"] == "de" and row["image"] == images[3]:
@@ -184,7 +184,7 @@ def test_translations_that_the_data_brings_are_judged_like_others(world: World, 
 def test_packages_are_needed_for_lines_without_a_translation_and_where_they_are_asked_for(
     world: World, packages: Path, tmp_path: Path
 ) -> None:
-    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    images = cut(read_corpus(world.data()), world.data()).train.images
     rows = [{k: v for k, v in row.items() if k != "from_pivot" or row["image"] != images[2]} for row in rows_of()]
     root = str(write_table(tmp_path / "own.jsonl", rows))
     for config in (own_text(world, tmp_path / "run", root), own_text(world, tmp_path / "run", n_best=2)):
@@ -551,8 +551,8 @@ def test_stored_translations_that_are_flagged_are_not_trained_on(world: World, t
     """A flag of the engine's own (`truncated`) is known to the stored file alone."""
     rows = [{k: v for k, v in row.items() if k != "from_pivot"} for row in rows_of()]
     data = world.data(root=str(write_table(tmp_path / "own.jsonl", rows)), translations=str(tmp_path / "made"))
-    corpus = wiring.read_corpus(data)
-    images = wiring.cut(corpus, data).train.images
+    corpus = read_corpus(data)
+    images = cut(corpus, data).train.images
     (column,) = translations.columns(corpus, ("de",), ("from_pivot",))
     german = {row["image"]: row["from_pivot"] for row in rows_of() if row["lang"] == "de"}
     texts = tuple(german[image] for image in corpus.splits["all"].images)
@@ -566,7 +566,7 @@ def test_stored_translations_that_are_flagged_are_not_trained_on(world: World, t
 
 
 def test_of_several_translations_of_a_line_the_first_that_looks_right_is_taken(world: World, tmp_path: Path) -> None:
-    images = wiring.cut(wiring.read_corpus(world.data()), world.data()).train.images
+    images = cut(read_corpus(world.data()), world.data()).train.images
     rows = rows_of()
     english = {row["image"]: row["caption"] for row in rows if row["lang"] == "en"}
     german = {row["image"]: row["from_pivot"] for row in rows if row["lang"] == "de"}

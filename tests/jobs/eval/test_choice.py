@@ -8,8 +8,8 @@ import pytest
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
-from xpet.jobs.align.summary import after_spread, choose_setting
-from xpet.jobs.results.results import RunResult
+from xpet.jobs.results.align import RunResult
+from xpet.jobs.shared.best_setting import after_spread, choose_setting
 from xpet.methods.table import find_method
 
 

@@ -21,8 +21,8 @@ from xpet.core.errors import DataError, ModelError, XpetError
 from xpet.core.rundir import FILES
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
+from xpet.jobs.results.lint import LintResult
 from xpet.jobs.results.report import Report
-from xpet.jobs.results.results import LintResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 

@@ -23,7 +23,7 @@ from xpet.jobs.align import run as align
 from xpet.jobs.merge import combine
 from xpet.jobs.merge import combine_measure as combinebench
 from xpet.jobs.merge import run as merge
-from xpet.jobs.results.results import MergeResult
+from xpet.jobs.results.merge import MergeResult
 from xpet.models.checkpoint import load_text_tower
 
 FIT = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)

@@ -16,7 +16,7 @@ from xpet.core.config import MergeConfig
 from xpet.core.errors import XpetError
 from xpet.jobs.merge import run as merge
 from xpet.jobs.merge.formats import FORMS
-from xpet.jobs.results.results import MergeResult
+from xpet.jobs.results.merge import MergeResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 TEXTS = ["a red dog", "x", "ein grosser blauer Hund und zwei kleine Katzen sehen ﬁne ＡＢＣ aus", "", "köpek " * 60]

@@ -23,7 +23,7 @@ from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.merge import run as merge
 from xpet.jobs.merge import verify as proof
-from xpet.jobs.results.results import MergeResult
+from xpet.jobs.results.merge import MergeResult
 from xpet.models.checkpoint import load_text_tower
 
 Tree = Callable[[Path], dict[str, bytes]]

@@ -24,7 +24,7 @@ from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.merge import pack
 from xpet.jobs.merge import run as merge
-from xpet.jobs.results.results import PackResult
+from xpet.jobs.results.merge import PackResult
 from xpet.jobs.shared.run_records import stored_method
 from xpet.methods.build import build_stack
 from xpet.models.checkpoint import load_text_tower

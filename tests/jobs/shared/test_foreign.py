@@ -21,7 +21,7 @@ from xpet.jobs.eval import run as evaluate
 from xpet.jobs.merge import run as merge
 from xpet.jobs.results.report import Report
 from xpet.jobs.shared import foreign_modules as foreign
-from xpet.jobs.shared import wiring
+from xpet.jobs.shared.corpus import captions_digest, read_corpus
 from xpet.methods import peft_format
 from xpet.models.checkpoint import load_text_tower
 
@@ -97,8 +97,8 @@ def _edit(path: Path, change: Any) -> None:
 
 
 def _digest(world: World) -> str:
-    captions = wiring.read_corpus(world.data()).splits["all"].captions["de"]
-    return wiring.captions_digest(captions, ("target",))
+    captions = read_corpus(world.data()).splits["all"].captions["de"]
+    return captions_digest(captions, ("target",))
 
 
 def test_several_languages_share_one_module(world: World, modules: dict[str, Path]) -> None:
@@ -144,8 +144,8 @@ def test_merge_proves_them_on_the_demo(
     world: World, modules: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint does not name its base; it is compared on the demo's captions (here fewer) of one language."""
-    few = wiring.read_corpus(world.data())
-    monkeypatch.setattr(wiring, "sources", lambda: {"demo": lambda request: few})
+    few = read_corpus(world.data())
+    monkeypatch.setattr("xpet.jobs.shared.corpus.sources", lambda: {"demo": lambda request: few})
     result = merge.run(MergeConfig((str(modules["lora"]),), str(tmp_path / "out"), str(world.text), device="cpu"))
     assert result.verification is not None
     assert result.verification.texts == 2 * 60

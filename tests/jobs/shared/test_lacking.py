@@ -15,7 +15,7 @@ from xpet.core.events import Event, Notice
 from xpet.jobs.align import run as align
 from xpet.jobs.align.prepare import _captions
 from xpet.jobs.eval import run as evaluate
-from xpet.jobs.shared import wiring
+from xpet.jobs.shared.corpus import cut, read_corpus
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -38,7 +38,7 @@ def warnings(events: list[Event]) -> list[str]:
 
 def test_rows_without_english_are_not_trained_on_where_it_is_needed(world: World, tmp_path: Path) -> None:
     data = world.data()
-    whole = wiring.cut(wiring.read_corpus(data), data)
+    whole = cut(read_corpus(data), data)
     gone = {whole.train.images[1], whole.train.images[4], whole.validation.images[0], whole.test.images[2]}
     data = world.data(root=table(tmp_path, gone))
     events: list[Event] = []
@@ -93,7 +93,7 @@ def test_english_text_is_searched_with_where_there_is_some(world: World, tmp_pat
 
 def test_a_translation_that_some_lack_is_told_and_not_used(world: World, tmp_path: Path) -> None:
     root = table(tmp_path, {"005.png"}, "to_pivot")
-    corpus = wiring.read_corpus(DataConfig("table", root))
+    corpus = read_corpus(DataConfig("table", root))
     assert set(corpus.splits["all"].captions["de"].texts) == {"target", "pivot", "from_pivot"}
     assert corpus.notes["de"] == (
         "table.jsonl: 1 of 60 captions of de have no translation to English (005.png); the others' are not used, "

@@ -24,17 +24,18 @@ from xpet.core.paths import features_folder
 from xpet.core.rundir import read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
-from xpet.jobs.shared import wiring
+from xpet.jobs.shared.corpus import read_corpus
+from xpet.jobs.shared.towers import Towers, features_of, load_towers
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 RAMP = np.repeat(np.arange(50, dtype=np.uint8)[None] * 5, 40, axis=0)
 
 
 @pytest.fixture
-def towers(world: World, image_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> wiring.Towers:
+def towers(world: World, image_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Towers:
     """Both towers, and an empty store of features."""
     monkeypatch.setenv("XPET_CACHE", str(tmp_path / "cache"))
-    return wiring.load_towers(ModelConfig(str(world.text), str(image_checkpoint)), None)
+    return load_towers(ModelConfig(str(world.text), str(image_checkpoint)), None)
 
 
 @pytest.fixture
@@ -55,9 +56,9 @@ def table(folder: Path, *names: str) -> DataConfig:
     return DataConfig(name="table", root=str(folder / "t.csv"))
 
 
-def features(data: DataConfig, towers: wiring.Towers) -> torch.Tensor:
-    corpus = wiring.read_corpus(data)
-    (found,) = wiring.features_of(corpus, [corpus.splits["all"]], towers, data, "cpu", ignore)
+def features(data: DataConfig, towers: Towers) -> torch.Tensor:
+    corpus = read_corpus(data)
+    (found,) = features_of(corpus, [corpus.splits["all"]], towers, data, "cpu", ignore)
     return found
 
 
@@ -67,7 +68,7 @@ def upside_down() -> Image.Exif:
     return note
 
 
-def test_the_same_ramp_in_eight_and_sixteen_bits(save: Callable, towers: wiring.Towers, tmp_path: Path) -> None:
+def test_the_same_ramp_in_eight_and_sixteen_bits(save: Callable, towers: Towers, tmp_path: Path) -> None:
     save("g8.png", RAMP)
     save("g16.png", RAMP.astype(np.uint16) * 257)
     save("g16.tif", RAMP.astype(np.uint16) * 257)
@@ -117,7 +118,7 @@ class _BytesPath(os.PathLike):  # type: ignore[type-arg]
 
 
 def test_features_of_another_precision_are_not_used(
-    save: Callable, towers: wiring.Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    save: Callable, towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save("a.png", NOISE)
     data = table(tmp_path, "a.png")

@@ -201,7 +201,7 @@ def worst_queries(report: Report) -> list[Grid]:
 
 def notes(report: Report) -> list[tuple[str, str]]:
     """(tone, sentence) of what a reader must not miss."""
-    from xpet.jobs.results.results import SYNTHETIC
+    from xpet.jobs.results.synthetic import SYNTHETIC
 
     found = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
     serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]

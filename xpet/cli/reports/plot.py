@@ -179,7 +179,7 @@ def _legend(part: Any, systems: int) -> None:
 
 
 def _footer(report: Report, part: Any) -> None:
-    from xpet.jobs.results.results import SYNTHETIC
+    from xpet.jobs.results.synthetic import SYNTHETIC
 
     told = [SYNTHETIC[0].upper() + SYNTHETIC[1:] + "."] if report.synthetic else []
     if any(s.mean.r1.low is not None for system in report.systems for s in system.languages.values()):

@@ -12,7 +12,7 @@ from xpet.core.events import OnEvent, ignore
 from xpet.core.rundir import CHAIN, check_free, replacing
 from xpet.jobs.align import run as align
 from xpet.jobs.align.prepare import new_folder
-from xpet.jobs.results.results import AlignResult
+from xpet.jobs.results.align import AlignResult
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:

@@ -15,7 +15,7 @@ from xpet.core.events import OnEvent, ignore
 from xpet.jobs.align import prepare as bench
 from xpet.jobs.align import stacks as groups
 from xpet.jobs.align import text_lines as english
-from xpet.jobs.results.results import SYNTHETIC
+from xpet.jobs.results.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     from xpet.training.queue import Run

@@ -18,9 +18,11 @@ from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, check_free, replacing, write_run
 from xpet.jobs.align import resume as start
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
 from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
 from xpet.jobs.shared.run_records import check_base
+from xpet.jobs.shared.towers import Towers, features_of, load_towers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,9 +45,9 @@ class Bench:
 
     config: AlignPlan
     corpus: Corpus
-    parts: wiring.Parts
+    parts: Parts
     images: dict[str, Tensor]
-    towers: wiring.Towers
+    towers: Towers
     stack: Stack
     engine: Engine
     total: int
@@ -108,7 +110,7 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
     english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     check_graphs(config.fit, engine)
-    towers = wiring.load_towers(config.model, config.data.image_features)
+    towers = load_towers(config.model, config.data.image_features)
     check_base(towers, records)
     total = total_parameters(towers.text.tower)
     images = _images(config, corpus, parts, towers, engine, on_event)
@@ -130,8 +132,8 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
 def _images(
     config: AlignPlan,
     corpus: Corpus,
-    parts: wiring.Parts,
-    towers: wiring.Towers,
+    parts: Parts,
+    towers: Towers,
     engine: Engine,
     on_event: OnEvent,
 ) -> dict[str, Tensor]:
@@ -139,11 +141,11 @@ def _images(
     needed = {"train": config.needs_train_pictures, "validation": config.needs_validation_pictures, "test": True}
     names = [name for name, wanted in needed.items() if wanted]
     pieces = [getattr(parts, name) for name in names]
-    features = wiring.features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
+    features = features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
     return dict(zip(names, features, strict=True))
 
 
-def _english(config: AlignPlan, corpus: Corpus, parts: wiring.Parts) -> English | None:
+def _english(config: AlignPlan, corpus: Corpus, parts: Parts) -> English | None:
     """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
     if not config.text_only:
         return None
@@ -167,27 +169,27 @@ def _pairs(bench: Bench, english: English, on_event: OnEvent) -> dict[str, Pairs
         )  # fmt: skip
 
 
-def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, wiring.Parts, dict[str, int]]:
+def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, Parts, dict[str, int]]:
     """The captions of the chosen languages, cut into parts and with every text the routines read.
 
     Also the configuration with these languages, and how many training captions were dropped in each.
     """
-    whole = wiring.read_corpus(config.data)
+    whole = read_corpus(config.data)
     languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
     config = replace(config, languages=languages)
-    wiring.tell_notes(whole, languages, on_event)
+    tell_notes(whole, languages, on_event)
     whole = translations.stored(whole, languages, config.data.translations)
     read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
     brought = ("from_pivot",) if config.text_only and config.text.takes_own_translations else ()
     slots = sorted({"target", "pivot", "to_pivot", *brought, *read})
-    corpus = wiring.restrict(whole, list(dict.fromkeys((PIVOT, *languages))), slots)
+    corpus = restrict(whole, list(dict.fromkeys((PIVOT, *languages))), slots)
     _check_slots(config, corpus)
-    corpus = wiring.check_lint(whole, corpus, slots, ("target", *read), on_event)
-    parts = wiring.cut(corpus, config.data)
+    corpus = check_lint(whole, corpus, slots, ("target", *read), on_event)
+    parts = cut(corpus, config.data)
     needed = [slot for slot in read if slot in TRANSLATED]
-    cut = wiring.as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)
+    in_parts = as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)
     command = translations.data_options(config.data)
-    parts = wiring.Parts(**translations.fill(cut, languages, needed, ("to_pivot",), command, on_event).splits)
+    parts = Parts(**translations.fill(in_parts, languages, needed, ("to_pivot",), command, on_event).splits)
     dropped: dict[str, int] = {}
     if config.data.drop_flagged:
         train, dropped = translations.drop_flagged(parts.train, languages, needed)
@@ -198,7 +200,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     return config, corpus, parts, dropped
 
 
-def _complete(parts: wiring.Parts, languages: Sequence[str], read: Collection[str]) -> wiring.Parts:
+def _complete(parts: Parts, languages: Sequence[str], read: Collection[str]) -> Parts:
     """The parts with those training and validation captions alone that have every text the routines read."""
     shorter = {}
     for name in ("train", "validation"):
@@ -236,7 +238,7 @@ def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
         raise DataError(*dict.fromkeys(problems))
 
 
-def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
+def _check_parts(languages: Sequence[str], parts: Parts) -> None:
     """Where not every image is captioned in every language, a part of the split may have too few."""
     counts = [
         (language, part, len(getattr(parts, part).captions[language].image_index), least)
@@ -252,7 +254,7 @@ def _check_parts(languages: Sequence[str], parts: wiring.Parts) -> None:
         raise DataError(*problems)
 
 
-def _start_prompt(config: AlignPlan, towers: wiring.Towers) -> None:
+def _start_prompt(config: AlignPlan, towers: Towers) -> None:
     """Let a soft prompt start from the embeddings of a text, and leave room for it in the position table."""
     method = config.method
     tower, tokenizer = towers.text.tower, towers.text.tokenizer

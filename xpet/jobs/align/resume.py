@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xpet.core.rundir import RunRecord
-    from xpet.jobs.shared.wiring import Parts
+    from xpet.jobs.shared.corpus import Parts
 
 
 def read(config: AlignPlan) -> Runs:

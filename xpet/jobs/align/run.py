@@ -15,9 +15,11 @@ from xpet.core.rundir import RunRecord
 from xpet.jobs.align import stacks as groups
 from xpet.jobs.align import summary
 from xpet.jobs.align.prepare import Bench, prepare
-from xpet.jobs.results.results import AlignResult, RunResult
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.results.align import AlignResult, RunResult
+from xpet.jobs.shared import measure
+from xpet.jobs.shared.corpus import absolute_data, captions_digest
 from xpet.jobs.shared.run_records import stored_bytes
+from xpet.jobs.shared.towers import absolute_model, versions
 
 if TYPE_CHECKING:
     from xpet.training.device import Engine
@@ -31,7 +33,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """
     started = time.monotonic()
     plan = config.check()
-    plan = replace(plan, model=wiring.absolute_model(plan.model), data=wiring.absolute_data(plan.data))
+    plan = replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data))
     bench = prepare(plan, on_event)
     plans = list(bench.config.runs())
     order = {plan.label: number for number, plan in enumerate(plans)}  # runs end in any order
@@ -105,11 +107,11 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
             "text": _text_facts(bench).get(outcome.config.language),
         },
         environment={
-            "versions": wiring.versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
+            "versions": versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
             "feature_precision": bench.towers.precision_on(str(bench.engine.device)),
             "towers": bench.towers.names, "fingerprints": bench.towers.fingerprints,
             "data": dict(bench.corpus.fingerprints),
-            "test_captions": wiring.captions_digest(
+            "test_captions": captions_digest(
                 bench.parts.test.captions[outcome.config.language],
                 ("target", ROUTINES[outcome.config.routine].evaluation),
             ),

@@ -24,7 +24,7 @@ from xpet.translation.engine import Hypothesis
 from xpet.translation.quality import flags
 
 if TYPE_CHECKING:
-    from xpet.jobs.shared.wiring import Parts
+    from xpet.jobs.shared.corpus import Parts
 
 SCHEMA = 2
 STORED = ("stored",)

@@ -17,7 +17,7 @@ from xpet.data.pair_files import RowSequence
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.jobs.shared.wiring import Parts
+    from xpet.jobs.shared.corpus import Parts
     from xpet.training.queue import Rows
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import TextConfig
+from xpet.core.config import DEMO, TextConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.paths import cache_folder
@@ -25,8 +25,7 @@ from xpet.data.pair_files import RowSequence
 from xpet.data.pairs import PairStore
 from xpet.jobs.align.text_lines import English, check_lines, spooled
 from xpet.jobs.align.text_natural import MixedRows, MixedTokens, Natural, extra_rows
-from xpet.jobs.shared.wiring import DEMO
-from xpet.jobs.translate.packages import packages_place
+from xpet.jobs.shared.package_folder import package_folder
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
@@ -169,7 +168,7 @@ def check_packages(english: English, languages: Sequence[str]) -> Path:
 
     Languages of whose lines the data brings every translation need none.
     """
-    place = packages_place(english.config.packages or (DEMO if english.synthetic else None))
+    place = package_folder(english.config.packages or (DEMO if english.synthetic else None))
     for language in languages:
         if english.lacks(language):
             need_chain(place, PIVOT, argos_code(language))

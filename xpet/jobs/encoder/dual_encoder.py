@@ -14,8 +14,8 @@ from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.language_codes import base
 from xpet.core.languages import UNDETERMINED, normalise
-from xpet.jobs.shared import wiring
 from xpet.jobs.shared.run_records import method_of, routine_of
+from xpet.jobs.shared.towers import Towers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,9 +54,7 @@ class DualEncoder:
         runs: language with a module -> its run directory.
     """
 
-    def __init__(
-        self, name: str, towers: wiring.Towers, chosen: Mapping[str, tuple[Path, RunRecord]], device: str
-    ) -> None:
+    def __init__(self, name: str, towers: Towers, chosen: Mapping[str, tuple[Path, RunRecord]], device: str) -> None:
         """`chosen` holds the run of each language that has one; they share method and base."""
         self.name, self.device = name, device
         self.dimensions = int(towers.text.tower.dimensions)
@@ -238,7 +236,7 @@ class _Modules:
     Runs that cannot be stacked (full fine-tuning) are copied into the tower when their language is another.
     """
 
-    def __init__(self, towers: wiring.Towers, records: Mapping[str, RunRecord]) -> None:
+    def __init__(self, towers: Towers, records: Mapping[str, RunRecord]) -> None:
         from xpet.methods.build import build_stack
         from xpet.methods.table import find_method
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.config import ModelConfig
+from xpet.core.config import DEMO, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.pack import is_pack
 from xpet.core.rundir import RunRecord, is_run
 from xpet.jobs.encoder.dual_encoder import DualEncoder
-from xpet.jobs.shared import wiring
 from xpet.jobs.shared.foreign_modules import is_foreign
 from xpet.jobs.shared.run_records import Runs, check_base, chosen_runs, read_runs
+from xpet.jobs.shared.towers import Towers, image_of, text_alone, text_path, with_images
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def load(
 def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
     """Whether this is a run, a folder of runs or a pack, be it a damaged one; DataError, ModelError for nothing."""
     path = Path(path_or_name)
-    if path_or_name == wiring.DEMO:
+    if path_or_name == DEMO:
         return False
     if is_pack(path) or is_foreign(path):
         return True
@@ -89,31 +89,27 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
     return DualEncoder(path, towers, chosen, device)
 
 
-def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> wiring.Towers:
+def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> Towers:
     trained = ModelConfig(**record.config["model"])
     alone = _own_features(record) and image_model is None
-    text = model or trained.text or wiring.DEMO
+    text = model or trained.text or DEMO
     return _towers(ModelConfig(text, image_model or trained.image), alone, trained.text or text)
 
 
-def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> wiring.Towers:
+def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> Towers:
     """Both towers, or the text tower alone where that is asked for or no image tower is known.
 
     `known_as` is the text tower's name where it is no longer in its place.
     """
     from xpet.models.checkpoint import load_text_tower
 
-    text = load_text_tower(wiring.text_path(config.text))
+    text = load_text_tower(text_path(config.text))
     image = config.image
     try:
-        image = None if alone else image or wiring.image_of(known_as or config.text, text.config)
+        image = None if alone else image or image_of(known_as or config.text, text.config)
     except ModelError:
-        return wiring.text_alone(text, config)
-    return (
-        wiring.text_alone(text, config)
-        if image is None
-        else wiring.with_images(text, replace(config, image=image), None)
-    )
+        return text_alone(text, config)
+    return text_alone(text, config) if image is None else with_images(text, replace(config, image=image), None)
 
 
 def _own_features(record: RunRecord) -> bool:
@@ -121,7 +117,7 @@ def _own_features(record: RunRecord) -> bool:
     return record.config["data"].get("image_features") is not None
 
 
-def _check(towers: wiring.Towers, records: Runs) -> None:
+def _check(towers: Towers, records: Runs) -> None:
     """The base must be the runs' own; of an image tower that belongs to a user's features nothing is known."""
     if _own_features(records[0][1]):
         towers = replace(towers, fingerprints={**towers.fingerprints, "image": None})

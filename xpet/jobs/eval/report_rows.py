@@ -1,11 +1,10 @@
-"""Turns what was measured into the records of a report: figures with intervals, comparisons, gates."""
+"""Turns what was measured into the records of a report: figures with intervals, comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.config import GateConfig
 from xpet.core.errors import DataError
 from xpet.core.groups import group
 from xpet.jobs.eval.systems import Measured
@@ -14,7 +13,6 @@ from xpet.jobs.results.report import (
     Difference,
     Direction,
     Figure,
-    Gate,
     LanguageScores,
     PerImage,
     Spread,
@@ -88,36 +86,6 @@ def comparison_of(reference: System, system: System, resamples: Resamples | None
     return Comparison(
         reference.name, system.name, languages, _figure(found.mean), _figure(found.range), _figure(found.std), gap
     )
-
-
-def gates_of(gate: GateConfig, systems: Sequence[System], compared: bool = False) -> list[Gate]:
-    """What the limits say of the runs (without runs: of the base; `compared`: of the last) against the first."""
-    first, last = systems[0], systems[-1] if compared else primary(systems)
-    worst, lost = _largest_drop(first, last)
-    extent, mean = last.spread.range.value, last.spread.mean.value
-    rows: tuple[tuple[str, float | None, Callable[[float], bool], str], ...] = (
-        ("--fail-if-drop", gate.drop, lambda most: lost <= most, f"{worst} changes by {-lost:+.1f} points of R@1"),
-        ("--fail-if-range-above", gate.range_above, lambda most: extent <= most, f"range is {extent:.1f}"),
-        ("--fail-under", gate.under, lambda least: mean >= least, f"mean R@1 is {mean:.1f}"),
-    )
-    return [Gate(name, limit, ok(limit), f"{last.name}: {told}") for name, limit, ok, told in rows if limit is not None]
-
-
-def _largest_drop(first: System, last: System) -> tuple[str, float]:
-    """The language that loses most, English under each module included, and by how many points."""
-    lost = {
-        lang: first.languages[lang].mean.r1.value - own.mean.r1.value
-        for lang, own in last.languages.items()
-        if lang in first.languages
-    }
-    for lang, own in last.languages.items():
-        if own.english is not None and first.english is not None:
-            lost[f"English under the module of {lang}"] = first.english.value - own.english.value
-        for other, figure in own.untrained.items():
-            if other in first.languages:
-                lost[f"{other} under the module of {lang}"] = first.languages[other].mean.r1.value - figure.value
-    worst = max(lost, key=lost.__getitem__)
-    return worst, lost[worst]
 
 
 def _figure(estimate: Any) -> Figure:

@@ -11,12 +11,13 @@ from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.prompts import Prompt, ensemble, parse
-from xpet.jobs.align.summary import mean_known
 from xpet.jobs.eval.prepare import Bench
 from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
+from xpet.jobs.shared.best_setting import mean_known
 from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, routine_of, stored_bytes
+from xpet.jobs.shared.towers import Width, english_path
 
 if TYPE_CHECKING:
     from xpet.core.metrics import Retrieval
@@ -160,8 +161,8 @@ def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
     from xpet.models.clip_text import load_english_tower
     from xpet.models.encode import check_dimensions
 
-    loaded = load_english_tower(wiring.english_path(name))
-    check_dimensions(loaded.tower, wiring.Width(bench.images.shape[1]))
+    loaded = load_english_tower(english_path(name))
+    check_dimensions(loaded.tower, Width(bench.images.shape[1]))
     encode = measure.encoder(loaded.tower.to(bench.device), loaded.tokenizer)
     system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
     for language in step.languages():
@@ -177,7 +178,7 @@ def _stranger(name: str, bench: Bench) -> list[str]:
 
     if bench.towers.image is None:  # the user's own features do not tell what made them
         return []
-    own, used = image_half(wiring.english_path(name)), bench.towers.image.fingerprint
+    own, used = image_half(english_path(name)), bench.towers.image.fingerprint
     if own in (None, used):
         return []
     return [

@@ -13,12 +13,12 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.rundir import RunRecord
 from xpet.core.search import Point, Score, search
-from xpet.jobs.align.summary import spread
 from xpet.jobs.merge import combine_measure as combinebench
 from xpet.jobs.merge.combine_measure import Bench, Ingredients
 from xpet.jobs.merge.formats.base import Task, task_of
-from xpet.jobs.results.results import Combination, Price, Spread, WeightSearch
-from xpet.jobs.shared import wiring
+from xpet.jobs.results.align import Spread
+from xpet.jobs.results.merge import Combination, Price, WeightSearch
+from xpet.jobs.shared.best_setting import spread
 from xpet.jobs.shared.run_records import (
     SAME_DATA,
     Alike,
@@ -30,6 +30,7 @@ from xpet.jobs.shared.run_records import (
     routine_of,
 )
 from xpet.jobs.shared.run_records import stored_method as method_of
+from xpet.jobs.shared.towers import Towers, text_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,9 +149,9 @@ def _ingredients(task: Task, on_event: OnEvent) -> Ingredients:
     from xpet.methods.combining import absent, completed, joint, task_vector
     from xpet.models.checkpoint import open_text_tower
 
-    opened = open_text_tower(wiring.text_path(task.model.text))
+    opened = open_text_tower(text_path(task.model.text))
     names, prints = {"text": task.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
-    check_base(wiring.Towers(opened, None, names, prints), task.runs)  # type: ignore[arg-type]
+    check_base(Towers(opened, None, names, prints), task.runs)  # type: ignore[arg-type]
     base = opened.tensors
     vectors = {language_of(own): task_vector(method_of(own), own.delta, base) for _, own in task.runs}
     for language, missing in absent(vectors).items():

@@ -12,10 +12,12 @@ from xpet.core.errors import DataError, ModelError
 from xpet.core.events import OnEvent, Progress
 from xpet.jobs.merge.formats.base import Task
 from xpet.jobs.merge.verify import Data, tested_captions
-from xpet.jobs.results.results import Price
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.results.merge import Price
+from xpet.jobs.shared import measure
 from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared.corpus import as_corpus
 from xpet.jobs.shared.run_records import check_base, named_images
+from xpet.jobs.shared.towers import features_of, text_path, with_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +115,7 @@ def prepare(task: Task, ingredients: Ingredients, rank: int, searched: bool, on_
     found = tested_captions(task, on_event)
     model, _, _, test = found
     device = str(make_engine(task.config.device, "fp32").device)
-    text = load_text_tower(wiring.text_path(model.text))
+    text = load_text_tower(text_path(model.text))
     splits = {TEST: test, **({VALIDATION: _validation(task, found, on_event)} if searched else {})}
     images = _images(task, found, list(splits.values()), text, device, on_event)
     settings = replace(ingredients.method, rank=rank, alpha=float(rank)) if rank else ingredients.method
@@ -130,7 +132,7 @@ def _validation(task: Task, found: Data, on_event: OnEvent) -> Split:
     _, data, corpus, _ = found
     split = named_images(source(corpus, VALIDATION), task.runs[0][1].split[VALIDATION])
     needed = sorted({slot for slot in task.searched.values() if slot != "target"})
-    part = wiring.as_corpus(corpus, validation=split)
+    part = as_corpus(corpus, validation=split)
     options = translations.data_options(data)
     return translations.fill(part, list(task.searched), needed, (), options, on_event).splits[VALIDATION]
 
@@ -138,9 +140,9 @@ def _validation(task: Task, found: Data, on_event: OnEvent) -> Split:
 def _images(task: Task, found: Data, splits: list[Split], text: object, device: str, on_event: OnEvent) -> list[Tensor]:
     model, data, corpus, _ = found
     try:
-        towers = wiring.with_images(text, model, data.image_features)  # type: ignore[arg-type]
+        towers = with_images(text, model, data.image_features)  # type: ignore[arg-type]
         check_base(towers, task.runs)
-        return wiring.features_of(corpus, splits, towers, data, device, on_event)
+        return features_of(corpus, splits, towers, data, device, on_event)
     except DataError as error:
         raise DataError(f"{error}; --no-verify combines without measuring") from error
     except ModelError as error:

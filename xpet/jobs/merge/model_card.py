@@ -10,7 +10,8 @@ from xpet.core.captions import PIVOT
 from xpet.core.rundir import RunRecord
 from xpet.jobs.merge.formats import FORMS
 from xpet.jobs.merge.formats.base import filled
-from xpet.jobs.results.results import SYNTHETIC, Combination, MergeResult, Verification
+from xpet.jobs.results.merge import Combination, MergeResult, Verification
+from xpet.jobs.results.synthetic import SYNTHETIC
 from xpet.jobs.shared.run_records import language_of, routine_of
 
 UNKNOWN = "unknown"

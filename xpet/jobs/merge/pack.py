@@ -12,7 +12,7 @@ from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.pack import Packed, is_pack, read_pack, write_pack
 from xpet.jobs.merge.combine import combined_records
-from xpet.jobs.results.results import PackedLanguage, PackResult
+from xpet.jobs.results.merge import PackedLanguage, PackResult
 from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, read_runs, routine_of
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpet.core.config import MergeConfig
+from xpet.core.config import DEMO, MergeConfig
 from xpet.core.errors import ConfigError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
 from xpet.core.files import writing
@@ -21,9 +21,9 @@ from xpet.jobs.merge import verify as proof
 from xpet.jobs.merge.formats import FORMS
 from xpet.jobs.merge.formats.base import CARD, Task, task_of
 from xpet.jobs.merge.formats.check import check_method, check_settings
-from xpet.jobs.results.results import Combination, MergeResult, Verification
-from xpet.jobs.shared import wiring
+from xpet.jobs.results.merge import Combination, MergeResult, Verification
 from xpet.jobs.shared.run_records import Runs, check_base, language_of, read_runs, stored_method
+from xpet.jobs.shared.towers import Towers, text_path
 
 _BESIDE = 64 << 20
 """Room asked for besides the weights: tokenizer, configuration, card."""
@@ -76,7 +76,7 @@ def _task(config: MergeConfig) -> Task:
     runs = _single(config) if config.combine is None else combine.chosen(config)
     check_method(FORMS[config.form], stored_method(runs[0][1]), str(runs[0][0]), FORMS)
     task = task_of(config, runs)
-    return replace(task, model=replace(task.model, text=config.model or task.model.text or wiring.DEMO))
+    return replace(task, model=replace(task.model, text=config.model or task.model.text or DEMO))
 
 
 def _single(config: MergeConfig) -> Runs:
@@ -93,7 +93,7 @@ def _check_place(out: Path, task: Task) -> None:
     check_free(out, task.config.overwrite, is_merged, "output of xpet merge")
     base = Path(task.model.text)
     apart = [path for path, _ in task.runs]
-    apart += [base] if task.model.text != wiring.DEMO and base.exists() else []
+    apart += [base] if task.model.text != DEMO and base.exists() else []
     real = out.resolve()
     for place in (path.resolve() for path in apart):
         if real == place or place in real.parents or real in place.parents:
@@ -127,9 +127,9 @@ def _check_base(task: Task) -> None:
     """The weights that are folded into must be those the run was trained on, also when nothing is verified."""
     from xpet.models.checkpoint import open_text_tower
 
-    base: Any = open_text_tower(wiring.text_path(task.model.text))
+    base: Any = open_text_tower(text_path(task.model.text))
     names: Mapping[str, str | None] = {"text": task.model.text, "image": None}
-    check_base(wiring.Towers(base, None, names, {"text": base.fingerprint(), "image": None}), task.runs)
+    check_base(Towers(base, None, names, {"text": base.fingerprint(), "image": None}), task.runs)
 
 
 def _result(

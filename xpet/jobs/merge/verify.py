@@ -13,12 +13,13 @@ from xpet.core.config import DataConfig, EvalConfig, FitConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.languages import UNDETERMINED
-from xpet.jobs.eval.prepare import asked, captions_of
 from xpet.jobs.merge.formats.base import Task
-from xpet.jobs.results.results import Verification
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.results.merge import Verification
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.foreign_modules import foreign_changes
 from xpet.jobs.shared.run_records import check_base, check_captions, stored_method
+from xpet.jobs.shared.test_captions import asked, captions_of
+from xpet.jobs.shared.towers import features_of, text_alone, text_path, with_images
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
     model, data, corpus, test = tested_captions(task, on_event)
     device = str(make_engine(task.config.device, "fp32").device)
     delta, whole = task.mapped(), is_whole_tower(stored_method(task.record))
-    text = load_text_tower(wiring.text_path(model.text), trained=delta if whole else None)
+    text = load_text_tower(text_path(model.text), trained=delta if whole else None)
     images = _images(task, (model, data, corpus, test), text, device, on_event)
     slots = {**_searched(task), **({PIVOT: "target"} if PIVOT in test.captions else {})}
     captions = {name: test.captions[name].complete((slots[name],)) for name in slots}
@@ -158,13 +159,13 @@ def _images(task: Task, data: Data, text: LoadedText, device: str, on_event: OnE
     model, config, corpus, test = data
     missing: XpetError | None = None
     try:
-        towers = wiring.with_images(text, model, config.image_features)
+        towers = with_images(text, model, config.image_features)
     except (ModelError, DataError) as error:
-        towers, missing = wiring.text_alone(text, model), error
+        towers, missing = text_alone(text, model), error
     check_base(towers, task.runs)
     try:
         if missing is None:
-            return wiring.features_of(corpus, [test], towers, config, device, on_event)[0]
+            return features_of(corpus, [test], towers, config, device, on_event)[0]
     except (ModelError, DataError) as error:
         missing = error
     on_event(Notice(f"R@1 is not compared: {missing}"))

@@ -249,7 +249,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report as one JSON-ready document."""
-        from xpet.jobs.results.results import SYNTHETIC
+        from xpet.jobs.results.synthetic import SYNTHETIC
 
         note = {"note": SYNTHETIC} if self.synthetic else {}
         return {"command": "eval", "schema": SCHEMA, **note, **asdict(self)}

@@ -13,7 +13,7 @@ from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
 from xpet.core.selection import RULES
 from xpet.core.typed import build, field_types
-from xpet.jobs.results.results import RunResult
+from xpet.jobs.results.align import RunResult
 
 _REMEDY = "the run is damaged, train it again"
 _SEEDS = range(-(2**63), 2**64)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import Split
-from xpet.core.config import DataConfig, EvalConfig, MethodConfig, ModelConfig
+from xpet.core.config import DEMO, DataConfig, EvalConfig, MethodConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.pack import is_pack, read_pack
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.rundir import RunRecord, find_runs, read_run
-from xpet.jobs.align.summary import choose_setting
-from xpet.jobs.results.results import RunResult
-from xpet.jobs.shared import wiring
+from xpet.jobs.results.align import RunResult
+from xpet.jobs.shared.best_setting import choose_setting
+from xpet.jobs.shared.corpus import captions_digest
 from xpet.jobs.shared.foreign_modules import is_foreign, read_foreign
 from xpet.jobs.shared.run_check import check_record
+from xpet.jobs.shared.towers import Towers
 
 Runs = Sequence[tuple[Path, RunRecord]]
 Alike = Mapping[str, Callable[[RunRecord], object]]
@@ -79,10 +80,10 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
     places = ("root", "image_features", "translations")
     given = {name: value for name in places if (value := getattr(asked, name))}
     if not data.name:  # made elsewhere: of its images nothing is known
-        data, given = asked, {"name": asked.name or wiring.DEMO}
+        data, given = asked, {"name": asked.name or DEMO}
     precision = config.model.feature_precision
     model = ModelConfig(
-        config.model.text or model.text or wiring.DEMO,
+        config.model.text or model.text or DEMO,
         config.model.image or model.image,
         model.feature_precision if precision == ModelConfig.feature_precision else precision,
     )
@@ -129,7 +130,7 @@ def routine_of(record: RunRecord) -> Routine:
     return ROUTINES[record.config["run"]["routine"]]
 
 
-def method_of(record: RunRecord, towers: wiring.Towers) -> MethodConfig:
+def method_of(record: RunRecord, towers: Towers) -> MethodConfig:
     """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
     method = stored_method(record)
     prompt = record.delta.get("prompt.soft_embeddings")
@@ -145,7 +146,7 @@ def stored_method(record: RunRecord) -> MethodConfig:
     return MethodConfig(**known)
 
 
-def check_base(towers: wiring.Towers, records: Runs) -> None:
+def check_base(towers: Towers, records: Runs) -> None:
     """The towers must be those the runs were trained on; raises ModelError."""
     for path, record in records:
         for which, expected in record.environment["fingerprints"].items():
@@ -164,7 +165,7 @@ def check_captions(test: Split, records: Runs) -> None:
         for language, record in ((language_of(record), record) for _, record in records)
         if language in test.captions
         and record.environment["test_captions"]
-        not in (None, wiring.captions_digest(test.captions[language], ("target", routine_of(record).evaluation)))
+        not in (None, captions_digest(test.captions[language], ("target", routine_of(record).evaluation)))
     }
     if changed:
         raise DataError(

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
-from xpet.core.config import DEVICES, DIRECTIONS, TranslateDataConfig
+from xpet.core.config import DEMO, DEVICES, DIRECTIONS, TranslateDataConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
-from xpet.jobs.results.results import ColumnResult, TranslateDataResult
+from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
 from xpet.jobs.shared import translated_captions as translations
-from xpet.jobs.shared import wiring
-from xpet.jobs.translate.packages import packages_place
+from xpet.jobs.shared.corpus import read_corpus
+from xpet.jobs.shared.package_folder import package_folder
 from xpet.jobs.translate.postprocess import SEED
 from xpet.translation.packages import need_chain
 
@@ -29,12 +29,12 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     """
     started = time.monotonic()
     _check(config)
-    corpus = wiring.read_corpus(config.data)
+    corpus = read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     slots = DIRECTIONS[config.direction]
     columns = list(translations.columns(corpus, languages, slots))
     _check_sources(corpus, languages, slots, columns)
-    place = packages_place(config.packages or (wiring.DEMO if corpus.synthetic else None))
+    place = package_folder(config.packages or (DEMO if corpus.synthetic else None))
     for column in columns:
         need_chain(place, *translations.codes(column))
     folder = Path(config.out) if config.out else translations.default_folder()

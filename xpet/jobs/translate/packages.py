@@ -11,8 +11,8 @@ from pathlib import Path
 from xpet.core.errors import ConfigError, ModelError, OutputError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.paths import cache_folder
-from xpet.jobs.results.results import PackageInfo, PackagesResult
-from xpet.jobs.shared.wiring import DEMO
+from xpet.jobs.results.translate import PackageInfo, PackagesResult
+from xpet.jobs.shared.package_folder import package_folder
 from xpet.translation.packages import all_chains, best_of_pairs, find_packages, packages_folder, version_number
 
 ENDING = ".argosmodel"
@@ -20,37 +20,9 @@ ENDING = ".argosmodel"
 Pair = tuple[str, str]
 
 
-def packages_place(name: str | None) -> Path:
-    """The folder meant by `--packages`: Argos' own, a folder of the user's, or the unpacked packages of the demo."""
-    if name is None:
-        return packages_folder()
-    if name == DEMO:
-        return _demo_packages()
-    if not Path(name).is_dir():
-        raise ConfigError(f"--packages: expected a folder of Argos packages or '{DEMO}', found no folder {name}")
-    return Path(name)
-
-
-def _demo_packages() -> Path:
-    """The shipped packages, unpacked into the cache where that was not done before."""
-    import hashlib
-
-    from xpet.demo import assets
-
-    files = sorted(assets.PACKAGES.iterdir())
-    state = hashlib.sha256(assets.MANIFEST.read_bytes()).hexdigest()[:12]
-    folder = cache_folder() / "demo-packages" / state
-    missing = [file for file in files if not (folder / file.stem).is_dir()]
-    if missing:
-        from xpet.translation.install import install
-
-        install(missing, folder)
-    return folder
-
-
 def list_packages(place: str | None = None) -> PackagesResult:
-    """The packages of a folder (see `packages_place`) and the pairs they serve."""
-    folder = packages_place(place)
+    """The packages of a folder (see `package_folder`) and the pairs they serve."""
+    folder = package_folder(place)
     packages, problems = find_packages(folder)
     used = set(best_of_pairs(packages).values())
     return PackagesResult(

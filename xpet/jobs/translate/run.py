@@ -18,9 +18,9 @@ from xpet.core.config import DEVICES, TranslateConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import cannot_write, replacing_file
-from xpet.jobs.results.results import TranslateResult, describe_scores
+from xpet.jobs.results.translate import TranslateResult, describe_scores
+from xpet.jobs.shared.package_folder import package_folder
 from xpet.jobs.translate import postprocess as finish
-from xpet.jobs.translate.packages import packages_place
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
@@ -46,7 +46,7 @@ def run(
     """
     started = time.monotonic()
     config = _checked(config)
-    folder = packages_place(config.packages)
+    folder = package_folder(config.packages)
     chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
     finishing = finish.Finish.prepare(config, total)

@@ -11,7 +11,7 @@ from xpet.core.captions import PIVOT
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.events import OnEvent
 from xpet.core.rundir import RunRecord, is_run, read_delta
-from xpet.jobs.results.results import MergeResult
+from xpet.jobs.results.merge import MergeResult
 from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.run_records import Runs, language_of, routine_of
 

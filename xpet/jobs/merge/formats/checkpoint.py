@@ -10,8 +10,9 @@ from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
 from xpet.jobs.merge.formats.base import CARD, Form, Task
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.run_records import stored_method
+from xpet.jobs.shared.towers import IMAGE_KEY, image_of, text_path
 from xpet.version import VERSION
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def size(task: Task) -> int:
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.shards import total_bytes
 
-    return total_bytes(open_text_tower(wiring.text_path(task.model.text)).tensors, stored(task))
+    return total_bytes(open_text_tower(text_path(task.model.text)).tensors, stored(task))
 
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
@@ -52,11 +53,11 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.models.shards import write_weights
 
     form = stored(task)
-    base = open_text_tower(wiring.text_path(task.model.text))
+    base = open_text_tower(text_path(task.model.text))
     image = image_beside(base, task.model)
     write_weights(stage, base.streamed(), changes(task), form, on_event)
     document = {
-        **base.config, **({wiring.IMAGE_KEY: image} if image else {}),
+        **base.config, **({IMAGE_KEY: image} if image else {}),
         "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
     }  # fmt: skip
     write_beside(stage, base.tower, base.tokenizer, document)
@@ -84,7 +85,7 @@ def note(task: Task) -> dict[str, object]:
 def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
     """The image tower of the run, or the partner of its base; None when neither is known."""
     try:
-        return model.image or wiring.image_of(model.text, base.config)
+        return model.image or image_of(model.text, base.config)
     except ModelError:
         return None
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from xpet.core.config import MethodConfig
 from xpet.jobs.merge.formats.base import Task
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.run_records import stored_method
+from xpet.jobs.shared.towers import text_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ def folded_tower(task: Task) -> LoadedText:
     from xpet.methods.table import fold
     from xpet.models.checkpoint import load_text_tower
 
-    loaded = load_text_tower(wiring.text_path(task.model.text))
+    loaded = load_text_tower(text_path(task.model.text))
     state = loaded.tower.state_dict()
     with torch.no_grad():
         for name, change in fold(stored_method(task.record), task.record.delta).items():
@@ -37,7 +38,7 @@ def with_module(task: Task, method: MethodConfig, delta: Mapping[str, Tensor], d
     from xpet.methods.build import build_stack
     from xpet.models.checkpoint import load_text_tower
 
-    loaded = load_text_tower(wiring.text_path(task.model.text))
+    loaded = load_text_tower(text_path(task.model.text))
     stack = build_stack(loaded.tower, method, [1]).to(device)
     stack.load(0, delta)
     encode = measure.encoder(stack.tower, loaded.tokenizer)

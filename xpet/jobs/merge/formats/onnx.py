@@ -11,7 +11,8 @@ from xpet.core.events import OnEvent, Progress
 from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, image_beside, note, own_config, size
 from xpet.jobs.merge.formats.folded import folded_tower
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
+from xpet.jobs.shared.towers import IMAGE_KEY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     on_event(Progress("writing", 0, 1))
     onnx_export.export(stage, loaded.tower)
     on_event(Progress("writing", 1, 1))
-    more = {wiring.IMAGE_KEY: image} if image else {}
+    more = {IMAGE_KEY: image} if image else {}
     onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **{NOTE_KEY: note(task)}, **more)
     loaded.tokenizer.save(stage)
     return image

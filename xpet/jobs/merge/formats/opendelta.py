@@ -8,8 +8,9 @@ from xpet.core.events import OnEvent
 from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import image_beside
 from xpet.jobs.merge.formats.folded import bytes_of
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.run_records import stored_method
+from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "config.json", "pytorch_model.bin")
 
@@ -20,7 +21,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.models.checkpoint import open_text_tower
 
     opendelta_format.write(stage, stored_method(task.record), task.record.delta)
-    return image_beside(open_text_tower(wiring.text_path(task.model.text)), task.model)
+    return image_beside(open_text_tower(text_path(task.model.text)), task.model)
 
 
 def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
@@ -28,7 +29,7 @@ def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
     from xpet.methods.bridge import load_finetuned
     from xpet.models.checkpoint import load_text_tower
 
-    loaded = load_text_tower(wiring.text_path(task.model.text))
+    loaded = load_text_tower(text_path(task.model.text))
     load_finetuned(str(folder), loaded.tower.transformer)
     return measure.encoder(loaded.tower.eval().to(device), loaded.tokenizer)
 
@@ -56,7 +57,7 @@ OPENDELTA = Form(
     ),
     code="""\
 from opendelta import AutoDeltaModel  # 0.3.2; on today's Python: opendelta = xpet.methods.bridge.opendelta()
-from xpet.jobs.shared.wiring import text_path
+from xpet.jobs.shared.towers import text_path
 from xpet.models.checkpoint import load_text_tower
 
 loaded = load_text_tower(text_path("{base}"))

@@ -8,8 +8,9 @@ from xpet.core.events import OnEvent
 from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import image_beside
 from xpet.jobs.merge.formats.folded import bytes_of, with_module
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.run_records import stored_method
+from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "adapter_config.json", "adapter_model.safetensors")
 
@@ -19,7 +20,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.methods import embeddings, peft_format
     from xpet.models.checkpoint import open_text_tower
 
-    base = open_text_tower(wiring.text_path(task.model.text))
+    base = open_text_tower(text_path(task.model.text))
     modules = [name for name, _ in base.tower.named_modules() if name]
     vocabulary = len(base.tensors[f"{embeddings.WORDS}.weight"])
     peft_format.write(stage, stored_method(task.record), task.record.delta, modules, task.model.text, vocabulary)
@@ -49,7 +50,7 @@ PEFT = Form(
     ),
     code="""\
 from peft import PeftModel
-from xpet.jobs.shared.wiring import text_path
+from xpet.jobs.shared.towers import text_path
 from xpet.models.checkpoint import load_text_tower
 
 loaded = load_text_tower(text_path("{base}"))

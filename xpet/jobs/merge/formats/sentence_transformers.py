@@ -7,7 +7,8 @@ from pathlib import Path
 from xpet.core.events import OnEvent
 from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, changes, image_beside, note, own_config, size, stored
-from xpet.jobs.shared import measure, wiring
+from xpet.jobs.shared import measure
+from xpet.jobs.shared.towers import IMAGE_KEY, text_path
 
 _FILES = (
     CARD, "modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json",
@@ -21,9 +22,9 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.sentence_folder import write_folder
 
-    base = open_text_tower(wiring.text_path(task.model.text))
+    base = open_text_tower(text_path(task.model.text))
     image = image_beside(base, task.model)
-    more = {NOTE_KEY: note(task), **({wiring.IMAGE_KEY: image} if image else {})}
+    more = {NOTE_KEY: note(task), **({IMAGE_KEY: image} if image else {})}
     write_folder(stage, base, changes(task), stored(task), more, on_event)
     return image
 

@@ -1,0 +1,24 @@
+"""Result files of `xpet eval --format json`, read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from xpet.core.config import RESULT
+from xpet.core.errors import DataError
+from xpet.jobs.results.report import Report, from_dict
+
+
+def read_result(path: str) -> Report:
+    """The report in a result file of `xpet eval --format json`; raises DataError."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected a result of `xpet eval --json`, found {error}") from error
+    return from_dict(document, path)
+
+
+def is_result(name: str) -> bool:
+    """Whether a path names a result file, not a folder of runs."""
+    return name.endswith(RESULT) and not Path(name).is_dir()

@@ -1,0 +1,112 @@
+"""What `xpet align` hands back: frozen records that the view prints and `--json` writes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xpet.jobs.results.synthetic import SYNTHETIC
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One trained run on the test split; R@1 in percent, time in seconds, `stored` size of the module in bytes."""
+
+    language: str
+    routine: str
+    loss: str
+    align_weight: float
+    learning_rate: float
+    seed: int
+    status: str
+    chosen_step: int
+    validation: Mapping[str, float]
+    target_before: float
+    translated_before: float | None
+    aligned: float
+    english_before: float | None
+    english_after: float | None
+    seconds: float
+    folder: str
+    image_weight: float = 1.0
+    trainable: int = 0
+    stored: int = 0
+
+    @property
+    def setting(self) -> tuple[str, str, float, float]:
+        """What is chosen by validation: everything but language and seed."""
+        return (self.routine, self.loss, self.align_weight, self.learning_rate)
+
+
+@dataclass(frozen=True)
+class LanguageResult:
+    """The setting chosen for a language on validation, averaged over seeds. `gain` is aligned minus target_before."""
+
+    language: str
+    routine: str
+    loss: str
+    align_weight: float
+    learning_rate: float
+    seeds: tuple[int, ...]
+    target_before: float
+    translated_before: float | None
+    aligned: float
+    aligned_std: float
+    gain: float
+    english_after: float | None
+    seconds: float
+    folder: str
+    trainable: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, range, std (population), worst language and mean gap to English of R@1 over languages; mean of seeds."""
+
+    mean: float
+    range: float
+    std: float
+    worst: str
+    mean_gap: float | None
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
+
+    `trainable` and `stored` (bytes) are those of the largest module; `text` says by language what became of the lines
+    of routine `text`; `chosen_by` is what settings are compared by on validation, in words.
+    """
+
+    method: str
+    trainable: int
+    total: int
+    data: str
+    shots: int | None
+    synthetic: bool
+    compared: tuple[str, ...]
+    english_before: float | None
+    before: Spread | None
+    after: Spread | None
+    languages: tuple[LanguageResult, ...]
+    runs: tuple[RunResult, ...]
+    translates_queries: bool
+    seconds: float
+    peak_memory: float
+    folder: str
+    failed: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    stored: int = 0
+    text: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    chosen_by: str = ""
+
+    @property
+    def share(self) -> float:
+        """Trainable share of the text tower's parameters, in percent."""
+        return 100.0 * self.trainable / self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "align", "schema": 1, **note, **asdict(self), "share": self.share}

@@ -1,0 +1,128 @@
+"""What `xpet merge` hands back: merged checkpoints, packs, combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xpet.jobs.results.align import Spread
+from xpet.jobs.results.synthetic import SYNTHETIC
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Captions encoded by the unmerged and by the merged tower, both with float32 arithmetic.
+
+    `absolute` is the largest difference of one value of a unit feature, `relative` the largest length of the difference
+    of two unit features, which `tolerance` bounds. R@1 in percent by language; empty where no image features were.
+    """
+
+    texts: int
+    absolute: float
+    relative: float
+    tolerance: float
+    unmerged: Mapping[str, float]
+    merged: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PackedLanguage:
+    """A language in a pack: its run, and R@1 in percent before and after, as measured when it was trained."""
+
+    language: str
+    run: str
+    routine: str
+    translates_queries: bool
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """The outcome of `xpet merge --pack`; `size` in bytes."""
+
+    base: str
+    method: str
+    synthetic: bool
+    languages: tuple[PackedLanguage, ...]
+    out: str
+    size: int
+    seconds: float
+    combination: Combination | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "merge", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Price:
+    """R@1 in percent of one language on the test split: the base, its own module alone, all modules combined.
+
+    English keeps the base where it has no module of its own. `price` is combined minus separate: below 0 is lost.
+    """
+
+    base: float
+    separate: float
+    combined: float
+    price: float
+
+
+@dataclass(frozen=True)
+class WeightSearch:
+    """What `--search` did on validation: combinations tried, and mean and range of R@1 at its start and at its end."""
+
+    tried: int
+    images: int
+    start: tuple[float, float]
+    found: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How runs of several languages became one, and what that costs.
+
+    `rank` is that of the outcome's products (None: the method has none), `density` the share of values kept (None:
+    all). `languages` and `spreads` (of `base`, `separate` and `combined`, English included) are empty where nothing was
+    measured.
+    """
+
+    strategy: str
+    weights: Mapping[str, float]
+    density: float | None
+    rank: int | None
+    seed: int
+    trainable: int
+    search: WeightSearch | None
+    languages: Mapping[str, Price]
+    spreads: Mapping[str, Spread]
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes.
+
+    `combination` is None for a single run.
+    """
+
+    runs: tuple[str, ...]
+    base: str
+    image: str | None
+    languages: tuple[str, ...]
+    method: str
+    form: str
+    dtype: str
+    synthetic: bool
+    verification: Verification | None
+    out: str
+    files: tuple[str, ...]
+    size: int
+    seconds: float
+    combination: Combination | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "merge", "schema": 1, **note, **asdict(self)}

@@ -1,0 +1,109 @@
+"""What `xpet translate` hands back: texts, data sets, packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xpet.jobs.results.synthetic import SYNTHETIC
+
+
+@dataclass(frozen=True)
+class TranslateResult:
+    """The outcome of `xpet translate`. Of `lines`, `flagged_lines` have flags; `flags` counts each kind.
+
+    `cached`, `translated` and `retried` count different lines over all hops of the `chain` of packages. `scores` are
+    `bleu` and `chrf` (0 to 100) with `bleu_signature` and `chrf_signature`, over `lines` lines of `reference`; `noise`
+    has `rate`, `seed` and `degraded_lines`. Flags are of the clean translation, scores of the one that is written.
+    """
+
+    source: str
+    target: str
+    chain: tuple[str, ...]
+    out: str | None
+    report: str | None
+    lines: int
+    cached: int
+    translated: int
+    retried: int
+    flagged_lines: int
+    flags: Mapping[str, int]
+    seconds: float
+    scores: Mapping[str, Any] | None = None
+    noise: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        return {"command": "translate", "schema": 1, **asdict(self)}
+
+
+def describe_scores(scores: Mapping[str, Any]) -> str:
+    """Scores of a translation in one line, with what makes them comparable."""
+    bleu, chrf = (f"{scores[name]:.1f} ({scores[f'{name}_signature']})" for name in ("bleu", "chrf"))
+    return f"Against {scores['reference']}: BLEU {bleu}, chrF {chrf}"
+
+
+@dataclass(frozen=True)
+class ColumnResult:
+    """One slot of one language in one split, translated: `rows` captions, of which `flagged` look wrong."""
+
+    language: str
+    slot: str
+    split: str
+    chain: tuple[str, ...]
+    rows: int
+    cached: int
+    translated: int
+    retried: int
+    flagged: int
+    flags: Mapping[str, int]
+    file: str
+
+
+@dataclass(frozen=True)
+class TranslateDataResult:
+    """The outcome of `xpet translate --data`. `found` says whether `align` and `eval` find `folder` by themselves.
+
+    `own` names slots that the data itself has, which come before what is found in the default folder.
+    """
+
+    data: str
+    synthetic: bool
+    columns: tuple[ColumnResult, ...]
+    folder: str
+    found: bool
+    own: tuple[str, ...]
+    seconds: float
+    noise: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        note = {"note": SYNTHETIC} if self.synthetic else {}
+        return {"command": "translate", "schema": 1, **note, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """An installed package. `used` is False when another one serves the pair; `new` and `sha256` are of an install."""
+
+    pair: str
+    version: str
+    folder: str
+    used: bool = True
+    sha256: str | None = None
+    new: bool | None = None
+
+
+@dataclass(frozen=True)
+class PackagesResult:
+    """Installed packages, the chain of packages for every pair of languages that has one, and what is broken."""
+
+    folder: str
+    packages: tuple[PackageInfo, ...]
+    chains: Mapping[str, tuple[str, ...]]
+    problems: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole result as one JSON-ready document."""
+        return {"command": "translate", "schema": 1, **asdict(self)}

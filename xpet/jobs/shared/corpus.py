@@ -1,0 +1,148 @@
+"""A corpus as several commands read it: linted, restricted to what is used, cut into training, validation, test."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
+from xpet.core.config import DEMO as DEMO
+from xpet.core.config import DataConfig
+from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.events import Notice, OnEvent
+from xpet.core.paths import absolute
+from xpet.core.presets import ALL
+
+if TYPE_CHECKING:
+    from xpet.data.lint import Finding
+
+
+def sources() -> dict[str, Reader]:
+    """Every data source by name: those of the data room and the embedded world."""
+    from xpet.data.sources import SOURCES
+    from xpet.demo import reader
+
+    return {DEMO: reader.read, **SOURCES}
+
+
+def absolute_data(config: DataConfig) -> DataConfig:
+    """The data with local files spelled out in full."""
+    return replace(
+        config, root=absolute(config.root), image_features=absolute(config.image_features),
+        translations=absolute(config.translations),
+    )  # fmt: skip
+
+
+def read_corpus(config: DataConfig) -> Corpus:
+    """The corpus a configuration names, with all its languages; raises ConfigError, DataError."""
+    readers, name = sources(), config.name or DEMO
+    if name not in readers:
+        raise ConfigError(unknown("data set", name, list(readers)))
+    return readers[name](ReadRequest(root=config.root, variant=config.variant))
+
+
+def tell_notes(corpus: Corpus, languages: Sequence[str], on_event: OnEvent) -> None:
+    """Warn of what was noted of these languages when the corpus was read."""
+    for language in languages:
+        for note in corpus.notes.get(language, ()):
+            on_event(Notice(note, "warning"))
+
+
+def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequence[str], on_event: OnEvent) -> Corpus:
+    """Lint what is used before work, beside all other languages of the data; returns what may be used.
+
+    Errors in texts that are `needed` stop (DataError with all of them, and which languages to leave out); those in
+    other slots take these texts out, with a warning; warnings become one notice.
+    """
+    from xpet.data.lint import lint
+
+    findings = lint(used, beside=restrict(whole, whole.languages, slots))
+    errors = [f for f in findings if f.severity == "error"]
+    stops = [f for f in errors if f.slot in needed]
+    if stops:
+        raise DataError(_stopped_by(stops, whole.name, used.languages))
+    bad = {(language, f.slot) for f in errors for language in f.languages if language in used.languages}
+    for language, slot in sorted(bad):
+        why = "; ".join(dict.fromkeys(f.message for f in errors if f.slot == slot and language in f.languages))
+        on_event(Notice(f"lint: {slot} texts of {language} are left out: {why}", "warning"))
+    if len(findings) > len(errors):
+        on_event(Notice(f"lint: {len(findings) - len(errors)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+    return without(used, bad)
+
+
+def _stopped_by(errors: Sequence[Finding], name: str, used: Sequence[str]) -> str:
+    """Lint's errors in words, and how to go on without the languages they are of."""
+    where = "; ".join(f"{name} {f.split}/{f.slot} {'+'.join(f.languages)}: {f.message}" for f in errors)
+    blocked = [language for language in used if any(language in f.languages for f in errors)]
+    rest = [language for language in used if language not in (*blocked, PIVOT)]
+    remedy = f", or leave out {', '.join(blocked)}: --lang {','.join(rest)}" if rest and PIVOT not in blocked else ""
+    return f"lint found {len(errors)} errors: {where}; mend the files (see them by `xpet eval --lint`){remedy}"
+
+
+def without(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
+    """The corpus less some slots, each of a language."""
+
+    def rest(captions: LanguageCaptions) -> LanguageCaptions:
+        return captions.only([s for s in captions.texts if (captions.language, s) not in slots])
+
+    splits = {
+        name: Split(split.images, {lang: rest(captions) for lang, captions in split.captions.items()})
+        for name, split in corpus.splits.items()
+    }
+    return replace(corpus, splits=splits)
+
+
+def captions_digest(captions: LanguageCaptions, slots: Sequence[str]) -> str:
+    """SHA-256 of what one language is searched with: its image indices, and the texts of some slots."""
+    import hashlib
+    import json
+
+    content = [captions.language, captions.image_index, [captions.texts.get(slot) for slot in sorted(set(slots))]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SLOTS) -> Corpus:
+    """The corpus with only some languages and texts, so that lint and errors speak of what is used."""
+    splits = {
+        name: Split(
+            split.images, {lang: split.captions[lang].only(slots) for lang in languages if lang in split.captions}
+        )
+        for name, split in corpus.splits.items()
+    }
+    return replace(corpus, splits=splits)
+
+
+def as_corpus(corpus: Corpus, **splits: Split) -> Corpus:
+    """A corpus of parts that were cut from another."""
+    return replace(corpus, splits=splits)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A corpus cut into train, validation and test, with the image names of each for the record."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def names(self) -> dict[str, list[str]]:
+        """Image names per part."""
+        return {part: list(getattr(self, part).images) for part in ("train", "validation", "test")}
+
+
+def cut(corpus: Corpus, config: DataConfig) -> Parts:
+    """The seeded split of a configuration, or the user's split file; raises ConfigError, DataError."""
+    from xpet.data.splits import SplitPlan, apply, few_shot
+
+    if config.split_file is not None:
+        try:
+            text = Path(config.split_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the split file {config.split_file}: {error}") from error
+        plan = SplitPlan.from_json(text, corpus)
+    else:
+        shots = ALL if config.shots is None else config.shots
+        plan = few_shot(corpus, shots, config.val_shots, config.split_seed)
+    return Parts(**apply(corpus, plan))

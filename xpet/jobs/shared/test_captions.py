@@ -1,0 +1,88 @@
+"""The captions that runs are measured on: their corpus, test split and languages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
+from xpet.core.config import DEMO, DataConfig, EvalConfig, ModelConfig
+from xpet.core.errors import ConfigError, DataError
+from xpet.core.events import OnEvent
+from xpet.core.languages import ALL, choose
+from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared.corpus import as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
+from xpet.jobs.shared.run_records import (
+    SAME_SPLIT,
+    Runs,
+    named_images,
+    read_runs,
+    routine_of,
+    trained_on,
+)
+
+if TYPE_CHECKING:
+    from xpet.core.rundir import RunRecord
+
+
+def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
+    """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
+    needed = {*(config.texts or ()), *(routine_of(record).evaluation for _, record in records)}
+    slots = sorted(needed & set(TRANSLATED))
+    first = records[0][1] if records else _split_of(config)
+    if first is None:
+        model = replace(config.model, text=config.model.text or DEMO)
+        return model, replace(config.data, name=config.data.name or DEMO), None, slots
+    model, data = trained_on(config, first)
+    if records and first.split["test"] is not None and (config.data.is_cut or config.split_of is not None):
+        raise ConfigError(
+            "--shots, --val-shots, --split-file, --split-of: expected none beside runs, which are measured on their "
+            "own test images"
+        )
+    return model, data, first.split["test"], slots
+
+
+def _split_of(config: EvalConfig) -> RunRecord | None:
+    """The run whose data and test images are measured on, where one is named; raises DataError for one without."""
+    if config.split_of is None:
+        return None
+    record = read_runs([config.split_of], alike=SAME_SPLIT, remedy="name one of them")[0][1]
+    if record.split["test"] is None:
+        raise DataError(
+            f"--split-of {config.split_of}: expected a run of xpet align, found a module made elsewhere, whose test "
+            "images are not known"
+        )
+    return record
+
+
+def captions_of(
+    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
+) -> tuple[Corpus, Split, tuple[str, ...]]:
+    """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""
+    from xpet.data.splits import WHOLE, source
+
+    whole = read_corpus(data)
+    languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
+    tell_notes(whole, languages, on_event)
+    whole = translations.stored(whole, languages, data.translations)
+    slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
+    corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
+    where = WHOLE if WHOLE in corpus.splits else "test"
+    beside, used = (as_corpus(one, **{where: source(one, "test")}) for one in (whole, corpus))
+    checked = check_lint(beside, used, slots, ("target", *needed), on_event)
+    corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
+    part = as_corpus(corpus, test=_images_of(corpus, data, names))
+    wanted = () if config.texts is not None else ("to_pivot",)
+    filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
+    return corpus, filled.splits["test"], languages
+
+
+def _images_of(corpus: Corpus, data: DataConfig, names: Sequence[str] | None) -> Split:
+    """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
+    from xpet.data.splits import source
+
+    test = source(corpus, "test")
+    if names is not None:
+        return named_images(test, names)
+    return cut(corpus, data).test if data.is_cut else test
