@@ -15,7 +15,8 @@ from torch import Tensor
 
 from xpet.core import rundir
 from xpet.core.errors import DataError, ModelError, OutputError, shown
-from xpet.core.rundir import FILES, RunRecord, check_free, find_runs, is_run, read_run, staged, write_run
+from xpet.core.files import replacing_folder
+from xpet.core.rundir import FILES, RunRecord, check_free, find_runs, is_run, read_run, write_run
 
 
 def record(seed: int = 0) -> RunRecord:
@@ -76,7 +77,7 @@ def test_files_are_plain_json_and_readable(tmp_path: Path) -> None:
 
 def test_an_exception_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     def half_written(path: Path) -> None:
-        with staged(path) as stage:
+        with replacing_folder(path) as stage:
             (stage / "config.json").write_text("{}")
             assert not path.exists()
             raise KeyboardInterrupt

@@ -228,24 +228,19 @@ def _plot_kind(plot: str | None) -> str:
 
 def _write(report: Report, name: str | None, out: str | None, plot: str | None, kind: str, full: bool) -> None:
     """The report and the picture; files are written whole or not at all."""
+    from xpet.core.files import write_file
+
     if out is None:
         view.show_report(report, name, full)
     else:
         from xpet.cli.reports import render
         from xpet.cli.reports.look import Look
 
-        _save(out, render(report, str(name), Look(full=full)).encode("utf-8"))
+        write_file(Path(out), render(report, str(name), Look(full=full)))
     if plot is not None:
         from xpet.cli.reports.plot import render as draw
 
-        _save(plot, draw(report, kind))
-
-
-def _save(path: str, data: bytes) -> None:
-    from xpet.core.files import replacing_file
-
-    with replacing_file(Path(path)) as file:
-        file.write(data)
+        write_file(Path(plot), draw(report, kind))
 
 
 def _judge(report: Any) -> None:

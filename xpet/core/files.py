@@ -1,10 +1,11 @@
-"""Output files that are written whole or not at all."""
+"""Output files and folders that are written whole or not at all: beside their place first, then renamed into it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +16,10 @@ from typing import Any, BinaryIO, TypeVar, cast
 from xpet.core.errors import OutputError
 
 REMEDY = "free space or choose another place"
-SHOWN = 50  # characters of a file's name in that of its temporary sibling, which must not be too long
+SHOWN = 50
+"""Characters of a file's name in that of its temporary sibling, which must not be too long."""
+STAGED, SET_ASIDE = ".tmp", ".old"
+"""Endings of what stands beside a file or folder while that is replaced: the new one, and the earlier one."""
 T = TypeVar("T")
 
 
@@ -61,14 +65,63 @@ class _Guarded(io.FileIO):
             raise self._refused(error) from error
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a path is named as what stands beside a file or folder while that is replaced."""
+    return path.name.startswith(".") and path.name.endswith((STAGED, SET_ASIDE))
+
+
+def _sibling(path: Path, ending: str) -> Path:
+    """A hidden path beside another one, of a name that nothing has."""
+    return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:8]}{ending}")
+
+
+def write_file(path: Path, content: str | bytes, remedy: str = REMEDY, durable: bool = False) -> None:
+    """Write a file, in UTF-8 if it is text, in place of an earlier one; raises OutputError as `replacing_file` does."""
+    with replacing_file(path, remedy, durable) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
 @contextmanager
-def replacing_file(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
+def replacing_file(path: Path, remedy: str = REMEDY, durable: bool = False) -> Iterator[BinaryIO]:
     """A temporary sibling, open for writing, that takes the file's place when the block succeeds.
 
-    Links are followed. When the block fails the sibling vanishes and the earlier file is untouched. Raises OutputError
-    when the place is no regular file, or when opening, writing, closing or renaming fails (`remedy` says what to do
-    then); what else is raised in the block comes out as it is.
+    Links are followed. When the block fails the sibling is removed and the earlier file is as it was.
+
+    Args:
+        path: the file to write.
+        remedy: what errors advise to do when the disk refuses.
+        durable: whether contents and name are on the disk, not only in its cache, when the block ends.
+
+    Raises:
+        OutputError: there is no regular file at `path`, or opening, writing, closing or renaming fails. What else the
+            block raises comes out as it is.
     """
+    real = _regular(path)
+    stage = _sibling(real, STAGED)
+    try:
+        file = io.BufferedWriter(_Guarded(stage, path, remedy))
+    except OSError as error:
+        raise cannot_write(path, error, "choose another --out") from error
+    try:
+        with file:
+            yield file
+            if durable:
+                file.flush()
+                _on_disk(file.fileno(), path, remedy)
+        try:
+            os.replace(stage, real)
+        except OSError as error:
+            raise cannot_write(path, error, remedy) from error
+        if durable:
+            _name_on_disk(real, remedy)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            stage.unlink(missing_ok=True)
+        raise
+
+
+def _regular(path: Path) -> Path:
+    """The file that a path leads to; raises OutputError when something other than a regular file is there."""
     real = Path(os.path.realpath(path))
     try:
         if not stat.S_ISREG(real.stat().st_mode):
@@ -77,19 +130,75 @@ def replacing_file(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
         pass
     except OSError as error:  # such as a name that is too long
         raise cannot_write(path, error, "choose another --out") from error
-    stage = real.with_name(f".{real.name[:SHOWN]}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        file = io.BufferedWriter(_Guarded(stage, path, remedy))
-    except OSError as error:
-        raise cannot_write(path, error, "choose another --out") from error
-    try:
-        with file:
-            yield file
+    return real
+
+
+def _on_disk(handle: int, path: Path, remedy: str) -> None:
+    """Wait until what was written to an open file or folder is on the disk; raises OutputError."""
+    with writing(path, remedy):
+        os.fsync(handle)
+
+
+def _name_on_disk(path: Path, remedy: str) -> None:
+    """Wait until a file's new name is on the disk; systems other than POSIX open no folders."""
+    if os.name != "posix":
+        return
+    with writing(path, remedy):
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
-            os.replace(stage, real)
-        except OSError as error:
-            raise cannot_write(path, error, remedy) from error
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def setting_aside(path: Path) -> Iterator[None]:
+    """Rename what stands at `path` for the block: removed when the block succeeds, renamed back when it fails."""
+    if not path.exists():
+        yield
+        return
+    earlier = _sibling(path, SET_ASIDE)
+    os.replace(path, earlier)
+    try:
+        yield
     except BaseException:
-        with contextlib.suppress(OSError):
-            stage.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(earlier, path)
         raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary sibling folder that takes the place of `path` when the block succeeds; removed when it fails.
+
+    Raises OutputError when something stands at `path` by then and is not to be overwritten, OSError when the disk
+    refuses: callers turn it into an OutputError by `writing`, with their own name for what they write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = _sibling(path, STAGED)
+    stage.mkdir()
+    try:
+        yield stage
+        if path.exists() and not overwrite:
+            raise OutputError(f"output folder {path} was made by somebody else meanwhile; choose another --out")
+        with setting_aside(path):
+            os.replace(stage, path)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def write_folder(path: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary folder, which then becomes `path`.
+
+    Raises OutputError when `path` is a file, is a folder with something in it, or cannot be written.
+    """
+    folder = Path(path).absolute()
+    with writing(folder, "choose another place"):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder}: expected a new or empty folder, found something there; choose another name")
+        with replacing_folder(folder) as stage:
+            write(stage)
+            if folder.exists():
+                folder.rmdir()

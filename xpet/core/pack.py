@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError
-from xpet.core.files import replacing_file
+from xpet.core.files import write_file
 from xpet.core.rundir import RunRecord
 from xpet.core.tensors import check_finite, check_kinds
 
@@ -49,6 +49,11 @@ def is_pack(path: Path) -> bool:
 
 def write_pack(path: Path, packed: Sequence[Packed]) -> None:
     """Write a pack, whole or not at all; raises OutputError."""
+    write_file(path, pack_bytes(packed))
+
+
+def pack_bytes(packed: Sequence[Packed]) -> bytes:
+    """The contents of a pack's file."""
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
@@ -64,9 +69,8 @@ def write_pack(path: Path, packed: Sequence[Packed]) -> None:
         parts = {part: _index(shared, getattr(one.record, part)) for part in PARTS}
         runs.append({"name": one.name, "delta": number, **parts})
     document = json.dumps({"schema": SCHEMA, "runs": runs, "shared": shared}, ensure_ascii=False)
-    content = save(tensors, metadata={KEY: document})
-    with replacing_file(path) as file:
-        file.write(content)
+    content: bytes = save(tensors, metadata={KEY: document})
+    return content
 
 
 def read_pack(path: Path) -> list[Packed]:

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError, shown, told
-from xpet.core.files import writing
+from xpet.core.files import is_temporary, replacing_folder, writing
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
 if TYPE_CHECKING:
@@ -80,7 +77,7 @@ def is_replaceable(path: Path) -> bool:
     """Whether a folder holds nothing but a run, or a sweep of runs, so that replacing it loses nothing else."""
     if not path.is_dir():
         return False
-    inside = [p for p in path.iterdir() if not (p.name.startswith(".") and p.name.endswith((".tmp", ".old")))]
+    inside = [p for p in path.iterdir() if not is_temporary(p)]
     own = ("summary.json", CHAIN)
     phases = (path / CHAIN).is_file()
     return is_run(path) or all(is_run(p) or p.name in own or (phases and is_replaceable(p)) for p in inside)
@@ -120,46 +117,9 @@ def _last_phase(path: Path) -> Path:
     return path / last
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[None]:
-    """Move what stands at `path` aside for the block: gone when it succeeds, back in place when it does not."""
-    if not path.exists():
-        yield
-        return
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-    os.replace(path, old)
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def staged(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary sibling of `path` that takes its place when the block succeeds and vanishes when it does not.
-
-    Raises OutputError when something stands at `path` by then that is not to be overwritten.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stage = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    stage.mkdir()
-    try:
-        yield stage
-        if path.exists() and not overwrite:
-            raise OutputError(f"output folder {path} was made by somebody else meanwhile; choose another --out")
-        with replacing(path):
-            os.replace(stage, path)
-    except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise
-
-
 def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:
     """Write a run directory atomically; raises OutputError when the disk refuses or the place is taken."""
-    with writing(f"the run {path}"), staged(path, overwrite) as stage:
+    with writing(f"the run {path}"), replacing_folder(path, overwrite) as stage:
         _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
         to_safetensors(record.delta, stage / "delta.safetensors")
         lines = "".join(json.dumps(entry) + "\n" for entry in record.history)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import tokenize
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.captions import ImageSource
 from xpet.core.errors import DataError, OutputError, listing, told
 from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.files import write_file
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -228,18 +228,14 @@ class _Store:
         digests = json.dumps(list(rows))
         metadata = {"key": self.key, "digests": digests, "checksum": _checksum(features)}
         name = f"part-{hashlib.sha256(digests.encode()).hexdigest()[:16]}.safetensors"
-        temporary = self.folder / f".{name}.{uuid.uuid4().hex}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(save({NAME: features}, metadata))
-            os.replace(temporary, self.folder / name)
-        except (OSError, SafetensorError) as error:
+            write_file(self.folder / name, save({NAME: features}, metadata))
+        except (OSError, OutputError, SafetensorError) as error:
             raise OutputError(
-                f"image-feature store {self.folder}: expected to write a part, found {error}; "
+                f"image-feature store {self.folder}: expected to write a part, found {error.__cause__ or error}; "
                 "set XPET_CACHE to a writable folder"
             ) from error
-        finally:
-            _remove(temporary)
 
 
 def _checksum(features: Tensor) -> str:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from xpet.core.errors import DataError, OutputError
+from xpet.core.errors import DataError
 from xpet.core.events import Notice, OnEvent, ignore
-from xpet.core.files import replacing_file
+from xpet.core.files import write_file, writing
 from xpet.data.locking import locked
 from xpet.data.pair_files import (
     FEATURES,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TOKEN = (1 << 32) - 1
+KEPT = "what is stored so far is kept"
+"""What errors of a disk that refuses say of the pairs."""
 
 
 class PairStore:
@@ -56,7 +58,7 @@ class PairStore:
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
         self._mapped: Pairs | None = None
-        with _disk(folder), ExitStack() as stack:
+        with writing(f"the pair store {folder}", KEPT), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / LOCK, f"pair store {folder}"))
             self._state = _taken_up(folder, State(key, width), on_event)
@@ -135,7 +137,7 @@ class PairStore:
             state, rows=state.rows + len(rows), tokens=state.tokens + len(tokens), consumed=consumed,
             finished=finished, counts=dict(state.counts if counts is None else counts),
         )  # fmt: skip
-        with _disk(self.folder):
+        with writing(f"the pair store {self.folder}", KEPT):
             if rows:
                 sizes = state.sizes()
                 for name, data in ((TOKENS, tokens), (OFFSETS, ends), (FEATURES, block)):
@@ -201,23 +203,4 @@ def _taken_up(folder: Path, fresh: State, on_event: OnEvent) -> State:
 
 def _write_state(folder: Path, state: State) -> None:
     """Replaces `pairs.json`; on disk when this returns."""
-    with replacing_file(folder / STATE, "what is stored so far is kept") as file:
-        file.write((json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
-    if os.name == "posix":  # the new name too
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the pair store {folder}: {error.strerror or error}; what is stored so far is kept"
-        ) from error
+    write_file(folder / STATE, json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n", KEPT, durable=True)

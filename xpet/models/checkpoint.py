@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.errors import ModelError
+from xpet.core.files import write_folder
 from xpet.models.families import FAMILIES, build_transformer, token_limit, transformer_config, written_config
 from xpet.models.hub import checkpoint_folder
 from xpet.models.text_tower import TextTower
@@ -24,7 +25,6 @@ from xpet.models.weights import (
     read_json,
     read_tensors,
     without_position_ids,
-    write_folder,
     write_json,
     write_tensors,
 )

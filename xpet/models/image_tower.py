@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
+from xpet.core.files import write_folder
 from xpet.core.pictures import VERSION, rgb
 from xpet.models.hub import checkpoint_folder
 from xpet.models.precision import computing, precision_on
@@ -25,7 +26,6 @@ from xpet.models.weights import (
     read_json,
     read_tensors,
     without_position_ids,
-    write_folder,
     write_json,
     write_tensors,
 )

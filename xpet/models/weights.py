@@ -1,11 +1,9 @@
-"""Checkpoint folders: reading tensors without unpickling, filling a model strictly, and writing whole or not at all."""
+"""Checkpoint folders: reading tensors without unpickling, filling a model strictly, writing tensors and settings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError, OutputError
+from xpet.core.errors import ModelError
 from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors, to_safetensors
 
 WEIGHT_FILES = (
@@ -194,26 +192,3 @@ def write_tensors(path: Path, module: nn.Module) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """One sorted, indented JSON object."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_folder(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `folder`, then rename it: the result is complete or absent.
-
-    Raises OutputError when `folder` is a file, holds something already, or cannot be written.
-    """
-    folder = Path(folder).absolute()
-    stage = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"{folder}: expected a new or empty folder, found something there; choose another name")
-        stage.mkdir(parents=True)
-        write(stage)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(stage, folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {folder}: {error.strerror or one_line(error)}; choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xpet.core.errors import ModelError, OutputError
+from xpet.core.errors import ModelError
+from xpet.core.files import writing
 from xpet.core.paths import cache_folder
 
 
@@ -31,10 +32,8 @@ def load_package(folder: Path) -> Any:
 def _module() -> Any:
     home = cache_folder() / "argos"
     with _environment(home):
-        try:
+        with writing(f"the cache {home}", "set XPET_CACHE"):
             from argostranslate import package
-        except OSError as error:
-            raise OutputError(f"cannot write the cache {home}: {error.strerror}; set XPET_CACHE") from error
     return package
 
 

@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from xpet.core.captions import PIVOT
-from xpet.core.errors import ModelError, NetworkError, OutputError
+from xpet.core.errors import ModelError, NetworkError
+from xpet.core.files import writing
 from xpet.translation.codes import argos_code
 from xpet.translation.install import MAX_BYTES
 from xpet.translation.packages import CODE, version_number
@@ -136,14 +137,12 @@ def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple
     problems = []
     for link in offer.links:
         try:
-            with path.open("wb") as file:
+            with writing(path, "free space or set XPET_CACHE"), path.open("wb") as file:
                 for block in _fetched(link, MAX_BYTES, index, on_bytes):
                     file.write(block)
             return path, link
         except NetworkError as error:
             problems.append(str(error))
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}; free space or set XPET_CACHE") from error
     raise NetworkError(f"no link of package {offer.pair} {offer.version} works: {'; '.join(problems)}")
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpet.core.errors import ModelError, OutputError, shortened
+from xpet.core.files import writing
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
@@ -64,13 +65,11 @@ def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | Non
             if tops.count(top) > 1:
                 raise ModelError(f"{path}: expected packages of different names, found {top} twice")
         present = [_is_present(folder / stage.name, sha) for stage, sha in staged]
-        try:
+        with writing(f"the package folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             for (stage, _), there in zip(staged, present, strict=True):
                 if not there:
                     _activate(stage, folder / stage.name)
-        except OSError as error:
-            raise OutputError(f"cannot write the package folder {folder}: {error.strerror}") from error
     outcomes = []
     for (stage, sha), there in zip(staged, present, strict=True):
         package = read_installed(folder / stage.name)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xpet.core.config import AlignConfig
 from xpet.core.events import OnEvent, ignore
-from xpet.core.rundir import CHAIN, check_free, replacing
+from xpet.core.files import setting_aside, write_file
+from xpet.core.rundir import CHAIN, check_free
 from xpet.jobs.align import run as align
 from xpet.jobs.align.prepare import new_folder
 from xpet.jobs.results.align import AlignResult
@@ -33,9 +34,9 @@ def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> Al
     check_free(folder, checked[0].overwrite)
     start, results = checked[0].start, []
     phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
-    with replacing(folder):  # what stood there comes back when a phase fails
+    with setting_aside(folder):  # what stood there comes back when a phase fails
         for name, config in zip(phases, checked, strict=True):
             results.append(align.run(replace(config, out=str(folder / name), start=start), on_event))
             start = str(folder / name)
-        (folder / CHAIN).write_text(json.dumps(phases) + "\n", encoding="utf-8")
+        write_file(folder / CHAIN, json.dumps(phases) + "\n")
     return replace(results[-1], seconds=sum(result.seconds for result in results))

@@ -13,10 +13,11 @@ from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
+from xpet.core.files import setting_aside
 from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
-from xpet.core.rundir import RunRecord, check_free, replacing, write_run
+from xpet.core.rundir import RunRecord, check_free, write_run
 from xpet.jobs.align import resume as start
 from xpet.jobs.shared import measure
 from xpet.jobs.shared import translated_captions as translations
@@ -70,7 +71,7 @@ class Bench:
         elif self.written or not self.config.overwrite:
             write_run(path, record)
         else:
-            with replacing(self.folder):
+            with setting_aside(self.folder):
                 write_run(path, record)
         self.written = True
 

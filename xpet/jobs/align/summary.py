@@ -10,7 +10,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
-from xpet.core.errors import OutputError
+from xpet.core.files import write_file
 from xpet.core.routines import ROUTINES
 from xpet.core.selection import RULES
 from xpet.jobs.results.align import AlignResult, LanguageResult, RunResult, Spread
@@ -78,10 +78,4 @@ def _after(chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: 
 def _write(path: Path, result: AlignResult) -> None:
     """Put summary.json beside the runs; the runs themselves are safe already when the disk refuses."""
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"the runs are written, but not {path}: {error.strerror or error}") from error
+    write_file(path, text, "the runs beside it are written")

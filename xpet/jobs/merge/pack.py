@@ -10,7 +10,8 @@ from pathlib import Path
 from xpet.core.config import RESULT, MergeConfig
 from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
-from xpet.core.pack import Packed, is_pack, read_pack, write_pack
+from xpet.core.files import replacing_file
+from xpet.core.pack import Packed, is_pack, pack_bytes, read_pack
 from xpet.jobs.merge.combine import combined_records
 from xpet.jobs.results.merge import PackedLanguage, PackResult
 from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, read_runs, routine_of
@@ -55,18 +56,13 @@ def write(out: Path, records: Runs, on_event: OnEvent) -> None:
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise OutputError(f"{out}: expected {needed / 1e6:,.0f} MB of free disk, found {free / 1e6:,.0f} MB")
-    stage = out.with_name(f".{out.name}.{os.getpid()}.new")
     packed = [Packed(language_of(record), record) for _, record in records]
-    try:
-        write_pack(stage, packed)
-        for done, (one, other) in enumerate(zip(packed, read_pack(stage), strict=True), start=1):
+    with replacing_file(out) as file:
+        file.write(pack_bytes(packed))
+        file.flush()
+        for done, (one, other) in enumerate(zip(packed, read_pack(Path(file.name)), strict=True), start=1):
             _check_same(one, other)
             on_event(Progress("reading back", done, len(packed), one.name))
-        os.replace(stage, out)
-    except OSError as error:
-        raise OutputError(f"cannot write the pack {out}: {error.strerror or error}") from error
-    finally:
-        stage.unlink(missing_ok=True)
 
 
 def _check_same(one: Packed, other: Packed) -> None:

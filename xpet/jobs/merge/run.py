@@ -13,8 +13,8 @@ from typing import Any
 from xpet.core.config import DEMO, MergeConfig
 from xpet.core.errors import ConfigError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
-from xpet.core.files import writing
-from xpet.core.rundir import check_free, staged
+from xpet.core.files import is_temporary, replacing_folder, writing
+from xpet.core.rundir import check_free
 from xpet.jobs.merge import combine
 from xpet.jobs.merge import model_card as modelcard
 from xpet.jobs.merge import verify as proof
@@ -59,7 +59,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     else:
         _check_base(task)
     form = FORMS[config.form]
-    with writing(out, "free space or choose another --out"), staged(out, config.overwrite) as stage:
+    with writing(out, "free space or choose another --out"), replacing_folder(out, config.overwrite) as stage:
         image = form.write(stage, task, on_event)
         verification = None
         if before is not None:
@@ -104,7 +104,7 @@ def is_merged(path: Path) -> bool:
     """Whether a folder holds nothing but what `xpet merge` wrote in one of its forms, or nothing at all."""
     if not path.is_dir():
         return False
-    inside = [p for p in path.iterdir() if not (p.name.startswith(".") and p.name.endswith((".tmp", ".old")))]
+    inside = [p for p in path.iterdir() if not is_temporary(p)]
     return not inside or any(
         form.own(path) and all(any(p.match(pattern) for pattern in form.files) for p in inside)
         for form in FORMS.values()

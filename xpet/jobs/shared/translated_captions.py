@@ -17,9 +17,9 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, LanguageCaptions, Split
 from xpet.core.config import DataConfig
-from xpet.core.errors import DataError, ModelError, OutputError, shortened
+from xpet.core.errors import DataError, ModelError, shortened
 from xpet.core.events import Notice, OnEvent, Progress
-from xpet.core.files import replacing_file
+from xpet.core.files import replacing_file, writing
 from xpet.core.paths import cache_folder
 
 SCHEMA = 1
@@ -80,10 +80,8 @@ def write(folder: Path, column: Column, translation: Translation) -> Path:
         "from": column.pair[0], "to": column.pair[1], "rows": len(column.sources), **translation.made_by,
     }  # fmt: skip
     path = folder / column.name
-    try:
+    with writing(f"the translations folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write the translations folder {folder}: {error.strerror}") from error
     with replacing_file(path, "what is translated is kept in the cache: free space and run the same again") as file:
         file.write((json.dumps(header, ensure_ascii=False) + "\n").encode("utf-8"))
         for row, (source, text) in enumerate(zip(column.sources, translation.texts, strict=True)):

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from xpet.core.errors import ConfigError, ModelError, OutputError
+from xpet.core.errors import ConfigError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
+from xpet.core.files import writing
 from xpet.core.paths import cache_folder
 from xpet.jobs.results.translate import PackageInfo, PackagesResult
 from xpet.jobs.shared.package_folder import package_folder
@@ -124,10 +125,8 @@ def _with_links(text: str, fetched: dict[Pair, tuple[Path, str]]) -> str:
 def _scratch() -> Iterator[Path]:
     """A folder in xpet's cache that is gone after the block."""
     folder = cache_folder() / "downloads" / uuid.uuid4().hex
-    try:
+    with writing(f"the cache {folder.parent}", "set XPET_CACHE"):
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"cannot write the cache {folder.parent}: {error.strerror}; set XPET_CACHE") from error
     try:
         yield folder
     finally:
