@@ -47,6 +47,8 @@ ONLY_IN = {
     "opendelta": ("xpet/methods/bridge.py",),
     "accelerate": ("xpet/training/",),
     "argostranslate": ("xpet/translation/",),
+    "filelock": ("xpet/data/locking.py",),
+    "huggingface_hub": ("xpet/models/hub.py",),
     "ctranslate2": ("xpet/translation/",),
     "sacrebleu": ("xpet/translation/",),
     "onnx": ("xpet/models/",),
