@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from xpet.data.cleaning import COUNTS, Cleaner, Hashes, Limits, Line, is_held_out, normalised, split_held_out
+from xpet.data.cleaning import COUNTS, Cleaner, Hashes, Limits, Line, is_held_out, normalised
 
 TEXTS = [
     "A red ball.", "  a red\u00a0 ball", "", " \t", "A RED BALL", "a cafe\u0301 table", "A caf\u00e9 table", "ball",
@@ -77,18 +77,24 @@ def test_the_set_of_hashes_is_a_set_and_compact():
     assert len(hashes._slots) * 8 <= 24 * len(hashes)
 
 
+def split(lines: list[Line], share: float) -> tuple[list[Line], list[Line]]:
+    """The lines to train on and those held out."""
+    held = [line for line in lines if is_held_out(line.text, share)]
+    return [line for line in lines if line not in held], held
+
+
 def test_held_out_lines_do_not_depend_on_order_or_size():
     lines = [Line(n, f"a dog number {n}") for n in range(1, 4001)]
-    train, held = split_held_out(lines, 0.05)
+    train, held = split(lines, 0.05)
     assert abs(len(held) - 200) < 70  # five standard deviations
     assert sorted(train + held) == lines
     shuffled = random.Random(0).sample(lines, len(lines))
-    assert set(split_held_out(shuffled, 0.05)[1]) == set(held)
-    assert split_held_out(lines[:500], 0.05)[1] == [line for line in held if line.number <= 500]
-    assert set(split_held_out(lines, 0.01)[1]) < set(held)
+    assert set(split(shuffled, 0.05)[1]) == set(held)
+    assert split(lines[:500], 0.05)[1] == [line for line in held if line.number <= 500]
+    assert set(split(lines, 0.01)[1]) < set(held)
     assert all(is_held_out(line.text.upper() + " .", 0.05) for line in held)
-    assert split_held_out(lines, 0)[1] == []
-    assert split_held_out(lines, 1)[0] == []
+    assert split(lines, 0)[1] == []
+    assert split(lines, 1)[0] == []
 
 
 def test_held_out_lines_are_the_same_everywhere():

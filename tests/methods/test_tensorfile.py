@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_clip, tiny_image_checkpoint, tiny_text_checkpoint
 from xpet.core.errors import ModelError
-from xpet.core.pack import Packed, read_pack, write_pack
+from xpet.core.files import write_file
+from xpet.core.pack import Packed, pack_bytes, read_pack
 from xpet.core.rundir import RunRecord, read_run, write_run
 from xpet.jobs.shared.run_records import read_runs
 from xpet.methods.tensorfile import read_tensors
@@ -98,7 +99,7 @@ def test_every_reader_of_weights_has_a_finite_check_at_its_door(value: float, tm
     check(read_tensors, tmp_path / "a.bin", name)
     write_run(tmp_path / "run", record(bad))
     check(read_run, tmp_path / "run", name)
-    write_pack(tmp_path / "a.xpet", [Packed("de", record(bad))])
+    write_file(tmp_path / "a.xpet", pack_bytes([Packed("de", record(bad))]))
     check(read_pack, tmp_path / "a.xpet", name)
     towers: dict[str, Any] = {
         "text": (tiny_text_checkpoint(tmp_path / "text"), load_text_tower),

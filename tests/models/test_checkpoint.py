@@ -21,7 +21,7 @@ from xpet.core.errors import ModelError, OutputError, XpetWarning
 from xpet.models.checkpoint import load_text_tower, save_text_tower
 from xpet.models.encode import encode_texts
 from xpet.models.families import build_transformer, transformer_config
-from xpet.models.text_tower import TextTower, parameter_count
+from xpet.models.text_tower import TextTower
 from xpet.models.weights import read_tensors
 
 TEXTS = ["a red dog", "ein kleiner Hund auf dem Sofa, 3 Katzen", "犬 と 猫", "", "собака " * 40]
@@ -73,7 +73,7 @@ def test_loaded_tower_is_frozen_and_the_random_state_untouched(text_checkpoint: 
     loaded = load_text_tower(text_checkpoint)
     assert torch.equal(before, torch.get_rng_state())
     assert not loaded.tower.training
-    assert parameter_count(loaded.tower, trainable=True) == 0
+    assert not any(parameter.requires_grad for parameter in loaded.tower.parameters())
     assert not any(t.is_meta for t in [*loaded.tower.parameters(), *loaded.tower.buffers()])
     assert loaded.tower.dimensions == 32
     assert loaded.config["modelBase"] == "xlm-roberta-large"
@@ -138,6 +138,10 @@ def test_half_precision_checkpoint_and_target(tmp_path: Path) -> None:
     assert {p.dtype for p in brain.tower.parameters()} == {torch.bfloat16}
     assert single.fingerprint == brain.fingerprint
     assert encode_texts(brain.tower, brain.tokenizer, TEXTS).dtype == torch.bfloat16
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_xlm_roberta_large_has_the_published_parameter_count() -> None:

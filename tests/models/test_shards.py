@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from xpet.core.errors import ModelError
 from xpet.core.events import Event, Progress
 from xpet.models import shards
-from xpet.models.shards import Form, total_bytes, write_weights
+from xpet.models.shards import StorageOptions, total_bytes, write_weights
 from xpet.models.weights import Remapped, read_tensors
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -33,7 +33,7 @@ def test_every_type_into_every_type(
 ) -> None:
     monkeypatch.setattr(shards, "_BLOCK", 4)
     tensors = some_tensors(source)
-    files = write_weights(tmp_path, tensors, {"c.bias": lambda base: base * 3}, Form(stored, pytorch=pytorch))
+    files = write_weights(tmp_path, tensors, {"c.bias": lambda base: base * 3}, StorageOptions(stored, pytorch=pytorch))
     assert files == ["pytorch_model.bin" if pytorch else "model.safetensors"]
     assert [p.name for p in tmp_path.iterdir()] == files
     path = tmp_path / files[0]
@@ -51,8 +51,10 @@ def test_every_type_into_every_type(
 def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, stem: str, ending: str) -> None:
     tensors = some_tensors()
     seen: list[Event] = []
-    form = Form(shard_size=4 * (24 + 3), pytorch=pytorch)  # a.weight has 24 values, b.weight 35, c.bias 11, one 1
-    files = write_weights(tmp_path, tensors, {}, form, seen.append)
+    storage = StorageOptions(
+        shard_size=4 * (24 + 3), pytorch=pytorch
+    )  # a.weight has 24 values, b.weight 35, c.bias 11, one 1
+    files = write_weights(tmp_path, tensors, {}, storage, seen.append)
     names = [f"{stem}-{number:05d}-of-00003.{ending}" for number in (1, 2, 3)]
     assert files == [*names, f"{stem}.{ending}.index.json"]
     assert {p.name for p in tmp_path.iterdir()} == set(files)
@@ -60,7 +62,7 @@ def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, st
         "metadata": {"total_size": 4 * 71},
         "weight_map": {"a.weight": names[0], "b.weight": names[1], "c.bias": names[2], "one": names[2]},
     }
-    assert total_bytes(tensors, form) == 4 * 71
+    assert total_bytes(tensors, storage) == 4 * 71
     found = read_tensors(tmp_path)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     assert seen == [Progress("writing", done, 4) for done in (1, 2, 3, 4)]
@@ -82,7 +84,7 @@ def test_a_tensor_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytes
             asked.append(name)
             return super().__getitem__(name)
 
-    write_weights(tmp_path, Asked(read, after=32), {"b": lambda base: base + 1}, Form())
+    write_weights(tmp_path, Asked(read, after=32), {"b": lambda base: base + 1}, StorageOptions())
     assert asked == ["a", "b", *"aaaa", "b"]  # both shapes; length and three blocks of "a"; "b" for its change
     assert mapped == [0, 2, 4, 5, 6, 7]  # "a" has 40 bytes: what follows it comes from another mapping
     found = read_tensors(tmp_path)
@@ -94,21 +96,21 @@ def test_a_tensor_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytes
 def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     tensors = {"a": torch.ones(3), "b": torch.tensor([1.0, value])}
     with pytest.raises(ModelError) as error:
-        write_weights(tmp_path, tensors, {}, Form())
+        write_weights(tmp_path, tensors, {}, StorageOptions())
     assert str(error.value) == "expected finite weights, found NaN or infinity in b; train the run again"
 
 
 def test_values_that_a_type_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as error:
-        write_weights(tmp_path, {"a": torch.tensor([-7e4])}, {}, Form(torch.float16))
+        write_weights(tmp_path, {"a": torch.tensor([-7e4])}, {}, StorageOptions(torch.float16))
     assert str(error.value) == "a holds 70000, more than torch.float16 can hold (65504); use --dtype bf16"
 
 
 def test_changes_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^delta does not fit: the tower has no x$"):
-        write_weights(tmp_path, {"a": torch.ones(3)}, {"x": lambda base: base}, Form())
+        write_weights(tmp_path, {"a": torch.ones(3)}, {"x": lambda base: base}, StorageOptions())
     with pytest.raises(ModelError, match=r"^delta does not fit: a is \(2,\), expected \(3,\) as in the tower$"):
-        write_weights(tmp_path, {"a": torch.ones(3)}, {"a": lambda base: base[:2]}, Form())
+        write_weights(tmp_path, {"a": torch.ones(3)}, {"a": lambda base: base[:2]}, StorageOptions())
 
 
 def test_a_tensor_in_two_shards(tmp_path: Path) -> None:

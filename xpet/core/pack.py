@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError
-from xpet.core.files import write_file
 from xpet.core.rundir import RunRecord
 from xpet.core.tensors import check_finite, check_kinds
 
@@ -47,13 +46,8 @@ def is_pack(path: Path) -> bool:
         return False
 
 
-def write_pack(path: Path, packed: Sequence[Packed]) -> None:
-    """Write a pack, whole or not at all; raises OutputError."""
-    write_file(path, pack_bytes(packed))
-
-
 def pack_bytes(packed: Sequence[Packed]) -> bytes:
-    """The contents of a pack's file."""
+    """The contents of the file of a pack."""
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}

@@ -165,12 +165,3 @@ def is_held_out(text: str, share: float) -> bool:
     does too.
     """
     return text_hash(text, b"held out") < share * SCALE
-
-
-def split_held_out(lines: Iterable[Line], share: float) -> tuple[list[Line], list[Line]]:
-    """The lines to train on and those held out, each in their order; for a stream ask `is_held_out` line by line."""
-    train: list[Line] = []
-    held_out: list[Line] = []
-    for line in lines:
-        (held_out if is_held_out(line.text, share) else train).append(line)
-    return train, held_out

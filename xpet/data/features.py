@@ -83,7 +83,7 @@ def image_features(
     keeper = _Store(store, key, on_event)
     known = keeper.load(set(wanted))
     missing = {digest: name for digest, name in wanted.items() if digest not in known}
-    work = _Work(pictures, prepare, encode, keeper, batch_size, len(wanted))
+    work = _FeatureComputation(pictures, prepare, encode, keeper, batch_size, len(wanted))
     fresh = work.compute(missing) if missing else {}
     if known and fresh and len(next(iter(known.values()))) != len(next(iter(fresh.values()))):
         keeper.warn(f"{keeper.folder}: expected as many dimensions as the image tower gives, found others")
@@ -95,7 +95,7 @@ def image_features(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _FeatureComputation:
     """How missing features are made and kept; `total` pictures were asked for."""
 
     pictures: ImageSource

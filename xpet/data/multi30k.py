@@ -23,7 +23,7 @@ PICTURE_FOLDERS = ("images", "flickr30k-images", "flickr30k_images", ".")
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskFiles:
     """Names of one task's files: per split the caption files' stem and the image list; caption sets per image."""
 
     stems: Mapping[str, str]
@@ -32,12 +32,12 @@ class Task:
 
 
 TASKS = {
-    "task1": Task(
+    "task1": TaskFiles(
         {"train": "train", "validation": "val", "test": "test_2016_flickr"},
         {"train": "train.txt", "validation": "val.txt", "test": "test_2016_flickr.txt"},
         sets=1,
     ),
-    "task2": Task(
+    "task2": TaskFiles(
         {"validation": "val", "test": "test_2016"},
         {"validation": "val_images.txt", "test": "test_2016_images.txt"},
         sets=5,
@@ -83,7 +83,7 @@ def _languages(raw: Path, stem: str) -> set[str]:
     return {normalise(code) for code in codes if code.isalpha() and len(code) <= 3}
 
 
-def _split(files: CaptionFiles, raw: Path, task: Task, split: str, languages: tuple[str, ...]) -> Split:
+def _split(files: CaptionFiles, raw: Path, task: TaskFiles, split: str, languages: tuple[str, ...]) -> Split:
     """One split; problems are left in `files` and the columns then stay empty."""
     stem = task.stems[split]
     images = files.image_names(files.root / "image_splits" / task.image_lists[split])

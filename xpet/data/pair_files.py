@@ -82,7 +82,7 @@ class RowSequence(Sequence[list[int]], ABC):
         return self.row(row)
 
 
-class TokenRows(RowSequence):
+class MappedTokenRows(RowSequence):
     """Token rows read from disk one by one."""
 
     def __init__(self, tokens: NDArray[Any], ends: NDArray[Any]) -> None:
@@ -125,7 +125,7 @@ class TokenRows(RowSequence):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class StoredPairs:
     """The pairs of a store as they stood when it was read.
 
     Attributes:
@@ -134,21 +134,9 @@ class Pairs:
             changes nothing on disk.
     """
 
-    tokens: TokenRows
+    tokens: MappedTokenRows
     features: Tensor
     state: State
-
-
-def read_pairs(folder: Path, key: str | None = None) -> Pairs:
-    """The committed pairs of a store, for any number of readers, while it is written to or not.
-
-    Raises:
-        DataError: no store, one of another key (where one is given), or a damaged one.
-    """
-    state = read_state(folder)
-    if key is not None and state.key != key:
-        raise DataError(f"{folder}: expected the pairs of these settings, found those of others; make them again")
-    return map_pairs(folder, state)
 
 
 def read_state(folder: Path) -> State:
@@ -182,13 +170,13 @@ def _checked(document: Any) -> State:
     return state
 
 
-def map_pairs(folder: Path, state: State) -> Pairs:
+def map_pairs(folder: Path, state: State) -> StoredPairs:
     """The pairs of a state, as maps of the files: nothing is read yet."""
     import torch
 
-    tokens = TokenRows(_map(folder / TOKENS, "<u4", state.tokens), _map(folder / OFFSETS, "<u8", state.rows))
+    tokens = MappedTokenRows(_map(folder / TOKENS, "<u4", state.tokens), _map(folder / OFFSETS, "<u8", state.rows))
     features = torch.from_numpy(_map(folder / FEATURES, "<f4", state.rows * state.width))
-    return Pairs(tokens, features.view(state.rows, state.width), state)
+    return StoredPairs(tokens, features.view(state.rows, state.width), state)
 
 
 def _map(path: Path, kind: str, count: int) -> NDArray[Any]:

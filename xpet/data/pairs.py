@@ -26,9 +26,9 @@ from xpet.data.pair_files import (
     OFFSETS,
     STATE,
     TOKENS,
-    Pairs,
+    MappedTokenRows,
     State,
-    TokenRows,
+    StoredPairs,
     map_pairs,
     read_state,
 )
@@ -57,7 +57,7 @@ class PairStore:
         """
         self.folder = folder
         self._files: dict[str, BinaryIO] = {}
-        self._mapped: Pairs | None = None
+        self._mapped: StoredPairs | None = None
         with writing(f"the pair store {folder}", KEPT), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / LOCK, f"pair store {folder}"))
@@ -97,7 +97,7 @@ class PairStore:
         return dict(self._state.counts)
 
     @property
-    def tokens(self) -> TokenRows:
+    def tokens(self) -> MappedTokenRows:
         """All token rows so far."""
         return self._pairs().tokens
 
@@ -145,7 +145,7 @@ class PairStore:
             _write_state(self.folder, new)
         self._state, self._mapped = new, None
 
-    def _pairs(self) -> Pairs:
+    def _pairs(self) -> StoredPairs:
         if self._mapped is None:
             self._mapped = map_pairs(self.folder, self._state)
         return self._mapped

@@ -27,14 +27,9 @@ class SplitPlan:
     validation: tuple[int, ...]
     test: tuple[int, ...]
 
-    def to_json(self, corpus: Corpus) -> str:
-        """The plan as `{"train": [image names], "validation": [...], "test": [...]}`."""
-        named = {part: [source(corpus, part).images[i] for i in getattr(self, part)] for part in PARTS}
-        return json.dumps(named, ensure_ascii=False, indent=1) + "\n"
-
     @classmethod
     def from_json(cls, text: str, corpus: Corpus) -> SplitPlan:
-        """The plan a file holds, as `to_json` writes it.
+        """The plan a file holds: `{"train": [image names], "validation": [...], "test": [...]}`.
 
         Raises:
             DataError: not of that form, a part empty, names unknown to the corpus or in the plan twice; all at once.
@@ -140,11 +135,13 @@ def source(corpus: Corpus, part: str) -> Split:
 def _parse(text: str) -> Mapping[str, Sequence[str]]:
     form = 'expected {"train": [image names], "validation": [...], "test": [...]}'
     try:
-        pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs)
+        pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_JsonPairs)
     except (ValueError, RecursionError) as error:
         raise DataError(f"split file: {form}, found {told(error)}") from error
-    if not isinstance(pairs, _Pairs) or sorted(part for part, _ in pairs) != sorted(PARTS):
-        found = listing([part for part, _ in pairs], 9) or "{}" if isinstance(pairs, _Pairs) else type(pairs).__name__
+    if not isinstance(pairs, _JsonPairs) or sorted(part for part, _ in pairs) != sorted(PARTS):
+        found = (
+            listing([part for part, _ in pairs], 9) or "{}" if isinstance(pairs, _JsonPairs) else type(pairs).__name__
+        )
         raise DataError(f"split file: {form}, found {found}")
     bad = [
         f"split file, {part}: expected a list of image names, found {found}"
@@ -161,20 +158,20 @@ def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list
     return {part: renamed(names, list(images), corpus.pictures) for part, names in named.items()}
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _JsonPairs(list[tuple[str, Any]]):
     """A JSON object with every key as often as it stands there."""
 
 
 def _no_names(names: object) -> str:
     """What stands where a list of image names should, for a message; nothing when it is one."""
-    if isinstance(names, _Pairs):
+    if isinstance(names, _JsonPairs):
         return "an object"
     if not isinstance(names, list):
         return shown(names)
     if not names:
         return "an empty one"
     wrong = [name for name in names if not isinstance(name, str)]
-    return f"{'an object' if isinstance(wrong[0], _Pairs) else shown(wrong[0])} in it" if wrong else ""
+    return f"{'an object' if isinstance(wrong[0], _JsonPairs) else shown(wrong[0])} in it" if wrong else ""
 
 
 def _few(names: Sequence[str]) -> str:

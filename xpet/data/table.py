@@ -19,7 +19,7 @@ from xpet.data.images import FolderPictures, Names, find_pictures, unusable
 from xpet.data.parquet import parquet_rows
 from xpet.data.reading import aligned, choose_languages, data_root
 from xpet.data.records import Records, delimited, json_objects, no_text
-from xpet.data.text_files import CaptionFiles, Source, raise_problems
+from xpet.data.text_files import CaptionFiles, ReadableFile, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
 TRANSLATIONS = ("from_pivot", "to_pivot")
@@ -39,7 +39,7 @@ LISTED = 3
 
 
 @dataclass
-class Column:
+class CaptionRows:
     """Checked captions of one language in one split, row by row; translations are None where absent."""
 
     images: list[str] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Column:
 
 
 @dataclass
-class Table:
+class CaptionTable:
     """What a file holds; `columns` by split and language, only of the languages that are used."""
 
     home: dict[str, str] = field(default_factory=dict)
     """The split of every image, in the order of the file."""
     languages: set[str] = field(default_factory=set)
-    columns: dict[tuple[str, str], Column] = field(default_factory=dict)
+    columns: dict[tuple[str, str], CaptionRows] = field(default_factory=dict)
 
 
 def read(request: ReadRequest) -> Corpus:
@@ -92,7 +92,7 @@ def read(request: ReadRequest) -> Corpus:
     return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints, notes=told)
 
 
-def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> Table:
+def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> CaptionTable:
     """The file's captions in the given languages (None: all) and English; raises DataError of everything wrong."""
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in FORMATS:
@@ -101,7 +101,7 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
     source = files.source(path, text=ending != ".parquet")
     files.check()
     assert source is not None  # else there is a problem
-    table = Table()
+    table = CaptionTable()
     names = Names(FolderPictures((path.parent,)))  # one string per image, however many captions and spellings it has
     where = "row" if ending == ".parquet" else "line"
     for number, fields in FORMATS[ending](source):
@@ -116,7 +116,7 @@ def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -
             files.problems.append(f"{place}: {_spelt(image, fields)} is in split {table.home[image]} and in {split}")
         table.languages.add(language)
         if used is None or language in used:
-            _keep(table.columns.setdefault((split, language), Column()), image, fields)
+            _keep(table.columns.setdefault((split, language), CaptionRows()), image, fields)
     if WHOLE in table.home.values() and len(set(table.home.values())) > 1:
         files.problems.append(f"{path.name}: expected a split in every row or in none, found both")
     files.check()
@@ -128,7 +128,7 @@ def _spelt(image: str, fields: Mapping[str, Any]) -> str:
     return f"image {short(image)}" if written == image else f"image {short(image)}, here written {short(written)},"
 
 
-def _merge(table: Table, same: Mapping[str, str], name: str) -> None:
+def _merge(table: CaptionTable, same: Mapping[str, str], name: str) -> None:
     """Make names of one file one image; raises DataError of those that stand in several splits."""
     home = table.home
     raise_problems([
@@ -142,7 +142,7 @@ def _merge(table: Table, same: Mapping[str, str], name: str) -> None:
         column.images = [same.get(image, image) for image in column.images]
 
 
-def _keep(column: Column, image: str, fields: Mapping[str, Any]) -> None:
+def _keep(column: CaptionRows, image: str, fields: Mapping[str, Any]) -> None:
     column.images.append(image)
     column.captions.append(fields["caption"])
     for name, texts in column.translations.items():
@@ -164,11 +164,11 @@ def _wrong(fields: Mapping[Any, Any]) -> list[str]:
     return wrong
 
 
-def _split(table: Table, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
+def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
     images = tuple(image for image, split in table.home.items() if split == name)
     place = {image: index for index, image in enumerate(images)}
     english: dict[str, list[str]] = {}
-    pivot = table.columns.get((name, PIVOT), Column())
+    pivot = table.columns.get((name, PIVOT), CaptionRows())
     for image, caption in zip(pivot.images, pivot.captions, strict=True):
         english.setdefault(image, []).append(caption)
     captions = {}
@@ -212,11 +212,11 @@ def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str
     return pivots
 
 
-def _delimited(delimiter: str) -> Callable[[Source], Records]:
+def _delimited(delimiter: str) -> Callable[[ReadableFile], Records]:
     return lambda source: delimited(source.name, source.lines(), delimiter, partial(_check_columns, source.name))
 
 
-def _parquet(source: Source) -> Records:
+def _parquet(source: ReadableFile) -> Records:
     wanted = (*REQUIRED, *TRANSLATIONS, "split")
     with source.open() as file:
         check = partial(_check_columns, source.name)
@@ -235,7 +235,7 @@ def _check_columns(name: str, columns: list[str]) -> None:
         raise DataError(*(f"{name}: expected one column {c}, found {columns.count(c)} of that name" for c in often))
 
 
-FORMATS: dict[str, Callable[[Source], Records]] = {
+FORMATS: dict[str, Callable[[ReadableFile], Records]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
     ".jsonl": lambda source: json_objects(source.name, source.lines()),

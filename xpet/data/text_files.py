@@ -108,7 +108,7 @@ def _undecodable(number: int, error: UnicodeDecodeError) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReadableFile:
     """A file that can be read, a piece at a time and as often as one likes; decompressed when it begins as gzip does.
 
     `bad` lines are not UTF-8, each in words.
@@ -181,7 +181,7 @@ class CaptionFiles:
         """The path below the root, for messages."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def source(self, path: Path, text: bool = True) -> Source | None:
+    def source(self, path: Path, text: bool = True) -> ReadableFile | None:
         """The file, once it was seen to be readable; None, with a problem noted, when missing, damaged or empty."""
         name = self.name(path)
         if path.is_fifo():  # it is read more than once
@@ -204,7 +204,7 @@ class CaptionFiles:
         if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")
             return None
-        return Source(name, path, bad)
+        return ReadableFile(name, path, bad)
 
     def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
         """The lines of a file, blank ones included; another count than expected is noted as a problem."""

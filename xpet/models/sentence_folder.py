@@ -16,7 +16,7 @@ from torch import Tensor
 from xpet.core.events import OnEvent, ignore
 from xpet.models.checkpoint import OpenText
 from xpet.models.families import FAMILIES
-from xpet.models.shards import Change, Form, write_weights
+from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer
 from xpet.models.weights import read_tensors, write_json
@@ -27,7 +27,7 @@ _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
 
 
 def write_folder(
-    folder: Path, base: OpenText, changes: Mapping[str, Change], form: Form, more: Mapping[str, Any],
+    folder: Path, base: OpenText, changes: Mapping[str, Change], storage: StorageOptions, more: Mapping[str, Any],
     on_event: OnEvent = ignore,
 ) -> None:  # fmt: skip
     """Write a tower whose weights are still on the disk, changed where asked, a block at a time.
@@ -38,8 +38,8 @@ def write_folder(
         (folder / name).mkdir()
     for place, theirs, ours in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
         tensors, changed = (_renamed(values, ours, theirs) for values in (base.tensors, changes))
-        write_weights(place, tensors, changed, form, on_event)
-    _write_settings(folder, base.tower, base.tokenizer, {**more, "dtype": str(form.dtype).removeprefix("torch.")})
+        write_weights(place, tensors, changed, storage, on_event)
+    _write_settings(folder, base.tower, base.tokenizer, {**more, "dtype": str(storage.dtype).removeprefix("torch.")})
     base.tokenizer.save(folder)
 
 

@@ -22,7 +22,7 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 @dataclass(frozen=True)
-class Form:
+class StorageOptions:
     """How weights are stored: their type, the most bytes of a file, and whether files are PyTorch's."""
 
     dtype: torch.dtype = torch.float32
@@ -30,54 +30,58 @@ class Form:
     pytorch: bool = False
 
     def bytes_of(self, shape: torch.Size) -> int:
-        """Bytes a tensor takes in this form."""
+        """Bytes a tensor takes in this storage."""
         return shape.numel() * self.dtype.itemsize
 
 
-def total_bytes(tensors: Mapping[str, Tensor], form: Form) -> int:
-    """Bytes all tensors take in a form, without headers."""
-    return sum(form.bytes_of(tensor.shape) for tensor in tensors.values())
+def total_bytes(tensors: Mapping[str, Tensor], storage: StorageOptions) -> int:
+    """Bytes all tensors take in a storage, without headers."""
+    return sum(storage.bytes_of(tensor.shape) for tensor in tensors.values())
 
 
 def write_weights(
-    folder: Path, tensors: Mapping[str, Tensor], changes: Mapping[str, Change], form: Form, on_event: OnEvent = ignore
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    changes: Mapping[str, Change],
+    storage: StorageOptions,
+    on_event: OnEvent = ignore,
 ) -> list[str]:
     """Write the tensors, changed where asked, in one file or in shards with an index; returns the names of the files.
 
     Arithmetic is in float32 whatever the stored types. A tensor is read when its turn comes. A safetensors file is
-    streamed; a PyTorch file has to be in memory as a whole, which `form.shard_size` bounds. Raises ModelError when a
+    streamed; a PyTorch file has to be in memory as a whole, which `storage.shard_size` bounds. Raises ModelError when a
     change has no tensor or another shape, and where a weight is not finite.
     """
     extra = sorted(changes.keys() - tensors.keys())
     if extra:
         raise ModelError(f"delta does not fit: the tower has no {', '.join(extra[:3])}")
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    shards = _shards(shapes, form)
-    stem, ending = ("pytorch_model", "bin") if form.pytorch else ("model", "safetensors")
+    shards = _shards(shapes, storage)
+    stem, ending = ("pytorch_model", "bin") if storage.pytorch else ("model", "safetensors")
     files = [f"{stem}.{ending}"]
     if len(shards) > 1:
         files = [f"{stem}-{number:05d}-of-{len(shards):05d}.{ending}" for number in range(1, len(shards) + 1)]
     progress = _Progress(len(tensors), on_event)
     for file, names in zip(files, shards, strict=True):
-        blocks = {name: _blocks(name, tensors, changes.get(name), form, progress) for name in names}
-        write = _write_pytorch if form.pytorch else _write_safetensors
-        write(folder / file, {name: shapes[name] for name in names}, blocks, form)
+        blocks = {name: _blocks(name, tensors, changes.get(name), storage, progress) for name in names}
+        write = _write_pytorch if storage.pytorch else _write_safetensors
+        write(folder / file, {name: shapes[name] for name in names}, blocks, storage)
     if len(shards) == 1:
         return files
     where = {name: file for file, names in zip(files, shards, strict=True) for name in names}
     index = f"{stem}.{ending}.index.json"
-    total = sum(map(form.bytes_of, shapes.values()))
+    total = sum(map(storage.bytes_of, shapes.values()))
     write_json(folder / index, {"metadata": {"total_size": total}, "weight_map": where})
     return [*files, index]
 
 
-def _shards(shapes: Mapping[str, torch.Size], form: Form) -> list[list[str]]:
+def _shards(shapes: Mapping[str, torch.Size], storage: StorageOptions) -> list[list[str]]:
     """Names of tensors per file, in order; a tensor larger than a shard has a file of its own."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name in sorted(shapes):
-        size = form.bytes_of(shapes[name])
-        if shards[-1] and filled + size > form.shard_size:
+        size = storage.bytes_of(shapes[name])
+        if shards[-1] and filled + size > storage.shard_size:
             shards.append([])
             filled = 0
         shards[-1].append(name)
@@ -97,15 +101,15 @@ class _Progress:
 
 
 def _blocks(
-    name: str, tensors: Mapping[str, Tensor], change: Change | None, form: Form, progress: _Progress
+    name: str, tensors: Mapping[str, Tensor], change: Change | None, storage: StorageOptions, progress: _Progress
 ) -> Iterator[Tensor]:
     """The values of one tensor in their new type, flat, a block at a time."""
     if change is None:
         for start in range(0, tensors[name].numel(), _BLOCK):  # asked for again: what is written need not stay mapped
-            yield _converted(name, tensors[name].reshape(-1)[start : start + _BLOCK], form.dtype)
+            yield _converted(name, tensors[name].reshape(-1)[start : start + _BLOCK], storage.dtype)
     else:
         for block in _changed(name, tensors[name], change).reshape(-1).split(_BLOCK):
-            yield _converted(name, block, form.dtype)
+            yield _converted(name, block, storage.dtype)
     progress.step()
 
 
@@ -131,14 +135,14 @@ def _converted(name: str, block: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _write_safetensors(
-    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], form: Form
+    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], storage: StorageOptions
 ) -> None:
     """The format's own library wants all tensors at once; the format is a length, a JSON header and the bytes."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     place = 0
     for name, shape in shapes.items():
-        end = place + shape.numel() * form.dtype.itemsize
-        header[name] = {"dtype": _NAMES[form.dtype], "shape": list(shape), "data_offsets": [place, end]}
+        end = place + shape.numel() * storage.dtype.itemsize
+        header[name] = {"dtype": _NAMES[storage.dtype], "shape": list(shape), "data_offsets": [place, end]}
         place = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -151,11 +155,11 @@ def _write_safetensors(
 
 
 def _write_pytorch(
-    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], form: Form
+    path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], storage: StorageOptions
 ) -> None:
     state = {}
     for name, shape in shapes.items():
-        state[name] = torch.empty(shape, dtype=form.dtype)
+        state[name] = torch.empty(shape, dtype=storage.dtype)
         flat, place = state[name].view(-1), 0
         for block in blocks[name]:
             flat[place : place + len(block)] = block

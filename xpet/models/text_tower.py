@@ -107,11 +107,6 @@ def twin(tower: TextTower) -> TextTower:
     return copy.deepcopy(tower, {**own, **shared})  # type: ignore[arg-type]
 
 
-def parameter_count(module: nn.Module, trainable: bool = False) -> int:
-    """Number of parameters, or of trainable ones only; shared tensors count once."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable)
-
-
 def empty_xlm_roberta(dimensions: int, **settings: object) -> TextTower:
     """A randomly initialised tower on XLM-R of the given settings (transformers' XLMRobertaConfig arguments)."""
     from transformers import XLMRobertaConfig, XLMRobertaModel

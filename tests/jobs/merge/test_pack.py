@@ -19,6 +19,7 @@ from xpet.cli import app
 from xpet.core import pack as core
 from xpet.core.config import FitConfig, MergeConfig, MethodConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, OutputError, XpetError
+from xpet.core.files import write_file
 from xpet.core.rundir import read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
@@ -223,7 +224,7 @@ def test_a_pack_with_weights_that_are_not_finite(sweeps: Path, world: World, tmp
     name = min(delta)
     delta[name] = delta[name] + float("inf")
     bad = replace(turkish, record=replace(turkish.record, delta=delta))
-    core.write_pack(tmp_path / "bad.xpet", [german, bad])
+    write_file(tmp_path / "bad.xpet", core.pack_bytes([german, bad]))
     with pytest.raises(ModelError) as error:
         evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
     assert str(error.value) == (
@@ -248,7 +249,7 @@ def test_a_pack_of_which_a_document_is_text(part: str, sweeps: Path, world: Worl
     german, turkish = core.read_pack(tmp_path / "all.xpet")
     wrong: dict[str, Any] = {part: "a"}
     bad = replace(turkish, record=replace(turkish.record, **wrong))
-    core.write_pack(tmp_path / "bad.xpet", [german, bad])
+    write_file(tmp_path / "bad.xpet", core.pack_bytes([german, bad]))
     with pytest.raises(DataError, match=rf"bad\.xpet/tr/{part}\.json: expected an object.*, found 'a'; "):
         evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
 

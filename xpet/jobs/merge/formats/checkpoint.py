@@ -17,8 +17,7 @@ from xpet.version import VERSION
 
 if TYPE_CHECKING:
     from xpet.models.checkpoint import LoadedText, OpenText
-    from xpet.models.shards import Change
-    from xpet.models.shards import Form as Stored
+    from xpet.models.shards import Change, StorageOptions
 
 NOTE_KEY = "xpet"
 """Entry of config.json that says how the checkpoint was made."""
@@ -28,15 +27,15 @@ _FILES = (
 )  # fmt: skip
 
 
-def stored(task: Task) -> Stored:
+def stored(task: Task) -> StorageOptions:
     """How the weights are to be stored."""
     import torch
 
-    from xpet.models.shards import Form as Stored
+    from xpet.models.shards import StorageOptions
 
     config = task.config
     types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    return Stored(types[config.dtype], config.shard_size, config.pytorch_bin)
+    return StorageOptions(types[config.dtype], config.shard_size, config.pytorch_bin)
 
 
 def size(task: Task) -> int:
