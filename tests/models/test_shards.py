@@ -51,9 +51,8 @@ def test_every_type_into_every_type(
 def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, stem: str, ending: str) -> None:
     tensors = some_tensors()
     seen: list[Event] = []
-    storage = StorageOptions(
-        shard_size=4 * (24 + 3), pytorch=pytorch
-    )  # a.weight has 24 values, b.weight 35, c.bias 11, one 1
+    # a.weight has 24 values, b.weight 35, c.bias 11, one 1
+    storage = StorageOptions(shard_size=4 * (24 + 3), pytorch=pytorch)
     files = write_weights(tmp_path, tensors, {}, storage, seen.append)
     names = [f"{stem}-{number:05d}-of-00003.{ending}" for number in (1, 2, 3)]
     assert files == [*names, f"{stem}.{ending}.index.json"]

@@ -138,11 +138,10 @@ def _parse(text: str) -> Mapping[str, Sequence[str]]:
         pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_JsonPairs)
     except (ValueError, RecursionError) as error:
         raise DataError(f"split file: {form}, found {told(error)}") from error
-    if not isinstance(pairs, _JsonPairs) or sorted(part for part, _ in pairs) != sorted(PARTS):
-        found = (
-            listing([part for part, _ in pairs], 9) or "{}" if isinstance(pairs, _JsonPairs) else type(pairs).__name__
-        )
-        raise DataError(f"split file: {form}, found {found}")
+    if not isinstance(pairs, _JsonPairs):
+        raise DataError(f"split file: {form}, found {type(pairs).__name__}")
+    if sorted(part for part, _ in pairs) != sorted(PARTS):
+        raise DataError(f"split file: {form}, found {listing([part for part, _ in pairs], 9) or '{}'}")
     bad = [
         f"split file, {part}: expected a list of image names, found {found}"
         for part, names in pairs

@@ -30,12 +30,12 @@ class StorageOptions:
     pytorch: bool = False
 
     def bytes_of(self, shape: torch.Size) -> int:
-        """Bytes a tensor takes in this storage."""
+        """Bytes of a tensor of a shape, stored so."""
         return shape.numel() * self.dtype.itemsize
 
 
 def total_bytes(tensors: Mapping[str, Tensor], storage: StorageOptions) -> int:
-    """Bytes all tensors take in a storage, without headers."""
+    """Bytes of all tensors stored so, without headers."""
     return sum(storage.bytes_of(tensor.shape) for tensor in tensors.values())
 
 
