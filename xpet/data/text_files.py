@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ OTHERS = {
 }  # fmt: skip
 """How files begin that are no text, and what they are."""
 HEAD = 10
-"""Bytes of a file from which these are told."""
+"""Bytes at the beginning of a file by which these are recognised."""
 MAX_LINES_PER_FILE = 3
 MAX_PROBLEMS = 20
 BLOCK = 1 << 17
@@ -53,20 +54,16 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
     carriage return at a line's end are dropped. An undecodable line is kept as an empty one. A file in UTF-16 or UTF-32
     has one problem, and its own lines; one that is no text at all has one problem, and none.
     """
-    lines, problems = [], []
-    if found := _foreign(data[:HEAD]):
-        problems.append(found)
+    problems = []
+    if problem := _not_utf8(data[:HEAD]):
+        problems.append(problem)
         encoding = _encoding(data[:4])
         data = data.decode(encoding, "replace").encode("utf-8", "replace") if encoding else b""
-    pieces = data.removeprefix(BOM).split(b"\n")
-    if not pieces[-1]:
-        pieces.pop()
-    for number, piece in enumerate(pieces, start=1):
-        try:
-            lines.append(piece.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            lines.append("")
-            problems.append(_undecodable(number, error))
+    lines = []
+    for number, raw in _raw_lines(io.BytesIO(data)):
+        line, problem = _decoded(number, raw)
+        lines.append(line)
+        problems += [problem] if problem else []
     return tuple(lines), problems
 
 
@@ -76,17 +73,32 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
     Raises:
         DataError: at the first line that is not UTF-8, or longer than any text is.
     """
-    number, raw = 1, file.readline(MAX_LINE).removeprefix(BOM)
-    if found := _foreign(raw[:HEAD]):
-        raise DataError(f"{name} {found}")
-    while raw:
+    for number, raw in _raw_lines(file, MAX_LINE):
+        if number == 1 and (problem := _not_utf8(raw[:HEAD])):
+            raise DataError(f"{name} {problem}")
         if len(raw) == MAX_LINE:
             raise DataError(f"{name} line {number}: expected a line of text, found more than {MAX_LINE:,} bytes")
-        try:
-            yield raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name} {_undecodable(number, error)}; convert the file to UTF-8 first") from None
-        number, raw = number + 1, file.readline(MAX_LINE)
+        line, problem = _decoded(number, raw)
+        if problem:
+            raise DataError(f"{name} {problem}; convert the file to UTF-8 first")
+        yield line
+
+
+def _raw_lines(file: BinaryIO, limit: int = -1) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of every line, without a byte-order mark; of a longer line its first `limit` bytes."""
+    number, raw = 1, file.readline(limit).removeprefix(BOM)
+    while raw:
+        yield number, raw
+        number, raw = number + 1, file.readline(limit)
+
+
+def _decoded(number: int, raw: bytes) -> tuple[str, str]:
+    """The text of a line without what ends it, and the problem with its bytes: one of the two is empty."""
+    try:
+        return raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        found = f"0x{error.object[error.start]:02x}"
+        return "", f"line {number}, byte {error.start + 1}: expected UTF-8, found {found}"
 
 
 def _encoding(head: bytes) -> str:
@@ -95,39 +107,35 @@ def _encoding(head: bytes) -> str:
     return marked or UNMARKED.get("".join("0" if byte == 0 else "x" for byte in head), "")
 
 
-def _foreign(head: bytes) -> str:
-    """What a file is that begins so, as the problem of its first line, when it is no text in UTF-8; else nothing."""
+def _not_utf8(head: bytes) -> str:
+    """The problem with a file that begins with these bytes and is no text in UTF-8; nothing for other files."""
     if encoding := _encoding(head[:4]):
         return f"line 1: expected UTF-8, found {encoding.upper()[:6]}; convert the file to UTF-8 first"
-    found = next((what for mark, what in OTHERS.items() if head.startswith(mark)), "")
-    return f"line 1: expected UTF-8, found {found}" if found else ""
-
-
-def _undecodable(number: int, error: UnicodeDecodeError) -> str:
-    return f"line {number}, byte {error.start + 1}: expected UTF-8, found 0x{error.object[error.start]:02x}"
+    kind = next((kind for mark, kind in OTHERS.items() if head.startswith(mark)), "")
+    return f"line 1: expected UTF-8, found {kind}" if kind else ""
 
 
 @dataclass(frozen=True)
 class ReadableFile:
-    """A file that can be read, a piece at a time and as often as one likes; decompressed when it begins as gzip does.
-
-    `bad` lines are not UTF-8, each in words.
-    """
+    """A file that was seen to be readable: it may be read as often as one likes, a line or block at a time."""
 
     name: str
+    """What messages call it."""
     path: Path
-    bad: tuple[str, ...] = ()
+    """The file; it is decompressed when it begins as gzip does."""
+    undecodable: tuple[str, ...] = ()
+    """A problem for each line that is not UTF-8."""
 
     def open(self) -> BinaryIO:
         """The decompressed bytes."""
         return open_unpacked(self.path)
 
     def lines(self) -> Iterator[str]:
-        """What `decode_lines` gives of it, one line at a time. Raises DataError of all lines that are not UTF-8."""
-        raise_problems([f"{self.name} {text}" for text in self.bad])
+        """The lines that `decode_lines` gives, one at a time; raises DataError naming all lines that are not UTF-8."""
+        raise_problems([f"{self.name} {text}" for text in self.undecodable])
         with self.open() as file:
-            for _, line in _raw_lines(file):
-                yield line.decode("utf-8")
+            for number, raw in _raw_lines(file):
+                yield _decoded(number, raw)[0]
 
 
 def open_unpacked(path: Path) -> BinaryIO:
@@ -137,23 +145,15 @@ def open_unpacked(path: Path) -> BinaryIO:
     return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
 
 
-def _raw_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of every line, without what ends it."""
-    for number, raw in enumerate(file, start=1):
-        line = raw.removeprefix(BOM) if number == 1 else raw
-        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def _bad_lines(file: BinaryIO) -> tuple[str, ...]:
-    bad = []
-    for number, line in _raw_lines(file):
-        if number == 1 and (found := _foreign(line[:HEAD])):
-            return (found,)
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            bad.append(_undecodable(number, error))
-    return tuple(bad)
+def _undecodable_lines(file: BinaryIO) -> tuple[str, ...]:
+    """The problem of every line that is not UTF-8; of a file that is no text at all that one problem."""
+    problems = []
+    for number, raw in _raw_lines(file):
+        if number == 1 and (problem := _not_utf8(raw[:HEAD])):
+            return (problem,)
+        if problem := _decoded(number, raw)[1]:
+            problems.append(problem)
+    return tuple(problems)
 
 
 def _digest(file: BinaryIO) -> str:
@@ -182,14 +182,14 @@ class CaptionFiles:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def source(self, path: Path, text: bool = True) -> ReadableFile | None:
-        """The file, once it was seen to be readable; None, with a problem noted, when missing, damaged or empty."""
+        """The file, if it can be read to its end; None, with a problem noted, if it is missing, damaged or empty."""
         name = self.name(path)
         if path.is_fifo():  # it is read more than once
             self.problems.append(f"{name}: expected a file, found a pipe; write it to a file first")
             return None
         try:
             with open_unpacked(path) as file:
-                bad = _bad_lines(file) if text else ()
+                undecodable = _undecodable_lines(file) if text else ()
                 while file.read(BLOCK):  # to the end: a damaged archive may be so anywhere
                     pass
                 empty = file.tell() == 0
@@ -204,7 +204,7 @@ class CaptionFiles:
         if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")
             return None
-        return ReadableFile(name, path, bad)
+        return ReadableFile(name, path, undecodable)
 
     def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
         """The lines of a file, blank ones included; another count than expected is noted as a problem."""
@@ -212,13 +212,13 @@ class CaptionFiles:
         if source is None:
             return ()
         with source.open() as file:
-            lines, bad = decode_lines(file.read())
+            lines, undecodable = decode_lines(file.read())
         name = self.name(path)
-        if not lines and not bad:
+        if not lines and not undecodable:
             self.problems.append(f"{name}: expected captions, found an empty file")
-        self.problems += [f"{name} {text}" for text in bad[:MAX_LINES_PER_FILE]]
-        if len(bad) > MAX_LINES_PER_FILE:
-            self.problems.append(f"{name}: {len(bad) - MAX_LINES_PER_FILE} more lines are not UTF-8")
+        self.problems += [f"{name} {problem}" for problem in undecodable[:MAX_LINES_PER_FILE]]
+        if len(undecodable) > MAX_LINES_PER_FILE:
+            self.problems.append(f"{name}: {len(undecodable) - MAX_LINES_PER_FILE} more lines are not UTF-8")
         if expected and lines and len(lines) != expected:
             self.problems.append(f"{name}: expected {expected} lines, found {len(lines)}")
         return lines
@@ -228,15 +228,15 @@ class CaptionFiles:
         images = tuple(line.strip() for line in self.lines(path))
         names, first = Names(FolderPictures(())), dict[str, tuple[int, str]]()
         for number, image in enumerate(images, start=1):
-            place = f"{self.name(path)} line {number}"
+            where = f"{self.name(path)} line {number}"
             if not image:
-                self.problems.append(f"{place}: expected an image name, found a blank line")
+                self.problems.append(f"{where}: expected an image name, found a blank line")
                 continue
-            self.problems += [f"{place}: {text}" for text in unusable(image)]
-            line, spelt = first.setdefault(names.one(image), (number, image))
+            self.problems += [f"{where}: {problem}" for problem in unusable(image)]
+            line, spelling = first.setdefault(names.one(image), (number, image))
             if line != number:
-                other = "" if spelt == image else f" as {short(spelt)}"
-                self.problems.append(f"{place}: image {short(image)} stands on line {line} too{other}")
+                other = "" if spelling == image else f" as {short(spelling)}"
+                self.problems.append(f"{where}: image {short(image)} stands on line {line} too{other}")
         return images
 
     def check(self) -> None:
