@@ -1,8 +1,9 @@
-"""Output files and folders that are written whole or not at all: beside their place first, then renamed into it."""
+"""Files and folders written whole or not at all (under another name first, then renamed), and digests of files."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -20,7 +21,17 @@ SHOWN = 50
 """Characters of a file's name in that of its temporary sibling, which must not be too long."""
 STAGED, SET_ASIDE = ".tmp", ".old"
 """Endings of what stands beside a file or folder while that is replaced: the new one, and the earlier one."""
+BLOCK = 1 << 20
+"""Bytes read at a time."""
 T = TypeVar("T")
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 (hex) of an open file, from where it stands to its end; a block at a time is in memory."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def cannot_write(what: Path | str, error: OSError, remedy: str = REMEDY) -> OutputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import re
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import Split
 from xpet.core.errors import DataError, shown
+from xpet.core.files import sha256_of
 from xpet.core.pictures import readable, rgb
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ class FolderPictures:
         """Sha256 hex digest of the file's bytes; raises DataError when it is missing or unreadable."""
         try:
             with self._existing(name).open("rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    digest.update(block)
-                return digest.hexdigest()
+                return sha256_of(file)
         except OSError as error:
             raise DataError(f"picture {name}: expected a readable file, found {error}") from error
 

@@ -6,7 +6,6 @@ Never `str.splitlines` or `strip`: captions hold other Unicode line separators, 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from xpet.core.errors import DataError, short, told
+from xpet.core.files import sha256_of
 from xpet.data.images import FolderPictures, Names, unusable
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -156,13 +156,6 @@ def _undecodable_lines(file: BinaryIO) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 class CaptionFiles:
     """Reads the files of one data set; collects the problems of all, to be raised together by `check`.
 
@@ -194,7 +187,7 @@ class CaptionFiles:
                     pass
                 empty = file.tell() == 0
             with path.open("rb") as file:
-                self.fingerprints[name] = _digest(file)
+                self.fingerprints[name] = sha256_of(file)
         except FileNotFoundError:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")
             return None

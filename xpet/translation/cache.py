@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xpet.core.errors import ModelError, OutputError
+from xpet.core.files import sha256_of
 from xpet.core.paths import cache_folder
 from xpet.translation.packages import TOKENIZERS, Installed
 
@@ -109,12 +110,10 @@ class Cache:
             known: str = row[1]
             return known
         with real.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
+            digest = sha256_of(file)
         with self._guarded(), self._writing():
-            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest.hexdigest()))
-        return digest.hexdigest()
+            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest))
+        return digest
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

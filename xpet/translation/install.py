@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpet.core.errors import ModelError, OutputError, shortened
-from xpet.core.files import writing
+from xpet.core.files import sha256_of, writing
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
@@ -142,9 +141,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
     except OSError as error:
         raise ModelError(f"{path}: expected an .argosmodel file, found none to read ({error.strerror})") from error
     with file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+        digest = sha256_of(file)
         file.seek(0)
         try:
             archive = zipfile.ZipFile(file)
@@ -153,7 +150,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
                 f"{path}: expected an .argosmodel file (a zip archive), found {shortened(error, 160)}"
             ) from error
         with archive:
-            yield archive, digest.hexdigest()
+            yield archive, digest
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -12,6 +12,7 @@ from xpet.core.config import DEMO as DEMO
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
+from xpet.core.files import sha256_of
 from xpet.core.paths import absolute, features_folder
 
 if TYPE_CHECKING:
@@ -85,14 +86,9 @@ def text_alone(text: LoadedText, config: ModelConfig) -> Towers:
 
 def _file_digest(path: str) -> str | None:
     """SHA-256 of a file; None when it cannot be read, which its reader reports better."""
-    import hashlib
-
     try:
         with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
+            return sha256_of(file)
     except OSError:
         return None
 
