@@ -107,3 +107,17 @@ def _added(base: Tensor, words: Mapping[str, Tensor]) -> Tensor:
     if len(words[TOKENS]) and not 0 <= int(words[TOKENS].min()) <= int(words[TOKENS].max()) < len(base):
         raise ModelError(f"delta does not fit: expected tokens below {len(base)}, found {int(words[TOKENS].max())}")
     return base.index_add(0, words[TOKENS], words[DOWN].float() @ words[UP].float())
+
+
+def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A stored state to go on from, with rows for the tokens of the `fresh` one as well (zero where it had none).
+
+    Parts that only the fresh state has (more is trained now) start fresh; parts it lacks are an error of `Stack.load`.
+    """
+    joined = {**fresh, **state}
+    if TOKENS not in fresh or TOKENS not in state:
+        return joined
+    tokens = torch.unique(torch.cat([fresh[TOKENS], state[TOKENS]]))
+    down = state[DOWN].new_zeros(len(tokens), state[DOWN].shape[1])
+    down[torch.searchsorted(tokens, state[TOKENS])] = state[DOWN]
+    return {**joined, TOKENS: tokens, DOWN: down}

@@ -25,11 +25,12 @@ from xpet.core.errors import ConfigError, DataError, ModelError, XpetError
 from xpet.core.rundir import find_runs, read_run
 from xpet.data.cleaning import is_held_out, text_hash
 from xpet.data.pairs import PairStore
-from xpet.jobs.align import chain
-from xpet.jobs.align import prepare as bench
+from xpet.data.training_pairs import natural_rows
+from xpet.jobs.align import chain, text_language, text_pairs
 from xpet.jobs.align import run as align
-from xpet.jobs.align import text_natural as natural
-from xpet.jobs.align import text_pairs as textpairs
+from xpet.jobs.align.prepare import AlignSetup, prepare
+from xpet.jobs.align.text_language import HELD_OUT_SHARE
+from xpet.jobs.align.text_natural import natural_of
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.shared import translated_captions as translations
 from xpet.jobs.shared.corpus import cut, read_corpus
@@ -87,11 +88,11 @@ def test_pairs_are_translations_beside_the_frozen_base(
     world: World, packages: Path, corpus: Path, tmp_path: Path
 ) -> None:
     config = configured(world, tmp_path / "run", packages, corpus, "de", "tr")
-    made = bench.prepare(config.check(), lambda event: None)
+    made = prepare(config.check(), lambda event: None)
     plain = load_text_tower(world.text)
     for language, pairs in made.pairs.items():
-        english = [line for line in lines() if not is_held_out(line, textpairs.HELD_OUT_SHARE)]
-        held = [line for line in lines() if is_held_out(line, textpairs.HELD_OUT_SHARE)]
+        english = [line for line in lines() if not is_held_out(line, HELD_OUT_SHARE)]
+        held = [line for line in lines() if is_held_out(line, HELD_OUT_SHARE)]
         assert len(held) > 5
         assert list(pairs.tokens) == plain.tokenizer.encode([translated(line, language) for line in english])
         assert pairs.val_tokens == plain.tokenizer.encode([translated(line, language) for line in held])
@@ -100,7 +101,7 @@ def test_pairs_are_translations_beside_the_frozen_base(
         alike(pairs.frozen[rows], expected)
         alike(pairs.val_frozen, encode_texts(plain.tower, plain.tokenizer, held))
         tokens = {token for row in (*pairs.tokens, *pairs.val_tokens) for token in row}
-        assert pairs.own == sorted(tokens)
+        assert pairs.vocabulary == sorted(tokens)
 
 
 def test_pictures_of_the_shots_beside_the_text(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def own_text(world: World, out: Path, root: str | None = None, **text: Any) -> A
 
 def test_translations_that_the_data_brings_need_no_package(world: World, tmp_path: Path) -> None:
     config = own_text(world, tmp_path / "run")
-    made = bench.prepare(config.check(), lambda event: None)
+    made = prepare(config.check(), lambda event: None)
     plain = load_text_tower(world.text)
     train = {row["image"] for row in rows_of()} & set(made.parts.train.images)
     german = {row["image"]: row["from_pivot"] for row in rows_of() if row["lang"] == "de"}
@@ -175,7 +176,7 @@ def test_translations_that_the_data_brings_are_judged_like_others(world: World, 
     for row in rows:
         if row["lang"] == "de" and row["image"] == images[3]:
             row["from_pivot"] = "Hund Hund Hund Hund Hund Hund"
-    made = bench.prepare(
+    made = prepare(
         own_text(world, tmp_path / "run", str(write_table(tmp_path / "own.jsonl", rows))).check(), lambda event: None
     )
     assert (len(made.pairs["de"].tokens), made.pairs["de"].flagged) == (11, 1)
@@ -189,13 +190,13 @@ def test_packages_are_needed_for_lines_without_a_translation_and_where_they_are_
     root = str(write_table(tmp_path / "own.jsonl", rows))
     for config in (own_text(world, tmp_path / "run", root), own_text(world, tmp_path / "run", n_best=2)):
         with pytest.raises(ModelError, match="xpet translate --install en-de"):
-            bench.prepare(config.check(), lambda event: None)
-    made = bench.prepare(own_text(world, tmp_path / "run", packages=str(packages)).check(), lambda event: None)
+            prepare(config.check(), lambda event: None)
+    made = prepare(own_text(world, tmp_path / "run", packages=str(packages)).check(), lambda event: None)
     german = [" ".join(PAIRS["de"][word][0] for word in line.split()) for line in english_of_train(made)]
     assert list(made.pairs["de"].tokens) == load_text_tower(world.text).tokenizer.encode(german)
 
 
-def english_of_train(made: bench.Bench) -> list[str]:
+def english_of_train(made: AlignSetup) -> list[str]:
     english = {row["image"]: row["caption"] for row in rows_of() if row["lang"] == "en"}
     return [english[image] for image in made.parts.train.images]
 
@@ -206,7 +207,7 @@ def test_natural_captions_of_the_shots_are_mixed_in(
 ) -> None:
     """A share of the rows are the 12 captions of the shots beside their English ones; those of validation validate."""
     config = configured(world, tmp_path / "run", packages, corpus, "de", natural_share=share)
-    made = bench.prepare(config.check(), lambda event: None)
+    made = prepare(config.check(), lambda event: None)
     pairs, plain = made.pairs["de"], load_text_tower(world.text)
     shots, held = made.parts.train.captions["de"], made.parts.validation.captions["de"]
     translations = [translated(line, "de") for line in lines()]  # no line is held out
@@ -224,25 +225,25 @@ def test_natural_captions_of_the_shots_are_mixed_in(
     assert pairs.val_tokens == plain.tokenizer.encode(held.slot("target"))
     expected = encode_texts(plain.tower, plain.tokenizer, held.slot("pivot"))
     alike(pairs.val_frozen, expected)
-    assert pairs.own == sorted({token for row in (*pairs.tokens, *pairs.val_tokens) for token in row})
+    assert pairs.vocabulary == sorted({token for row in (*pairs.tokens, *pairs.val_tokens) for token in row})
     facts = align.run(config).text["de"]
     assert (facts["pairs"], facts["natural"], facts["held_out"]) == (len(lines()), 12, 12)
     assert facts["validated_on_pictures"] == 0
 
 
 def test_few_lines_do_not_crowd_out_natural_captions() -> None:
-    assert [natural.extra_rows(900, 100, share) for share in (0.01, 0.1, 0.5)] == [100, 100, 900]
+    assert [natural_rows(900, 100, share) for share in (0.01, 0.1, 0.5)] == [100, 100, 900]
 
 
 def test_natural_captions_need_english_ones(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
     config = configured(world, tmp_path / "run", packages, corpus, "de", natural_share=0.1)
-    made = bench.prepare(replace(config, text=replace(config.text, natural_share=0.0)).check(), lambda event: None)
+    made = prepare(replace(config, text=replace(config.text, natural_share=0.0)).check(), lambda event: None)
     texts = {slot: made.parts.train.captions["de"].texts[slot] for slot in ("target",)}
     bare = replace(made.parts.train, captions={"de": replace(made.parts.train.captions["de"], texts=texts)})
     with pytest.raises(DataError, match=r"--natural-share: expected captions of de .*, found 0 and 12; leave"):
-        natural.natural_of(replace(made.parts, train=bare), "de", set())
+        natural_of(replace(made.parts, train=bare), "de", set())
     known = {text_hash(text) for text in made.parts.train.captions["de"].slot("pivot")[:3]}
-    assert len(natural.natural_of(made.parts, "de", known).train) == 9
+    assert len(natural_of(made.parts, "de", known).train) == 9
 
 
 class Piped:
@@ -268,7 +269,7 @@ def test_standard_input_is_kept_by_its_contents(
     found = []
     for data in (plain, plain, "\n".join(lines()[:90]).encode()):
         monkeypatch.setattr(sys, "stdin", Piped(data))
-        made = bench.prepare(config.check(), lambda event: None)
+        made = prepare(config.check(), lambda event: None)
         found.append((made.pairs["de"].lines, len(list((tmp_path / "cache" / "pairs").iterdir()))))
         assert not list(scratch.iterdir())
     assert found == [(len(lines()), 2), (len(lines()), 2), (90, 4)]  # English and German, each once
@@ -304,24 +305,24 @@ def test_a_seed_goes_on_from_its_own_run(world: World, tmp_path: Path) -> None:
     """Not from the best of all seeds, so that the seeds of a chain stay apart; a seed without a run takes the best."""
     first = align.run(world.config(tmp_path / "first", "de", seeds=(1, 2)))
     config = world.config(tmp_path / "next", "de", seeds=(2, 1, 3), start=str(tmp_path / "first")).check()
-    made = bench.prepare(config.check(), lambda event: None)
+    made = prepare(config.check(), lambda event: None)
     folders = {run.seed: read_run(Path(run.folder)) for run in first.runs}
     for seed in (1, 2):
         for name, value in folders[seed].delta.items():
-            assert torch.equal(made.started["de", seed].delta[name], value)
-    assert made.started["de", 3].config["run"]["seed"] in (1, 2)
+            assert torch.equal(made.starts["de", seed].delta[name], value)
+    assert made.starts["de", 3].config["run"]["seed"] in (1, 2)
 
 
 def test_no_line_is_read_beyond_the_last_one_used(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
     corpus.write_text("\n".join([lines()[0], *lines()]), encoding="utf-8")
-    made = bench.prepare(configured(world, tmp_path / "run", packages, corpus, "de", lines=40).check(), lambda _: None)
+    made = prepare(configured(world, tmp_path / "run", packages, corpus, "de", lines=40).check(), lambda _: None)
     counts = made.pairs["de"].counts
     assert (counts["read"], counts["kept"], counts["duplicate"]) == (41, 40, 1)
 
 
 def test_test_captions_are_left_out_and_counted(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
     config = configured(world, tmp_path / "run", packages, corpus, "de")
-    test = bench.prepare(config.check(), lambda event: None).parts.test.captions["en"].slot("target")
+    test = prepare(config.check(), lambda event: None).parts.test.captions["en"].slot("target")
     corpus.write_text("\n".join([*lines(), *(text.upper() + "." for text in test)]), encoding="utf-8")
     facts = align.run(config).text["de"]
     assert (facts["in_test"], facts["kept"], facts["duplicate"]) == (len(test), len(lines()), 0)
@@ -339,7 +340,8 @@ def test_an_interrupted_corpus_is_taken_up(
     after: int, world: World, packages: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in any chunk of English or of a language, then run again: the same stores, and no chunk twice."""
-    monkeypatch.setattr(textpairs, "CHUNK", 60)
+    for module in (text_language, text_pairs):
+        monkeypatch.setattr(module, "CHUNK", 60)
     config = configured(world, tmp_path / "run", packages, corpus, "de").check()
     expected = stores(config, tmp_path / "whole", monkeypatch)
     monkeypatch.setenv("XPET_CACHE", str(tmp_path / "parts"))
@@ -354,7 +356,7 @@ def test_an_interrupted_corpus_is_taken_up(
     with monkeypatch.context() as patch:
         patch.setattr(PairStore, "append", stopping)
         with pytest.raises(Stopped):
-            bench.prepare(config.check(), lambda event: None)
+            prepare(config.check(), lambda event: None)
     seen: list[int] = []
 
     def counting(self: Any, rows: Sequence[Any], *arguments: Any, **more: Any) -> None:
@@ -369,7 +371,7 @@ def test_an_interrupted_corpus_is_taken_up(
 
 def stores(config: AlignConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     monkeypatch.setenv("XPET_CACHE", str(cache))
-    bench.prepare(config.check(), lambda event: None)
+    prepare(config.check(), lambda event: None)
     files = sorted((cache / "pairs").rglob("*.bin"))
     return {path.relative_to(cache).as_posix(): path.read_bytes() for path in files}
 
@@ -383,10 +385,10 @@ def test_several_translations_of_a_line(world: World, corpus: Path, tmp_path: Pa
     one = configured(world, tmp_path / "one", tmp_path / "packages", few, "de")
     counts = []
     for n_best in (1, 3):
-        made = bench.prepare(replace(one, text=replace(one.text, n_best=n_best)).check(), lambda event: None)
+        made = prepare(replace(one, text=replace(one.text, n_best=n_best)).check(), lambda event: None)
         pairs = made.pairs["de"]
         counts.append(len(pairs.tokens))
-        assert len(pairs.val_tokens) == sum(is_held_out(line, textpairs.HELD_OUT_SHARE) for line in lines()[:40])
+        assert len(pairs.val_tokens) == sum(is_held_out(line, HELD_OUT_SHARE) for line in lines()[:40])
     assert counts[0] < counts[1] <= 3 * counts[0]
 
 
@@ -423,7 +425,7 @@ def test_a_chain_replaces_what_stood_there_or_leaves_it(
         return run(config, on_event)
 
     with monkeypatch.context() as patch:
-        patch.setattr(align, "run", failing)
+        patch.setattr(chain, "run_phase", failing)
         with pytest.raises(Stopped):
             chain.run_phases([text, second])
     assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
@@ -559,7 +561,7 @@ def test_stored_translations_that_are_flagged_are_not_trained_on(world: World, t
     row = corpus.splits["all"].images.index(images[3])
     translations.write(tmp_path / "made", column, translations.Translation(texts, {row: ("truncated",)}))
     config = own_text(world, tmp_path / "run")
-    made = bench.prepare(replace(config, data=data).check(), lambda event: None)
+    made = prepare(replace(config, data=data).check(), lambda event: None)
     kept = [german[image] for image in images if image != images[3]]
     assert list(made.pairs["de"].tokens) == load_text_tower(world.text).tokenizer.encode(kept)
     assert made.pairs["de"].flagged == 1
@@ -576,7 +578,7 @@ def test_of_several_translations_of_a_line_the_first_that_looks_right_is_taken(w
         if row["lang"] == "de" and row["image"] == images[3]:
             row["from_pivot"] = "Hund Hund Hund Hund Hund Hund"
     config = own_text(world, tmp_path / "run", str(write_table(tmp_path / "own.jsonl", rows)))
-    pairs = bench.prepare(config.check(), lambda event: None).pairs["de"]
+    pairs = prepare(config.check(), lambda event: None).pairs["de"]
     kept = [german[images[4] if image == images[3] else image] for image in images if image != images[4]]
     assert list(pairs.tokens) == load_text_tower(world.text).tokenizer.encode(kept)
     assert pairs.flagged == 0

@@ -11,8 +11,8 @@ from xpet.core.config import AlignConfig
 from xpet.core.events import OnEvent, ignore
 from xpet.core.files import setting_aside, write_file
 from xpet.core.rundir import CHAIN, check_free
-from xpet.jobs.align import run as align
 from xpet.jobs.align.prepare import new_folder
+from xpet.jobs.align.run import run as run_phase
 from xpet.jobs.results.align import AlignResult
 
 
@@ -29,14 +29,14 @@ def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> Al
     """
     checked = [config.check() for config in configs]
     if len(checked) == 1:
-        return align.run(checked[0], on_event)
+        return run_phase(checked[0], on_event)
     folder = Path(checked[0].out) if checked[0].out else new_folder(checked[0])
     check_free(folder, checked[0].overwrite)
     start, results = checked[0].start, []
     phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
     with setting_aside(folder):  # what stood there comes back when a phase fails
         for name, config in zip(phases, checked, strict=True):
-            results.append(align.run(replace(config, out=str(folder / name), start=start), on_event))
+            results.append(run_phase(replace(config, out=str(folder / name), start=start), on_event))
             start = str(folder / name)
         write_file(folder / CHAIN, json.dumps(phases) + "\n")
     return replace(results[-1], seconds=sum(result.seconds for result in results))

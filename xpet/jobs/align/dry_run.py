@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
-from xpet.jobs.align import prepare as bench
-from xpet.jobs.align import stacks as groups
-from xpet.jobs.align import text_lines as english
+from xpet.jobs.align.prepare import AlignSetup, prepare
+from xpet.jobs.align.stacks import plan_stacks, seat_runs
+from xpet.jobs.align.text_lines import read_once
 from xpet.jobs.results.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -78,56 +78,58 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> EstimateResult:
     )  # fmt: skip
 
 
-def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[bench.Bench, Phase]:
+def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[AlignSetup, Phase]:
     sample = config
     if config.text_only:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
         few = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
         sample = replace(config, text=replace(config.text, lines=limit), fit=few)
-        once = english.read_once(config.text.corpus or ())
+        once = read_once(config.text.corpus or ())
         if once:
-            found = ", ".join(once)
-            raise ConfigError(f"--dry-run: expected a corpus that can be read twice, found {found}; put it in a file")
+            raise ConfigError(
+                f"--dry-run: expected a corpus that can be read twice, found {', '.join(once)}; put it in a file"
+            )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xpet-dry-run-") as scratch:  # the cache would make the sample look quick
-        made = bench.prepare(sample, on_event, Path(scratch))
+        setup = prepare(sample, on_event, Path(scratch))
         preparing = time.monotonic() - started
-        return _timed(config, sample, made, preparing, on_event)
+        return _timed(config, sample, setup, preparing, on_event)
 
 
 def _timed(
-    config: AlignPlan, sample: AlignPlan, made: bench.Bench, preparing: float, on_event: OnEvent
-) -> tuple[bench.Bench, Phase]:
+    config: AlignPlan, sample: AlignPlan, setup: AlignSetup, preparing: float, on_event: OnEvent
+) -> tuple[AlignSetup, Phase]:
     """The estimate from a prepared sample."""
     lines, disk = None, 0
-    if made.english is not None:
+    if setup.english is not None:
         counts: dict[str, int] = {}
-        whole = replace(made.english, config=config.text)
+        whole = replace(setup.english, config=config.text)
         for _ in whole.read(counts):
             pass
         lines = counts.get("kept", 0)
-        share = lines / max(1, next(iter(made.pairs.values())).counts["kept"])
-        preparing += made.pair_seconds * (share - 1)
-        features = BYTES * lines * made.towers.text.tower.dimensions  # languages share them
-        disk = int(share * sum(pairs.disk for pairs in made.pairs.values())) + features
-    plans = list(made.config.runs())
-    stacks, workers = groups.stackable(made, plans)
-    group = [run for _, run in stacks[0].queue.take(stacks[0].places)]
-    rows = len(group[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
+        share = lines / max(1, next(iter(setup.pairs.values())).counts["kept"])
+        preparing += setup.pair_seconds * (share - 1)
+        features = BYTES * lines * setup.towers.text.tower.dimensions  # languages share them
+        disk = int(share * sum(pairs.disk for pairs in setup.pairs.values())) + features
+    configs = list(setup.config.runs())
+    plans, workers = plan_stacks(setup, configs)
+    runs = [run for _, run in plans[0].queue.take(plans[0].slots)]
+    rows = len(runs[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
-    timed = _step_seconds(made, group, on_event) * config.fit.batch_size / sample.fit.batch_size
-    return made, Phase(config.routines, len(plans), steps, lines, preparing, timed * steps * len(plans) / workers, disk)
+    step = _step_seconds(setup, runs, on_event) * config.fit.batch_size / sample.fit.batch_size
+    training = step * steps * len(configs) / workers
+    return setup, Phase(config.routines, len(configs), steps, lines, preparing, training, disk)
 
 
-def _step_seconds(made: bench.Bench, group: Sequence[Run], on_event: OnEvent) -> float:
+def _step_seconds(setup: AlignSetup, runs: Sequence[Run], on_event: OnEvent) -> float:
     """Seconds of a step of one run in its stack; validation is left out."""
     from xpet.training.fit import fit
 
-    groups.start(made, made.stack, [], group)
-    pad, marks = made.towers.text.tokenizer.pad, []
+    seat_runs(setup, setup.stack, [], runs)
+    pad, seconds = setup.towers.text.tokenizer.pad, []
     for steps in (1, 1 + STEPS):  # both read the validation texts once at the end: the difference is of steps alone
-        short = replace(made.config.fit, steps=steps, validate_every=steps + 1, include_start=False)
+        short = replace(setup.config.fit, steps=steps, validate_every=steps + 1, include_start=False)
         started = time.monotonic()
-        fit(made.stack, group, short, pad, made.engine, ignore)
-        marks.append(time.monotonic() - started)
-    return max(0.0, marks[1] - marks[0]) / STEPS / len(group)
+        fit(setup.stack, runs, short, pad, setup.engine, ignore)
+        seconds.append(time.monotonic() - started)
+    return max(0.0, seconds[1] - seconds[0]) / STEPS / len(runs)

@@ -18,7 +18,7 @@ from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord, check_free, write_run
-from xpet.jobs.align import resume as start
+from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
 from xpet.jobs.shared import measure
 from xpet.jobs.shared import translated_captions as translations
 from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
@@ -28,40 +28,56 @@ from xpet.jobs.shared.towers import Towers, features_of, load_towers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.jobs.align.text_lines import English
-    from xpet.jobs.align.text_pairs import Pairs
+    from xpet.data.training_pairs import TrainingPairs
+    from xpet.jobs.align.text_lines import EnglishLines
     from xpet.methods.stack import Stack
     from xpet.models.text_tower import TextTower
     from xpet.training.device import Engine
 
 
 @dataclass
-class Bench:
-    """Everything the runs of one command share.
+class AlignSetup:
+    """Everything the runs of one `xpet align` share.
 
-    `pairs` are what routine `text` learns from, by language, made in `pair_seconds`; `started` the runs that training
-    goes on from, by language and seed; `pristine` a text tower with nothing attached, None where runs are trained one
-    by one (full fine-tuning).
+    Attributes:
+        config: the checked configuration, with the languages spelled out.
+        corpus: the captions of these languages.
+        parts: the corpus cut into training, validation and test.
+        images: image features by part, [images of the part, d] each.
+        towers: both towers.
+        stack: the text tower with modules attached.
+        engine: the device and precision that training uses.
+        total: parameters of the text tower as it was loaded.
+        folder: where the run, or the runs of a sweep, go.
+        zero_shot: R@1 of the base in percent, by language and slot.
+        starts: the runs that training goes on from, by language and seed.
+        pristine: a text tower with nothing attached; None where runs are trained one by one (full fine-tuning).
+        dropped: flagged training captions that were left out, by language.
+        english: the English lines of routine `text`.
+        pairs: what routine `text` learns from, by language, made in `pair_seconds`.
+        tokens: token numbers of the captions of a part, language and slot, as far as runs asked for them.
+        train_images: image features of every training caption [captions, d], by language, as far as runs asked.
+        written: whether a run of the sweep was written.
     """
 
     config: AlignPlan
     corpus: Corpus
     parts: Parts
-    images: dict[str, Tensor]
+    images: Mapping[str, Tensor]
     towers: Towers
     stack: Stack
     engine: Engine
     total: int
     folder: Path
-    zero_shot: dict[tuple[str, str], float]
-    pairs: Mapping[str, Pairs] = field(default_factory=dict)
+    zero_shot: Mapping[tuple[str, str], float]
+    starts: Mapping[tuple[str, int], RunRecord]
+    pristine: TextTower | None
+    dropped: Mapping[str, int]
+    english: EnglishLines | None = None
+    pairs: Mapping[str, TrainingPairs] = field(default_factory=dict)
     pair_seconds: float = 0.0
-    english: English | None = None
-    started: Mapping[tuple[str, int], RunRecord] = field(default_factory=dict)
-    pristine: TextTower | None = None
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
     written: bool = False
 
     def write(self, path: Path, record: RunRecord) -> None:
@@ -89,25 +105,24 @@ class Bench:
         return self.zero_shot.get((PIVOT, "target"))
 
 
-def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -> Bench:
+def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -> AlignSetup:
     """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input.
 
     `scratch` is where pairs and translations of routine `text` are kept in place of the cache.
     """
-    from xpet.methods.build import build_stack, total_parameters
+    from xpet.methods.build import total_parameters
     from xpet.methods.table import find_method
-    from xpet.models.text_tower import twin
     from xpet.training.device import make_engine
     from xpet.training.graphs import check as check_graphs
 
     folder = Path(config.out) if config.out else new_folder(config)
     check_free(folder, config.overwrite)
-    records = start.read(config)
-    config = start.continued(config, records)
+    records = read_starts(config)
+    config = with_stored_method(config, records)
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
-    started = start.chosen(config, records)
-    start.check_unseen(config, records, parts)
+    starts = choose_starts(config, records)
+    check_unseen(config, records, parts)
     english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     check_graphs(config.fit, engine)
@@ -115,19 +130,27 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
     check_base(towers, records)
     total = total_parameters(towers.text.tower)
     images = _images(config, corpus, parts, towers, engine, on_event)
+    stack, pristine = _stack(config, towers, engine)
+    started = time.monotonic()
+    pairs = {} if english is None else _pairs(config, replace(english, folder=scratch), towers, stack, on_event)
+    seconds = time.monotonic() - started if english is not None else 0.0
+    zero_shot = _zero_shot(config, parts.test, images["test"], towers, stack, on_event)
+    return AlignSetup(
+        config, corpus, parts, images, towers, stack, engine, total, folder, zero_shot, starts, pristine, dropped,
+        english, pairs, seconds,
+    )  # fmt: skip
+
+
+def _stack(config: AlignPlan, towers: Towers, engine: Engine) -> tuple[Stack, TextTower | None]:
+    """The tower with modules attached, and one without any (None where runs cannot share a stack)."""
+    from xpet.methods.build import build_stack
+    from xpet.methods.table import find_method
+    from xpet.models.text_tower import twin
+
     _start_prompt(config, towers)
-    alone = not find_method(config.method).stackable
     towers.text.tower.to(engine.device)  # before others share its memory
-    pristine = None if alone else twin(towers.text.tower)
-    stack = build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device)
-    bench = Bench(config, corpus, parts, images, towers, stack, engine, total, folder, {}, dropped=dropped)
-    bench.started, bench.pristine = started, pristine
-    if english is not None:
-        before = time.monotonic()
-        bench.english, bench.pairs = english, _pairs(bench, replace(english, place=scratch), on_event)
-        bench.pair_seconds = time.monotonic() - before
-    _measure_zero_shot(bench, on_event)
-    return bench
+    pristine = twin(towers.text.tower) if find_method(config.method).stackable else None
+    return build_stack(towers.text.tower, config.method, [config.seeds[0]]).to(engine.device), pristine
 
 
 def _images(
@@ -138,35 +161,37 @@ def _images(
     engine: Engine,
     on_event: OnEvent,
 ) -> dict[str, Tensor]:
-    """Features of the pictures that are used, by part."""
+    """Features of the pictures that are used, by part, [images of the part, d] each."""
     needed = {"train": config.needs_train_pictures, "validation": config.needs_validation_pictures, "test": True}
-    names = [name for name, wanted in needed.items() if wanted]
-    pieces = [getattr(parts, name) for name in names]
-    features = features_of(corpus, pieces, towers, config.data, str(engine.device), on_event)
+    names = [name for name, is_needed in needed.items() if is_needed]
+    splits = [getattr(parts, name) for name in names]
+    features = features_of(corpus, splits, towers, config.data, str(engine.device), on_event)
     return dict(zip(names, features, strict=True))
 
 
-def _english(config: AlignPlan, corpus: Corpus, parts: Parts) -> English | None:
+def _english(config: AlignPlan, corpus: Corpus, parts: Parts) -> EnglishLines | None:
     """The English lines of routine `text`; None where no routine needs them. Raises DataError before any work."""
     if not config.text_only:
         return None
-    from xpet.jobs.align.text_lines import english_of
+    from xpet.jobs.align.text_lines import english_lines
     from xpet.jobs.align.text_pairs import check_packages
 
-    english = english_of(config.text, parts, config.languages, corpus)
+    english = english_lines(config.text, parts, config.languages, corpus)
     check_packages(english, config.languages)
     return english
 
 
-def _pairs(bench: Bench, english: English, on_event: OnEvent) -> dict[str, Pairs]:
-    from xpet.jobs.align.text_pairs import make
+def _pairs(
+    config: AlignPlan, english: EnglishLines, towers: Towers, stack: Stack, on_event: OnEvent
+) -> dict[str, TrainingPairs]:
+    from xpet.jobs.align.text_pairs import make_pairs
 
-    text = bench.towers.text
-    encode = measure.encoder(bench.stack.tower, text.tokenizer)
-    with bench.stack.bare():
-        return make(
-            english, bench.config.languages, encode, text.tower.dimensions, text.tokenizer, text.fingerprint,
-            bench.config.fit.device, on_event,
+    text = towers.text
+    encode = measure.encoder(stack.tower, text.tokenizer)
+    with stack.bare():
+        return make_pairs(
+            english, config.languages, encode, text.tower.dimensions, text.tokenizer, text.fingerprint,
+            config.fit.device, on_event,
         )  # fmt: skip
 
 
@@ -206,8 +231,8 @@ def _complete(parts: Parts, languages: Sequence[str], read: Collection[str]) -> 
     shorter = {}
     for name in ("train", "validation"):
         split = getattr(parts, name)
-        own = {lang: c.complete(tuple(read)) if lang in languages else c for lang, c in split.captions.items()}
-        shorter[name] = Split(split.images, own)
+        captions = {lang: c.complete(tuple(read)) if lang in languages else c for lang, c in split.captions.items()}
+        shorter[name] = Split(split.images, captions)
     return replace(parts, **shorter)
 
 
@@ -216,9 +241,9 @@ def _counted(dropped: dict[str, int]) -> str:
 
 
 def new_folder(config: AlignPlan) -> Path:
-    """A new folder in xpet's own cache, for runs whose place the user did not name; no two commands get the same."""
-    named = [name for name in config.languages if is_language(name)]  # what is no language stops later
-    languages = "-".join(named[:4])[:LONGEST] or ALL
+    """A new folder in xpet's own cache, for runs whose folder the user did not name; no two commands get the same."""
+    known = [name for name in config.languages if is_language(name)]  # what is no language stops later
+    languages = "-".join(known[:4])[:LONGEST] or ALL
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return runs_folder() / f"{languages}-{config.method.name}-{stamp}-{secrets.token_hex(2)}"
 
@@ -247,9 +272,9 @@ def _check_parts(languages: Sequence[str], parts: Parts) -> None:
         for part, least in (("train", 2), ("validation", 1), ("test", 1))
     ]
     problems = [
-        f"expected at least {least} captions of {language} in the {part} images, found {found}"
-        for language, part, found, least in counts
-        if found < least
+        f"expected at least {least} captions of {language} in the {part} images, found {count}"
+        for language, part, count, least in counts
+        if count < least
     ]
     if problems:
         raise DataError(*problems)
@@ -271,14 +296,18 @@ def _start_prompt(config: AlignPlan, towers: Towers) -> None:
     tokenizer.reserve(len(tower.prompt_initial) if tower.prompt_initial is not None else method.tokens)
 
 
-def _measure_zero_shot(bench: Bench, on_event: OnEvent) -> None:
-    encode = measure.encoder(bench.stack.tower, bench.towers.text.tokenizer)
-    test, images = bench.parts.test, bench.images["test"]
-    wanted = [(PIVOT, "target")] if PIVOT in test.captions else []
-    for language in bench.config.languages:
-        wanted += [(language, slot) for slot in ("target", "to_pivot") if slot in test.captions[language].texts]
-    wanted = list(dict.fromkeys(wanted))
-    with bench.stack.bare():
-        for done, (language, slot) in enumerate(wanted, start=1):
-            bench.zero_shot[language, slot] = measure.recall(encode, test.captions[language], slot, images)
-            on_event(Progress("zero-shot", done, len(wanted), language))
+def _zero_shot(
+    config: AlignPlan, test: Split, images: Tensor, towers: Towers, stack: Stack, on_event: OnEvent
+) -> dict[tuple[str, str], float]:
+    """R@1 of the base in percent by language and slot, on test images [images, d]."""
+    encode = measure.encoder(stack.tower, towers.text.tokenizer)
+    pairs = [(PIVOT, "target")] if PIVOT in test.captions else []
+    for language in config.languages:
+        pairs += [(language, slot) for slot in ("target", "to_pivot") if slot in test.captions[language].texts]
+    pairs = list(dict.fromkeys(pairs))
+    recall = {}
+    with stack.bare():
+        for done, (language, slot) in enumerate(pairs, start=1):
+            recall[language, slot] = measure.recall(encode, test.captions[language], slot, images)
+            on_event(Progress("zero-shot", done, len(pairs), language))
+    return recall

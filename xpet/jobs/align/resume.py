@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,18 +10,16 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs, stored_method
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from xpet.core.rundir import RunRecord
     from xpet.jobs.shared.corpus import Parts
 
 
-def read(config: AlignPlan) -> Runs:
+def read_starts(config: AlignPlan) -> Runs:
     """The runs of `config.start`; none where training starts from the base. Raises DataError, ModelError."""
     return read_runs([config.start], config.languages) if config.start is not None else []
 
 
-def continued(config: AlignPlan, records: Runs) -> AlignPlan:
+def with_stored_method(config: AlignPlan, records: Runs) -> AlignPlan:
     """The configuration with the method of the runs, and the parts that are to be trained as well.
 
     Raises ConfigError when other settings were asked for.
@@ -32,20 +29,24 @@ def continued(config: AlignPlan, records: Runs) -> AlignPlan:
 
     if not records:
         return config
-    stored, asked = stored_method(records[0][1]), config.method
+    stored, requested = stored_method(records[0][1]), config.method
     trained = stored.train if stored.train is not None else find_method(stored).train
-    parts = tuple(dict.fromkeys((*trained, *(asked.train or ()))))
-    rank = stored.embedding_rank if PART in trained else asked.embedding_rank
+    parts = tuple(dict.fromkeys((*trained, *(requested.train or ()))))
+    rank = stored.embedding_rank if PART in trained else requested.embedding_rank
     method = stored if parts == trained else replace(stored, train=parts, embedding_rank=rank)
-    if asked not in (replace(MethodConfig(), train=asked.train, embedding_rank=asked.embedding_rank), method, stored):
+    if requested not in (
+        replace(MethodConfig(), train=requested.train, embedding_rank=requested.embedding_rank),
+        method,
+        stored,
+    ):
         raise ConfigError(
             f"--from {config.start}: expected no method settings, as those of the run ({stored.name}) are kept, found "
-            f"{asked.name} with others"
+            f"{requested.name} with others"
         )
     return replace(config, method=method)
 
 
-def chosen(config: AlignPlan, records: Runs) -> dict[tuple[str, int], RunRecord]:
+def choose_starts(config: AlignPlan, records: Runs) -> dict[tuple[str, int], RunRecord]:
     """For every language and seed the run of the best setting: of the same seed, else the best of all.
 
     Raises ConfigError for a language without a run.
@@ -70,33 +71,18 @@ def check_unseen(config: AlignPlan, records: Runs, parts: Parts) -> None:
     """Raise DataError where pictures a run was trained on are to validate or test what goes on from it."""
     from xpet.data.images import canonical
 
-    fresh = {"test": set(map(canonical, parts.test.images)), "validation": set(map(canonical, parts.validation.images))}
+    held_back = {
+        "test": set(map(canonical, parts.test.images)),
+        "validation": set(map(canonical, parts.validation.images)),
+    }
     for path, record in records:
-        same = record.config["data"]["name"] == config.data.name
-        train, held = (set(map(canonical, record.split[part])) for part in ("train", "validation"))
-        seen = {"test": train | held, "validation": train}
-        for part, names in fresh.items():
-            both = names & seen[part]
-            if same and both:
+        same_data = record.config["data"]["name"] == config.data.name
+        train, validation = (set(map(canonical, record.split[part])) for part in ("train", "validation"))
+        seen = {"test": train | validation, "validation": train}
+        for part, names in held_back.items():
+            shared = names & seen[part]
+            if same_data and shared:
                 raise DataError(
-                    f"--from {path}: expected {part} pictures it has not seen, found {len(both)} it was trained or "
+                    f"--from {path}: expected {part} pictures it has not seen, found {len(shared)} it was trained or "
                     "chosen with; use its own --shots, --val-shots and --split-seed"
                 )
-
-
-def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a run starts from: a stored state, with rows for the tokens of the `fresh` one as well.
-
-    Parts that only the fresh state has (more is trained now) start fresh; parts it lacks are an error of `Stack.load`.
-    """
-    import torch
-
-    from xpet.methods.embeddings import DOWN, TOKENS
-
-    joined = {**fresh, **state}
-    if TOKENS not in fresh or TOKENS not in state:
-        return joined
-    tokens = torch.unique(torch.cat([fresh[TOKENS], state[TOKENS]]))
-    down = state[DOWN].new_zeros(len(tokens), state[DOWN].shape[1])
-    down[torch.searchsorted(tokens, state[TOKENS])] = state[DOWN]
-    return {**joined, TOKENS: tokens, DOWN: down}

@@ -12,9 +12,8 @@ from xpet.core.errors import TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
-from xpet.jobs.align import stacks as groups
-from xpet.jobs.align import summary
-from xpet.jobs.align.prepare import Bench, prepare
+from xpet.jobs.align import stacks, summary
+from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.results.align import AlignResult, RunResult
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import absolute_data, captions_digest
@@ -33,66 +32,65 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """
     started = time.monotonic()
     plan = config.check()
-    plan = replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data))
-    bench = prepare(plan, on_event)
-    plans = list(bench.config.runs())
-    order = {plan.label: number for number, plan in enumerate(plans)}  # runs end in any order
+    setup = prepare(replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data)), on_event)
+    runs = list(setup.config.runs())
+    order = {run.label: number for number, run in enumerate(runs)}  # they end in any order
     finished: dict[int, RunResult] = {}
     failed: list[str] = []
-    for outcome in groups.trained(bench, plans, on_event):
+    for outcome in stacks.train(setup, runs, on_event):
         if outcome.diverged_at is not None:
             failed.append(outcome.config.label)
         else:
-            finished[order[outcome.config.label]] = _finish(bench, outcome, single=len(plans) == 1)
+            finished[order[outcome.config.label]] = _measure_and_write(setup, outcome, single=len(runs) == 1)
     results = [finished[number] for number in sorted(finished)]
     failed.sort(key=order.__getitem__)
     if not results:
         raise TrainingError(
             f"all {len(failed)} runs diverged: the loss was not finite; try a lower --lr or another --loss"
         )
-    return summary.of_align(
-        bench.config, results, failed, shots=len(bench.parts.train.images),
-        trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=bench.total,
-        corpus=bench.corpus, text=_text_facts(bench),
-        english_before=bench.english_before, seconds=time.monotonic() - started,
-        peak_memory=_peak_memory(bench.engine), folder=str(bench.folder),
+    return summary.summarise(
+        setup.config, results, failed, shots=len(setup.parts.train.images),
+        trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
+        corpus=setup.corpus, text=_text_facts(setup),
+        english_before=setup.english_before, seconds=time.monotonic() - started,
+        peak_memory=_peak_memory(setup.engine), folder=str(setup.folder),
     )  # fmt: skip
 
 
-def _finish(bench: Bench, outcome: Outcome, single: bool) -> RunResult:
+def _measure_and_write(setup: AlignSetup, outcome: Outcome, single: bool) -> RunResult:
     """Measure one run on the test split and write its directory."""
-    plan = outcome.config
-    stack = bench.stack
-    stack.reset([plan.seed])
+    run = outcome.config
+    stack = setup.stack
+    stack.reset([run.seed])
     stack.load(0, outcome.state)
-    encode = measure.encoder(stack.tower, bench.towers.text.tokenizer)
-    captions, images = bench.parts.test.captions, bench.images["test"]
+    encode = measure.encoder(stack.tower, setup.towers.text.tokenizer)
+    captions, images = setup.parts.test.captions, setup.images["test"]
     with stack.one(0):
-        aligned = measure.recall(encode, captions[plan.language], ROUTINES[plan.routine].evaluation, images)
+        aligned = measure.recall(encode, captions[run.language], ROUTINES[run.routine].evaluation, images)
         english = measure.recall(encode, captions[PIVOT], "target", images) if PIVOT in captions else None
     chosen = next((h for h in outcome.history if h["step"] == outcome.chosen_step), {})
-    path = bench.folder if single else bench.folder / plan.label
+    path = setup.folder if single else setup.folder / run.label
     result = RunResult(
-        **{k: v for k, v in asdict(plan).items()},
+        **asdict(run),
         status="ok",
         chosen_step=outcome.chosen_step,
         validation={k: v for k, v in chosen.items() if k.startswith("val_")},
-        target_before=bench.zero_shot[plan.language, "target"],
-        translated_before=bench.zero_shot.get((plan.language, "to_pivot")),
+        target_before=setup.zero_shot[run.language, "target"],
+        translated_before=setup.zero_shot.get((run.language, "to_pivot")),
         aligned=aligned,
-        english_before=bench.english_before,
+        english_before=setup.english_before,
         english_after=english,
         seconds=outcome.seconds,
         folder=str(path),
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
         stored=stored_bytes(outcome.state),
     )
-    bench.write(path, _record(bench, outcome, result))
+    setup.write(path, _record(setup, outcome, result))
     return result
 
 
-def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
-    config = bench.config
+def _record(setup: AlignSetup, outcome: Outcome, result: RunResult) -> RunRecord:
+    config = setup.config
     shared = {name: to_dict(getattr(config, name)) for name in ("model", "data", "method", "fit")}
     if ROUTINES[outcome.config.routine].text_only:
         shared["text"] = to_dict(config.text)
@@ -101,35 +99,35 @@ def _record(bench: Bench, outcome: Outcome, result: RunResult) -> RunRecord:
         delta=outcome.state,
         history=outcome.history,
         metrics={
-            **asdict(result), "total": bench.total, "share": 100 * result.trainable / bench.total,
-            "peak_memory": _peak_memory(bench.engine), "synthetic": bench.corpus.synthetic,
-            "dropped": bench.dropped.get(outcome.config.language, 0),
-            "text": _text_facts(bench).get(outcome.config.language),
+            **asdict(result), "total": setup.total, "share": 100 * result.trainable / setup.total,
+            "peak_memory": _peak_memory(setup.engine), "synthetic": setup.corpus.synthetic,
+            "dropped": setup.dropped.get(outcome.config.language, 0),
+            "text": _text_facts(setup).get(outcome.config.language),
         },
         environment={
-            "versions": versions(), "device": str(bench.engine.device), "precision": bench.engine.precision,
-            "feature_precision": bench.towers.precision_on(str(bench.engine.device)),
-            "towers": bench.towers.names, "fingerprints": bench.towers.fingerprints,
-            "data": dict(bench.corpus.fingerprints),
+            "versions": versions(), "device": str(setup.engine.device), "precision": setup.engine.precision,
+            "feature_precision": setup.towers.precision_on(str(setup.engine.device)),
+            "towers": setup.towers.names, "fingerprints": setup.towers.fingerprints,
+            "data": dict(setup.corpus.fingerprints),
             "test_captions": captions_digest(
-                bench.parts.test.captions[outcome.config.language],
+                setup.parts.test.captions[outcome.config.language],
                 ("target", ROUTINES[outcome.config.routine].evaluation),
             ),
         },
-        split=bench.parts.names(),
+        split=setup.parts.names(),
     )  # fmt: skip
 
 
-def _text_facts(bench: Bench) -> dict[str, dict[str, int]]:
+def _text_facts(setup: AlignSetup) -> dict[str, dict[str, int]]:
     """What became of the English lines, by language; empty where no routine reads them."""
-    on_pictures = int(not bench.config.text.validates_on_text)
+    on_pictures = int(not setup.config.text.validates_on_text)
     return {
         language: {
             **pairs.counts, "translated": pairs.lines, "flagged": pairs.flagged,
             "pairs": len(pairs.tokens) - pairs.repeated, "natural": pairs.natural,
             "held_out": len(pairs.val_tokens), "validated_on_pictures": on_pictures,
         }
-        for language, pairs in bench.pairs.items()
+        for language, pairs in setup.pairs.items()
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xpet.core.config import RunConfig
 from xpet.core.events import OnEvent
 from xpet.core.routines import ROUTINES
-from xpet.jobs.align.prepare import Bench
+from xpet.jobs.align.prepare import AlignSetup
 from xpet.jobs.align.run_data import data_of
 
 if TYPE_CHECKING:
@@ -20,74 +20,72 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs that can share a stack, and how many of them are trained side by side."""
+class StackPlan:
+    """Runs that can share a stack, and how many `slots` it has: runs trained side by side."""
 
     queue: Queue
-    places: int
+    slots: int
 
 
-def stackable(bench: Bench, plans: Sequence[RunConfig]) -> tuple[list[Group], int]:
+def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[StackPlan], int]:
     """Runs of one shape, in stacks as large as pays and fits; and how many stacks are trained at a time."""
     from xpet.training.memory import runs_per_stack, workers_for
     from xpet.training.queue import Queue
 
-    fit, pad, engine = bench.config.fit, bench.towers.text.tokenizer.pad, bench.engine
-    planned = [(plan, data_of(bench, plan)) for plan in plans]
-    if bench.pristine is None:
-        return [Group(Queue([run], fit), 1) for run in planned], 1
+    fit, pad, engine = setup.config.fit, setup.towers.text.tokenizer.pad, setup.engine
+    runs = [(config, data_of(setup, config)) for config in configs]
+    if setup.pristine is None:
+        return [StackPlan(Queue([run], fit), 1) for run in runs], 1
     by_shape: dict[object, list[Run]] = {}
-    for run in planned:
+    for run in runs:
         by_shape.setdefault(run[1].shape, []).append(run)
-    workers = workers_for(len(plans), fit, engine, alone=False)
-    groups, stacks = [], 0
-    for runs in by_shape.values():
-        size = runs_per_stack(bench.stack, runs, fit, pad, engine, min(workers, len(runs)))
-        groups.append(Group(Queue(runs, fit), size))
-        stacks += -(-len(runs) // size)
-    return groups, min(workers, stacks)
+    workers = workers_for(len(configs), fit, engine, alone=False)
+    plans, stacks = [], 0
+    for alike in by_shape.values():
+        size = runs_per_stack(setup.stack, alike, fit, pad, engine, min(workers, len(alike)))
+        plans.append(StackPlan(Queue(alike, fit), size))
+        stacks += -(-len(alike) // size)
+    return plans, min(workers, stacks)
 
 
-def trained(bench: Bench, plans: Sequence[RunConfig], on_event: OnEvent) -> Iterator[Outcome]:
-    """The runs as they end."""
+def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) -> Iterator[Outcome]:
+    """Train runs in stacks, on as many threads as pay; yields each run as it ends."""
     from xpet.training.fit import stream
     from xpet.training.queue import Tally
     from xpet.training.workers import side_by_side
 
-    groups, workers = stackable(bench, plans)
-    tally = Tally([group.queue for group in groups])
+    plans, workers = plan_stacks(setup, configs)
+    tally = Tally([plan.queue for plan in plans])
 
     def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        return start(bench, stack, kept, runs)  # type: ignore[arg-type]
+        return seat_runs(setup, stack, kept, runs)  # type: ignore[arg-type]
 
     def work(stack: StackLike, listen: OnEvent) -> Iterator[list[Outcome]]:
-        pad = bench.towers.text.tokenizer.pad
-        for group in groups:
-            yield from stream(
-                stack, group.queue, group.places, bench.config.fit, pad, bench.engine, seat, listen, tally
-            )
+        pad = setup.towers.text.tokenizer.pad
+        for plan in plans:
+            yield from stream(stack, plan.queue, plan.slots, setup.config.fit, pad, setup.engine, seat, listen, tally)
 
     # runs are measured while others train: not with the same stack, unless they are trained one by one
-    stacks = [bench.stack] if bench.pristine is None else [bench.another_stack() for _ in range(workers)]
+    stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(workers)]
     for outcomes in side_by_side(stacks, work, on_event):
         yield from outcomes
 
 
-def start(bench: Bench, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Move:
+def seat_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Move:
     """Fresh parameters for runs behind those that are kept, or those of the runs that training goes on from."""
-    from xpet.jobs.align.resume import widened
+    from xpet.methods.embeddings import widened
 
-    tokens = [_own_tokens(bench, plan, data) for plan, data in runs]
-    move = stack.exchange(kept, [plan.seed for plan, _ in runs], tokens)
-    for place, (plan, _) in enumerate(runs, start=len(kept)):
-        record = bench.started.get((plan.language, plan.seed))
+    vocabularies = [_vocabulary(setup, config, data) for config, data in runs]
+    move = stack.exchange(kept, [config.seed for config, _ in runs], vocabularies)
+    for slot, (config, _) in enumerate(runs, start=len(kept)):
+        record = setup.starts.get((config.language, config.seed))
         if record is not None:
-            stack.load(place, widened(record.delta, stack.state(place)))
+            stack.load(slot, widened(record.delta, stack.state(slot)))
     return move
 
 
-def _own_tokens(bench: Bench, plan: RunConfig, data: RunData) -> Sequence[int]:
-    """The tokens of what a run's student reads, whose embeddings it may train."""
-    if ROUTINES[plan.routine].text_only:
-        return bench.pairs[plan.language].own
+def _vocabulary(setup: AlignSetup, config: RunConfig, data: RunData) -> Sequence[int]:
+    """The distinct token numbers of what a run's student reads, whose embeddings it may train."""
+    if ROUTINES[config.routine].text_only:
+        return setup.pairs[config.language].vocabulary
     return sorted({token for row in data.student for token in row})

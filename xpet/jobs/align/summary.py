@@ -17,7 +17,7 @@ from xpet.jobs.results.align import AlignResult, LanguageResult, RunResult, Spre
 from xpet.jobs.shared.best_setting import after_spread, choose_setting, mean_known, spread
 
 
-def of_align(
+def summarise(
     config: AlignPlan, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""

@@ -17,7 +17,7 @@ from xpet.core.config import TextConfig
 from xpet.core.errors import DataError
 from xpet.data.cleaning import Cleaner, Line, text_hash
 from xpet.data.text_corpus import STDIN, STDIN_NAME, read_texts
-from xpet.jobs.align.text_natural import Natural, natural_of
+from xpet.jobs.align.text_natural import NaturalCaptions, natural_of
 from xpet.translation.cache import Entry
 from xpet.translation.codes import argos_code
 from xpet.translation.engine import Hypothesis
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 SCHEMA = 2
 STORED = ("stored",)
 """Of a translation that was flagged when it was made."""
-ITS_OWN = "its own English training captions"
+OWN_CAPTIONS = "its own English training captions"
 BLOCK = 1 << 20
 """Bytes copied at a time."""
 
 
 @dataclass(frozen=True)
-class Copy:
-    """What could be read only once, kept in a file for the time; `digest` of its contents."""
+class SpooledCopy:
+    """A file with the contents of what can be read only once; `digest` is their SHA-256."""
 
     path: str
     digest: str
 
 
 @dataclass(frozen=True)
-class English:
+class EnglishLines:
     """The English lines and what they must not hold. `texts` stands for files where the data's own captions are used.
 
-    `natural` are natural captions beside their English ones, by language, where some are to be mixed in. `place` is
+    `natural` are natural captions beside their English ones, by language, where some are to be mixed in. `folder` is
     where pairs and translations are kept; None: the cache. `copies` stand for paths that can be read only once.
     `translations` are those the data brings, by language and cleaned line.
     """
@@ -54,25 +54,25 @@ class English:
     config: TextConfig
     texts: Sequence[str] | None
     forbidden: Sequence[str]
-    natural: Mapping[str, Natural]
+    natural: Mapping[str, NaturalCaptions]
     synthetic: bool
-    place: Path | None = None
-    copies: Mapping[str, Copy] = field(default_factory=dict)
+    folder: Path | None = None
+    copies: Mapping[str, SpooledCopy] = field(default_factory=dict)
     translations: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
 
     def lacks(self, language: str) -> bool:
         """Whether there is a line that the data brings no translation of."""
-        own = self.translations.get(language, {})
-        return not own or any(line.text not in own for _, line in self.read({}))
+        translated = self.translations.get(language, {})
+        return not translated or any(line.text not in translated for _, line in self.read({}))
 
     @property
     def name(self) -> str:
         """What the lines are, for messages."""
         paths = self.config.corpus
-        return ITS_OWN if paths is None else ", ".join(STDIN_NAME if path == STDIN else path for path in paths)
+        return OWN_CAPTIONS if paths is None else ", ".join(STDIN_NAME if path == STDIN else path for path in paths)
 
     def read(self, counts: dict[str, int], after: int = 0) -> Iterator[tuple[int, Line]]:
-        """Kept lines behind the `after`-th text of the source, each with its place among all kept ones.
+        """Kept lines behind the `after`-th text of the source, each with its index among all kept ones.
 
         `counts` gets the cleaner's own while lines are read.
         """
@@ -89,14 +89,14 @@ class English:
         counts.update(cleaner.counts)
 
     def _files(self) -> Iterator[str]:
-        given = self.config.corpus or ()
-        paths = [self.copies[path].path if path in self.copies else path for path in given]
-        names = {copy: STDIN_NAME if path == STDIN else path for copy, path in zip(paths, given, strict=True)}
+        files = self.config.corpus or ()
+        paths = [self.copies[path].path if path in self.copies else path for path in files]
+        names = {copy: STDIN_NAME if path == STDIN else path for copy, path in zip(paths, files, strict=True)}
         return read_texts(paths, self.config.column, names=names)
 
     def identity(self) -> list[object]:
         """What decides the lines: contents of captions and of what is read once; names, sizes and times of files."""
-        own = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest() if self.texts is not None else None
+        captions = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest() if self.texts is not None else None
         files: list[object] = []
         for path in self.config.corpus or ():
             if path in self.copies:
@@ -105,10 +105,10 @@ class English:
             state = Path(path).stat() if Path(path).exists() else None
             files.append([str(Path(path).resolve()), state and state.st_size, state and state.st_mtime_ns])
         forbidden = hashlib.sha256(json.dumps(sorted(map(text_hash, self.forbidden))).encode()).hexdigest()
-        return [SCHEMA, own, files, self.config.column, self.config.lines, forbidden]
+        return [SCHEMA, captions, files, self.config.column, self.config.lines, forbidden]
 
 
-def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpus: Corpus) -> English:
+def english_lines(config: TextConfig, parts: Parts, languages: Sequence[str], corpus: Corpus) -> EnglishLines:
     """The English lines of a configuration: of the official training split, where there is one, but none of the test.
 
     Natural captions are those of the shots and of the validation pictures only, as every few-shot routine has them.
@@ -124,15 +124,15 @@ def english_of(config: TextConfig, parts: Parts, languages: Sequence[str], corpu
         natural = {language: natural_of(parts, language, seen) for language in languages}
     texts = None
     if config.corpus is None:
-        texts = _own_english(train, languages)
+        texts = _english_captions(train, languages)
         if not texts:
             raise DataError(f"{corpus.name}: expected English training captions, or --corpus FILE; found neither")
     else:
         _check_files(config.corpus, config.column)
-    own = {lang: _translations(train, lang) for lang in languages} if config.takes_own_translations else {}
-    return English(
+    translated = {lang: _translations(train, lang) for lang in languages} if config.takes_own_translations else {}
+    return EnglishLines(
         config, texts, list(dict.fromkeys(forbidden)), natural, corpus.synthetic,
-        translations={lang: found for lang, found in own.items() if found},
+        translations={lang: entries for lang, entries in translated.items() if entries},
     )  # fmt: skip
 
 
@@ -144,15 +144,15 @@ def _translations(train: Split, language: str) -> dict[str, Entry]:
     captions = train.captions[language].complete(("pivot", "from_pivot"))
     flagged = captions.flagged.get("from_pivot", frozenset())
     pair = (PIVOT, argos_code(language))
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     pairs = zip(captions.texts.get("pivot", ()), captions.texts.get("from_pivot", ()), strict=False)
     for row, (english, text) in enumerate(pairs):
         line = " ".join(english.split())
-        if text.strip() and (line not in found or found[line].flags):
+        if text.strip() and (line not in entries or entries[line].flags):
             entry = Entry(text, STORED if row in flagged else flags(line, Hypothesis(text), pair))
-            if line not in found or not entry.flags:
-                found[line] = entry
-    return found
+            if line not in entries or not entry.flags:
+                entries[line] = entry
+    return entries
 
 
 def _check_files(paths: Sequence[str], column: str | None) -> None:
@@ -164,7 +164,7 @@ def _check_files(paths: Sequence[str], column: str | None) -> None:
         read_texts(files, column)
 
 
-def _own_english(train: Split, languages: Sequence[str]) -> list[str]:
+def _english_captions(train: Split, languages: Sequence[str]) -> list[str]:
     """The English captions of the data, each once."""
     texts: dict[str, None] = {}
     if PIVOT in train.captions:
@@ -185,8 +185,8 @@ def _is_pipe(path: Path) -> bool:
 
 
 @contextmanager
-def spooled(english: English) -> Iterator[English]:
-    """The same lines as often as they are needed: what can be read once only is kept in a file for the time."""
+def spooled(english: EnglishLines) -> Iterator[EnglishLines]:
+    """Copies standard input and pipes to files until the context ends, so that the lines can be read again."""
     once = read_once(english.config.corpus or ())
     if not once:
         yield english
@@ -196,7 +196,7 @@ def spooled(english: English) -> Iterator[English]:
         yield replace(english, copies=copies)
 
 
-def _copied(path: str, to: Path) -> Copy:
+def _copied(path: str, to: Path) -> SpooledCopy:
     """The contents of standard input or of a pipe, in a file that ends as it does."""
     to = to.with_name(to.name + "".join(Path(path).suffixes))
     digest = hashlib.sha256()
@@ -204,7 +204,7 @@ def _copied(path: str, to: Path) -> Copy:
         while block := source.read(BLOCK):
             digest.update(block)
             copy.write(block)
-    return Copy(str(to), digest.hexdigest())
+    return SpooledCopy(str(to), digest.hexdigest())
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield file
 
 
-def check_lines(english: English, counts: Mapping[str, int]) -> None:
+def check_lines(english: EnglishLines, counts: Mapping[str, int]) -> None:
     """There must be something to train on; raises DataError saying what became of the lines."""
     if counts.get("kept", 0) >= 2:
         return

@@ -1,0 +1,165 @@
+"""Training pairs of one language for routine `text`: its translations, tokenised, in a store on disk."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpet.core.captions import PIVOT
+from xpet.core.errors import DataError
+from xpet.core.events import OnEvent, Progress
+from xpet.data.cleaning import Line, is_held_out
+from xpet.data.pairs import PairStore
+from xpet.data.training_pairs import TrainingPairs, split_stored
+from xpet.jobs.align.text_lines import EnglishLines
+from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_key
+from xpet.translation.bulk import Bulk
+from xpet.translation.cache import Cache, Entry
+from xpet.translation.chain import make_chain, ranked
+from xpet.translation.codes import argos_code
+from xpet.translation.engine import ArgosTranslator
+from xpet.translation.noise import degrade
+from xpet.translation.quality import VERSION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xpet.models.tokenizer import TextTokenizer
+
+AT_ONCE = 512
+"""Lines translated at a time when several translations of each are wanted."""
+HELD_OUT_SHARE = 0.1
+"""Share of the lines that is held out, by the hash of their text."""
+MOST_HELD_OUT = 500
+"""Of the lines that are held out so many are used for validation; the others are trained on."""
+COUNTED = ("held_out", "flagged", "long", "lines")
+"""What is counted while pairs are made."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a language stands in the whole work, for progress: the `number`-th of `languages`, each of `lines`."""
+
+    number: int
+    languages: int
+    lines: int
+
+    def progress(self, done: int, language: str) -> Progress:
+        """Progress after `done` lines of this language."""
+        total = self.lines * self.languages
+        return Progress("translating", min(self.number * self.lines + done, total), total, language)
+
+
+@dataclass
+class LanguagePairs:
+    """Makes the pairs of one language from English lines; `packages` is the folder of the translation packages."""
+
+    english: EnglishLines
+    language: str
+    packages: Path
+    cache: Cache
+    tokenizer: TextTokenizer
+    device: str
+
+    def pairs(
+        self, facts: list[object], features: Tensor, counts: Mapping[str, int], turn: Turn, on_event: OnEvent
+    ) -> TrainingPairs:
+        """All pairs of the language, made now as far as they are not in the store.
+
+        `facts` are what the English lines depend on, `features` those of the lines, [lines, d].
+        """
+        chain: list[ArgosTranslator] = []
+        config = self.english.config
+        if self.english.lacks(self.language):
+            chain = make_chain(self.packages, PIVOT, argos_code(self.language), self.cache, config.fast, self.device)
+        bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best if chain else 0)]
+        key = self._key(facts, chain)
+        with PairStore(store_folder(self.english, key), key, 0, on_event) as store:
+            if not store.finished:
+                self._fill(store, bulks, turn, on_event)
+            return self._read(store, features, counts)
+
+    @property
+    def brought(self) -> Mapping[str, Entry]:
+        """Translations that the data brings, by English line."""
+        return self.english.translations.get(self.language, {})
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether lines are kept for validation; natural captions, where there are some, do it better."""
+        return self.english.config.validates_on_text and self.language not in self.english.natural
+
+    def _key(self, facts: list[object], chain: Sequence[ArgosTranslator]) -> str:
+        config = self.english.config
+        brought = [store_key(sorted(self.brought.items()))] if self.brought else []
+        return store_key(
+            "language", facts, self.language, [hop.identity for hop in chain], config.n_best, config.max_tokens,
+            self.holds_out, config.noise, VERSION, *brought,
+        )  # fmt: skip
+
+    def _fill(self, store: PairStore, bulks: Sequence[Bulk], turn: Turn, on_event: OnEvent) -> None:
+        """Translate and store the lines that are not in the store yet, a chunk at a time."""
+        tally = {**dict.fromkeys(COUNTED, 0), **store.counts}
+        lines = self.english.read({}, store.consumed)
+        size = CHUNK if len(bulks) == 1 else AT_ONCE
+        while part := list(itertools.islice(lines, size)):
+
+            def on_done(count: int) -> None:
+                on_event(turn.progress(tally["lines"] + count, self.language))
+
+            translated = self._translated([line.text for _, line in part], bulks, tally, on_done)
+            rows = self._rows(part, translated, tally)
+            tally["lines"] += len(part)
+            store.append(rows, no_features(len(rows), 0), part[-1][1].number, tally)
+        store.append([], no_features(0, 0), store.consumed, tally, finished=True)
+
+    def _translated(
+        self, texts: Sequence[str], bulks: Sequence[Bulk], tally: dict[str, int], on_done: Callable[[int], None]
+    ) -> list[list[str]]:
+        """Each text's good translations, different ones only, those the data brings before others."""
+        noise = self.english.config.noise
+        good: dict[str, dict[str, None]] = {text: {} for text in texts}
+        entries = [(text, self.brought[text]) for text in texts if text in self.brought]
+        rest = [text for text in texts if text not in self.brought]
+        for bulk in bulks if rest else ():
+            entries += zip(rest, bulk.translate(rest, on_done), strict=True)
+        for text, entry in entries:
+            tally["flagged"] += bool(entry.flags)
+            if not entry.flags and entry.text.strip():
+                good[text][degrade(entry.text, noise) if noise else entry.text] = None
+        return [list(good[text]) for text in texts]
+
+    def _rows(
+        self, part: Sequence[tuple[int, Line]], translated: Sequence[Sequence[str]], tally: dict[str, int]
+    ) -> list[list[int]]:
+        """Rows of the store for a chunk of lines: the line's index, whether it is held out, then token numbers."""
+        most, rows = self.english.config.max_tokens, []
+        tokens = iter(self.tokenizer.encode(list(itertools.chain.from_iterable(translated))))
+        for (index, line), texts in zip(part, translated, strict=True):
+            every = [next(tokens) for _ in texts]
+            short = [row for row in every if len(row) <= most]
+            tally["long"] += len(every) - len(short)
+            room = self.holds_out and tally["held_out"] < MOST_HELD_OUT and bool(short)
+            held_out = room and is_held_out(line.text, HELD_OUT_SHARE)
+            tally["held_out"] += held_out
+            rows += [[index, int(held_out), *row] for row in (short[:1] if held_out else short)]
+        return rows
+
+    def _read(self, store: PairStore, features: Tensor, counts: Mapping[str, int]) -> TrainingPairs:
+        """A finished store as training pairs; raises DataError where too little is left."""
+        tally, stored = store.counts, split_stored(store.tokens)
+        if len(stored.train) < 2 or (self.holds_out and not len(stored.held_out)):
+            raise DataError(
+                f"{self.english.name}: expected lines whose translations to {self.language} are good enough to train "
+                f"and validate on, found {len(stored.train)} and {len(stored.held_out)} of {tally['lines']} "
+                f"({tally['flagged']} flagged, {tally['long']} too long); give more lines, or another translation "
+                "package"
+            )
+        return TrainingPairs(
+            tokens=stored.tokens(), frozen=stored.anchors(features), val_tokens=stored.val_tokens(),
+            val_frozen=stored.val_anchors(features), vocabulary=stored.vocabulary(), lines=tally["lines"],
+            flagged=tally["flagged"], disk=sum(path.stat().st_size for path in store.folder.iterdir()), counts=counts,
+        )  # fmt: skip
