@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xpet.data.pair_files import RowSequence, TokenRows
+from xpet.data.pair_files import RowSequence, MappedTokenRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ def natural_rows(corpus: int, natural: int, share: float) -> int:
 class StoredPairs:
     """The rows of a finished store, split into those to train on and those held out for validation."""
 
-    stored: TokenRows
+    stored: MappedTokenRows
     train: Indices
     held_out: Indices
     line_index: Indices
@@ -158,7 +158,7 @@ class StoredPairs:
         return AnchorRows(features, self.line_index)[self.held_out.tolist()]
 
 
-def split_stored(stored: TokenRows) -> StoredPairs:
+def split_stored(stored: MappedTokenRows) -> StoredPairs:
     """Read which rows of a store are held out, and which English line each belongs to."""
     import numpy as np
 
