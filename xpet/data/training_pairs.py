@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from xpet.data.pair_files import RowSequence, MappedTokenRows
+from xpet.data.pair_files import MappedTokenRows, RowSequence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def natural_rows(corpus: int, natural: int, share: float) -> int:
 
 
 @dataclass(frozen=True)
-class StoredPairs:
+class SplitRows:
     """The rows of a finished store, split into those to train on and those held out for validation."""
 
     stored: MappedTokenRows
@@ -158,10 +158,10 @@ class StoredPairs:
         return AnchorRows(features, self.line_index)[self.held_out.tolist()]
 
 
-def split_stored(stored: MappedTokenRows) -> StoredPairs:
+def split_rows(stored: MappedTokenRows) -> SplitRows:
     """Read which rows of a store are held out, and which English line each belongs to."""
     import numpy as np
 
     heads = stored.heads(len(HEAD))
     held = heads[:, 1] == 1
-    return StoredPairs(stored, np.flatnonzero(~held), np.flatnonzero(held), heads[:, 0])
+    return SplitRows(stored, np.flatnonzero(~held), np.flatnonzero(held), heads[:, 0])

@@ -13,7 +13,7 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.data.cleaning import Line, is_held_out
 from xpet.data.pairs import PairStore
-from xpet.data.training_pairs import TrainingPairs, split_stored
+from xpet.data.training_pairs import TrainingPairs, split_rows
 from xpet.jobs.align.text_lines import EnglishLines
 from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_key
 from xpet.translation.bulk import Bulk
@@ -150,7 +150,7 @@ class LanguagePairs:
 
     def _read(self, store: PairStore, features: Tensor, counts: Mapping[str, int]) -> TrainingPairs:
         """A finished store as training pairs; raises DataError where too little is left."""
-        tally, stored = store.counts, split_stored(store.tokens)
+        tally, stored = store.counts, split_rows(store.tokens)
         if len(stored.train) < 2 or (self.holds_out and not len(stored.held_out)):
             raise DataError(
                 f"{self.english.name}: expected lines whose translations to {self.language} are good enough to train "
