@@ -1,4 +1,4 @@
-"""The losses of SPEC section 3 written out with loops, straight from the formulas; shares no code with xpet."""
+"""The losses of the paper (section 3.2) written out with loops, straight from the formulas; shares no code with xpet."""
 
 from __future__ import annotations
 

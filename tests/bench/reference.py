@@ -1,10 +1,10 @@
-"""The reference loop: what SPEC describes of the published code, written anew; shares no training code with xpet.
+"""The reference loop: what the published code does, written anew; shares no training code with xpet.
 
 One run after another. In each step the images of the batch go through the frozen image tower again (their pixels are
 kept in memory, as there), both texts are tokenised again, student and anchor go through the text tower in two forwards
 padded to their own longest; single precision, eager, plain OpenDelta with trained LayerNorms, torch.optim.Adam with a
 cosine schedule, dropout on. At each validation the whole validation set goes through both towers. Best by R@1 rounded
-to 4 decimals, the latest of equals (SPEC sections 6, 9).
+to 4 decimals, the latest of equals.
 
 Switched off one by one, the differences to xpet make the first rows of the ablation; with dropout off it is also an
 oracle of what a run must learn (tests/training/test_reference_loop.py).

@@ -1,4 +1,4 @@
-"""The numeric oracle: every routine x loss against formulas written out with loops (SPEC section 3, tests/naive.py)."""
+"""The numeric oracle: every routine x loss against formulas written out with loops (paper section 3.2; tests/naive.py)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xpet.training.selection import Outcome
 STEPS, ROWS, BATCH = 20, 9, 4
 FIT = FitPlan(batch_size=BATCH, steps=STEPS, validate_every=1, include_start=False)
 METHOD = towers.METHOD_CONFIGS["lora"]
-SPEC_ROUTINES = {  # SPEC section 3: image loss on, alignment loss with, validation and test on
+PAPER_ROUTINES = {  # paper, section 3.2: image loss on, alignment loss with, validation and test on
     "baseline-target": ("target", None, "target"),
     "baseline-translated": ("to_pivot", None, "to_pivot"),
     "routine1": ("target", "pivot", "target"),
@@ -85,7 +85,7 @@ def by_hand(run: RunConfig, steps: int) -> tuple[list[float], dict[str, Tensor]]
     if steps == 1:
         shake(list(parameters.values()))
     values = towers.plain_training(
-        model, list(parameters.values()), run, data_of(*SPEC_ROUTINES[run.routine]), replace(FIT, steps=steps),
+        model, list(parameters.values()), run, data_of(*PAPER_ROUTINES[run.routine]), replace(FIT, steps=steps),
         lambda image, anchor, student: naive.total(run.loss, run.align_weight, image, anchor, student),
     )  # fmt: skip
     return values, {name: p.grad for name, p in parameters.items() if p.grad is not None}
@@ -103,8 +103,8 @@ def stepped() -> dict[str, tuple[Outcome, dict[str, Tensor]]]:
 
 def test_the_oracle_covers_the_whole_table() -> None:
     with_pictures = {n: (r.student, r.anchor, r.evaluation) for n, r in ROUTINES.items() if not r.text_only}
-    assert with_pictures == SPEC_ROUTINES
-    text = ROUTINES["text"]  # SPEC section 3: no image loss, from_pivot against the frozen pivot, searched with target
+    assert with_pictures == PAPER_ROUTINES
+    text = ROUTINES["text"]  # xpet's own: no image loss, from_pivot against the frozen pivot, searched with target
     assert (text.student, text.anchor, text.evaluation, text.text_only) == ("from_pivot", "pivot", "target", True)
     assert text.slots == ("target",)
     assert tuple(ALIGNMENT_LOSSES) == LOSSES

@@ -163,7 +163,7 @@ def test_text_in_the_scripts_a_code_means_is_right_and_of_unknown_ones_nothing_i
 
 
 def test_the_published_files(shared_data):
-    """Their only real defect: translated_from_en/ko.txt is it.txt (SPEC section 9.1)."""
+    """Their only real defect: translated_from_en/ko.txt is it.txt."""
     errors = [f for f in lint(SOURCES["xtd"](ReadRequest(str(shared_data / "xtd10")))) if f.severity == "error"]
     assert [(f.check, f.languages, f.slot) for f in errors] == [
         ("identical", ("ko",), "from_pivot"),

@@ -1,4 +1,4 @@
-"""Invariants that hold for every method, and the parameter counts of SPEC section 5."""
+"""Invariants that hold for every method, and the parameter counts of the paper (section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""xpet's fit learns what the reference loop of SPEC learns, dropout aside; so do the loop's quicker variants."""
+"""xpet's fit learns what the reference loop (tests/bench/reference.py) learns, dropout aside; so do the loop's quicker variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stacked run equals the same run trained alone with plain OpenDelta (FINDINGS section 4)."""
+"""A stacked run equals the same run trained alone with plain OpenDelta."""
 
 from __future__ import annotations
 
