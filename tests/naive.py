@@ -1,4 +1,4 @@
-"""The losses of the paper (section 3.2) written out with loops, straight from the formulas; shares no code with xpet."""
+"""The losses of the paper (section 3.2) written with loops, straight from its formulas; shares no code with xpet."""
 
 from __future__ import annotations
 

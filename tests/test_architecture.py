@@ -1,4 +1,4 @@
-"""The walls of the house (xpet/README.md): which room imports which, who may use what, and what importing xpet loads."""
+"""The walls (xpet/README.md): which room imports which, who may use what, and what importing xpet loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numeric oracle: every routine x loss against formulas written out with loops (paper section 3.2; tests/naive.py)."""
+"""The numeric oracle: every routine x loss against formulas written with loops (paper section 3.2; tests/naive.py)."""
 
 from __future__ import annotations
 

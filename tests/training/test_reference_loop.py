@@ -1,4 +1,4 @@
-"""xpet's fit learns what the reference loop (tests/bench/reference.py) learns, dropout aside; so do the loop's quicker variants."""
+"""fit learns what tests/bench/reference.py learns, dropout aside, as do quicker loops."""
 
 from __future__ import annotations
 
