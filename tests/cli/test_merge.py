@@ -9,7 +9,7 @@ import pytest
 
 from tests.jobs.conftest import World, cache, world  # noqa: F401
 from xpet.cli import app
-from xpet.cli.options import byte_count
+from xpet.core.config.kinds import byte_count
 from xpet.core.errors import ConfigError
 from xpet.jobs.align import run as align
 

@@ -14,10 +14,10 @@ from typing import Literal
 import pytest
 
 from tests.translation import toy
+from xpet.core.argos_codes import argos_code
 from xpet.core.errors import DataError, ModelError, OutputError
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
-from xpet.translation.codes import argos_code
 from xpet.translation.documents import BLOCK, count_records, read_records
 from xpet.translation.engine import Hypothesis
 from xpet.translation.lines import BREAKS, pieces

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from xpet.cli.view import Block, Column, Paragraph, Table
+from xpet.cli.view import Block, Column, Paragraph, TextTable
 
 if TYPE_CHECKING:
     from xpet.jobs.align.dry_run import EstimateResult
@@ -41,7 +41,7 @@ def expected(result: EstimateResult) -> Iterator[Block]:
          _minutes(p.preparing), _minutes(p.training), f"{p.disk / 1e6:,.1f} MB")
         for p in result.phases
     ]  # fmt: skip
-    yield Table(f"Dry run on {result.device}, {result.data}: {', '.join(result.languages)}", columns, rows)
+    yield TextTable(f"Dry run on {result.device}, {result.data}: {', '.join(result.languages)}", columns, rows)
     yield Paragraph("")
     yield Paragraph(
         f"About {_minutes(result.seconds)} in all, from a sample; validation comes on top, what is cached already is "
@@ -57,7 +57,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _languages(result: AlignResult) -> Table:
+def _languages(result: AlignResult) -> TextTable:
     seeds = len(result.languages[0].seeds)
     columns: list[Column] = [
         ("lang", "left"), ("routine", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right"),
@@ -72,7 +72,7 @@ def _languages(result: AlignResult) -> Table:
         learnt += f" and {natural:,} natural captions" if natural else ""
     title = f"R@1 on the test split of {result.data}, {result.method}, {learnt}"
     title += f", {seeds} seeds" if seeds > 1 else ""
-    return Table(title, columns, rows, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")
+    return TextTable(title, columns, rows, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")
 
 
 def _language(result: AlignResult, r: LanguageResult, seeds: int) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def _language(result: AlignResult, r: LanguageResult, seeds: int) -> tuple[str, 
     )  # fmt: skip
 
 
-def _spread(before: Spread, after: Spread | None, where: str) -> Table:
+def _spread(before: Spread, after: Spread | None, where: str) -> TextTable:
     figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
     columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
     rows = []
@@ -97,7 +97,7 @@ def _spread(before: Spread, after: Spread | None, where: str) -> Table:
         rows.append((label, _points(old), _points(new), _signed(change)))
     rows.append(("worst language", before.worst, after.worst if after else "-", ""))
     shown = 4 if after else 2
-    return Table(f"Disparity of R@1 {where}", columns[:shown], [row[:shown] for row in rows])
+    return TextTable(f"Disparity of R@1 {where}", columns[:shown], [row[:shown] for row in rows])
 
 
 def _closing(result: AlignResult) -> Iterator[Block]:

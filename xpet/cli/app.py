@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from xpet.cli import align, completions, merge, streams, translate, view
+from xpet.cli import align, completions, merge, settings, show_config, streams, translate, view
 from xpet.cli import eval as evaluation
+from xpet.cli.command import Command
+from xpet.cli.help import HelpAll, help_of
+from xpet.cli.settings import Request
 from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError, XpetWarning
 from xpet.version import VERSION
 
@@ -25,14 +30,14 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         view.line(f"xpet {VERSION}")
         raise typer.Exit
 
 
-def _help(context: typer.Context, wanted: bool) -> None:
-    if wanted:
+def _help(context: typer.Context, requested: bool) -> None:
+    if requested:
         view.line(context.get_help())
         raise typer.Exit
 
@@ -50,10 +55,31 @@ def root(
     """Lift the weak languages of a multilingual CLIP with a tiny module per language, and measure the disparity."""
 
 
-app.command("translate", epilog=translate.EXAMPLES)(translate.translate)
-app.command("align", epilog=align.EXAMPLES)(align.align)
-app.command("eval", epilog=evaluation.EXAMPLES)(evaluation.evaluate)
-app.command("merge", epilog=merge.EXAMPLES)(merge.merge)
+COMMANDS: dict[Command, Callable[[Request], None]] = {
+    translate.COMMAND: translate.run,
+    align.COMMAND: align.run,
+    evaluation.COMMAND: evaluation.run,
+    merge.COMMAND: merge.run,
+}
+
+
+def _answer_to(command: Command, given: Mapping[str, Any]) -> None:
+    """Do what was typed for a command, or show with which settings it would be done."""
+    request = settings.read(command, [each.name for each in COMMANDS], given)
+    if request["show-config"]:
+        shown = show_config.shown_config(request)
+        view.show(shown.blocks(), shown, request["json"])
+        return
+    if not request["quiet"] and not request.is_typed("config"):
+        for source, options in request.sources.items():
+            view.note(f"{source}: {', '.join(options)}")
+    COMMANDS[command](request)
+
+
+for _command in COMMANDS:
+    app.command(_command.name, epilog=_command.examples, cls=help_of(_command))(
+        _command.function(partial(_answer_to, _command), help_all=HelpAll)
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from xpet.cli import options as o
-from xpet.cli import view
+from xpet.cli import stored_config, view
+from xpet.cli.command import Command
 from xpet.cli.reports import FORMATS, PLOT_KINDS
+from xpet.cli.settings import Request
+from xpet.cli.switches import EvalSwitches
 from xpet.core.config import EvalConfig, GateConfig
+from xpet.core.config import options as o
 from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -39,160 +42,43 @@ ENDINGS = {
 """What `-o FILE` writes when no `--format` is given."""
 
 
-def evaluate(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(help="Run or sweep folders, adapters made elsewhere, or a result file; none: zero-shot only."),
-    ] = None,
-    lang: o.EvalLang = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Each path a system; the first is the reference.", rich_help_panel=o.WHAT)
-    ] = False,
-    text: Annotated[
-        str | None,
-        typer.Option(
-            "--text", help="Also search with: target, to-pivot, from-pivot, pivot; comma list.", rich_help_panel=o.WHAT
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prompt",
-            help="Also search with captions in a template with {}, or in a set: english, native, native-spaced (as the "
-            "paper's code joins them), or one of these with -ensemble; repeatable.",
-            rich_help_panel=o.WHAT,
-        ),
-    ] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average the prompts into one.", rich_help_panel=o.WHAT)
-    ] = False,
-    english_model: Annotated[
-        str | None,
-        typer.Option(
-            "--english-model",
-            help="English text tower for translated captions: a CLIP or M-CLIP checkpoint, or demo.",
-            rich_help_panel=o.WHAT,
-        ),
-    ] = None,
-    diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Why each language is weak.", rich_help_panel=o.WHAT)
-    ] = False,
-    advise: Annotated[
-        bool, typer.Option("--advise", help="Recommend a routine for each language.", rich_help_panel=o.WHAT)
-    ] = False,
-    latency: Annotated[
-        bool, typer.Option("--latency", help="Time encoding against the bare tower.", rich_help_panel=o.WHAT)
-    ] = False,
-    lint: Annotated[bool, typer.Option("--lint", help="Only check the captions.", rich_help_panel=o.WHAT)] = False,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group", help="Disparity within script, family, seen; comma list.", rich_help_panel=o.STATISTICS
-        ),
-    ] = None,
-    resamples: Annotated[
-        int | None,
-        typer.Option(
-            "--resamples",
-            help=f"Bootstrap resamples behind the 95 % intervals; 0: none [default: {EvalConfig().resamples:,}].",
-            rich_help_panel=o.STATISTICS,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the resamples [default: 0].", rich_help_panel=o.STATISTICS)
-    ] = None,
-    fail_if_drop: Annotated[
-        float | None,
-        typer.Option("--fail-if-drop", help="Points any language may lose, English too.", rich_help_panel=o.GATE),
-    ] = None,
-    fail_if_range_above: Annotated[
-        float | None, typer.Option("--fail-if-range-above", help="Points of range.", rich_help_panel=o.GATE)
-    ] = None,
-    fail_under: Annotated[
-        float | None, typer.Option("--fail-under", help="Mean R@1 in percent.", rich_help_panel=o.GATE)
-    ] = None,
-    model: o.EvalModel = None,
-    image_model: o.ImageModel = None,
-    feature_precision: o.FeaturePrecision = None,
-    data: o.EvalData = None,
-    data_root: o.DataRoot = None,
-    variant: o.Variant = None,
-    shots: Annotated[
-        str | None,
-        typer.Option(
-            "--shots",
-            "-n",
-            help="Measure on the test images that align --shots N leaves [default: on all].",
-            rich_help_panel=o.HOW,
-        ),
-    ] = None,
-    val_shots: o.ValShots = None,
-    split_seed: o.SplitSeed = None,
-    split_file: o.SplitFile = None,
-    split_of: Annotated[
-        str | None,
-        typer.Option("--split-of", help="Measure on the data and test images of this run.", rich_help_panel=o.HOW),
-    ] = None,
-    image_features: o.ImageFeatures = None,
-    translations: o.Translations = None,
-    device: o.Device = None,
-    format_name: Annotated[
-        str | None,
-        typer.Option("--format", help=f"{', '.join(FORMATS)} [default: for -o its ending].", rich_help_panel=o.OUT),
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", help="File for the report [default: stdout].", rich_help_panel=o.OUT)
-    ] = None,
-    plot: Annotated[
-        str | None, typer.Option("--plot", help="Picture: .png, .svg or .pdf.", rich_help_panel=o.OUT)
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Every table: both directions, p values.", rich_help_panel=o.OUT)
-    ] = False,
-    json_output: o.Json = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
-) -> None:
-    """Measure recall per language and the disparity between languages: zero-shot, or before and after of runs."""
-    given = {name: value for name, value in locals().items() if value is not None and value is not False}
-    chosen = _format(format_name, out, json_output)
+def build(values: Mapping[str, Any], base: EvalConfig | None = None) -> EvalConfig:
+    """The configuration of values by option, and of nothing else; on top of a stored one where there is one."""
+    config: EvalConfig = o.made(EvalConfig, values, base)
+    return config
+
+
+COMMAND = Command(
+    "eval", "Measure recall per language and the disparity between languages: zero-shot, or before and after of runs.",
+    EXAMPLES, (o.MEASURED, o.WHERE, o.STATISTICS, o.GATE, o.SPEED, o.OUTPUT, o.SETTINGS), (EvalConfig, EvalSwitches),
+    build, EvalConfig.check, stored_config.of_result,
+)  # fmt: skip
+
+
+def build_config(given: Mapping[str, Any]) -> EvalConfig:
+    """The configuration of the parameters that were typed, and of nothing else; raises ConfigError."""
+    return build(COMMAND.typed(given))
+
+
+def run(request: Request) -> None:
+    """Measure, write the report and the picture, and judge the limits."""
+    out, plot, config = request["out"], request["plot"], request.config
+    chosen = _format(request["format"], out, request["json"])
     kind = _plot_kind(plot)
-    config = build_config(given)
-    _check_places(out, plot)
-    from xpet.jobs.eval.run import run
+    _check_paths(out, plot)
+    from xpet.jobs.eval.run import run as job
     from xpet.jobs.results.lint import LintResult
 
-    with view.progress(quiet) as on_event:
-        result = run(config, on_event)
+    with view.progress(request["quiet"]) as on_event:
+        result = job(config, on_event)
     if isinstance(result, LintResult):
-        view.show_lint(result, json_output)
+        view.show_lint(result, request["json"])
         if result.errors:
             raise typer.Exit(EXIT_BAD_INPUT)
         return
-    _write(result, chosen, out, plot, kind, full)
+    _write(result, chosen, out, plot, kind, request["full"])
     if config.gate != GateConfig():  # a stored result brings limits of its time
         _judge(result)
-
-
-def build_config(given: dict[str, Any]) -> EvalConfig:
-    """The configuration of the options that were typed, and of nothing else; raises ConfigError."""
-    own, plain = dict(given), EvalConfig()
-    for option in ("shots", "val_shots"):
-        if option in own:
-            own[option] = o.count_or_all(o.spelled(option), own[option])
-    for option in ("text", "group"):
-        own[option] = o.comma_list(o.spelled(option), own[option], str) if option in own else None
-    config = replace(
-        plain, model=o.part(plain.model, own, text="model", image="image_model"),
-        data=o.part(plain.data, own, name="data", root="data_root"),
-        fit=o.part(plain.fit, {"device": own.get("device")}),
-        gate=o.part(plain.gate, own, drop="fail_if_drop", range_above="fail_if_range_above", under="fail_under"),
-        runs=tuple(own.get("runs", ())), languages=o.names("--lang", own.get("lang")), texts=own["text"],
-        prompts=tuple(own.get("prompt", ())), groups=own["group"] or (), english=own.get("english_model"),
-        lint_only=own.get("lint", False),
-    )  # fmt: skip
-    as_typed = ("compare", "ensemble", "resamples", "seed", "latency", "diagnose", "advise", "split_of")
-    return replace(config, **{name: own[name] for name in as_typed if name in own})
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
@@ -209,7 +95,7 @@ def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
     return ENDINGS[ending]
 
 
-def _check_places(*paths: str | None) -> None:
+def _check_paths(*paths: str | None) -> None:
     """Files that cannot be written cost no measurement."""
     import os
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from xpet.cli.view import Block, Paragraph, Table
+from xpet.cli.view import Block, Paragraph, TextTable
 
 if TYPE_CHECKING:
     from xpet.jobs.results.merge import Combination, MergeResult, PackResult, Verification, WeightSearch
@@ -47,7 +47,7 @@ def packed(result: PackResult) -> Iterator[Block]:
         yield from _combined(result.combination)
     columns = [("lang", "left"), ("routine", "left"), ("base", "right"), ("with its module", "right")]
     rows = [(one.language, one.routine, f"{one.before:.1f}", f"{one.after:.1f}") for one in result.languages]
-    yield Table("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
+    yield TextTable("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
     yield Paragraph("")
     if any(one.translates_queries for one in result.languages):
         yield Paragraph("Queries of these languages must be translated to English: " + ", ".join(
@@ -82,7 +82,7 @@ def _combined(found: Combination) -> Iterator[Block]:
         base, separate, combined = (getattr(found.spreads[key], name) for key in ("base", "separate", "combined"))
         change = f"{combined - separate:+.1f}"
         rows.append((name, "", f"{base:.1f}", f"{separate:.1f}", f"{combined:.1f}", change))
-    yield Table("R@1 on the test split: each language by its own module, and by all combined", columns, rows)
+    yield TextTable("R@1 on the test split: each language by its own module, and by all combined", columns, rows)
     yield Paragraph("")
 
 
@@ -104,7 +104,7 @@ def _verified(found: Verification) -> Iterator[Block]:
     )
     if found.unmerged:
         rows = [(name, f"{value:.2f}", f"{found.merged[name]:.2f}") for name, value in found.unmerged.items()]
-        yield Table("R@1", [("lang", "left"), ("run", "right"), ("merged", "right")], rows)
+        yield TextTable("R@1", [("lang", "left"), ("run", "right"), ("merged", "right")], rows)
         yield Paragraph("")
     else:
         yield Paragraph("R@1 was not compared: no image features were at hand.", "dim")

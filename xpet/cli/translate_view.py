@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from xpet.cli.view import Block, Column, Paragraph, Table
+from xpet.cli.view import Block, Column, Paragraph, TextTable
 
 if TYPE_CHECKING:
     from xpet.jobs.results.translate import PackagesResult, TranslateDataResult, TranslateResult
@@ -44,7 +44,7 @@ def columns(result: TranslateDataResult) -> Iterator[Block]:
         )))
         for c in result.columns
     ]  # fmt: skip
-    yield Table(f"Translations of {result.data}", head, rows, lambda row: "yellow" if row[-1] != "0" else "")
+    yield TextTable(f"Translations of {result.data}", head, rows, lambda row: "yellow" if row[-1] != "0" else "")
     if result.synthetic:
         from xpet.jobs.results.synthetic import SYNTHETIC
 
@@ -68,10 +68,10 @@ def packages(result: PackagesResult) -> Iterator[Block]:
     if result.packages:
         columns: list[Column] = [(c, "left") for c in ("package", "version", "folder", "")]
         rows = [(p.pair, p.version, p.folder, "" if p.used else "not used: a newer one is") for p in result.packages]
-        yield Table(f"Packages in {result.folder}", columns, rows, lambda row: "dim" if row[3] else "")
+        yield TextTable(f"Packages in {result.folder}", columns, rows, lambda row: "dim" if row[3] else "")
         through = [(pair, " -> ".join(chain)) for pair, chain in result.chains.items()]
         yield Paragraph("")
-        yield Table("Translates", [("pair", "left"), ("through", "left")], through)
+        yield TextTable("Translates", [("pair", "left"), ("through", "left")], through)
     else:
         yield Paragraph(f"No packages in {result.folder}; install one: xpet translate --install de-en")
     for problem in result.problems:

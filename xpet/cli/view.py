@@ -42,6 +42,11 @@ def warning(text: str) -> None:
     _tell(f"xpet: warning: {' '.join(text.split())}")
 
 
+def note(text: str) -> None:
+    """One line on stderr that is no warning."""
+    _tell(f"xpet: {' '.join(text.split())}")
+
+
 def _tell(text: str) -> None:
     """A line on stderr; where that takes none (a full disk), nobody can be told."""
     with suppress(OSError):
@@ -168,7 +173,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows under headings; `style` gives a row's colour."""
 
     title: str
@@ -184,7 +189,7 @@ class Documented(Protocol):
         """The whole result, JSON-ready."""
 
 
-Block = Paragraph | Table
+Block = Paragraph | TextTable
 """What other modules of this room make of a result, for `show`."""
 
 

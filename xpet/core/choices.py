@@ -20,6 +20,8 @@ STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
 FORM_NAMES = ("checkpoint", "peft", "opendelta", "onnx", "sentence-transformers")
 """What `xpet merge` writes: the first by itself, the others by `--export`."""
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
+"""Endings of files that hold texts in columns, for `xpet translate`."""
 
 
 def loss_terms(name: str) -> dict[str, float]:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ModelError, NetworkError
 from xpet.core.files import writing
-from xpet.translation.codes import argos_code
 from xpet.translation.install import MAX_BYTES
 from xpet.translation.packages import CODE, version_number
 

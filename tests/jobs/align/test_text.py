@@ -491,7 +491,7 @@ def test_what_is_refused(world: World, packages: Path, corpus: Path, tmp_path: P
     assert found.startswith("de: expected at least a batch of 500 translated lines to train on, found ")
     assert found.endswith("; give more lines or a smaller --batch-size")
     for changes, words in (
-        ({"routines": ("routine1",)}, "--corpus and the options of its translation need --routine text"),
+        ({"routines": ("routine1",)}, "--corpus, --packages: expected with --routine text, found --routine routine1"),
         ({"losses": ("contrastive-image",)}, "loss 'contrastive-image' needs pictures, routine 'text' has none"),
         ({"text": replace(good.text, n_best=9)}, "n-best must be at most 4 (the translator's beam), found 9"),
         ({"routines": ("text", "routine1")}, "routine 'text' is validated on text here and the others on pictures"),

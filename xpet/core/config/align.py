@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from xpet.core.choices import PICTURE_LOSSES, default_weight, loss_terms
+from xpet.core.choices import LOSS_NAMES, PICTURE_LOSSES, default_weight, loss_terms
 from xpet.core.config.fit import FitConfig, FitPlan
+from xpet.core.config.options import OPTIMISATION, OUTPUT, WHAT, group, option, problems_of
 from xpet.core.config.parts import DEMO, DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
+from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError
-from xpet.core.presets import DEFAULT, preset_of
-from xpet.core.routines import find_routine
-
-MOST_SEED = 2**63
+from xpet.core.presets import DEFAULT, PRESETS, preset_of
+from xpet.core.routines import ROUTINES, SHORT, find_routine
 
 
 @dataclass(frozen=True)
@@ -25,40 +25,55 @@ class AlignConfig:
     typed: both give the same training.
     """
 
-    languages: tuple[str, ...] = ("de",)
-    """Codes of the languages to train for; `all` is every one of the data but English."""
-    model: ModelConfig = field(default_factory=ModelConfig)
+    languages: tuple[str, ...] = option(("de",), "--lang -l", "Languages, or 'all' (but English)", WHAT, common=True)
+    model: ModelConfig = group(ModelConfig)
     """The towers."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = group(DataConfig)
     """Captions and pictures."""
-    method: MethodConfig = field(default_factory=MethodConfig)
+    method: MethodConfig = group(MethodConfig)
     """What is trained."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: FitConfig = group(FitConfig)
     """How it is trained."""
-    routines: tuple[str, ...] = ("routine3",)
-    """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short."""
-    losses: tuple[str, ...] | None = None
-    """Alignment losses, or sums of them; None: the preset's (mse), for routine `text` alone mse-normalized."""
-    align_weights: tuple[float, ...] | None = None
-    """Weights of the alignment loss; None: the preset's, or each loss's own (`xpet.core.choices.default_weight`)."""
-    learning_rates: tuple[float, ...] | None = None
-    """Learning rates of Adam; None: the preset's."""
-    seeds: tuple[int, ...] = (1,)
-    """Seeds of initial values and of the order of batches."""
-    out: str | None = None
-    """Folder of the run or sweep; None: a new one in the cache."""
-    overwrite: bool = False
-    """Replace an earlier run or sweep at `out`."""
-    text: TextConfig = field(default_factory=TextConfig)
+    routines: tuple[str, ...] = option(
+        ("routine3",), "--routine -r", "1, 2, 3 (paper), text, baseline-target, baseline-translated", WHAT,
+        default_text="3, the paper's best", choices=(*SHORT, *ROUTINES), common=True,
+    )  # fmt: skip
+    """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short (paper, section 3.2)."""
+    losses: tuple[str, ...] | None = option(
+        None, "--loss", f"Of alignment: {', '.join(LOSS_NAMES)}, or a sum a+0.1*b", OPTIMISATION, choices=LOSS_NAMES,
+        common=True,
+    )  # fmt: skip
+    """None: the preset's, which for routine `text` alone is another."""
+    align_weights: tuple[float, ...] | None = option(
+        None,
+        "--align-weight -w",
+        "Weight of the alignment loss",
+        OPTIMISATION,
+        default_text="0.1, or 1 for scale-free ones",
+    )
+    """None: the preset's, or each loss's own (`xpet.core.choices.default_weight`)."""
+    learning_rates: tuple[float, ...] | None = option(None, "--lr", "Learning rate of Adam", OPTIMISATION, common=True)
+    seeds: tuple[int, ...] = option((1,), "--seed", "Of initial values and batches", OPTIMISATION, common=True)
+    out: str | None = option(
+        None, "--out -o", "Folder of the run, or of the sweep", OUTPUT, default_text="a new one in the cache",
+        metavar="FOLDER", common=True,
+    )  # fmt: skip
+    overwrite: bool = option(False, "--overwrite", "Replace what an earlier command left at --out", OUTPUT, common=True)
+    text: TextConfig = group(TextConfig)
     """What routine `text` learns from."""
-    image_weight: float | None = None
-    """Weight of the image-text loss; None: 1, and 0 for routine `text`."""
-    start: str | None = None
-    """Folder of runs (or what else holds modules) that training goes on from."""
-    preset: str = "default"
-    """Name of `xpet.core.presets.PRESETS`: what stands where None was given."""
-    chain: bool = False
-    """Train the routines one after another, each going on from the modules of the last, not as a sweep."""
+    image_weight: float | None = option(
+        None, "--image-weight", "Weight of the image-text loss", OPTIMISATION, default_text="1; routine text: 0"
+    )
+    start: str | None = option(
+        None, "--from", "Go on from a run, folder of runs, pack, adapter", WHAT, metavar="PATH", common=True
+    )
+    preset: str = option(
+        "default", "--preset", "Defaults: default, or paper (search of 15 runs)", WHAT, choices=tuple(PRESETS),
+        common=True,
+    )  # fmt: skip
+    """What stands where None was given: a name of `xpet.core.presets.PRESETS`."""
+    chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
+    """Otherwise several routines are a sweep."""
 
     def phases(self) -> tuple[AlignConfig, ...]:
         """The configurations to train one after another: itself, or with `chain` one for each routine.
@@ -98,7 +113,7 @@ class AlignConfig:
         problems += [f"expected at least one of {name}, found none" for name in axes if getattr(self, name) == ()]
         if self.chain:
             problems.append("chain: expected its phases to be checked one by one, found them together; see phases()")
-        problems += [] if problems else self._without_pictures()
+        problems += [] if problems else [*problems_of(self), *self._without_pictures()]
         problems += [*self.data.problems(), *self.model.problems()]
         if problems:
             raise ConfigError(*problems)
@@ -108,9 +123,7 @@ class AlignConfig:
         rates, weights = self.learning_rates or (), self.align_weights or ()
         found = [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
         found += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
-        return found + [
-            f"seed: expected a number from 0 to 2^63, found {seed}" for seed in self.seeds if not 0 <= seed < MOST_SEED
-        ]
+        return found + [problem for seed in self.seeds for problem in seed_problems("seed", seed)]
 
     def _complete(self) -> AlignPlan:
         preset = preset_of(self.preset, self.routines)
@@ -146,8 +159,6 @@ class AlignConfig:
         if weight is not None and not 0 <= weight < math.inf:
             found.append(f"image weight must not be negative, found {weight:g}")
         if not self.text_only:
-            if self.text != TextConfig():
-                found.append("--corpus and the options of its translation need --routine text")
             return found
         if self.text.validates_on_text and not all(find_routine(name).text_only for name in self.routines):
             found.append(

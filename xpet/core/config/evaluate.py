@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from xpet.core.config.fit import DEVICES, FitConfig
+from xpet.core.config.kinds import NAMES_OR_NONE, REPEATED
+from xpet.core.config.options import GATE, MEASURED, STATISTICS, WHERE, group, option
 from xpet.core.config.parts import DataConfig, ModelConfig
+from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.groups import GROUPINGS
 from xpet.core.prompts import parse
@@ -20,42 +23,76 @@ RESULT = ".json"
 class GateConfig:
     """What fails a CI job: points of R@1 lost by any language, a range above, a mean below (all in points)."""
 
-    drop: float | None = None
-    range_above: float | None = None
-    under: float | None = None
+    drop: float | None = option(
+        None, "--fail-if-drop", "R@1 points that any language may lose, English too", GATE, common=True
+    )
+    range_above: float | None = option(
+        None, "--fail-if-range-above", "R@1 points between best and worst language", GATE
+    )
+    under: float | None = option(None, "--fail-under", "Mean R@1 over languages, in percent", GATE)
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Everything `xpet eval` needs: what is measured, on which data, and what else to find out.
+    """Everything `xpet eval` needs: what is measured, on which data, and what else to find out."""
 
-    `runs` are run or sweep folders (none: zero-shot only), or result files. With `compare` each of them is a system of
-    its own, else all make one. Empty names (`data.name`, `model.text`) and fields left None mean what the runs were
-    trained on, or the demo. `texts` are slots to search with besides the usual, `prompts` as `xpet.core.prompts`
-    parses them (with `ensemble` averaged into one), `english` a mono-lingual English text tower for translated
-    captions. `resamples` 0: no intervals. `split_of` names a run or folder of runs: without runs of its own the
-    measurement is on the data and the very test images of that one.
-    """
-
-    runs: tuple[str, ...] = ()
-    languages: tuple[str, ...] | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-    lint_only: bool = False
-    compare: bool = False
-    texts: tuple[str, ...] | None = None
-    prompts: tuple[str, ...] = ()
-    ensemble: bool = False
-    english: str | None = None
-    groups: tuple[str, ...] = ()
-    resamples: int = 2000
-    seed: int = 0
-    latency: bool = False
-    diagnose: bool = False
-    advise: bool = False
-    split_of: str | None = None
-    gate: GateConfig = field(default_factory=GateConfig)
+    runs: tuple[str, ...] = option(
+        (), "", "Run or sweep folders, packs, adapters made elsewhere, or a result; none: zero-shot only", MEASURED,
+        kind=REPEATED, metavar="[RUN]...", stored=False,
+    )  # fmt: skip
+    """With `compare` each is a system of its own, else all make one."""
+    languages: tuple[str, ...] | None = option(
+        None,
+        "--lang -l",
+        "Languages to measure",
+        MEASURED,
+        default_text="all of the data",
+        kind=NAMES_OR_NONE,
+        common=True,
+    )
+    model: ModelConfig = group(ModelConfig, text={"default_text": "the runs' own, or demo", "help": "Text tower"})
+    """The towers; what is left out is what the runs were trained on."""
+    data: DataConfig = group(
+        DataConfig, without=("drop_flagged",), name={"default_text": "the runs' own, or demo"},
+        shots={"help": "Measure on the test pictures that align --shots N leaves", "default_text": "all there are",
+               "section": WHERE, "common": False, "instead_of": ("split-file", "split-of")},
+        split_file={"instead_of": ("shots", "split-of")},
+    )  # fmt: skip
+    """Captions and pictures; what is left out is what the runs were trained on."""
+    fit: FitConfig = group(FitConfig, only=("device",))
+    lint_only: bool = option(False, "--lint", "Only check the captions", MEASURED)
+    compare: bool = option(False, "--compare", "Each path a system; the first is the reference", MEASURED, common=True)
+    texts: tuple[str, ...] | None = option(
+        None, "--text", f"Also search with {', '.join(TEXTS)}", MEASURED, choices=tuple(TEXTS)
+    )
+    prompts: tuple[str, ...] = option(
+        (), "--prompt",
+        "Also search with captions in a template with {}, or in a set: english, native, native-spaced (as the paper's "
+        "code joins them), or one of these with -ensemble; repeatable",
+        MEASURED, kind=REPEATED,
+    )  # fmt: skip
+    """As `xpet.core.prompts.parse` reads them."""
+    ensemble: bool = option(False, "--ensemble", "Average the prompts into one", MEASURED)
+    english: str | None = option(
+        None, "--english-model",
+        "English text tower for captions translated to English: a CLIP or M-CLIP checkpoint, or demo", MEASURED,
+    )  # fmt: skip
+    groups: tuple[str, ...] = option(
+        (), "--group", "Disparity within script, family, seen", STATISTICS, choices=tuple(GROUPINGS), common=True
+    )
+    resamples: int = option(
+        2000, "--resamples", "Bootstrap resamples behind the 95 % intervals; 0: no intervals", STATISTICS
+    )
+    seed: int = option(0, "--seed", "Seed of the resamples", STATISTICS)
+    latency: bool = option(False, "--latency", "Time encoding against the bare tower", MEASURED)
+    diagnose: bool = option(False, "--diagnose", "Why each language is weak", MEASURED, common=True)
+    advise: bool = option(False, "--advise", "Recommend a routine for each language", MEASURED, common=True)
+    split_of: str | None = option(
+        None, "--split-of", "Measure on the data and test pictures of this run", WHERE, metavar="RUN",
+        instead_of=("shots", "val-shots", "split-file"),
+    )  # fmt: skip
+    gate: GateConfig = group(GateConfig)
+    """What fails a CI job."""
 
     def check(self) -> EvalConfig:
         """Self with slot names for texts; raises ConfigError with every problem found, before anything is loaded."""
@@ -64,8 +101,7 @@ class EvalConfig:
             problems.append(f"resamples must not be negative, found {self.resamples}")
         if self.compare and len(self.runs) < 2:
             problems.append(f"--compare: expected at least two runs, folders or result files, found {len(self.runs)}")
-        if not 0 <= self.seed < 2**63:
-            problems.append(f"--seed: expected a number from 0 to 2^63, found {self.seed}")
+        problems += seed_problems("--seed", self.seed)
         if self.fit.device not in DEVICES:
             problems.append(unknown("device", self.fit.device, DEVICES))
         problems += [unknown("grouping", by, list(GROUPINGS)) for by in self.groups if by not in GROUPINGS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from xpet.core.config.options import OPTIMISATION, SPEED, option
 from xpet.core.errors import unknown
 from xpet.core.presets import DEFAULT, Preset
 from xpet.core.selection import RULES
@@ -19,38 +20,52 @@ DEVICES = ("auto", "cpu", "cuda")
 class FitConfig:
     """How every run is trained (paper, section 4). None stands for the preset's own value; see `xpet.core.presets`."""
 
-    batch_size: int | None = None
-    """Captions per step and run."""
-    epochs: int | None = None
-    """Passes over the training captions; where given, `most_steps` does not bound them."""
-    steps: int | None = None
-    """Steps, in place of epochs."""
+    batch_size: int | None = option(None, "--batch-size", "Captions per step and run", OPTIMISATION)
+    epochs: int | None = option(
+        None, "--epochs", "Passes over the training captions", OPTIMISATION,
+        default_text=f"{DEFAULT.epochs}, at most {DEFAULT.most_steps:,} steps", common=True, instead_of=("steps",),
+    )  # fmt: skip
+    """Where given, `most_steps` does not bound them."""
+    steps: int | None = option(None, "--steps", "Steps, in place of epochs", OPTIMISATION, instead_of=("epochs",))
     most_steps: int | None = None
     """Steps that a run takes at most, unless epochs or steps were asked for."""
-    validate_every: int | None = None
-    """Steps between validations; where neither is given nor the preset's: 20, or a fiftieth of all steps."""
-    select: str | None = None
-    """Which checkpoint is the best one: a name of `xpet.core.selection.RULES`."""
+    validate_every: int | None = option(
+        None,
+        "--validate-every",
+        "Steps between validations",
+        OPTIMISATION,
+        default_text="20, or a fiftieth of the steps",
+    )
+    select: str | None = option(
+        None, "--select", "The best checkpoint is chosen by loss, mrr or r1 on validation", OPTIMISATION,
+        choices=SELECTORS,
+    )  # fmt: skip
+    """A name of `xpet.core.selection.RULES`; the paper's is r1."""
     latest_tie_wins: bool | None = None
     """Whether of equally good checkpoints the latest is kept (the reference's rule), not the earliest."""
     include_start: bool | None = None
     """Whether the module before its first step is a candidate too, and the last step is validated in any case."""
-    dropout: str | None = None
-    """`off`, or `model`: the frozen tower's own rates, as the reference trains."""
-    device: str = "auto"
-    """`auto` (a GPU where there is one), `cpu` or `cuda`."""
-    precision: str | None = None
-    """Of training: fp32, tf32 or bf16; `auto` is tf32 on a GPU and fp32 on a CPU."""
-    stack: int | None = None
-    """Runs trained side by side; None: as many as pay and fit."""
-    layout: str = "packed"
-    """Captions packed into common rows, or padded to the longest."""
-    compile: bool = False
-    """Compile the tower's layers first."""
-    cuda_graphs: bool = False
-    """Record steps on a GPU and replay them."""
-    workers: int | None = None
-    """Stacks trained at a time on a CPU; None: one for each core."""
+    dropout: str | None = option(
+        None, "--dropout", "off, or model: the frozen tower's rates, as in the paper", OPTIMISATION, choices=DROPOUTS
+    )
+    device: str = option(
+        "auto", "--device", "auto (a GPU if there is one), cpu, cuda", SPEED, choices=DEVICES, common=True
+    )
+    precision: str | None = option(
+        None, "--precision", "Of training: auto (tf32 on a GPU, fp32 on a CPU), fp32, tf32 or bf16", SPEED,
+        choices=PRECISIONS,
+    )  # fmt: skip
+    stack: int | None = option(
+        None, "--stack", "Runs trained side by side", SPEED, default_text="as many as pay and fit"
+    )
+    layout: str = option(
+        "packed", "--layout", "Captions packed into common rows, or padded; same numbers", SPEED, choices=LAYOUTS
+    )
+    compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED)
+    cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED)
+    workers: int | None = option(
+        None, "--workers", "Stacks trained at a time on a CPU", SPEED, default_text="one for each core"
+    )
 
     def complete(self, preset: Preset) -> FitPlan:
         """The same, with the preset's values where nothing was given."""

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
-from xpet.core.choices import STRATEGY_DENSITIES
+from xpet.core.choices import FORM_NAMES, STRATEGY_DENSITIES
 from xpet.core.config.fit import DEVICES
+from xpet.core.config.kinds import BYTES, REPEATED, WEIGHTS
+from xpet.core.config.options import OUTPUT, RUNS, SEVERAL, STORED, WHERE, Owner, group, option
+from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError, unknown
 
 DTYPES = ("fp32", "fp16", "bf16")
+_STRATEGY = Owner("strategy")
+_WEIGHTS = Owner("export", (FORM_NAMES[0], "sentence-transformers"))
 
 
 @dataclass(frozen=True)
 class CombineConfig:
-    """How several languages' runs become one: see `xpet.methods.combining`.
+    """How several languages' runs become one: see `xpet.methods.combining`."""
 
-    `weights` are in the order of the languages, None gives each the same share; `density` None is the strategy's own;
-    `rank` None is the smallest that loses nothing (`svd`: the largest of the runs'). `search` is how many combinations
-    may be tried on validation to find weights and density (0: none); `seed` draws what is dropped and tried.
-    """
-
-    strategy: str
-    weights: tuple[float, ...] | None = None
-    density: float | None = None
-    rank: int | None = None
-    search: int = 0
-    seed: int = 1
+    strategy: str = option(
+        MISSING, "--strategy", f"Combine the runs into one: {', '.join(STRATEGY_DENSITIES)}", SEVERAL,
+        choices=tuple(STRATEGY_DENSITIES), common=True,
+    )  # fmt: skip
+    weights: tuple[float, ...] | None = option(
+        None, "--weights", "A number for each language, in their order", SEVERAL, default_text="1/languages",
+        kind=WEIGHTS, owner=_STRATEGY,
+    )  # fmt: skip
+    density: float | None = option(
+        None, "--density", "Share of the values kept, above 0 to 1", SEVERAL, default_text="ties 0.2, dare 0.5",
+        owner=_STRATEGY,
+    )  # fmt: skip
+    """None: the strategy's own."""
+    rank: int | None = option(
+        None, "--rank", "Rank of the outcome", SEVERAL, default_text="exact; svd: the runs' own", owner=_STRATEGY
+    )
+    """None: the smallest that loses nothing; for `svd` the largest of the runs'."""
+    search: int = option(
+        0, "--search", "Find weights and density on validation: combinations to try", SEVERAL, owner=_STRATEGY,
+        common=True,
+    )  # fmt: skip
+    seed: int = option(1, "--seed", "Seed of what dare drops and --search tries", SEVERAL, owner=_STRATEGY)
 
     @property
     def kept(self) -> float | None:
@@ -50,33 +66,49 @@ class CombineConfig:
             found.append(f"--rank must be at least 1, found {self.rank}")
         if self.search < 0:
             found.append(f"--search: expected a number of combinations to try, found {self.search}")
-        if not 0 <= self.seed < 2**63:
-            found.append(f"--seed: expected a number from 0 to 2^63, found {self.seed}")
-        return found
+        return found + seed_problems("--seed", self.seed)
 
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Everything `xpet merge` needs: runs (folders), and where what is made of them goes.
+    """Everything `xpet merge` needs: runs (folders), and where what is made of them goes."""
 
-    `model` is where the base is, if it moved or a module made elsewhere does not say; `data_root` where the data is now
-    whose test captions are compared. `form` is one of `merge.formats.FORMS`; `shard_size` is the most bytes of a file
-    of weights; `pytorch_bin` writes PyTorch files in place of safetensors. With `combine` runs of several languages
-    become one.
-    """
-
-    runs: tuple[str, ...]
-    out: str
-    model: str = ""
-    form: str = "checkpoint"
-    dtype: str = "fp32"
-    shard_size: int = 2 * 10**9
-    pytorch_bin: bool = False
-    verify: bool = True
-    overwrite: bool = False
-    device: str = "auto"
-    combine: CombineConfig | None = None
-    data_root: str | None = None
+    runs: tuple[str, ...] = option(
+        MISSING, "", "Runs of xpet align, or adapters made elsewhere", RUNS, kind=REPEATED, metavar="RUN...",
+        stored=False,
+    )  # fmt: skip
+    out: str = option(
+        MISSING, "--out -o", "New folder for the merged model", OUTPUT, metavar="FOLDER", common=True,
+        instead_of=("pack",),
+    )  # fmt: skip
+    model: str = option(
+        "", "--model", "Where the base model is now", WHERE, default_text="as the run says", common=True
+    )
+    """Needed where it moved, or where a module made elsewhere does not say."""
+    form: str = option(
+        "checkpoint", "--export", f"For another stack: {', '.join(FORM_NAMES[1:])}", STORED,
+        default_text="fold into a checkpoint", choices=FORM_NAMES[1:], common=True,
+    )  # fmt: skip
+    """A name of `xpet.core.choices.FORM_NAMES`."""
+    dtype: str = option(
+        "fp32", "--dtype", f"Stored type of the weights: {', '.join(DTYPES)}", STORED, choices=DTYPES, owner=_WEIGHTS,
+        common=True,
+    )  # fmt: skip
+    shard_size: int = option(
+        2 * 10**9, "--shard-size", "Bytes of a file of weights at most", STORED, kind=BYTES, owner=_WEIGHTS
+    )
+    pytorch_bin: bool = option(
+        False, "--pytorch-bin", "PyTorch files for older loaders, in place of safetensors", STORED,
+        owner=Owner("export", (FORM_NAMES[0],)),
+    )  # fmt: skip
+    verify: bool = option(True, "--verify", "Do not compare with the run on its test captions", STORED, default_text="")
+    overwrite: bool = option(False, "--overwrite", "Replace an earlier output of xpet merge", OUTPUT, common=True)
+    device: str = option("auto", "--device", "Of the comparison: auto, cpu or cuda", STORED, choices=DEVICES)
+    combine: CombineConfig | None = group(CombineConfig, optional=True)
+    """With it the runs of several languages become one."""
+    data_root: str | None = option(
+        None, "--data-root", "Where the data is now whose captions are compared", WHERE, metavar="PATH"
+    )
 
     def check(self) -> MergeConfig:
         """Self; raises ConfigError with every problem found, before anything is loaded."""

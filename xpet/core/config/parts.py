@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xpet.core.choices import METHOD_NAMES, UNSUPPORTED_METHODS
+from xpet.core.choices import METHOD_NAMES, SOURCE_NAMES, UNSUPPORTED_METHODS
+from xpet.core.config.kinds import NAMES_OR_NONE, REPEATED
+from xpet.core.config.options import METHOD, SPEED, TEXT, WHAT, WHERE, Owner, option
+from xpet.core.config.seeds import torch_seed_problems
 from xpet.core.errors import unknown
 from xpet.core.pictures import FEATURE_PRECISIONS
 from xpet.core.presets import ALL
@@ -15,22 +18,44 @@ VALIDATIONS = ("auto", "pictures", "text")
 MOST_N_BEST = 4
 DEMO = "demo"
 """The embedded world, as a data set and as a pair of towers."""
+_LORA = Owner("method", ("lora",), unless="from")
+_PROMPT = Owner("method", ("soft-prompt",), unless="from")
+_WITH_MODULES = Owner("method", ("lora", "adapter", "compacter", "bitfit"), unless="from")
+_TEXT = Owner("routine", ("text",))
 
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """A PET method and its settings. `modules` None means the method's own choice; see `xpet.methods.METHODS`."""
+    """A PET method and its settings; a setting that the method does not have stays at its default."""
 
-    name: str = "lora"
-    rank: int = 8
-    alpha: float = 16.0
-    bottleneck: int = 24
-    reduction: int = 16
-    tokens: int = 4
-    prompt: str | None = None
-    modules: tuple[str, ...] | None = None
-    train: tuple[str, ...] | None = None
-    embedding_rank: int = 32
+    name: str = option(
+        "lora", "--method -m", f"What to train: {', '.join(METHOD_NAMES)}", WHAT, choices=METHOD_NAMES,
+        common=True,
+    )  # fmt: skip
+    rank: int = option(8, "--rank", "Rank", METHOD, owner=_LORA, common=True)
+    """Of the product of two matrices beside a weight (the paper's choice)."""
+    alpha: float = option(16.0, "--alpha", "Scale; what is added is multiplied by alpha over rank", METHOD, owner=_LORA)
+    bottleneck: int = option(24, "--bottleneck", "Width", METHOD, owner=Owner("method", ("adapter",), unless="from"))
+    """Channels between the two layers of an adapter (the paper's choice)."""
+    reduction: int = option(
+        16, "--reduction", "Hidden size over width", METHOD, owner=Owner("method", ("compacter",), unless="from")
+    )
+    tokens: int = option(4, "--tokens", "Length in tokens", METHOD, owner=_PROMPT)
+    prompt: str | None = option(None, "--prompt", "Text to start from", METHOD, default_text="random", owner=_PROMPT)
+    """Its number of tokens takes the place of `tokens`."""
+    modules: tuple[str, ...] | None = option(
+        None, "--modules", "Modules of the tower to attach to, by endings of names", METHOD,
+        default_text="the method's own", kind=NAMES_OR_NONE, owner=_WITH_MODULES,
+    )  # fmt: skip
+    """None: the method's own choice, `xpet.methods.table.METHODS`."""
+    train: tuple[str, ...] | None = option(
+        None, "--train", f"Parts to train beside the module: {', '.join(TRAIN_PARTS)}; or none", METHOD,
+        default_text="layernorm; soft-prompt, full: none", kind=NAMES_OR_NONE, choices=(*TRAIN_PARTS, "none"),
+    )  # fmt: skip
+    embedding_rank: int = option(
+        32, "--embedding-rank", "Rank of the change of word embeddings, with --train embeddings", METHOD,
+        owner=Owner("train", ("embeddings",), unless="from"),
+    )  # fmt: skip
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
@@ -73,28 +98,41 @@ class RunConfig:
 class DataConfig:
     """Which captions and pictures, and how they are cut into training, validation and test pictures."""
 
-    name: str = ""
-    """The data set: a name of `xpet.core.choices.SOURCE_NAMES`; empty: what the runs at hand were trained on, or the
-    demo."""
-    root: str | None = None
-    """Folder (of a table: file) of the data."""
-    variant: str | None = None
-    """Part of a data set, such as task2 of multi30k."""
-    shots: int | str | None = None
-    """Training pictures, or `all`; None: the preset's number in `align`, and no cut at all in `eval`."""
-    val_shots: int | str | None = None
-    """Validation pictures; `all` those of an official validation split. None, and `all` where there is no such split:
-    as many as shots."""
-    split_seed: int = 42
-    """Seed of the permutation that pictures are cut by (the reference's)."""
-    split_file: str | None = None
-    """JSON file with the names of the pictures of each part, in place of a cut."""
-    image_features: str | None = None
-    """File of the user's own image features, in place of pictures and an image tower."""
-    translations: str | None = None
-    """Folder that `xpet translate --data` wrote, preferred to the data's own translations."""
-    drop_flagged: bool = False
-    """Leave out training captions whose translation looks wrong."""
+    name: str = option(
+        "", "--data", f"Captions and pictures: {', '.join(SOURCE_NAMES)}", WHERE, default_text=DEMO,
+        choices=SOURCE_NAMES, common=True,
+    )  # fmt: skip
+    """Empty: what the runs at hand were trained on, or the demo."""
+    root: str | None = option(
+        None, "--data-root", "Folder (of a table: file) of the data", WHERE, metavar="PATH", common=True
+    )
+    variant: str | None = option(None, "--variant", "Part of a data set, such as task2 of multi30k", WHERE)
+    shots: int | str | None = option(None, "--shots -n", "Training pictures, or 'all'", WHAT, common=True)
+    """None: the preset's number in `align`, and no cut at all in `eval`."""
+    val_shots: int | str | None = option(
+        None,
+        "--val-shots",
+        "Validation pictures; all: an official validation split",
+        WHERE,
+        default_text="as many as shots",
+    )
+    """Where there is no official validation split, `all` is as many as shots."""
+    split_seed: int = option(42, "--split-seed", "Seed of the split into training, validation, test", WHERE)
+    """The reference's."""
+    split_file: str | None = option(
+        None, "--split-file", "JSON file with the pictures' names of each part", WHERE, metavar="FILE"
+    )
+    image_features: str | None = option(
+        None, "--image-features", "Your own image features (.safetensors, .npy)", WHERE, metavar="FILE"
+    )
+    """In place of pictures and an image tower."""
+    translations: str | None = option(
+        None, "--translations", "Folder that xpet translate --data wrote", WHERE, metavar="FOLDER"
+    )
+    """Preferred to the data's own translations."""
+    drop_flagged: bool = option(
+        False, "--drop-flagged", "Leave out training captions whose translation looks wrong", WHERE
+    )
 
     @property
     def is_cut(self) -> bool:
@@ -109,21 +147,22 @@ class DataConfig:
                 found.append(f"{what}: expected a number or '{ALL}', found '{value}'")
             elif isinstance(value, int) and value < 2:
                 found.append(f"{what} must be at least 2, found {value}")
-        if not -(2**63) <= self.split_seed < 2**64:
-            found.append(f"split seed: expected a number of 64 bits, found {self.split_seed}")
-        return found
+        return found + torch_seed_problems("split seed", self.split_seed)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Which towers: names on the hub or local folders."""
 
-    text: str = ""
-    """The text tower; empty: that of the runs at hand, or the demo's."""
-    image: str | None = None
-    """The image tower; None: the partner that the text tower names."""
-    feature_precision: str = "auto"
-    """What image features are computed in: fp32, bf16 or fp16; `auto` is bf16 on a GPU and fp32 on a CPU."""
+    text: str = option("", "--model", "M-CLIP text tower: folder or hub name", WHERE, default_text=DEMO, common=True)
+    """Empty: that of the runs at hand, or the demo's."""
+    image: str | None = option(
+        None, "--image-model", "CLIP image tower", WHERE, default_text="the text tower's partner"
+    )
+    feature_precision: str = option(
+        "auto", "--feature-precision", "Of image features: auto (bf16 on a GPU, else fp32), fp32, bf16 or fp16", SPEED,
+        choices=FEATURE_PRECISIONS,
+    )  # fmt: skip
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
@@ -133,27 +172,37 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """What routine `text` learns from: English lines, and how they are translated.
+    """What routine `text` learns from: English lines, and how they are translated."""
 
-    `corpus` are files of English text (None: the data set's own English training captions), `column` that of files with
-    columns, `lines` how many are used at most. `n_best` translations of each line are used; `natural_share` of the
-    rows trained on are natural captions of the shots, again and again. Translations of more than `max_tokens` tokens
-    are left out; `noise` of their words are degraded, to see what that costs. `packages` are those of `xpet translate`.
-    `validate_on` is `pictures` (the data's own, found with natural captions), `text` (held-out lines, found with their
-    translations; with natural captions in training those of the validation part) or `auto`: text for a corpus of
-    files, else pictures.
-    """
-
-    corpus: tuple[str, ...] | None = None
-    column: str | None = None
-    lines: int | None = None
-    n_best: int = 1
-    natural_share: float = 0.0
-    max_tokens: int = 64
-    packages: str | None = None
-    fast: bool = False
-    validate_on: str = "auto"
-    noise: float = 0.0
+    corpus: tuple[str, ...] | None = option(
+        None, "--corpus", "English text, any format, or -; repeatable", TEXT,
+        default_text="the data's", kind=REPEATED, metavar="FILE", owner=_TEXT, common=True,
+    )  # fmt: skip
+    """Files (.txt, .csv, .tsv, .jsonl, .parquet, also with .gz or .bz2); None: the data's English training captions."""
+    column: str | None = option(None, "--column", "Column of the corpus that holds the text", TEXT, owner=_TEXT)
+    lines: int | None = option(
+        None, "--lines", "Lines of the corpus to use at most", TEXT, default_text="all", owner=_TEXT
+    )
+    n_best: int = option(1, "--n-best", "Translations of each line, 1 to 4", TEXT, owner=_TEXT)
+    natural_share: float = option(
+        0.0, "--natural-share", "Share of the rows that are natural captions of the shots", TEXT, owner=_TEXT
+    )
+    """From 0 to below 1; each caption stands as often as that takes."""
+    max_tokens: int = option(64, "--max-tokens", "Tokens of a translation at most; longer ones are left out", TEXT,
+                             owner=_TEXT)  # fmt: skip
+    packages: str | None = option(
+        None, "--packages", "Folder of translation packages, or demo", TEXT, default_text="Argos' own; demo data: demo",
+        metavar="FOLDER", owner=_TEXT,
+    )  # fmt: skip
+    fast: bool = option(False, "--fast", "Translate with beam 1 in place of 4", TEXT, owner=_TEXT)
+    validate_on: str = option(
+        "auto", "--validate-on", "pictures, text (held-out lines), or auto: text with --corpus", TEXT,
+        choices=VALIDATIONS, owner=_TEXT,
+    )  # fmt: skip
+    """Pictures are the data's own, found with natural captions. Held-out lines are found with their translations; with
+    natural captions in training, those of the validation part take their place."""
+    noise: float = option(0.0, "--noise", "Share of translated words to degrade, 0 to 1", TEXT, owner=_TEXT)
+    """To see what poor translation costs."""
 
     @property
     def takes_own_translations(self) -> bool:

@@ -2,51 +2,183 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import MISSING, dataclass, replace
+from pathlib import Path
 
+from xpet.core.argos_codes import argos_code
+from xpet.core.choices import TABLE_ENDINGS
+from xpet.core.config.fit import DEVICES
+from xpet.core.config.options import (
+    DATA_SET,
+    OUTPUT,
+    PACKAGES,
+    QUALITY,
+    SPEED,
+    TEXTS,
+    Option,
+    Owner,
+    declared,
+    group,
+    option,
+)
 from xpet.core.config.parts import DataConfig
+from xpet.core.errors import ConfigError, unknown
 
 DIRECTIONS = {"to-pivot": ("to_pivot",), "from-pivot": ("from_pivot",), "both": ("to_pivot", "from_pivot")}
 """Values of `--direction`, each with the slots it makes."""
+_DATA = Owner("data")
+_OUT = Option(
+    ("--out", "-o"), "File for the translation; with --data a folder", OUTPUT, metavar="PATH", common=True,
+    default_text="standard output; with --data where align and eval look",
+)  # fmt: skip
+_FAST = Option(("--fast",), "Beam 1 in place of Argos' 4: faster, less exact", SPEED, common=True)
+_DEVICE = Option(("--device",), "auto (a GPU where there is one), cpu or cuda", SPEED, choices=DEVICES)
+_PACKAGES = Option(
+    ("--packages",), "Folder of packages, or demo", PACKAGES, default_text="Argos' own", metavar="FOLDER", common=True
+)
+_NOISE = Option(("--noise",), "Share of words to drop, swap or replace, 0 to 1", QUALITY)
+_NOISE_SEED = Option(("--noise-seed",), "Seed of --noise", QUALITY, default_text="1")
 
 
 @dataclass(frozen=True)
 class TranslateConfig:
-    """Everything `xpet translate` needs for texts. `file` None is standard input, `out` None standard output.
+    """Everything `xpet translate` needs for texts."""
 
-    `column` and `into` are for tables and JSON lines: what is translated, and where the translation goes. `packages`
-    is a folder, or `demo`; None is Argos' own. `reference` is a file the translation is scored against. `noise` is the
-    share of words that are degraded after translation.
-    """
-
-    source: str
-    target: str
+    source: str = option(MISSING, "--from -f", "Language translated from", TEXTS, common=True, instead_of=("data",))
+    target: str = option(MISSING, "--to -t", "Language translated to", TEXTS, common=True)
     file: str | None = None
-    out: str | None = None
-    column: str | None = None
-    into: str | None = None
-    fast: bool = False
-    device: str = "auto"
-    packages: str | None = None
-    reference: str | None = None
-    reference_column: str | None = None
-    noise: float | None = None
-    noise_seed: int | None = None
+    """None: standard input."""
+    out: str | None = declared(None, _OUT)
+    """None: standard output."""
+    column: str | None = option(None, "--column", "Column to translate (.csv, .tsv, .jsonl)", TEXTS, common=True)
+    into: str | None = option(None, "--into", "Column for the translation", TEXTS, default_text="COLUMN_TO")
+    fast: bool = declared(False, _FAST)
+    device: str = declared("auto", _DEVICE)
+    packages: str | None = declared(None, _PACKAGES)
+    """None: Argos' own."""
+    reference: str | None = option(
+        None, "--reference", "Score against this file: a line a line (BLEU, chrF)", QUALITY, metavar="FILE"
+    )
+    reference_column: str | None = option(
+        None, "--reference-column", "Column of the references (.csv, .tsv, .jsonl)", QUALITY
+    )
+    noise: float | None = declared(None, _NOISE)
+    """Words are degraded after translation."""
+    noise_seed: int | None = declared(None, _NOISE_SEED)
+
+    def check(self) -> TranslateConfig:
+        """The configuration with Argos' language codes and a name for the new column.
+
+        Raises ConfigError with every problem, before anything is loaded.
+        """
+        source, target = argos_code(self.source), argos_code(self.target)
+        named = self.column is not None and self.into is None
+        config = replace(self, source=source, target=target, into=f"{self.column}_{target}" if named else self.into)
+        problems = [*config._problems(), *config._bad_names(), *config._quality()]
+        if problems:
+            raise ConfigError(*problems)
+        return config
+
+    def _problems(self) -> list[str]:
+        """What is wrong with languages, columns and files."""
+        found = []
+        if self.source == self.target:
+            found.append(f"expected two languages, found {self.source} for both --from and --to")
+        found += _device_problems(self.device)
+        table = self.file is not None and _has_columns(self.file)
+        if table and self.column is None:
+            found.append(f"{self.file} has columns: expected the one to translate in --column, found none")
+        if self.column is not None and not table:
+            found.append(f"--column is for .csv, .tsv and .jsonl files, found {self.file or 'standard input'}")
+        if self.into is not None and self.column is None:
+            found.append("--into needs --column")
+        for path, what in ((self.file, "the input"), (self.reference, "the references")):
+            if self.out is not None and path is not None and _is_same(path, self.out):
+                found.append(f"expected another file for --out than {what}, found {self.out} for both")
+        return found
+
+    def _bad_names(self) -> list[str]:
+        """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
+        given = {"--column": self.column, "--into": self.into}
+        bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
+        return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
+
+    def _quality(self) -> list[str]:
+        """What is wrong with noise and references."""
+        found = _noise_problems(self.noise, self.noise_seed)
+        table = self.reference is not None and _has_columns(self.reference)
+        if table and self.reference_column is None:
+            found.append(f"{self.reference} has columns: expected that of the references in --reference-column")
+        if self.reference_column is not None and not table:
+            where = self.reference or "no --reference"
+            found.append(f"--reference-column is for .csv, .tsv and .jsonl files, found {where}")
+        return found
 
 
 @dataclass(frozen=True)
 class TranslateDataConfig:
-    """Everything `xpet translate --data` needs: which captions, into what, and where the translations go.
+    """Everything `xpet translate --data` needs: which captions, into what, and where the translations go."""
 
-    `out` None is where `align` and `eval` look by themselves; `packages` None is the demo's for the demo, else Argos'.
-    """
+    languages: tuple[str, ...] = option(
+        MISSING, "--lang -l", "Languages of the data, or all", DATA_SET, default_text="", owner=_DATA, common=True
+    )
+    data: DataConfig = group(
+        DataConfig, only=("name", "root", "variant"),
+        name={"help": "Translate this data set, in place of texts", "default_text": "", "section": DATA_SET,
+              "instead_of": ("from", "to", "column", "into", "reference", "reference-column")},
+        root={"section": DATA_SET, "owner": _DATA}, variant={"section": DATA_SET, "owner": _DATA},
+    )  # fmt: skip
+    """The captions."""
+    direction: str = option(
+        "both", "--direction", "To English, from it, or both: to-pivot, from-pivot, both", DATA_SET,
+        choices=tuple(DIRECTIONS), owner=_DATA,
+    )  # fmt: skip
+    out: str | None = declared(None, _OUT)
+    """None: where `align` and `eval` look by themselves."""
+    fast: bool = declared(False, _FAST)
+    device: str = declared("auto", _DEVICE)
+    packages: str | None = declared(None, _PACKAGES)
+    """None: the demo's for the demo, else Argos' own."""
+    noise: float | None = declared(None, _NOISE)
+    noise_seed: int | None = declared(None, _NOISE_SEED)
 
-    languages: tuple[str, ...]
-    data: DataConfig
-    direction: str = "both"
-    out: str | None = None
-    fast: bool = False
-    device: str = "auto"
-    packages: str | None = None
-    noise: float | None = None
-    noise_seed: int | None = None
+    def check(self) -> TranslateDataConfig:
+        """Self; raises ConfigError with every problem, before anything is loaded."""
+        problems = []
+        if self.direction not in DIRECTIONS:
+            problems.append(unknown("direction", self.direction, list(DIRECTIONS)))
+        problems += [*_device_problems(self.device), *_noise_problems(self.noise, self.noise_seed)]
+        if self.noise and self.out is None:
+            problems.append("--noise needs --out FOLDER: degraded translations are no default for align and eval")
+        if self.out is not None and Path(self.out).exists() and not Path(self.out).is_dir():
+            problems.append(f"--out: expected a folder for the translations, found a file {self.out}")
+        if problems:
+            raise ConfigError(*problems)
+        return self
+
+
+def _device_problems(device: str) -> list[str]:
+    return [] if device in DEVICES else [unknown("device", device, DEVICES)]
+
+
+def _noise_problems(noise: float | None, seed: int | None) -> list[str]:
+    found = []
+    if noise is not None and not 0 <= noise <= 1:
+        found.append(f"--noise: expected a rate from 0 to 1, found {noise:g}")
+    if noise is None and seed is not None:
+        found.append("--noise-seed needs --noise")
+    return found
+
+
+def _has_columns(name: str) -> bool:
+    """Whether a file of that name holds records with columns."""
+    return Path(name).suffix.lower() in TABLE_ENDINGS
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, there already or not."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
@@ -19,7 +20,6 @@ from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_k
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
-from xpet.translation.codes import argos_code
 from xpet.translation.engine import ArgosTranslator
 from xpet.translation.noise import degrade
 from xpet.translation.quality import VERSION

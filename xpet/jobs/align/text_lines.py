@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT, Corpus, Split
 from xpet.core.config import TextConfig
 from xpet.core.errors import DataError
@@ -19,7 +20,6 @@ from xpet.data.cleaning import Cleaner, Line, text_hash
 from xpet.data.text_corpus import STDIN, STDIN_NAME, read_texts
 from xpet.jobs.align.text_natural import NaturalCaptions, natural_of
 from xpet.translation.cache import Entry
-from xpet.translation.codes import argos_code
 from xpet.translation.engine import Hypothesis
 from xpet.translation.quality import flags
 

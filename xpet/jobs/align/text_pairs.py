@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.config import DEMO, TextConfig
 from xpet.core.events import OnEvent, Progress
@@ -24,7 +25,6 @@ from xpet.jobs.align.text_natural import NaturalCaptions
 from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_key
 from xpet.jobs.shared.package_folder import package_folder
 from xpet.translation.cache import Cache
-from xpet.translation.codes import argos_code
 from xpet.translation.packages import need_chain
 
 if TYPE_CHECKING:

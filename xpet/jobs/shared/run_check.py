@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.config import DataConfig, MethodConfig, ModelConfig, RunConfig
+from xpet.core.config.seeds import TORCH_SEEDS
 from xpet.core.errors import DataError, unknown
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import RunRecord
@@ -16,8 +17,6 @@ from xpet.core.typed import build, field_types
 from xpet.jobs.results.align import RunResult
 
 _REMEDY = "the run is damaged, train it again"
-_SEEDS = range(-(2**63), 2**64)
-"""What torch takes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _check_values(where: str, record: RunRecord) -> None:
         problems.append(unknown("routine", run["routine"], list(ROUTINES)))
     if select not in RULES:
         problems.append(unknown("selection rule", select, list(RULES)))
-    if run["seed"] not in _SEEDS:
+    if run["seed"] not in TORCH_SEEDS:
         problems.append(f"run.seed: expected a number of 64 bits, found {run['seed']:.3g}")
     if problems:
         raise DataError(f"{where}{problems[0]}; {_REMEDY}")

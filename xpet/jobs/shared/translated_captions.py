@@ -209,7 +209,7 @@ def _flagged(captions: LanguageCaptions, slot: str) -> frozenset[int]:
 
 def codes(column: Column) -> tuple[str, str]:
     """Argos' codes of a column's languages."""
-    from xpet.translation.codes import argos_code
+    from xpet.core.argos_codes import argos_code
 
     source, target = column.pair
     return argos_code(source), argos_code(target)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
-from xpet.core.config import DEMO, DEVICES, DIRECTIONS, TranslateDataConfig
-from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.config import DEMO, DIRECTIONS, TranslateDataConfig
+from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
 from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
@@ -28,7 +28,7 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     translated before an error or a crash is in the cache and not done again.
     """
     started = time.monotonic()
-    _check(config)
+    config = config.check()
     corpus = read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     slots = DIRECTIONS[config.direction]
@@ -48,24 +48,6 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
         data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),
         found=config.out is None, own=_own(corpus, columns), seconds=time.monotonic() - started, noise=noise,
     )  # fmt: skip
-
-
-def _check(config: TranslateDataConfig) -> None:
-    problems = []
-    if config.direction not in DIRECTIONS:
-        problems.append(unknown("direction", config.direction, list(DIRECTIONS)))
-    if config.device not in DEVICES:
-        problems.append(unknown("device", config.device, DEVICES))
-    if config.noise is not None and not 0 <= config.noise <= 1:
-        problems.append(f"--noise: expected a rate from 0 to 1, found {config.noise:g}")
-    if config.noise is None and config.noise_seed is not None:
-        problems.append("--noise-seed needs --noise")
-    if config.noise and config.out is None:
-        problems.append("--noise needs --out FOLDER: degraded translations are no default for align and eval")
-    if config.out is not None and Path(config.out).exists() and not Path(config.out).is_dir():
-        problems.append(f"--out: expected a folder for the translations, found a file {config.out}")
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _check_sources(

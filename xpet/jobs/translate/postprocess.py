@@ -7,27 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xpet.core.config import TranslateConfig
-from xpet.translation.documents import needs_column
 from xpet.translation.noise import degrade
 from xpet.translation.scores import check_counts, read_references, score
 
 SEED = 1  # of noise whose seed was not named
-
-
-def problems(config: TranslateConfig) -> list[str]:
-    """What is wrong with the options of this module."""
-    found = []
-    if config.noise is not None and not 0 <= config.noise <= 1:
-        found.append(f"--noise: expected a rate from 0 to 1, found {config.noise:g}")
-    if config.noise is None and config.noise_seed is not None:
-        found.append("--noise-seed needs --noise")
-    table = config.reference is not None and needs_column(config.reference)
-    if table and config.reference_column is None:
-        found.append(f"{config.reference} has columns: expected that of the references in --reference-column")
-    if config.reference_column is not None and not table:
-        where = config.reference or "no --reference"
-        found.append(f"--reference-column is for .csv, .tsv and .jsonl files, found {where}")
-    return found
 
 
 @dataclass

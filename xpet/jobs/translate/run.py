@@ -10,12 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xpet.core.config import DEVICES, TranslateConfig
-from xpet.core.errors import ConfigError, DataError, unknown
+from xpet.core.config import TranslateConfig
+from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import cannot_write, replacing_file
 from xpet.jobs.results.translate import TranslateResult, describe_scores
@@ -24,8 +24,7 @@ from xpet.jobs.translate import postprocess as finish
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
-from xpet.translation.codes import argos_code
-from xpet.translation.documents import count_records, needs_column, read_records
+from xpet.translation.documents import count_records, read_records
 from xpet.translation.packages import Installed, need_chain
 from xpet.translation.records import Record
 
@@ -45,7 +44,7 @@ def run(
     Raises the XpetError family; what was translated before an error or a crash is in the cache and not done again.
     """
     started = time.monotonic()
-    config = _checked(config)
+    config = config.check()
     folder = package_folder(config.packages)
     chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
@@ -101,47 +100,6 @@ class _Work:
         if self.report is not None:
             facts = {"line": record.line, "flags": entry.flags, "source": record.text, "translation": entry.text}
             self.report.write((json.dumps(facts, ensure_ascii=False) + "\n").encode("utf-8"))
-
-
-def _checked(config: TranslateConfig) -> TranslateConfig:
-    """The configuration with Argos' language codes; raises ConfigError with every problem."""
-    config = replace(config, source=argos_code(config.source), target=argos_code(config.target))
-    if config.column is not None and config.into is None:
-        config = replace(config, into=f"{config.column}_{config.target}")
-    problems = []
-    if config.source == config.target:
-        problems.append(f"expected two languages, found {config.source} for both --from and --to")
-    if config.device not in DEVICES:
-        problems.append(unknown("device", config.device, DEVICES))
-    table = config.file is not None and needs_column(config.file)
-    if table and config.column is None:
-        problems.append(f"{config.file} has columns: expected the one to translate in --column, found none")
-    if config.column is not None and not table:
-        problems.append(f"--column is for .csv, .tsv and .jsonl files, found {config.file or 'standard input'}")
-    if config.into is not None and config.column is None:
-        problems.append("--into needs --column")
-    if config.out is not None and config.file is not None and _same(config.file, config.out):
-        problems.append(f"expected another file for --out than the input, found {config.out} for both")
-    if config.out is not None and config.reference is not None and _same(config.reference, config.out):
-        problems.append(f"expected another file for --out than the references, found {config.out} for both")
-    problems += _bad_names(config) + finish.problems(config)
-    if problems:
-        raise ConfigError(*problems)
-    return config
-
-
-def _bad_names(config: TranslateConfig) -> list[str]:
-    """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
-    given = {"--column": config.column, "--into": config.into}
-    bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
-    return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return os.path.realpath(one) == os.path.realpath(other)
 
 
 @contextmanager

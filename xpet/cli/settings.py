@@ -1,0 +1,172 @@
+"""What an option's value is and where it comes from: flags beat the environment, that beats files, these defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xpet.cli.command import Command
+from xpet.cli.config_file import FileTable, table_for
+from xpet.core.config.options import OptionField, misplaced, values_of
+from xpet.core.errors import ConfigError, unknown
+
+FLAG, DEFAULT = "flag", "default"
+TOML = ".toml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value of an option, and its source: `flag`, an environment variable, a file."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command with the settings that were given for it, by option, and the configuration that they make.
+
+    `base` is a configuration stored earlier that the settings change; `checked` the configuration with nothing left
+    open.
+    """
+
+    command: Command
+    settings: Mapping[str, Setting]
+    base: Any
+    config: Any
+    checked: Any
+
+    def __getitem__(self, key: str) -> Any:
+        """The value of an option; its default where it was not given."""
+        return self.settings[key].value if key in self.settings else self.command.entries[key].value
+
+    def is_typed(self, key: str) -> bool:
+        """Whether an option was given as a flag."""
+        return key in self.settings and self.settings[key].source == FLAG
+
+    @property
+    def sources(self) -> dict[str, list[str]]:
+        """Where settings that were not typed come from, each with their options."""
+        found: dict[str, list[str]] = {}
+        for key, setting in self.settings.items():
+            if setting.source not in (FLAG, DEFAULT):
+                found.setdefault(setting.source, []).append(key)
+        return found
+
+
+def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) -> Request:
+    """The request of what was typed (by parameter), the environment and configuration files.
+
+    Raises ConfigError for unknown and bad values, naming where they stand.
+    """
+    flags = {key: Setting(value, FLAG) for key, value in command.typed(given).items()}
+    path = flags["config"].value if "config" in flags else None
+    base = None
+    if path is not None and not path.endswith(TOML):
+        base = _stored(command, path)
+        lower = {key: Setting(value, path) for key, value in values_of(base, type(base)).items() if key != "out"}
+    else:
+        lower = dict(_from_file(command, table_for(command.name, commands, path)))
+    settings = {**lower, **dict(_from_environment(command)), **flags}
+    settings = _without(command, settings, _rivals(command, settings), base)
+    misplaced, wrong = _misplaced(command, settings)
+    settings = _without(command, settings, misplaced, base)
+    config, checked = _built(command, settings, base)
+    if wrong:
+        raise ConfigError(*wrong)
+    return Request(command, settings, base, config, checked)
+
+
+def _stored(command: Command, path: str) -> Any:
+    if command.stored is None:
+        raise ConfigError(f"--config {path}: xpet {command.name} takes a {TOML} file: it stores no configuration")
+    return command.stored(path)
+
+
+def _from_environment(command: Command) -> Iterator[tuple[str, Setting]]:
+    """Settings of variables such as XPET_ALIGN_LR; an empty one counts as not set."""
+    known = {command.variable(key): entry for key, entry in command.entries.items() if entry.option.stored}
+    start = command.variable("")
+    for name, text in os.environ.items():
+        if not name.startswith(start) or text == "":
+            continue
+        if name not in known:
+            raise ConfigError(unknown("environment variable", name, list(known)))
+        yield known[name].key, Setting(known[name].kind.parse(name, text), name)
+
+
+def _from_file(command: Command, table: FileTable | None) -> Iterator[tuple[str, Setting]]:
+    if table is None:
+        return
+    known = [key for key, entry in command.entries.items() if entry.option.stored]
+    for key, value in table.values.items():
+        if key not in known:
+            raise ConfigError(f"{table.source}: {unknown('option', key, known)}")
+        yield key, Setting(command.entries[key].kind.from_toml(f"{table.source} {key}", value), table.source)
+
+
+def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
+    """The options that a typed one takes the place of."""
+    typed = [command.entries[key] for key, setting in settings.items() if setting.source == FLAG]
+    return {rival for entry in typed for rival in entry.option.instead_of}
+
+
+def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[str], list[str]]:
+    """The options that belong to something not chosen, and what is wrong with those of them that were typed."""
+    entries = command.entries.values()
+    given = {entry.key: entry.value for entry in entries if entry.value is not None}
+    given |= {key: setting.value for key, setting in settings.items() if setting.value is not None}
+    found = misplaced(entries, given, settings)
+    problems = []
+    for owner, fields in found.items():
+        typed = [entry.flag for entry in fields if settings[entry.key].source == FLAG]
+        problems += [owner.problem(typed, given)] if typed else []
+    return {entry.key for fields in found.values() for entry in fields}, problems
+
+
+def _without(
+    command: Command, settings: Mapping[str, Setting], keys: Collection[str], base: Any
+) -> dict[str, Setting]:  # fmt: skip
+    """The settings without those of `keys` that were not typed; on top of a stored configuration these are reset."""
+    kept = {key: setting for key, setting in settings.items() if setting.source == FLAG or key not in keys}
+    if base is None:
+        return kept
+    return {**{key: Setting(command.entries[key].value, DEFAULT) for key in keys if key in settings}, **kept}
+
+
+def _built(command: Command, settings: Mapping[str, Setting], base: Any) -> tuple[Any, Any]:
+    """The configuration of settings, as given and checked.
+
+    Raises ConfigError; problems that settings of a file or the environment cause say which these are.
+    """
+    problems = _problems(command, settings, base)
+    if problems:
+        raise ConfigError(*(problem + _blame(command, settings, base, problem) for problem in problems))
+    config = command.build({key: setting.value for key, setting in settings.items()}, base)
+    return config, command.check(config)
+
+
+def _problems(command: Command, settings: Mapping[str, Setting], base: Any) -> tuple[str, ...]:
+    try:
+        command.check(command.build({key: setting.value for key, setting in settings.items()}, base))
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _blame(command: Command, settings: Mapping[str, Setting], base: Any, problem: str) -> str:
+    """Which settings that were not typed cause a problem: those without which it is gone."""
+    guilty = [
+        f"{setting.source} {key}" if "[" in setting.source else setting.source
+        for key, setting in settings.items()
+        if setting.source != FLAG
+        and problem not in _problems(command, {k: s for k, s in settings.items() if k != key}, base)
+    ]
+    return f" (set by {', '.join(dict.fromkeys(guilty))})" if guilty else ""
+
+
+def fields_of(command: Command) -> list[OptionField]:
+    """The options of a command that set something."""
+    return [entry for key, entry in command.entries.items() if key not in ("config", "show-config")]

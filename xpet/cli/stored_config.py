@@ -1,0 +1,44 @@
+"""What `--config` takes besides TOML: a run of `xpet align`, or a result of `xpet eval`, to do the same again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xpet.core.config import AlignConfig, EvalConfig
+from xpet.core.config.stored import align_config, eval_config
+from xpet.core.errors import ConfigError, DataError, told
+from xpet.core.rundir import find_runs
+
+
+def of_run(path: str) -> AlignConfig:
+    """The configuration of a run: its folder, or the `config.json` there. Raises ConfigError and DataError."""
+    file = Path(path)
+    if file.is_dir():
+        runs = find_runs(file)
+        if len(runs) > 1:
+            names = ", ".join(str(run.relative_to(file)) for run in runs[:5])
+            raise ConfigError(f"--config {path}: expected one run, found {len(runs)}: name one of them, {names}")
+        file = runs[0] / "config.json"
+    return align_config(_document(file), str(file))
+
+
+def of_result(path: str) -> EvalConfig:
+    """The configuration of a result of `xpet eval --json`. Raises ConfigError and DataError."""
+    return eval_config(_document(Path(path)), path)
+
+
+def _document(file: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"--config {file}: expected a configuration file, found none to read ({error.strerror})"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: expected a .toml file or a JSON document, found neither ({told(error)})") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{file}: expected a JSON object, found {type(document).__name__}")
+    return document

@@ -1,0 +1,82 @@
+"""Options of the command line alone, declared as those of the configurations are: where results go, in what form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpet.cli.reports import FORMATS, PLOT_KINDS
+from xpet.core.config.kinds import REPEATED
+from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, TEXTS, option
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What every command has."""
+
+    json: bool = option(
+        False, "--json", "One JSON document on standard output", OUTPUT, common=True, instead_of=("format",)
+    )
+    quiet: bool = option(False, "--quiet -q", "No progress, no notices", OUTPUT)
+    config: str | None = option(
+        None, "--config", "Settings from this .toml, or from a run", SETTINGS, metavar="FILE",
+        default_text="./xpet.toml", stored=False, common=True,
+    )  # fmt: skip
+    show_config: bool = option(
+        False, "--show-config", "Show each value and its source; do nothing else", SETTINGS,
+        stored=False, common=True,
+    )  # fmt: skip
+    debug: bool = option(False, "--debug", "Tracebacks in place of one-line errors", OUTPUT, stored=False)
+
+
+@dataclass(frozen=True)
+class AlignSwitches(Switches):
+    """What `xpet align` has besides."""
+
+    dry_run: bool = option(
+        False, "--dry-run", "Only check, and estimate time and size", OUTPUT, stored=False, common=True
+    )
+
+
+@dataclass(frozen=True)
+class EvalSwitches(Switches):
+    """What `xpet eval` has besides."""
+
+    out: str | None = option(
+        None, "--out -o", "File for the report", OUTPUT, default_text="standard output", metavar="FILE", common=True
+    )
+    format: str | None = option(
+        None, "--format", f"Of the report: {', '.join(FORMATS)}", OUTPUT, default_text="for -o its ending",
+        choices=tuple(FORMATS), instead_of=("json",),
+    )  # fmt: skip
+    plot: str | None = option(
+        None, "--plot", f"Picture of the figures: .{', .'.join(PLOT_KINDS)}", OUTPUT, metavar="FILE", common=True
+    )
+    full: bool = option(False, "--full", "Every table: both directions, p values", OUTPUT)
+
+
+@dataclass(frozen=True)
+class MergeSwitches(Switches):
+    """What `xpet merge` has besides."""
+
+    pack: str | None = option(
+        None, "--pack", "Put all languages' modules into this one file, in place of --out", OUTPUT, metavar="FILE",
+        common=True,
+        instead_of=("out", "export", "dtype", "shard-size", "pytorch-bin"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TranslateSwitches(Switches):
+    """What `xpet translate` has besides."""
+
+    files: tuple[str, ...] = option(
+        (), "", "Text, .csv, .tsv or .jsonl; none: standard input", TEXTS, kind=REPEATED, metavar="[FILE]...",
+        stored=False,
+    )  # fmt: skip
+    list_packages: bool = option(
+        False, "--list-packages", "Show what is installed", PACKAGES, stored=False, common=True
+    )
+    install: bool = option(
+        False, "--install", "Install packages: .argosmodel files, or pairs such as de-en", PACKAGES, stored=False,
+        common=True,
+    )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Configurations that a command stored with its results, made configurations again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xpet.core.config.align import AlignConfig
+from xpet.core.config.evaluate import EvalConfig
+from xpet.core.config.fit import FitConfig
+from xpet.core.config.parts import DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
+from xpet.core.errors import DataError
+from xpet.core.typed import build
+
+_SECTIONS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "method": MethodConfig, "fit": FitConfig}
+
+
+def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
+    """What trains the run again whose `config.json` holds the document: the same settings, with nothing left open.
+
+    Raises DataError, naming `source` and the field, for what is no such document.
+    """
+    run = _section(document, "run", RunConfig, source)
+    parts = {name: _section(document, name, kind, source) for name, kind in _SECTIONS.items()}
+    text = _section(document, "text", TextConfig, source) if "text" in document else TextConfig()
+    return AlignConfig(
+        languages=(run.language,), routines=(run.routine,), losses=(run.loss,), align_weights=(run.align_weight,),
+        learning_rates=(run.learning_rate,), seeds=(run.seed,), image_weight=run.image_weight, text=text,
+        start=document.get("from"), **parts,
+    )  # fmt: skip
+
+
+def eval_config(document: Mapping[str, Any], source: str) -> EvalConfig:
+    """What measures a stored result of `xpet eval` again; raises DataError, naming `source` and the field."""
+    return _section(document, "configuration", EvalConfig, source)
+
+
+def _section(document: Mapping[str, Any], name: str, kind: type, source: str) -> Any:
+    try:
+        return build(kind, document[name])
+    except KeyError:
+        raise DataError(f"{source}: expected an object {name}, found none; it is no stored configuration") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: {name}: {error}") from None
