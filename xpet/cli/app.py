@@ -72,7 +72,7 @@ def _answer_to(command: Command, given: Mapping[str, Any]) -> None:
         return
     if not request["quiet"] and not request.is_typed("config"):
         for source, options in request.sources.items():
-            view.note(f"{source}: {', '.join(options)}")
+            view.note(f"settings from {source}: {', '.join(options)}")
     COMMANDS[command](request)
 
 

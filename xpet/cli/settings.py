@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from xpet.cli.command import Command
 from xpet.cli.config_file import FileTable, table_for
 from xpet.core.config.options import OptionField, misplaced, values_of
-from xpet.core.errors import ConfigError, unknown
+from xpet.core.errors import ConfigError, shown
 
 FLAG, DEFAULT = "flag", "default"
 TOML = ".toml"
@@ -93,7 +94,7 @@ def _from_environment(command: Command) -> Iterator[tuple[str, Setting]]:
         if not name.startswith(start) or text == "":
             continue
         if name not in known:
-            raise ConfigError(unknown("environment variable", name, list(known)))
+            raise ConfigError(_unknown(command, "environment variable", name, list(known)))
         yield known[name].key, Setting(known[name].kind.parse(name, text), name)
 
 
@@ -103,8 +104,15 @@ def _from_file(command: Command, table: FileTable | None) -> Iterator[tuple[str,
     known = [key for key, entry in command.entries.items() if entry.option.stored]
     for key, value in table.values.items():
         if key not in known:
-            raise ConfigError(f"{table.source}: {unknown('option', key, known)}")
+            raise ConfigError(f"{table.source}: {_unknown(command, 'option', key, known)}")
         yield key, Setting(command.entries[key].kind.from_toml(f"{table.source} {key}", value), table.source)
+
+
+def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> str:
+    """The problem text for a name that is no option: with the nearest one, since there are too many to list."""
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown {what} {shown(name)}; {hint}xpet {command.name} --help-all shows every option"
 
 
 def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:

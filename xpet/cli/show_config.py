@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from xpet.cli.settings import DEFAULT, Request, fields_of
 from xpet.cli.view import Block, Paragraph, TextTable
 from xpet.core.config.options import values_of
+from xpet.core.presets import Preset
 
 SCHEMA = 1
+PRESET_FIELDS = {field.name for field in fields(Preset)}
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ def shown_config(request: Request) -> ShownConfig:
         value, source = request[entry.key], DEFAULT
         if entry.key in request.settings:
             source = request.settings[entry.key].source
-        if value is None and decided.get(entry.key) is not None:
-            value, source = decided[entry.key], f"preset {request['preset']}" if "preset" in decided else source
+        if value in (None, "") and decided.get(entry.key) is not None:
+            value = decided[entry.key]
+            source = f"preset {request['preset']}" if entry.path[-1] in PRESET_FIELDS else source
         options[entry.key] = (list(value) if isinstance(value, tuple) else value, source)
     return ShownConfig(request.command.name, options)
 

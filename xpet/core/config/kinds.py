@@ -16,7 +16,7 @@ ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A kind of values.
 
     `says` is what a value is, for messages; `metavar` stands for it in help. `parse` makes a value of its text, given
@@ -115,18 +115,18 @@ def _listed(parse: Callable[[str], T]) -> Callable[[str, str], tuple[T, ...]]:
     return lambda where, text: comma_list(where, text, parse)
 
 
-TEXT = Kind("text", "TEXT", lambda where, text: text)
-WHOLE = Kind("a whole number", "INT", _number(int, "a whole number"), int, (int,))
-NUMBER = Kind("a number", "NUMBER", _number(float, "a number"), float, (int, float))
-SWITCH = Kind("true or false", "", _switch, bool, (bool,))
-COUNT_OR_ALL = Kind("a whole number or 'all'", "INT|all", count_or_all, toml=(int, str))
-BYTES = Kind("a size such as 2GB", "SIZE", byte_count, toml=(int, str))
-NAMES = Kind("names", "TEXT,...", _listed(str), toml=(str, int), listed=True)
-NAMES_OR_NONE = Kind("names, or 'none'", "TEXT,...", names, toml=(str,), listed=True)
-WHOLES = Kind("whole numbers", "INT,...", _listed(int), toml=(int, str), listed=True)
-NUMBERS = Kind("numbers", "NUMBER,...", _listed(float), toml=(int, float, str), listed=True)
-WEIGHTS = Kind("numbers", "NUMBER,...", numbers, toml=(int, float, str), listed=True)
-REPEATED = Kind("text or a list of texts", "TEXT", lambda where, text: (text,), list, (str,), True)
+TEXT = ValueKind("text", "TEXT", lambda where, text: text)
+WHOLE = ValueKind("a whole number", "INT", _number(int, "a whole number"), int, (int,))
+NUMBER = ValueKind("a number", "NUMBER", _number(float, "a number"), float, (int, float))
+SWITCH = ValueKind("true or false", "", _switch, bool, (bool,))
+COUNT_OR_ALL = ValueKind("a whole number or 'all'", "INT|all", count_or_all, toml=(int, str))
+BYTES = ValueKind("a size such as 2GB", "SIZE", byte_count, toml=(int, str))
+NAMES = ValueKind("names", "TEXT,...", _listed(str), toml=(str, int), listed=True)
+NAMES_OR_NONE = ValueKind("names, or 'none'", "TEXT,...", names, toml=(str,), listed=True)
+WHOLES = ValueKind("whole numbers", "INT,...", _listed(int), toml=(int, str), listed=True)
+NUMBERS = ValueKind("numbers", "NUMBER,...", _listed(float), toml=(int, float, str), listed=True)
+WEIGHTS = ValueKind("numbers", "NUMBER,...", numbers, toml=(int, float, str), listed=True)
+REPEATED = ValueKind("text or a list of texts", "TEXT", lambda where, text: (text,), list, (str,), True)
 
 OF_ANNOTATION = {
     "str": TEXT, "int": WHOLE, "float": NUMBER, "bool": SWITCH, "int | str": COUNT_OR_ALL, "tuple[str, ...]": NAMES,
@@ -135,7 +135,7 @@ OF_ANNOTATION = {
 """Kinds by how a field is annotated, unless its option names another."""
 
 
-def kind_of(annotation: Any) -> Kind:
+def kind_of(annotation: Any) -> ValueKind:
     """The kind of a field's annotation, None allowed beside it; raises TypeError for one that has none."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     try:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from xpet.core.config.kinds import BYTES, SWITCH, Kind, kind_of
+from xpet.core.config.kinds import BYTES, SWITCH, ValueKind, kind_of
 from xpet.core.presets import DEFAULT, OF_ROUTINE
 
 WHAT, MEASURED, TEXTS = "What to train", "What to measure", "Texts"
@@ -69,7 +69,7 @@ class Option:
     help: str
     section: str
     default_text: str | None = None
-    kind: Kind | None = None
+    kind: ValueKind | None = None
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     owner: Owner | None = None
@@ -79,7 +79,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Group:
+class OptionGroup:
     """A configuration inside another: which of its options are offered there, and in which other words."""
 
     kind: type
@@ -95,7 +95,7 @@ class OptionField:
     key: str
     path: tuple[str, ...]
     option: Option
-    kind: Kind
+    kind: ValueKind
     value: Any
     required: bool = False
 
@@ -147,7 +147,7 @@ def group(
 
     An `optional` one is None unless one of its options is given.
     """
-    metadata = {OWN: Group(kind, only, without, words)}
+    metadata = {OWN: OptionGroup(kind, only, without, words)}
     return field(default=None, metadata=metadata) if optional else field(default_factory=kind, metadata=metadata)
 
 
@@ -155,7 +155,7 @@ def options_of(kind: type, path: tuple[str, ...] = ()) -> Iterator[OptionField]:
     """Every option of a configuration class, those of configurations inside it in their position."""
     for each in fields(kind):
         record = each.metadata.get(OWN)
-        if isinstance(record, Group):
+        if isinstance(record, OptionGroup):
             for inner in options_of(record.kind, (*path, each.name)):
                 name = inner.path[len(path) + 1]
                 if (record.only is None or name in record.only) and name not in record.without:
@@ -187,7 +187,7 @@ def _grown(kind: type, tree: Mapping[str, Any], base: Any) -> Any:
     changes = dict(tree)
     for each in fields(kind):
         record = each.metadata.get(OWN)
-        if isinstance(record, Group) and each.name in tree:
+        if isinstance(record, OptionGroup) and each.name in tree:
             changes[each.name] = _grown(record.kind, tree[each.name], getattr(base, each.name, None))
     return kind(**changes) if base is None else replace(base, **changes)
 
@@ -237,7 +237,7 @@ def _chosen(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 
 
-def _told(value: Any, kind: Kind) -> str:
+def _told(value: Any, kind: ValueKind) -> str:
     """A value in words."""
     if value is None or isinstance(value, bool):
         return ""
