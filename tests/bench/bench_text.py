@@ -69,8 +69,8 @@ def _training(
     """Captions per second over all runs: the difference of a long and a short fit."""
     frozen = torch.randn(len(tokens), SIZES[size].dims, generator=torch.Generator().manual_seed(0))
     data = RunData(
-        student=tokens, anchor=None, image=None, frozen=_Rows(frozen), whole=True, val_text=tokens[:2],
-        val_image=frozen[:2], val_image_index=torch.arange(2),
+        student=tokens, anchor=None, image=None, anchor_features=_Rows(frozen), only_full_batches=True,
+        val_text=tokens[:2], val_image=frozen[:2], val_image_index=torch.arange(2),
     )  # fmt: skip
     group = [
         (RunConfig(LANGUAGE, "text", "mse-normalized", 1.0, seed=1 + run, image_weight=0.0), data)

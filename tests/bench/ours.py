@@ -21,8 +21,9 @@ from xpet.training.device import make_engine
 from xpet.training.fit import fit, stream
 from xpet.training.memory import runs_per_stack, workers_for
 from xpet.training.queue import Queue, Run, RunData
-from xpet.training.selection import Outcome
-from xpet.training.stacklike import Move, StackLike
+from xpet.training.selection import TrainedRun
+from xpet.training.setup import FitSetup
+from xpet.training.stacklike import Reindex, StackLike
 from xpet.training.workers import side_by_side
 
 NEVER = 10**9
@@ -94,11 +95,12 @@ class Ours:
             self._others.append(self._another())
         queue = Queue([(run, self.data(run)) for run in runs], config)
 
-        def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-            return stack.exchange(kept, [run.seed for run, _ in runs])
+        def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+            return stack.reindex(kept, [run.seed for run, _ in runs])
 
-        def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
-            yield from stream(stack, queue, places, config, self.tokenizer.pad, self.engine, seat, on_event)
+        def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[TrainedRun]]:
+            setup = FitSetup(stack, queue, places, config, self.tokenizer.pad, self.engine)
+            yield from stream(setup, assign, on_event)
 
         started = now()
         for outcomes in side_by_side(self._others[:workers], work, ignore):

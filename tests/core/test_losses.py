@@ -19,7 +19,7 @@ from xpet.methods.stack import Stack
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 STEPS, ROWS, BATCH = 20, 9, 4
 FIT = FitPlan(batch_size=BATCH, steps=STEPS, validate_every=1, include_start=False)
@@ -54,9 +54,9 @@ def data_of(student: str, anchor: str | None, evaluation: str) -> RunData:
     )  # fmt: skip
 
 
-def by_xpet(steps: int) -> list[tuple[Outcome, dict[str, Tensor]]]:
-    """Outcome and the last step's gradients of every run, the runs of a shape trained side by side."""
-    results: list[tuple[Outcome, dict[str, Tensor]]] = []
+def by_xpet(steps: int) -> list[tuple[TrainedRun, dict[str, Tensor]]]:
+    """Trained run and the last step's gradients of every run, the runs of a shape trained side by side."""
+    results: list[tuple[TrainedRun, dict[str, Tensor]]] = []
     for runs in (ALIGNED, BASELINES):
         rows = [find_routine(run.routine) for run in runs]
         data = [data_of(row.student, row.anchor, row.evaluation) for row in rows]
@@ -92,12 +92,12 @@ def by_hand(run: RunConfig, steps: int) -> tuple[list[float], dict[str, Tensor]]
 
 
 @pytest.fixture(scope="module")
-def trained() -> dict[str, tuple[Outcome, dict[str, Tensor]]]:
+def trained() -> dict[str, tuple[TrainedRun, dict[str, Tensor]]]:
     return {run.label: result for run, result in zip(EVERY, by_xpet(STEPS), strict=True)}
 
 
 @pytest.fixture(scope="module")
-def stepped() -> dict[str, tuple[Outcome, dict[str, Tensor]]]:
+def stepped() -> dict[str, tuple[TrainedRun, dict[str, Tensor]]]:
     return {run.label: result for run, result in zip(EVERY, by_xpet(1), strict=True)}
 
 
@@ -113,7 +113,7 @@ def test_the_oracle_covers_the_whole_table() -> None:
 
 
 @EVERY_RUN
-def test_losses_over_20_steps(run: RunConfig, trained: dict[str, tuple[Outcome, dict[str, Tensor]]]) -> None:
+def test_losses_over_20_steps(run: RunConfig, trained: dict[str, tuple[TrainedRun, dict[str, Tensor]]]) -> None:
     expected, _ = by_hand(run, STEPS)
     history = trained[run.label][0].history
     assert [entry["step"] for entry in history] == list(range(1, STEPS + 1))
@@ -126,7 +126,7 @@ def test_losses_over_20_steps(run: RunConfig, trained: dict[str, tuple[Outcome, 
 
 
 @EVERY_RUN
-def test_gradients_of_the_first_step(run: RunConfig, stepped: dict[str, tuple[Outcome, dict[str, Tensor]]]) -> None:
+def test_gradients_of_the_first_step(run: RunConfig, stepped: dict[str, tuple[TrainedRun, dict[str, Tensor]]]) -> None:
     _, expected = by_hand(run, 1)
     found = stepped[run.label][1]
     assert set(found) == set(expected)

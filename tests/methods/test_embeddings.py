@@ -20,7 +20,7 @@ from xpet.methods.table import METHODS, fold
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 RANK = 4
 FIT = FitPlan(batch_size=5, steps=12, validate_every=1000, include_start=False)
@@ -42,7 +42,7 @@ def used(data: RunData) -> list[int]:
     return sorted({token for row in data.student for token in row})
 
 
-def trained(config: MethodConfig, seeds: Sequence[int]) -> tuple[Stack, list[Outcome], list[RunData]]:
+def trained(config: MethodConfig, seeds: Sequence[int]) -> tuple[Stack, list[TrainedRun], list[RunData]]:
     """Runs that read different parts of the vocabulary, trained side by side."""
     data = [part_of_vocabulary(towers.run_data(seed), seed) for seed in seeds]
     stack = build_stack(towers.tower(), config, seeds, [used(d) for d in data])

@@ -18,23 +18,23 @@ from tests.rounding import alike, apart
 from tests.training.test_layouts import METHODS, ROWS, shaken
 from tests.training.test_stream import STACKABLE, alone, check, runs, streamed, tokens_of
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
-from xpet.core.noise import Noise, draws
+from xpet.core.dropout_bits import DropoutBits, draws
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
 from xpet.models.dropout import Dropout
 from xpet.models.text_tower import TextTower, twin
 from xpet.training.device import make_engine
 from xpet.training.fit import first_loss, fit
-from xpet.training.layouts import LAYOUTS, Through
+from xpet.training.layouts import LAYOUTS, LayoutContext
 from xpet.training.memory import bytes_per_run
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 FIT = FitPlan(batch_size=5, steps=5, validate_every=2, dropout="model")
 RUN = RunConfig("de", "routine1", "mse", align_weight=0.5, learning_rate=2e-3, seed=3)
 SEEDS, STEPS = torch.tensor([7, 8, 9]), torch.tensor([4, 0, 1999])
 
 
-def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -> Outcome:
+def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -> TrainedRun:
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[method], [1])
     (outcome,) = fit(stack, [(run, towers.run_data(1))], config, towers.pad, make_engine("cpu"))
     assert not stack.tower.training
@@ -44,17 +44,17 @@ def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -
 
 def features(stack: Stack, rows: Sequence[Sequence[Sequence[int]]], layout: str, places: Sequence[int]) -> Tensor:
     """Of the runs in these places, with dropout, [runs * rows, d]."""
-    laid = LAYOUTS[layout](rows, Through(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
+    batch = LAYOUTS[layout](rows, LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
     stack.drop(SEEDS[places], STEPS[places])
     with stack.some(places[0], places[-1] + 1):
-        return laid.encode()
+        return batch.encode()
 
 
 @pytest.mark.parametrize("name", STACKABLE)
 def test_a_run_is_the_same_alone_and_among_others_that_come_and_go(name: str) -> None:
     given, config = runs(), towers.METHOD_CONFIGS[name]
-    found, seats, _ = streamed(config, given, FIT)
-    assert len(seats.calls) > 2
+    found, assigned, _ = streamed(config, given, FIT)
+    assert len(assigned.calls) > 2
     assert sorted(outcome.number for outcome in found) == list(range(6))
     for outcome in found:
         if outcome.number in (0, 3, 5):  # from the beginning, later, last
@@ -86,8 +86,8 @@ def test_packed_equals_padded_and_every_run_itself(name: str) -> None:
         torch.testing.assert_close(single, found["packed"][9 * place : 9 * place + 9], atol=1e-10, rtol=0)
     stack.tower.eval()
     with stack.some(0, len(places)), torch.no_grad():
-        through = Through(stack, make_engine("cpu"), towers.pad, towers.HIDDEN)
-        assert (LAYOUTS["packed"](ROWS[: len(places)], through).encode() - found["packed"]).abs().max() > 0.1
+        context = LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN)
+        assert (LAYOUTS["packed"](ROWS[: len(places)], context).encode() - found["packed"]).abs().max() > 0.1
 
 
 def test_whole_trainings_agree_packed_and_padded() -> None:
@@ -129,9 +129,9 @@ def test_plain_dropout_with_the_same_masks(states: float, weights: float, attent
     drawn = draws(SEEDS[:1], STEPS[:1])
 
     def masks(number: int, length: int) -> list[Any]:
-        noise = Noise.of(drawn, torch.tensor([[number]]), torch.arange(length).unsqueeze(0), towers.HIDDEN)
+        bits = DropoutBits.of(drawn, torch.tensor([[number]]), torch.arange(length).unsqueeze(0), towers.HIDDEN)
         return [
-            (lambda v, p, s=site: (noise.pairs if v.dim() == 4 else noise.channels)(s, p, v))
+            (lambda v, p, s=site: (bits.pairs if v.dim() == 4 else bits.channels)(s, p, v))
             for site, p in enumerate(chances)
             if p
         ]
@@ -155,7 +155,7 @@ def test_the_seed_decides_and_no_generator(name: str) -> None:
 
 def test_noise_differs_from_step_to_step_and_run_to_run() -> None:
     stack = shaken(METHODS["lora"], 1)
-    batch = LAYOUTS["packed"](ROWS[1:2], Through(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
+    batch = LAYOUTS["packed"](ROWS[1:2], LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
     found = []
     for seed, step in ((1, 0), (1, 1), (2, 0), (1, 0)):
         stack.drop(torch.tensor([seed]), torch.tensor([step]))

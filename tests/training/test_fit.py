@@ -24,7 +24,7 @@ from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.optimiser import StackedAdam
 from xpet.training.queue import RunData
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 FIT = FitPlan(batch_size=5, steps=6, validate_every=2, select="mrr")
 RUN = RunConfig("de", learning_rate=2e-3, align_weight=0.5)
@@ -36,7 +36,7 @@ def stack_of(*runs: RunConfig) -> Stack:
 
 def train(
     config: FitPlan, *runs: RunConfig, stack: Stack | None = None, events: list[Event] | None = None
-) -> list[Outcome]:
+) -> list[TrainedRun]:
     pairs = [(run, towers.run_data(seed=1, rows=7)) for run in runs]
     heard = events if events is not None else []
     return fit(stack or stack_of(*runs), pairs, config, towers.pad, make_engine("cpu"), heard.append)
@@ -328,7 +328,14 @@ def test_pictured_captions_stand_beside_the_students_and_have_the_images() -> No
     """One step from the base: the losses are those of the two batches computed by hand."""
     data, other = towers.run_data(1, rows=6), towers.run_data(2, rows=6)
     frozen = torch.randn(6, towers.DIMENSIONS, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    mixed = replace(data, anchor=None, frozen=frozen, pictured=other.student, image=other.image, whole=True)
+    mixed = replace(
+        data,
+        anchor=None,
+        anchor_features=frozen,
+        image_captions=other.student,
+        image=other.image,
+        only_full_batches=True,
+    )
     config = replace(FIT, batch_size=6, steps=1, validate_every=1)
     run = replace(RUN, loss="mse", image_weight=0.7, align_weight=0.4)
     (outcome,) = fit(stack_of(run), [(run, mixed)], config, towers.pad, make_engine("cpu"))

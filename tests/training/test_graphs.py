@@ -20,7 +20,7 @@ from xpet.methods.build import build_stack
 from xpet.training import graphs
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
-from xpet.training.graphs import Replayed
+from xpet.training.graphs import ReplayedStep
 
 FIT = FitPlan(batch_size=5, steps=30, validate_every=6)
 HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
@@ -96,8 +96,9 @@ def test_replayed_steps_learn_what_steps_do(name: str, dropout: str, recorder: R
 
 def test_frozen_anchors_and_pictures_are_read_anew(recorder: Recorder) -> None:
     data = replace(
-        towers.run_data(1, rows=15), anchor=None, frozen=_Rows(torch.randn(15, towers.DIMENSIONS, dtype=torch.float64)),
-        pictured=towers.texts(15, seed=9),
+        towers.run_data(1, rows=15), anchor=None,
+        anchor_features=_Rows(torch.randn(15, towers.DIMENSIONS, dtype=torch.float64)),
+        image_captions=towers.texts(15, seed=9),
     )  # fmt: skip
     run = (RunConfig("de", "text", "mse", 0.5, learning_rate=2e-3), data)
     found = []
@@ -131,7 +132,7 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
         total.add_(given.tensors[0].sum())
 
     recorder = Recorder()
-    steps = Replayed(work, recorder)
+    steps = ReplayedStep(work, recorder)
     for value in (1.0, 2.0, 3.0, 4.0):
         steps(Given((torch.full((3,), value),)))
     assert total.tolist() == [30.0, 30.0]
@@ -139,13 +140,13 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
     for other in (Given((torch.ones(4),)), Given((torch.ones(3),), key=1), Given((torch.ones(3, dtype=torch.long),))):
         steps(other)
     assert (len(done), recorder.recorded) == (5, 1)
-    monkeypatch.setattr(graphs, "MOST", 1)
+    monkeypatch.setattr(graphs, "MOST_SHAPES", 1)
     steps(Given((torch.ones(4),)))
     assert (len(done), recorder.recorded) == (6, 1)  # no more than so many
-    plain = Replayed(work, None)
+    plain = ReplayedStep(work, None)
     plain(Given((torch.ones(3),)))
     plain(Given((torch.ones(3),)))
-    assert not plain.known
+    assert not plain.recorded
     assert not plain.seen
 
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from tests import tiny, towers
+from xpet.core.caption_packing import pack
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.config import fit as fit_config
 from xpet.core.errors import ConfigError
-from xpet.core.packing import pack
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
 from xpet.models.text_tower import TextTower
 from xpet.training import compiling
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
-from xpet.training.layouts import LAYOUTS, Through
+from xpet.training.layouts import LAYOUTS, LayoutContext
 
 METHODS = {**towers.METHOD_CONFIGS, "embeddings": MethodConfig("lora", train=("layernorm", "embeddings"))}
 ROWS = [towers.texts(9, seed, longest) for seed, longest in ((1, 4), (2, 12), (3, 9))]
@@ -40,12 +40,12 @@ def shaken(config: MethodConfig, runs: int) -> Stack:
 def test_packed_equals_padded(name: str) -> None:
     runs = 1 if name == "full" else len(ROWS)
     stack = shaken(METHODS[name], runs)
-    through = Through(stack, make_engine("cpu"), towers.pad, towers.HIDDEN)
+    context = LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN)
     found, gradients = {}, {}
     for layout, lay in LAYOUTS.items():
         stack.clear_gradients()
         with stack.all():
-            found[layout] = lay(ROWS[:runs], through).encode()
+            found[layout] = lay(ROWS[:runs], context).encode()
         found[layout].square().sum().backward()
         gradients[layout] = stack.gradients()
     assert len(found["packed"]) == runs * 9

@@ -15,7 +15,7 @@ from xpet.training.batches import batch_order
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 STEPS, ROWS, VALIDATION = 12, 10, 6
 VISION = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16,
@@ -51,7 +51,7 @@ def by_reference(setting: Setting, method: MethodConfig, flags: Flags) -> Learne
     return loop.train(train, check, order, STEPS)
 
 
-def by_xpet(setting: Setting, method: MethodConfig) -> Outcome:
+def by_xpet(setting: Setting, method: MethodConfig) -> TrainedRun:
     tokenizer = TextTokenizer(setting.tokenizer, SIZE.positions - 2, 1)
     with torch.no_grad():
         images = image_tower(SIZE, dtype=torch.float64)(pixel_values=setting.pixels).image_embeds

@@ -12,22 +12,22 @@ from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
 from xpet.methods.build import build_stack
 from xpet.training import selection
-from xpet.training.selection import Best, Outcome, Validation
+from xpet.training.selection import BestCheckpoints, TrainedRun, Validation
 
 RUNS = [RunConfig("de", "routine1", "mse", seed=seed) for seed in (1, 2)]
 
 
 def test_nothing_to_keep_keeps_nothing() -> None:
     stack = build_stack(towers.tower(), MethodConfig("lora"), [1, 2])
-    best = Best(stack, [Outcome(run) for run in RUNS], FitPlan())
-    before = best.kept[0].clone()
+    best = BestCheckpoints(stack, [TrainedRun(run) for run in RUNS], FitPlan())
+    before = best.parameters[0].clone()
     with torch.no_grad():
         stack.flat[0].add_(1.0)
-    best.keep([], 3)
-    assert torch.equal(best.kept[0], before)
-    best.keep([1], 4)
-    assert torch.equal(best.kept[0][0], before[0])
-    assert torch.equal(best.kept[0][1], before[1] + 1)
+    best.snapshot([], 3)
+    assert torch.equal(best.parameters[0], before)
+    best.snapshot([1], 4)
+    assert torch.equal(best.parameters[0][0], before[0])
+    assert torch.equal(best.parameters[0][1], before[1] + 1)
     assert [outcome.chosen_step for outcome in best.finish([0, 1])] == [0, 4]
 
 

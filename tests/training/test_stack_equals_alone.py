@@ -11,7 +11,7 @@ from xpet.methods.build import build_stack
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.queue import RunData
-from xpet.training.selection import Outcome
+from xpet.training.selection import TrainedRun
 
 STEPS = 20
 FIT = FitPlan(batch_size=5, steps=STEPS, validate_every=1000, include_start=False)
@@ -25,7 +25,7 @@ FLAT = "self.key.bias"
 LENGTHS = (4, 12, 9)
 
 
-def trained(config: MethodConfig, runs: list[tuple[RunConfig, RunData]], fit_config: FitPlan = FIT) -> list[Outcome]:
+def trained(config: MethodConfig, runs: list[tuple[RunConfig, RunData]], fit_config: FitPlan = FIT) -> list[TrainedRun]:
     stack = build_stack(towers.tower(), config, [run.seed for run, _ in runs])
     return fit(stack, runs, fit_config, towers.pad, make_engine("cpu"))
 

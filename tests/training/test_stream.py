@@ -17,12 +17,14 @@ from xpet.methods.stack import Stack
 from xpet.methods.table import METHODS
 from xpet.training.device import make_engine
 from xpet.training.fit import fit, stream
-from xpet.training.queue import Queue, Run, RunData, Tally
-from xpet.training.selection import Outcome
-from xpet.training.stacklike import Move, StackLike
+from xpet.training.progress import StepCounter
+from xpet.training.queue import Queue, Run, RunData
+from xpet.training.selection import TrainedRun
+from xpet.training.setup import FitSetup
+from xpet.training.stacklike import Reindex, StackLike
 
 FIT = FitPlan(batch_size=5, steps=11, validate_every=3)
-PLACES, STRUCK = 3, 1
+SLOTS, STRUCK = 3, 1
 """Runs side by side, and the one of the first that diverges."""
 STACKABLE = [name for name in towers.METHOD_CONFIGS if METHODS[towers.METHOD_CONFIGS[name].name].stackable]
 
@@ -45,34 +47,33 @@ def tokens_of(runs: Sequence[Run]) -> list[list[int]]:
     return [sorted({token for row in data.student for token in row}) for _, data in runs]
 
 
-class Seats:
+class Assigned:
     """Puts runs into a stack, and remembers who was kept and who came."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], list[int]]] = []
 
-    def __call__(self, stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
+    def __call__(self, stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
         self.calls.append((list(kept), [config.seed for config, _ in runs]))
-        return stack.exchange(kept, [config.seed for config, _ in runs], tokens_of(runs))
+        return stack.reindex(kept, [config.seed for config, _ in runs], tokens_of(runs))
 
 
 def streamed(
     config: MethodConfig, given: Sequence[Run], fit_config: FitPlan = FIT, events: list[Event] | None = None
-) -> tuple[list[Outcome], Seats, Stack]:
-    stack, seats = build_stack(towers.tower(), config, [1]), Seats()
+) -> tuple[list[TrainedRun], Assigned, Stack]:
+    stack, assigned = build_stack(towers.tower(), config, [1]), Assigned()
     heard = events if events is not None else []
-    found = stream(
-        stack, Queue(given, fit_config), PLACES, fit_config, towers.pad, make_engine("cpu"), seats, heard.append
-    )
-    return [outcome for outcomes in found for outcome in outcomes], seats, stack
+    setup = FitSetup(stack, Queue(given, fit_config), SLOTS, fit_config, towers.pad, make_engine("cpu"))
+    found = stream(setup, assigned, heard.append)
+    return [outcome for outcomes in found for outcome in outcomes], assigned, stack
 
 
-def alone(config: MethodConfig, run: Run, fit_config: FitPlan = FIT) -> Outcome:
+def alone(config: MethodConfig, run: Run, fit_config: FitPlan = FIT) -> TrainedRun:
     stack = build_stack(towers.tower(), config, [run[0].seed], tokens_of([run]))
     return fit(stack, [run], fit_config, towers.pad, make_engine("cpu"))[0]
 
 
-def check(mine: Outcome, other: Outcome, tolerance: float = 1e-10) -> None:
+def check(mine: TrainedRun, other: TrainedRun, tolerance: float = 1e-10) -> None:
     assert (mine.config, mine.chosen_step, mine.diverged_at) == (other.config, other.chosen_step, other.diverged_at)
     assert [entry["step"] for entry in mine.history] == [entry["step"] for entry in other.history]
     for one, two in zip(mine.history, other.history, strict=True):
@@ -101,8 +102,8 @@ def test_trained_words_go_along_with_their_runs() -> None:
 
 
 def test_who_diverges_or_ends_leaves_room_for_the_next() -> None:
-    found, seats, stack = streamed(towers.METHOD_CONFIGS["lora"], runs(rows=15))
-    assert seats.calls == [
+    found, assigned, stack = streamed(towers.METHOD_CONFIGS["lora"], runs(rows=15))
+    assert assigned.calls == [
         ([], [20, 21, 22]),  # three places
         ([0, 2], [23]),  # 21 diverged: the next in its place, behind those that go on
         ([2], [24, 25]),  # 20 and 22 ended
@@ -115,8 +116,8 @@ def test_who_diverges_or_ends_leaves_room_for_the_next() -> None:
 def test_who_comes_later_begins_where_batches_are_equally_large() -> None:
     given = runs(rows=14)  # 5, 5 and 4 rows an epoch
     assert Queue(given, FIT).cycle == 3
-    found, seats, _ = streamed(towers.METHOD_CONFIGS["lora"], given)
-    assert seats.calls == [
+    found, assigned, _ = streamed(towers.METHOD_CONFIGS["lora"], given)
+    assert assigned.calls == [
         ([], [20, 21, 22]),
         ([0, 2], [23]),  # at step 3 of the others
         ([2], []),  # 20 and 22 ended: 23 is at step 8
@@ -133,8 +134,8 @@ def test_a_stack_of_runs_that_all_diverge_is_filled_anew() -> None:
         (config, replace(data, image=data.image * float("nan"))) for config, data in given[:3] if data.image is not None
     ]
     config = replace(FIT, validate_every=100, steps=30)
-    found, seats, _ = streamed(towers.METHOD_CONFIGS["lora"], [*bad, *given[3:]], config)
-    assert seats.calls == [([], [20, 21, 22]), ([], [23, 24, 25])]
+    found, assigned, _ = streamed(towers.METHOD_CONFIGS["lora"], [*bad, *given[3:]], config)
+    assert assigned.calls == [([], [20, 21, 22]), ([], [23, 24, 25])]
     assert [outcome.diverged_at for outcome in found] == [1, 1, 1, None, None, None]
     check(found[-1], alone(towers.METHOD_CONFIGS["lora"], given[5], config))
 
@@ -155,23 +156,24 @@ def test_progress_counts_the_steps_of_all_runs() -> None:
 def test_stacks_share_a_queue() -> None:
     given = runs(diverging=None)
     queue = Queue(given, FIT)
-    tally = Tally([queue])
+    counter = StepCounter([queue])
     engine, config = make_engine("cpu"), towers.METHOD_CONFIGS["adapter"]
-    one, two = (
-        stream(build_stack(towers.tower(), config, [1]), queue, 2, FIT, towers.pad, engine, Seats(), tally=tally)
-        for _ in range(2)
-    )
+
+    def setup() -> FitSetup:
+        return FitSetup(build_stack(towers.tower(), config, [1]), queue, 2, FIT, towers.pad, engine)
+
+    one, two = (stream(setup(), Assigned(), counter=counter) for _ in range(2))
     found = [next(one), next(two), *one, *two]
     assert [[outcome.number for outcome in outcomes] for outcomes in found] == [[0, 1], [4, 5], [2, 3]]
-    assert (queue.waiting, tally.add(0)) == (0, tally.total)
-    assert list(stream(build_stack(towers.tower(), config, [1]), queue, 2, FIT, towers.pad, engine, Seats())) == []
+    assert (queue.waiting, counter.add(0)) == (0, counter.total)
+    assert list(stream(setup(), Assigned())) == []
 
 
 def test_a_queue_wants_runs_of_one_shape() -> None:
     seven, eight = (towers.run_data(1, rows=rows) for rows in (7, 8))
     with pytest.raises(ConfigError, match=r"^expected runs of one shape, found 2 of shapes \[\(7, 8, "):
         Queue([(RunConfig("de"), seven), (RunConfig("tr"), eight)], FIT)
-    whole = [(RunConfig("de"), replace(data, whole=True)) for data in (eight, seven)]
+    whole = [(RunConfig("de"), replace(data, only_full_batches=True)) for data in (eight, seven)]
     queue = Queue(whole, FitPlan(batch_size=10, epochs=3))
     assert (queue.batch, queue.steps) == (7, 3)  # those of the shortest
 
@@ -182,13 +184,13 @@ def test_an_exchange_moves_everything_and_draws_what_a_fresh_stack_draws(name: s
     stack, fresh = (build_stack(towers.tower(), config, seeds) for seeds in ([1, 2, 3], [7, 8]))
     before = [stack.state(run) for run in range(3)]
     beside = stack.flat[0].detach() * 2
-    move = stack.exchange([2, 0], [7, 8])
+    reindex = stack.reindex([2, 0], [7, 8])
     assert stack.runs == len(stack.flat[0]) == 4
     for place, expected in enumerate([before[2], before[0], fresh.state(0), fresh.state(1)]):
         found = stack.state(place)
         assert set(found) == set(expected)
         assert all(torch.equal(found[key], expected[key]) for key in expected)
-    moved = move(beside)
+    moved = reindex(beside)
     assert torch.equal(moved[:2], stack.flat[0].detach()[:2] * 2)
     assert not moved[2:].any()
 
@@ -198,7 +200,7 @@ def test_initial_values_do_not_depend_on_lowered_weights() -> None:
         config = towers.METHOD_CONFIGS[name]
         stack, fresh = (build_stack(towers.tower(torch.float32), config, seeds) for seeds in ([1], [1, 7]))
         with stack.lowered(torch.bfloat16):
-            stack.exchange([0], [7])
+            stack.reindex([0], [7])
             assert {p.dtype for p in stack.tower.parameters()} == {torch.bfloat16}
         assert {p.dtype for p in stack.tower.parameters()} == {torch.float32}
         assert all(torch.equal(value, fresh.values[key]) for key, value in stack.values.items())
@@ -207,11 +209,11 @@ def test_initial_values_do_not_depend_on_lowered_weights() -> None:
 def test_a_full_tower_has_room_for_one() -> None:
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["full"], [1])
     with pytest.raises(ModelError, match="^full fine-tuning cannot be stacked: expected 1 run, found 2$"):
-        stack.exchange([0], [2])
+        stack.reindex([0], [2])
 
 
 def test_run_data_says_what_may_share_a_stack() -> None:
     data = towers.run_data(1)
     assert isinstance(data, RunData)
     assert data.shape == towers.run_data(2).shape
-    assert replace(data, whole=True).shape != data.shape
+    assert replace(data, only_full_batches=True).shape != data.shape

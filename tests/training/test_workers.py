@@ -19,8 +19,9 @@ from xpet.models.text_tower import twin
 from xpet.training.device import make_engine
 from xpet.training.fit import stream
 from xpet.training.queue import Queue, Run
-from xpet.training.selection import Outcome
-from xpet.training.stacklike import Move, StackLike
+from xpet.training.selection import TrainedRun
+from xpet.training.setup import FitSetup
+from xpet.training.stacklike import Reindex, StackLike
 from xpet.training.workers import side_by_side
 
 FIT = FitPlan(batch_size=5, steps=10, validate_every=5)
@@ -37,11 +38,11 @@ def stacks(count: int) -> list[Stack]:
 def trained(count: int) -> list[dict[str, torch.Tensor]]:
     queue = Queue([(run, towers.run_data(run.seed)) for run in RUNS], FIT)
 
-    def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        return stack.exchange(kept, [run.seed for run, _ in runs])
+    def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+        return stack.reindex(kept, [run.seed for run, _ in runs])
 
-    def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[Outcome]]:
-        yield from stream(stack, queue, 1, FIT, towers.pad, make_engine("cpu"), seat, on_event)
+    def work(stack: StackLike, on_event: OnEvent) -> Iterator[list[TrainedRun]]:
+        yield from stream(FitSetup(stack, queue, 1, FIT, towers.pad, make_engine("cpu")), assign, on_event)
 
     found = [outcome for outcomes in side_by_side(stacks(count), work, ignore) for outcome in outcomes]
     return [outcome.state for outcome in sorted(found, key=lambda outcome: outcome.number)]

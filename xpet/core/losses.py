@@ -1,7 +1,7 @@
-"""Losses as pure functions of features (paper section 3.2, SPEC section 3).
+"""Losses as pure functions of features (paper, section 3.2).
 
-Features have shape [..., rows, dimensions]; leading dimensions are independent runs, each with its own loss, so every
-function returns shape [...]. Rows of image, anchor and student belong together.
+Features have shape [..., rows, d]; leading dimensions are independent runs, each with its own loss, so every function
+returns shape [...]. Row i of image, anchor and student belong together.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ AlignmentLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image, anchor, student) features -> loss per run."""
 
 
-def contrastive(one: Tensor, other: Tensor) -> Tensor:
-    """Mean of the two cross-entropies of `100 * cos(one, other)` over the rows (CLIP's symmetric loss)."""
-    logits = SCALE * functional.normalize(one, dim=-1) @ functional.normalize(other, dim=-1).transpose(-1, -2)
-    forth = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
-    back = logits.log_softmax(dim=-2).diagonal(dim1=-2, dim2=-1)
-    return -(forth.mean(dim=-1) + back.mean(dim=-1)) / 2
+def contrastive(image: Tensor, text: Tensor) -> Tensor:
+    """Mean of the two cross-entropies of `100 * cos(image, text)` over the rows (CLIP's symmetric loss)."""
+    logits = SCALE * functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).transpose(-1, -2)
+    image_to_text = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
+    text_to_image = logits.log_softmax(dim=-2).diagonal(dim1=-2, dim2=-1)
+    return -(image_to_text.mean(dim=-1) + text_to_image.mean(dim=-1)) / 2
 
 
 def mse(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int], to
             raise ModelError(f"{method.name} cannot be stacked: expected 1 run, found {len(seeds)}")
         return PlainStack(tower, {f"{path}.{name}": p for path, names in own.items() for name, p in names.items()})
 
-    words = embeddings.TokenRows() if embeddings.PART in parts else None
+    words = embeddings.TokenTable() if embeddings.PART in parts else None
     base = tower.get_submodule(embeddings.WORDS) if words is not None else None
 
     def draw(seeds: Sequence[int]) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def _initial(
 
 
 def _initial_words(
-    base: nn.Module | None, words: embeddings.TokenRows, rank: int, seeds: Sequence[int]
+    base: nn.Module | None, words: embeddings.TokenTable, rank: int, seeds: Sequence[int]
 ) -> dict[str, Tensor]:
     """A, zero, and B [runs, rank, hidden], drawn at the scale of the base's embeddings from each seed alone."""
     assert base is not None
@@ -126,7 +126,7 @@ def _initial_words(
 
 
 def _install_words(
-    tower: nn.Module, values: Mapping[str, Tensor], selection: Selection, words: embeddings.TokenRows
+    tower: nn.Module, values: Mapping[str, Tensor], selection: Selection, words: embeddings.TokenTable
 ) -> None:
     """Put the embeddings with deltas where the plain ones were."""
     parent, _, child = embeddings.WORDS.rpartition(".")

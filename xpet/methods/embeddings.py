@@ -24,7 +24,7 @@ TOKENS, DOWN, UP = f"{WORDS}.tokens", f"{WORDS}.delta_A", f"{WORDS}.delta_B"
 """Names in a run's delta: token ids [n], ascending; A [n, rank]; B [rank, hidden]."""
 
 
-class TokenRows:
+class TokenTable:
     """Which tokens have a row, for each run of a stack; `table` [runs, most] is padded with ids no token has."""
 
     PADDING = 2**62
@@ -51,7 +51,7 @@ class TokenRows:
 class StackedEmbedding(Stacked):
     """Word embeddings with each run's own delta."""
 
-    def __init__(self, base: nn.Module, share: Share, rows: TokenRows) -> None:
+    def __init__(self, base: nn.Module, share: Share, rows: TokenTable) -> None:
         super().__init__(share)
         self.base = base
         self.rows = rows

@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from xpet.core import noise
+from xpet.core import dropout_bits
+from xpet.core.caption_packing import PackedBatch
 from xpet.core.errors import ModelError
-from xpet.core.packing import Packed
 from xpet.methods import embeddings
 from xpet.methods.stacked import Selection
 
 Tokens = Sequence[Sequence[int] | Tensor]
 """For each run the ids of the tokens whose embeddings are trained; any order, repetitions are fine."""
 
-Move = Callable[[Tensor], Tensor]
-"""See `xpet.training.stacklike.Move`."""
+Reindex = Callable[[Tensor], Tensor]
+"""See `xpet.training.stacklike.Reindex`."""
 
 Draw = Callable[[Sequence[int]], dict[str, Tensor]]
 """Seeds -> initial values of one run per seed, [runs, *shape] by name."""
@@ -39,7 +39,7 @@ class Stack:
         self.flat = flat
         self.draw = draw
         self.selection = Selection()
-        self.words: embeddings.TokenRows | None = None
+        self.words: embeddings.TokenTable | None = None
         self._loaded: dict[nn.Parameter, Tensor] = {}
 
     @property
@@ -61,9 +61,9 @@ class Stack:
 
         `tokens` are each run's own, where word embeddings are trained.
         """
-        self.exchange([], seeds, tokens)
+        self.reindex([], seeds, tokens)
 
-    def exchange(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Move:
+    def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Reindex:
         """Keep these runs, in this order, and add one freshly drawn run per seed behind them.
 
         Returns what does the same to something laid out as the parameters were (moments, checkpoints), with zeros for
@@ -74,15 +74,15 @@ class Stack:
             mine = [self.words.tokens[run] for run in kept]
             self.words.set([*mine, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
 
-        def move(flat: Tensor) -> Tensor:
+        def reindex(flat: Tensor) -> Tensor:
             return self._laid_out(flat.detach(), before, kept, len(seeds))
 
-        self._hold(move(self.flat[0]), len(kept) + len(seeds))
+        self._hold(reindex(self.flat[0]), len(kept) + len(seeds))
         if seeds:
             with torch.no_grad(), self._as_loaded():
                 for name, value in self.draw(seeds).items():
                     self.values[name][len(kept) :] = value.to(self.flat[0].device)
-        return move
+        return reindex
 
     def _laid_out(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
         """The kept rows of a flat tensor of these shapes and `more` of zeros, with room for the words there are."""
@@ -133,13 +133,13 @@ class Stack:
         """Dropout as these runs' steps have it, both int64 [runs], until the tower is put into eval mode."""
         if not self.tower.training:
             self.tower.train()
-        self.tower.source.draws = noise.draws(seeds, steps)  # type: ignore[union-attr]
+        self.tower.source.draws = dropout_bits.draws(seeds, steps)  # type: ignore[union-attr]
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
         """Un-normalised text features [rows, dimensions] with the current selection (see `TextTower.forward`)."""
         return self.tower(input_ids, attention_mask, captions)  # type: ignore[no-any-return]
 
-    def packed(self, batch: Packed) -> Tensor:
+    def packed(self, batch: PackedBatch) -> Tensor:
         """The same [captions, dimensions] of packed captions, run-major where several runs are selected."""
         return self.tower.packed(batch)  # type: ignore[no-any-return, operator]
 

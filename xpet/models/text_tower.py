@@ -1,4 +1,4 @@
-"""The M-CLIP text tower: a transformer, mask-weighted mean pooling and a linear projection (SPEC section 4)."""
+"""The M-CLIP text tower: a transformer, mask-weighted mean pooling and a linear projection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from xpet.core.noise import Noise
-from xpet.core.packing import Packed
+from xpet.core.caption_packing import PackedBatch
+from xpet.core.dropout_bits import DropoutBits
 from xpet.models.dropout import install
 from xpet.models.families import FAMILIES
-from xpet.models.layers import hidden_states
+from xpet.models.packed_attention import hidden_states
 
 
 class TextTower(nn.Module):
@@ -24,7 +24,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.source = install(transformer)
-        """What dropouts draw from in training; a change between training and not forgets it."""
+        """What dropouts draw from; reset by every change between training and evaluation mode."""
         hidden = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.LinearTransformation = nn.Linear(hidden, dimensions)
         self.dimensions = dimensions
@@ -37,8 +37,8 @@ class TextTower(nn.Module):
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
 
     def train(self, mode: bool = True) -> TextTower:
-        """As of any module; with dropout drawn from PyTorch's generator until `source` says otherwise."""
-        self.source.draws = self.source.noise = None
+        """As of any module; dropout draws from PyTorch's generator until `source` says otherwise."""
+        self.source.draws = self.source.bits = None
         return super().train(mode)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ class TextTower(nn.Module):
         `captions` [rows] are their numbers in the run's batch where rows come in another order; dropout depends on it.
         """
         if self.source.draws is not None:
-            return self._with_noise(input_ids, attention_mask, captions)
+            return self._layer_by_layer(input_ids, attention_mask, captions)
         if self.prompt is None:
             hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]  # [rows, length, hidden]
         else:
@@ -57,8 +57,8 @@ class TextTower(nn.Module):
         features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
         return features
 
-    def _with_noise(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None) -> Tensor:
-        """The same, layer by layer as packed captions go."""
+    def _layer_by_layer(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None) -> Tensor:
+        """The same features [rows, dimensions], layer by layer as packed captions go: hashed dropout needs it."""
         words = self.transformer.get_input_embeddings()(input_ids)  # type: ignore[operator]
         if self.prompt is not None:
             words, attention_mask = self.prompt(words, attention_mask)
@@ -66,21 +66,25 @@ class TextTower(nn.Module):
         positions = torch.arange(length, device=words.device).expand(rows, length)
         if captions is None:
             captions = torch.arange(rows, device=words.device) % (rows // len(self.source.draws))  # type: ignore[arg-type]
-        seen = attention_mask.view(rows, 1, 1, length).expand(-1, -1, length, -1)
-        mask = torch.zeros_like(seen, dtype=words.dtype).masked_fill_(seen == 0, torch.finfo(words.dtype).min)
+        visible = attention_mask.view(rows, 1, 1, length).expand(-1, -1, length, -1)
+        mask = torch.zeros_like(visible, dtype=words.dtype).masked_fill_(visible == 0, torch.finfo(words.dtype).min)
         hidden = self._hidden(words, positions, mask, captions.unsqueeze(1))
         features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
         return features
 
     def _hidden(self, words: Tensor, positions: Tensor, mask: Tensor, captions: Tensor | None) -> Tensor:
-        """Last hidden states of word embeddings at `positions`, which count from 0, and their captions' numbers."""
+        """Last hidden states [rows, length, hidden] of word embeddings of that shape.
+
+        `positions` [rows, length] count from 0; `captions` [rows, 1 or length] are numbers in the run's batch; `mask`
+        is additive, [rows, 1, length, length].
+        """
         source, config = self.source, self.transformer.config
         if source.draws is not None and captions is not None:
-            source.noise = Noise.of(source.draws, captions, positions, words.shape[-1])
+            source.bits = DropoutBits.of(source.draws, captions, positions, words.shape[-1])
         first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
-        return hidden_states(self.transformer, words, positions + first, mask, source.noise is not None)
+        return hidden_states(self.transformer, words, positions + first, mask, source.bits is not None)
 
-    def packed(self, batch: Packed) -> Tensor:
+    def packed(self, batch: PackedBatch) -> Tensor:
         """The same features [captions, dimensions] of packed captions."""
         words = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
         if self.prompt is not None and batch.slot is not None:
@@ -102,9 +106,9 @@ def twin(tower: TextTower) -> TextTower:
 
     For a tower that nothing was attached to: a copy of a decorated one would go on calling the original's modules.
     """
-    own = {id(p): nn.Parameter(p.data, requires_grad=p.requires_grad) for p in tower.parameters()}
-    shared = {id(b): b for b in tower.buffers()}
-    return copy.deepcopy(tower, {**own, **shared})  # type: ignore[arg-type]
+    parameters = {id(p): nn.Parameter(p.data, requires_grad=p.requires_grad) for p in tower.parameters()}
+    buffers = {id(b): b for b in tower.buffers()}
+    return copy.deepcopy(tower, {**parameters, **buffers})  # type: ignore[arg-type]
 
 
 def empty_xlm_roberta(dimensions: int, **settings: object) -> TextTower:

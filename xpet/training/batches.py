@@ -1,4 +1,4 @@
-"""Batch orders: each run's own seeded permutation per epoch."""
+"""Batch orders: each run's own seeded permutation of its rows per epoch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 
 
 def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """Batches of one epoch; a last batch of a single row is left out, a contrastive loss could not use it."""
+    """Batches of one epoch; a last batch of a single row is left out, for a contrastive loss needs two."""
     full, rest = divmod(rows, batch_size)
     return full + (rest > 1)
 
 
-def batch_order(rows: int, batch_size: int, steps: int, seed: int, whole: bool = False) -> Iterator[list[int]]:
-    """`steps` batches of row indices: a new permutation per epoch from a generator seeded with `seed`.
+def batch_order(rows: int, batch_size: int, steps: int, seed: int, only_full: bool = False) -> Iterator[list[int]]:
+    """Yield `steps` batches of row indices: a new permutation per epoch from a generator seeded with `seed`.
 
-    With `whole` the rest of an epoch that fills no batch is left out.
+    With `only_full` the rest of an epoch that fills no batch is left out.
     """
     generator = torch.Generator().manual_seed(seed)
-    per_epoch = max(1, rows // batch_size) if whole else batches_per_epoch(rows, batch_size)
+    per_epoch = max(1, rows // batch_size) if only_full else batches_per_epoch(rows, batch_size)
     left = steps
     while left > 0:
         permutation = torch.randperm(rows, generator=generator)

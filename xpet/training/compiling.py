@@ -14,19 +14,19 @@ from xpet.core.errors import ConfigError
 
 BACKEND = "inductor"
 _compiled: WeakKeyDictionary[nn.Module, object] = WeakKeyDictionary()
-"""What was compiled, for the next stack on the same tower."""
+"""Layer -> its compiled call, for the next stack on the same tower."""
 
 
 @contextmanager
-def compiled(tower: nn.Module, wanted: bool) -> Iterator[None]:
-    """Compile every layer of the tower's transformer for the time of the block, once per tower.
+def compiled(tower: nn.Module, enabled: bool) -> Iterator[None]:
+    """Where `enabled`, compile every layer of the tower's transformer for the time of the block, once per tower.
 
-    Shapes vary from step to step, so they are compiled as unknowns. Takes a minute or more at the first step and needs
-    a C++ compiler on a CPU, else raises ConfigError; outside the block the layers are as they were.
+    Shapes vary from step to step, so they are compiled as unknowns. It takes a minute or more at the first step. On a
+    CPU it needs a C++ compiler, else it raises ConfigError. After the block the layers are as they were.
     """
-    if wanted and next(tower.parameters()).device.type == "cpu":
+    if enabled and next(tower.parameters()).device.type == "cpu":
         _check_compiler()
-    layers = list(tower.transformer.encoder.layer) if wanted else []  # type: ignore[union-attr, arg-type]
+    layers = list(tower.transformer.encoder.layer) if enabled else []  # type: ignore[union-attr, arg-type]
     for layer in layers:
         if layer in _compiled:
             layer._compiled_call_impl = _compiled[layer]

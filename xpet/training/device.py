@@ -15,7 +15,7 @@ SLICES_ON_CPU = 4
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how precisely to compute; made by `make_engine`."""
+    """Device and precision of a computation; made by `make_engine`. `precision` is fp32, tf32 or bf16."""
 
     accelerator: Any
     precision: str
@@ -27,22 +27,22 @@ class Engine:
 
     @property
     def slices(self) -> int:
-        """Slices of similar length a batch is read in: a CPU pays for padding, a GPU for every launch."""
+        """Slices of similar length a padded batch is read in: a CPU pays for padding, a GPU for every launch."""
         return 1 if self.device.type == "cuda" else SLICES_ON_CPU
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """What the frozen weights are computed in, None: what they are."""
+        """The type the frozen weights are computed in; None: their own."""
         return torch.bfloat16 if self.precision == "bf16" else None
 
-    def sent(self, rows: Tensor) -> Tensor:
-        """A tensor of the CPU on the device, without waiting for what the device is doing."""
+    def send(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor of the CPU to the device, without waiting for what the device is doing."""
         if self.device.type != "cuda":
-            return rows.to(self.device)
-        return rows.pin_memory().to(self.device, non_blocking=True)
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Back-propagate through accelerate."""
+        """Back-propagate a scalar loss through accelerate."""
         self.accelerator.backward(loss)
 
 
@@ -54,10 +54,10 @@ def make_engine(device: str = "auto", precision: str = "auto") -> Engine:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
         raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu or auto")
-    on_gpu = found and device != "cpu"
+    on_gpu = has_gpu and device != "cpu"
     if precision == "tf32" and not on_gpu:
         raise ConfigError("precision 'tf32' needs a GPU; use --precision fp32 or auto")
     if PartialState._shared_state and PartialState().device.type != ("cuda" if on_gpu else "cpu"):

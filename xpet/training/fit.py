@@ -1,4 +1,4 @@
-"""Fits a stack of runs: one forward, one backward, one update for all of them."""
+"""Trains runs in a stack: one forward, one backward, one update for all of them."""
 
 from __future__ import annotations
 
@@ -11,71 +11,78 @@ from torch import Tensor
 from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
+from xpet.training import graphs
 from xpet.training.compiling import compiled
 from xpet.training.device import Engine
-from xpet.training.queue import Queue, Run, Tally
-from xpet.training.selection import Outcome
-from xpet.training.session import Seat, Session
-from xpet.training.stacklike import Move, Pad, StackLike
+from xpet.training.progress import ProgressReporter, StepCounter
+from xpet.training.queue import Queue, Run
+from xpet.training.selection import TrainedRun
+from xpet.training.session import Assign, Session
+from xpet.training.setup import FitSetup
+from xpet.training.slots import admit, occupied
+from xpet.training.stacklike import Collate, Reindex, StackLike
+from xpet.training.step import read_batch, step_losses
 
 
 def fit(
-    stack: StackLike,
-    runs: Sequence[Run],
-    config: FitPlan,
-    pad: Pad,
-    engine: Engine,
-    on_event: OnEvent = ignore,
-) -> list[Outcome]:
-    """Train every run of the stack and return its best checkpoint by validation, in the order of the runs.
+    stack: StackLike, runs: Sequence[Run], plan: FitPlan, collate: Collate, engine: Engine, on_event: OnEvent = ignore
+) -> list[TrainedRun]:
+    """Train every run of the stack; returns their best checkpoints by validation, in the order of the runs.
 
-    The stack must hold exactly the given runs, freshly drawn, on the engine's device; it loses runs that diverge. A run
-    whose loss or gradient is not finite is stopped with its best checkpoint so far; the others do not notice. Raises
-    ConfigError when the runs cannot share a stack or leave the loss nothing to tell apart.
+    The stack must hold exactly the given runs, newly initialised, on the engine's device; it loses runs that diverge.
+    A run whose loss or gradient is not finite is stopped with its best checkpoint so far; the others go on as if it
+    were not there. Raises ConfigError when the runs cannot share a stack, or when a batch would hold fewer than 2 rows.
     """
-    queue = Queue(runs, config)
+    queue = Queue(runs, plan)
     if len(runs) != stack.runs:
         raise ConfigError(f"expected a stack of {len(runs)} runs, found one of {stack.runs}")
-    found = [o for outcomes in stream(stack, queue, len(runs), config, pad, engine, _drawn, on_event) for o in outcomes]
-    return sorted(found, key=lambda outcome: outcome.number)
+    setup = FitSetup(stack, queue, len(runs), plan, collate, engine)
+    trained = [run for finished in stream(setup, _as_given, on_event) for run in finished]
+    return sorted(trained, key=lambda run: run.number)
 
 
 def stream(
-    stack: StackLike,
-    queue: Queue,
-    places: int,
-    config: FitPlan,
-    pad: Pad,
-    engine: Engine,
-    seat: Seat,
-    on_event: OnEvent = ignore,
-    tally: Tally | None = None,
-) -> Iterator[list[Outcome]]:
-    """Train what waits in a queue, at most `places` runs side by side, and yield runs as they end.
+    setup: FitSetup, assign: Assign, on_event: OnEvent = ignore, counter: StepCounter | None = None
+) -> Iterator[list[TrainedRun]]:
+    """Train the runs that wait in a queue, `setup.slots` of them side by side, and yield them as they end.
 
-    A run that ended or diverged leaves its place to the next one that waits, which starts from its own first step;
-    when none waits any more the stack shrinks to those that are left. What a run learns does not depend on it. `seat`
-    puts runs into the stack. `tally` counts steps where several stacks share the work.
+    A run that ended or diverged leaves its slot to the next one that waits, which starts from its own first step; when
+    none waits any more the stack shrinks to those that are left. What a run learns does not depend on the others.
+    `assign` puts runs into the stack. `counter` counts steps where several stacks share the work. Raises ConfigError
+    where the plan asks for what the machine does not have.
     """
-    if not queue.waiting:
+    if not setup.queue.waiting:
         return
-    session = Session(stack, queue, places, config, pad, engine, seat, on_event, tally or Tally([queue]))
-    outcomes: list[Outcome] = []
-    with stack.lowered(engine.dtype), compiled(stack.tower, config.compile), _left_in_eval_mode(stack):
-        for outcomes in session.outcomes():
-            if session.over:
+    graphs.check(setup.fit, setup.engine)
+    finished: list[TrainedRun] = []
+    with _prepared(setup):
+        slots = admit(setup, setup.slots, step=0)
+        if not slots:
+            return
+        reporter = ProgressReporter(counter or StepCounter([setup.queue]), on_event)
+        session = Session(setup, slots, assign, reporter)
+        for finished in session.train():
+            if not session.slots:
                 break
-            yield outcomes
-    yield outcomes  # the last ones, when the tower is again as it was
+            yield finished
+    yield finished  # the last ones, when the tower is again as it was
 
 
-def first_loss(stack: StackLike, run: Run, config: FitPlan, pad: Pad, engine: Engine) -> Tensor:
-    """The loss of a run's first batch, to see what a step takes; the stack holds that run alone."""
-    queue = Queue([run], config)
-    session = Session(stack, queue, 1, config, pad, engine, _drawn, ignore, Tally([queue]))
-    session.take([])
+def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engine: Engine) -> Tensor:
+    """Unweighted loss (a scalar) of a run's first batch, to see what a step takes; the stack holds that run alone."""
+    setup = FitSetup(stack, Queue([run], plan), 1, plan, collate, engine)
+    occupancy = occupied(setup, admit(setup, 1, step=0))
+    steps = torch.zeros(1, dtype=torch.long, device=setup.device)
     with _left_in_eval_mode(stack):
-        return torch.stack(session.losses()).sum()
+        return torch.stack(step_losses(setup, occupancy, read_batch(setup, occupancy.slots), steps)).sum()
+
+
+@contextmanager
+def _prepared(setup: FitSetup) -> Iterator[None]:
+    """The stack with frozen weights in the engine's precision, compiled where wanted; as before after the block."""
+    stack = setup.stack
+    with stack.lowered(setup.engine.dtype), compiled(stack.tower, setup.fit.compile), _left_in_eval_mode(stack):
+        yield
 
 
 @contextmanager
@@ -87,6 +94,6 @@ def _left_in_eval_mode(stack: StackLike) -> Iterator[None]:
         stack.tower.eval()
 
 
-def _drawn(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-    """The first runs are in the stack as they were given."""
-    return stack.exchange(kept, []) if kept else torch.zeros_like
+def _as_given(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+    """Leave the first runs in the stack as they were given."""
+    return stack.reindex(kept, []) if kept else torch.zeros_like

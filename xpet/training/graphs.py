@@ -19,10 +19,10 @@ from xpet.training.device import Engine
 
 Replay = Callable[[], None]
 Record = Callable[[Callable[[], None]], Replay]
-"""Does the work once, recording it -> does the same again, in the same memory."""
+"""Does a piece of work once, recording it -> what does the same again, in the same memory."""
 
-MOST = 64
-"""Shapes that are recorded; what comes after is done step by step."""
+MOST_SHAPES = 64
+"""Shapes that are recorded at most; steps of others are worked through."""
 
 
 class Inputs(Protocol):
@@ -30,7 +30,7 @@ class Inputs(Protocol):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """To be copied into those of a recording."""
+        """What is copied into the tensors of a recording before it is replayed."""
         ...
 
     @property
@@ -39,30 +39,33 @@ class Inputs(Protocol):
         ...
 
 
-Read = TypeVar("Read", bound=Inputs)
+Batch = TypeVar("Batch", bound=Inputs)
 
 
-class Replayed(Generic[Read]):
-    """`work`, or from the second time on that inputs of a shape come a replay; without `record` always `work`."""
+class ReplayedStep(Generic[Batch]):
+    """Does `work` on inputs; from the third time on that inputs of one shape come, by replaying a recording.
 
-    def __init__(self, work: Callable[[Read], None], record: Record | None) -> None:
+    The first time the work is only done, the second time it is recorded. Without `record` it is never recorded.
+    """
+
+    def __init__(self, work: Callable[[Batch], None], record: Record | None) -> None:
         self.work, self.record = work, record
         self.seen: set[Hashable] = set()
-        self.known: dict[Hashable, tuple[Read, Replay]] = {}
+        self.recorded: dict[Hashable, tuple[Batch, Replay]] = {}
 
-    def __call__(self, inputs: Read) -> None:
+    def __call__(self, inputs: Batch) -> None:
         """Do the work on these inputs."""
         if self.record is None:
             self.work(inputs)
             return
         key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
-        if key in self.known:
-            recorded, replay = self.known[key]
-            for mine, its in zip(recorded.tensors, inputs.tensors, strict=True):
-                mine.copy_(its)
+        if key in self.recorded:
+            recorded, replay = self.recorded[key]
+            for ours, theirs in zip(recorded.tensors, inputs.tensors, strict=True):
+                ours.copy_(theirs)
             replay()
-        elif key in self.seen and len(self.known) < MOST:
-            self.known[key] = inputs, self.record(lambda: self.work(inputs))
+        elif key in self.seen and len(self.recorded) < MOST_SHAPES:
+            self.recorded[key] = inputs, self.record(lambda: self.work(inputs))
         else:  # a first time without recording, for all that is only set up once
             self.seen.add(key)
             self.work(inputs)
@@ -83,7 +86,7 @@ def cuda_graphs() -> Record:
 
 
 def check(config: FitPlan, engine: Engine) -> None:
-    """Raise ConfigError when graphs are asked for where there is no GPU, or for steps that wait for it."""
+    """Raise ConfigError when the plan wants graphs and there is no GPU, or its steps would wait for the GPU."""
     if not config.cuda_graphs:
         return
     if engine.device.type != "cuda":
@@ -93,6 +96,6 @@ def check(config: FitPlan, engine: Engine) -> None:
 
 
 def record_of(config: FitPlan, engine: Engine) -> Record | None:
-    """How steps are recorded; None where they are not. Raises ConfigError without a GPU."""
+    """How steps are recorded; None where the plan does not want it. Raises ConfigError as `check` does."""
     check(config, engine)
     return cuda_graphs() if config.cuda_graphs else None

@@ -1,4 +1,4 @@
-"""How many runs fit into one stack, and how much memory was used."""
+"""How many runs fit into one stack, how many stacks train at a time, and how much memory was used."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ if TYPE_CHECKING:
     from xpet.core.config import FitPlan, RunConfig
     from xpet.training.device import Engine
     from xpet.training.queue import RunData
-    from xpet.training.stacklike import Pad, StackLike
+    from xpet.training.stacklike import Collate, StackLike
 
 SATURATED = {"cpu": 5e9, "cuda": 2.5e13}
-"""FLOP in a step beyond which more runs side by side gain nothing.
+"""FLOP per step beyond which more runs side by side gain nothing.
 
 CPU: two cores, measured (tests/bench/bench_align --what scaling). GPU: 64 runs of XLM-R Large, not measured.
 """
 IN_BF16 = {"cpu": 4.0, "cuda": 1.0}
-"""How many times as many it takes in bf16, where a CPU's products are so much faster; the GPU's is meant for bf16."""
+"""Factor on it in bf16, in which a CPU multiplies that much faster; the GPU's figure is meant for bf16."""
 SHARE_OF_FREE = 0.6
-WORKING = 1.3
-"""Peak over what autograd keeps: the largest temporaries beside it."""
+"""Share of the free memory that stacks may take."""
+TEMPORARIES = 1.3
+"""Peak memory of a step over what autograd keeps: the largest temporaries come on top."""
 SAMPLE = 1000
+"""Captions whose lengths and tokens are looked at."""
 
 
 def runs_per_stack(
     stack: StackLike,
     runs: Sequence[tuple[RunConfig, RunData]],
     fit: FitPlan,
-    pad: Pad,
+    collate: Collate,
     engine: Engine,
     workers: int = 1,
 ) -> int:
-    """Runs of one shape to train side by side: `--stack`, or as many as saturate the device and fit into its memory.
+    """How many runs of one shape train side by side: `--stack`, or as many as saturate the device and fit into memory.
 
-    Memory is measured by a forward of the first run. The runs are spread evenly, no small stack is left over and no
-    worker of several is without one. Uses the stack, whose values are lost.
+    Memory is measured by a forward of the first run, which overwrites the stack's parameters. The runs are spread
+    evenly over the stacks, so that no small stack is left over and every worker has one.
     """
     if fit.stack is not None or len(runs) == 1:
         return fit.stack or 1
     kind = engine.device.type
     saturated = SATURATED[kind] * (1.0 if engine.dtype is None else IN_BF16[kind])
-    wanted = math.ceil(saturated / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
-    fitting = int(SHARE_OF_FREE * free_bytes(engine) / workers // bytes_per_run(stack, runs[0], fit, pad, engine))
-    most = max(1, min(wanted, fitting, len(runs)))
+    saturating = math.ceil(saturated / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
+    fitting = int(SHARE_OF_FREE * free_bytes(engine) / workers // bytes_per_run(stack, runs[0], fit, collate, engine))
+    most = max(1, min(saturating, fitting, len(runs)))
     stacks = math.ceil(len(runs) / most / workers) * workers
     return math.ceil(len(runs) / min(stacks, len(runs)))
 
 
 def workers_for(runs: int, fit: FitPlan, engine: Engine, alone: bool) -> int:
-    """Stacks to train at a time: `--workers`, or on a CPU one a thread of PyTorch's; one where runs must be `alone`."""
+    """How many stacks train at a time: `--workers`, or one per PyTorch thread on a CPU; 1 if runs must be `alone`."""
     if engine.device.type != "cpu" or alone or fit.compile:
         return 1
     return min(runs, fit.workers or torch.get_num_threads())
 
 
 def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> float:
-    """FLOP of a run's step: forward and backward through frozen matrices, no gradient for these; attention aside."""
+    """FLOP of one run's step: forward and backward through the frozen matrices, without attention's own products."""
     config = tower.transformer.config  # type: ignore[union-attr]
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers  # type: ignore[union-attr]
     tokens = sum(
@@ -73,8 +75,10 @@ def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> flo
     return float(4 * batch_size * tokens * layers * (4 * hidden**2 + 2 * hidden * inner))  # type: ignore[operator, arg-type]
 
 
-def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan, pad: Pad, engine: Engine) -> float:
-    """Bytes that a step of one run takes, from what autograd keeps in a forward of its first batch."""
+def bytes_per_run(
+    stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan, collate: Collate, engine: Engine
+) -> float:
+    """Bytes one run's step takes, estimated from what autograd keeps in a forward of its first batch."""
     from xpet.training.fit import first_loss
 
     frozen: set[int] = set()
@@ -90,13 +94,13 @@ def bytes_per_run(stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with stack.lowered(engine.dtype), hooks:
         frozen |= {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
-        loss = first_loss(stack, run, fit, pad, engine)
+        loss = first_loss(stack, run, fit, collate, engine)
     del loss
-    return WORKING * sum(kept.values())
+    return TEMPORARIES * sum(kept.values())
 
 
 def free_bytes(engine: Engine) -> int:
-    """Memory available for activations on the engine's device; a cautious 4 GiB where it cannot be asked."""
+    """Bytes free for activations on the engine's device; a cautious 4 GiB where the system does not say."""
     if engine.device.type == "cuda":
         return int(torch.cuda.mem_get_info(engine.device)[0])
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
@@ -105,7 +109,7 @@ def free_bytes(engine: Engine) -> int:
 
 
 def peak_mebibytes(engine: Engine) -> float:
-    """Peak memory so far: of the GPU when there is one, else of the process; 0.0 where it cannot be asked."""
+    """Peak memory so far in MiB: of the GPU when there is one, else of the process; 0.0 where nothing tells it."""
     if engine.device.type == "cuda":
         return torch.cuda.max_memory_allocated(engine.device) / 2**20
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Adam over a stack: a learning rate per run, cosine decay to zero, diverged runs held still (SPEC section 6)."""
+"""Adam over a stack: a learning rate per run, cosine decay to zero, diverged runs held still."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xpet.training.stacklike import Move
+from xpet.training.stacklike import Reindex
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -17,8 +17,9 @@ EPSILON = 1e-8
 class StackedAdam:
     """Adam without weight decay on parameters laid out [runs, n]; the arithmetic is torch.optim.Adam's, per run.
 
-    `rates` [runs] are initial learning rates, decayed by half a cosine over `steps` steps without warm-up. Every run
-    counts its own steps: one may start while others are half-way.
+    Kingma and Ba 2015, algorithm 1. `rates` [runs] are initial learning rates, decayed by half a cosine over `steps`
+    steps without warm-up. Every run counts its own steps in `counts` [runs], int64: one may start while others are
+    half-way.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rates: Tensor, steps: int) -> None:
@@ -27,14 +28,7 @@ class StackedAdam:
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.counts = torch.zeros(len(rates), dtype=torch.long, device=rates.device)
-        factors = [
-            (
-                0.5 * (1 + math.cos(math.pi * step / steps)),
-                1 - BETAS[0] ** (step + 1),
-                math.sqrt(1 - BETAS[1] ** (step + 1)),
-            )
-            for step in range(steps)
-        ]
+        factors = [_factors(step, steps) for step in range(steps)]
         self.factors = torch.tensor(factors, dtype=rates.dtype, device=rates.device).T  # [3, steps]
 
     @torch.no_grad()
@@ -42,19 +36,28 @@ class StackedAdam:
         """One update from gradients [runs, n]; runs where `alive` [runs] is False keep their parameters."""
         decay, correction1, correction2 = self.factors[:, self.counts].unsqueeze(2)  # each [runs, 1]
         self.counts += 1
-        rate = self.rates.unsqueeze(1) * decay / correction1
-        keep = alive.unsqueeze(1)
+        rate = self.rates.unsqueeze(1) * decay / correction1  # [runs, 1]
+        updated = alive.unsqueeze(1)  # [runs, 1]
         for parameter, gradient, first, second in zip(self.parameters, gradients, self.first, self.second, strict=True):
-            gradient = torch.where(keep, gradient, 0.0)
+            gradient = torch.where(updated, gradient, 0.0)  # [runs, n], as all that follows
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             update = rate * first / (second.sqrt() / correction2 + EPSILON)
-            parameter.sub_(torch.where(keep, update, 0.0))
+            parameter.sub_(torch.where(updated, update, 0.0))
 
-    def exchange(self, parameters: Sequence[Tensor], rates: Tensor, kept: Tensor, move: Move) -> None:
-        """Go on with the `kept` runs of the former stack, by place, and with new ones behind them."""
+    def reindex(self, parameters: Sequence[Tensor], rates: Tensor, kept: Tensor, reindex: Reindex) -> None:
+        """Go on with the `kept` [n] slots of the former stack and with new runs, in zero steps, behind them.
+
+        `parameters` are the stack's own now, `rates` [runs] their initial learning rates.
+        """
         self.parameters, self.rates = list(parameters), rates
-        self.first, self.second = [list(map(move, moments)) for moments in (self.first, self.second)]
+        self.first, self.second = [list(map(reindex, moments)) for moments in (self.first, self.second)]
         counts = torch.zeros(len(rates), dtype=torch.long, device=rates.device)
         counts[: len(kept)] = self.counts[kept]
         self.counts = counts
+
+
+def _factors(step: int, steps: int) -> tuple[float, float, float]:
+    """Cosine decay of the learning rate in a step, and Adam's two bias corrections (Kingma and Ba 2015)."""
+    decay = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return decay, 1 - BETAS[0] ** (step + 1), math.sqrt(1 - BETAS[1] ** (step + 1))

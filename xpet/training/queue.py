@@ -1,4 +1,4 @@
-"""What the runs of a stack learn from, and the runs that wait for a place in one."""
+"""What a run learns from, and the queue of runs that wait to be trained."""
 
 from __future__ import annotations
 
@@ -16,24 +16,31 @@ from xpet.training.batches import batches_per_epoch
 from xpet.training.stacklike import Tokens
 
 
-class Rows(Protocol):
-    """Feature rows that are read as they are asked for."""
+class FeatureRows(Protocol):
+    """Features of many rows, of which only those asked for are read."""
 
     def __getitem__(self, rows: Sequence[int], /) -> Tensor:
-        """Those rows, [len(rows), d]."""
+        """Features [len(rows), d] of these rows."""
         ...
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What one run learns from and is validated on.
+    """What one run learns from and is validated on; d is the size of the shared image-text space.
 
-    Row i of `student`, `anchor` (None: no alignment loss) and `image` [rows, d] belong together. Without images there
-    is no image-text loss. `frozen` [rows, d] holds features of anchors that are not trained, in place of `anchor`;
-    only the rows of a step are read. With `pictured` captions row i of `image` belongs to row i of these, which
-    are read in batches beside the others, and not to a student. Validation texts belong to
-    `val_image[val_image_index[row]]` [images, d], which are features of images or of whatever else is to be found.
-    `whole`: batches are always full, so that runs of different length can share a stack.
+    Attributes:
+        student: token ids of training captions the run learns to encode.
+        anchor: token ids of their parallel captions, row by row; None: none are encoded.
+        image: features [rows, d] of the training images; None: no image-text loss. Row i belongs to student i, or to
+            image caption i where these are given.
+        val_text: token ids of the validation texts.
+        val_image: features [images, d] of what these texts are to retrieve.
+        val_image_index: the row of `val_image` each validation text belongs to, int64 [texts].
+        anchor_features: features of anchors that are not trained, row by row, in place of `anchor`; read when needed.
+        only_full_batches: leave out the rest of an epoch that fills no batch, so that runs with different numbers of
+            rows can share a stack.
+        image_captions: token ids of captions that belong to `image` in place of the students; read in batches of
+            their own.
     """
 
     student: Tokens
@@ -42,27 +49,27 @@ class RunData:
     val_text: Tokens
     val_image: Tensor
     val_image_index: Tensor
-    frozen: Rows | None = None
-    whole: bool = False
-    pictured: Tokens | None = None
+    anchor_features: FeatureRows | None = None
+    only_full_batches: bool = False
+    image_captions: Tokens | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, bool, bool, bool]:
-        """Runs can share a stack when this is equal: training rows, validation rows, which losses there are."""
-        rows = 0 if self.whole else len(self.student)
-        pictured = len(self.pictured or ())
-        return rows, len(self.val_text), pictured, self.anchor is None, self.frozen is None, self.image is None
+        """Training rows, validation texts, image captions, what is absent: runs can share a stack if these agree."""
+        rows = 0 if self.only_full_batches else len(self.student)
+        absent = self.anchor is None, self.anchor_features is None, self.image is None
+        return rows, len(self.val_text), len(self.image_captions or ()), *absent
 
 
 Run = tuple[RunConfig, RunData]
 
 
 class Queue:
-    """Runs of one shape that wait for a place; stacks on several threads may take from it.
+    """Runs of one shape that wait to be trained; stacks on several threads may admit runs from it.
 
-    `batch` rows and `steps` are those of every run, where runs differ in length of the shortest; batches are alike
-    every `cycle` steps (the last of an epoch may be smaller). Raises ConfigError when the runs cannot share a stack or
-    leave the loss nothing to tell apart.
+    Every run takes `steps` steps of `batch` rows, those of the run with the fewest rows. Batch sizes repeat every
+    `cycle` steps (the last batch of an epoch may be smaller). Raises ConfigError when the runs cannot share a stack, or
+    when a batch would hold fewer than 2 rows.
     """
 
     def __init__(self, runs: Sequence[Run], config: FitPlan) -> None:
@@ -73,35 +80,20 @@ class Queue:
         per_epoch = batches_per_epoch(rows, config.batch_size)
         if per_epoch == 0:
             raise ConfigError(f"expected at least 2 training examples per batch, found {rows} in all")
-        self.batch = min(config.batch_size, rows) if runs[0][1].whole else config.batch_size
+        self.batch = min(config.batch_size, rows) if runs[0][1].only_full_batches else config.batch_size
         self.steps = config.steps_for(per_epoch)
-        even = runs[0][1].whole or per_epoch == 1 or rows % config.batch_size in (0, 1)
+        even = runs[0][1].only_full_batches or per_epoch == 1 or rows % config.batch_size in (0, 1)
         self.cycle = 1 if even else per_epoch
         self.runs = list(runs)
         self._waiting = deque(enumerate(runs))
         self._lock = threading.Lock()
 
-    def take(self, most: int) -> list[tuple[int, Run]]:
-        """The next runs, at most so many, each with its number in `runs`; they wait no longer."""
+    def admit(self, count: int) -> list[tuple[int, Run]]:
+        """Remove the next runs, at most `count`, from those that wait; returns each with its number in `runs`."""
         with self._lock:
-            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     @property
     def waiting(self) -> int:
         """How many runs wait."""
         return len(self._waiting)
-
-
-class Tally:
-    """Steps of runs that are done, of all there are to do, over every stack."""
-
-    def __init__(self, queues: Sequence[Queue]) -> None:
-        self.total = sum(len(queue.runs) * queue.steps for queue in queues)
-        self._done = 0
-        self._lock = threading.Lock()
-
-    def add(self, steps: int) -> int:
-        """Count more of them; returns how many are done."""
-        with self._lock:
-            self._done += steps
-            return self._done

@@ -1,4 +1,4 @@
-"""Which checkpoint of every run is kept: the best by its validation captions (SPEC section 9)."""
+"""Which checkpoint of every run is kept: the best by its validation texts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ from xpet.core.config import FitPlan, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.selection import RULES
 from xpet.core.stacked_metrics import MOST_CELLS, stacked_retrieval
-from xpet.training.stacklike import Move, StackLike
+from xpet.training.stacklike import Reindex, StackLike
 
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
-"""Mean training losses since the last validation, as they stand in the history."""
+"""Mean training losses since the last validation, as they stand in the history: weighted sum and its two terms."""
 
 
 @dataclass
-class Outcome:
-    """What became of one run. `state` is the chosen checkpoint, `chosen_step` 0 means the untouched start.
+class TrainedRun:
+    """What became of one run.
 
-    `number` is the run's in what was given, `seconds` its share of the time its stack took.
+    Attributes:
+        config: the run's configuration.
+        number: its place among the runs that were given.
+        state: the chosen checkpoint, parameters by name.
+        chosen_step: the step it was taken after; 0 is the untrained start.
+        score: what it was chosen by, the larger the better.
+        history: figures of every validation, and the step they were measured after.
+        diverged_at: the step whose loss or gradient was not finite; None: it did not diverge.
+        validated: whether any validation gave a score.
+        seconds: its share of the time its stack took.
     """
 
     config: RunConfig
@@ -37,97 +46,113 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Best:
-    """The best checkpoints so far of a stack's runs, beside the parameters they are copies of, on the same device."""
+class BestCheckpoints:
+    """The best checkpoint so far of every run of a stack, copies of its parameters on the same device.
 
-    def __init__(self, stack: StackLike, outcomes: Sequence[Outcome], fit: FitPlan) -> None:
+    `parameters` are laid out as `StackLike.flat`: tensors [runs, n].
+    """
+
+    def __init__(self, stack: StackLike, runs: Sequence[TrainedRun], fit: FitPlan) -> None:
         self.stack, self.fit = stack, fit
-        self.outcomes = list(outcomes)
-        self.kept = [flat.detach().clone() for flat in stack.flat]
+        self.runs = list(runs)
+        self.parameters = [flat.detach().clone() for flat in stack.flat]
 
-    def keep(self, places: Sequence[int], step: int) -> None:
-        """The parameters as they are become the checkpoints of these runs."""
-        for kept, flat in zip(self.kept, self.stack.flat, strict=True):
-            index = torch.tensor(places, device=kept.device, dtype=torch.long)
-            kept[index] = flat.detach()[index]
-        for place in places:
-            self.outcomes[place].chosen_step = step
+    def snapshot(self, slots: Sequence[int], step: int) -> None:
+        """Take the present parameters of the runs in these slots for their checkpoints, after `step` steps."""
+        for copy, flat in zip(self.parameters, self.stack.flat, strict=True):
+            index = torch.tensor(slots, device=copy.device, dtype=torch.long)
+            copy[index] = flat.detach()[index]
+        for slot in slots:
+            self.runs[slot].chosen_step = step
 
-    def record(self, step: int, scores: Mapping[int, dict[str, float]]) -> None:
-        """Note figures of runs, by place, and keep those that did best so far."""
+    def record(self, step: int, figures: Mapping[int, dict[str, float]]) -> None:
+        """Append figures (slot -> name -> value) to the runs' histories, and snapshot those that did best so far."""
         better = []
-        for place, found in scores.items():
-            outcome = self.outcomes[place]
-            outcome.history.append({"step": step, **found})
-            score = RULES[self.fit.select].checkpoint(found)
-            beaten = score >= outcome.score if self.fit.latest_tie_wins else score > outcome.score
-            if beaten or not outcome.validated:
-                outcome.score, outcome.validated = score, True
-                better.append(place)
+        for slot, values in figures.items():
+            run = self.runs[slot]
+            run.history.append({"step": step, **values})
+            score = RULES[self.fit.select].checkpoint(values)
+            beaten = score >= run.score if self.fit.latest_tie_wins else score > run.score
+            if beaten or not run.validated:
+                run.score, run.validated = score, True
+                better.append(slot)
         if better:
-            self.keep(better, step)
+            self.snapshot(better, step)
 
     @torch.no_grad()
-    def finish(self, places: Sequence[int]) -> list[Outcome]:
-        """The outcomes of these runs with their checkpoints."""
-        index = torch.tensor(places, device=self.kept[0].device, dtype=torch.long)
+    def finish(self, slots: Sequence[int]) -> list[TrainedRun]:
+        """The runs in these slots, each with its checkpoint as its state; the stack is as before afterwards."""
+        index = torch.tensor(slots, device=self.parameters[0].device, dtype=torch.long)
         last = [flat[index] for flat in self.stack.flat]
-        for flat, kept in zip(self.stack.flat, self.kept, strict=True):
-            flat[index] = kept[index]
-        for place in places:
-            self.outcomes[place].state = self.stack.state(place)
+        for flat, copy in zip(self.stack.flat, self.parameters, strict=True):
+            flat[index] = copy[index]
+        for slot in slots:
+            self.runs[slot].state = self.stack.state(slot)
         for flat, values in zip(self.stack.flat, last, strict=True):
             flat[index] = values
-        return [self.outcomes[place] for place in places]
+        return [self.runs[slot] for slot in slots]
 
-    def exchange(self, places: Sequence[int], move: Move, new: Sequence[Outcome]) -> None:
-        """Go on with the runs of these places and with new ones behind them, whose checkpoint is what they start as."""
-        self.kept = list(map(move, self.kept))
-        self.outcomes = [*(self.outcomes[place] for place in places), *new]
-        self.keep(range(len(places), len(self.outcomes)), 0)
+    def reindex(self, slots: Sequence[int], reindex: Reindex, new: Sequence[TrainedRun]) -> None:
+        """Keep the runs in these slots and append new ones, whose checkpoint is what they start as."""
+        self.parameters = list(map(reindex, self.parameters))
+        self.runs = [*(self.runs[slot] for slot in slots), *new]
+        self.snapshot(range(len(slots), len(self.runs)), 0)
 
 
 class Validation:
-    """Validation images and the image index of each text of a stack's runs, on its device, and scores by them."""
+    """Validation images of several runs on a device, and the figures of their texts against these.
 
-    def __init__(self, images: Sequence[Tensor], image_indices: Sequence[Tensor], device: torch.device) -> None:
+    Args:
+        images: each run's image features [images, d].
+        image_index: each run's row of `images` that every text belongs to, int64 [texts].
+        device: where to compute.
+    """
+
+    def __init__(self, images: Sequence[Tensor], image_index: Sequence[Tensor], device: torch.device) -> None:
         self.groups: list[tuple[list[int], Tensor, Tensor]] = []
-        places: dict[tuple[int, ...], list[int]] = {}
-        for place, image in enumerate(images):
-            places.setdefault(tuple(image.shape), []).append(place)
-        for mine in places.values():
-            image, image_index = (_shared([v[place] for place in mine]).to(device) for v in (images, image_indices))
-            self.groups.append((mine, image, image_index))
+        """Runs whose images have one shape: their indices, images [runs or 1, images, d], index [runs or 1, texts]."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for run, rows in enumerate(images):
+            by_shape.setdefault(tuple(rows.shape), []).append(run)
+        for runs in by_shape.values():
+            image, index = (_shared([values[run] for run in runs]).to(device) for values in (images, image_index))
+            self.groups.append((runs, image, index))
 
     def scores(self, features: Tensor) -> list[dict[str, float] | None]:
-        """R@1, MRR and loss of each run's features [runs, texts, d]; None where there is no ranking (NaN, zero)."""
-        found: list[dict[str, float] | None] = [None] * len(features)
-        sound = (features.isfinite().all(dim=2) & (features != 0).any(dim=2)).all(dim=1)
+        """R@1, MRR (percent) and loss of each run's text features [runs, texts, d].
+
+        None for a run with a text that has no ranking: it is not finite, or zero.
+        """
+        scores: list[dict[str, float] | None] = [None] * len(features)
+        sound = (features.isfinite().all(dim=2) & (features != 0).any(dim=2)).all(dim=1)  # [runs]
         features = features.masked_fill(~sound.view(-1, 1, 1), 1.0)  # what has no ranking is not to disturb the others
-        for places, image, image_index in self.groups:
-            mine = features if len(places) == len(features) else features[places]
-            loss = _losses(image.to(mine.dtype), mine, image_index)
-            ranks = stacked_retrieval(image, mine, image_index)
-            told = torch.stack([loss, sound[places].to(loss.dtype)]).tolist()
-            for i, place in enumerate(places):
-                if told[1][i]:
-                    recall, mrr = float(ranks.recall[i]), float(ranks.mrr[i])
-                    found[place] = {"val_r1": recall, "val_mrr": mrr, "val_loss": told[0][i]}
-        return found
+        for runs, image, index in self.groups:
+            text = features if len(runs) == len(features) else features[runs]
+            loss = _losses(image.to(text.dtype), text, index)  # [runs]
+            retrieved = stacked_retrieval(image, text, index)
+            losses, ranked = torch.stack([loss, sound[runs].to(loss.dtype)]).tolist()
+            for i, run in enumerate(runs):
+                if ranked[i]:
+                    recall, mrr = float(retrieved.recall[i]), float(retrieved.mrr[i])
+                    scores[run] = {"val_r1": recall, "val_mrr": mrr, "val_loss": losses[i]}
+        return scores
 
 
 def _shared(rows: Sequence[Tensor]) -> Tensor:
-    """[runs, ...], or [1, ...] where all are one and the same."""
+    """Stack tensors to [runs, ...], or to [1, ...] where all are one and the same."""
     return rows[0].unsqueeze(0) if all(row is rows[0] for row in rows) else torch.stack(list(rows))
 
 
-def _losses(image: Tensor, text: Tensor, image_index: Tensor) -> Tensor:
-    """Contrastive loss of each run's texts [runs, texts, d] and their images; as many runs at a time as stay small."""
-    size, found = max(1, MOST_CELLS // text.shape[1] ** 2), []
+def _losses(image: Tensor, text: Tensor, index: Tensor) -> Tensor:
+    """Contrastive loss [runs] of each run's texts [runs, texts, d] and their images; few runs at a time.
+
+    `image` [runs or 1, images, d], `index` [runs or 1, texts].
+    """
+    size, losses = max(1, MOST_CELLS // text.shape[1] ** 2), []
     for start in range(0, len(text), size):
-        mine = slice(start, start + size)
-        of = image_index if len(image_index) == 1 else image_index[mine]
-        seen = image if len(image) == 1 else image[mine]
-        rows = seen[torch.arange(len(seen), device=seen.device).unsqueeze(1), of]
-        found.append(contrastive(rows, text[mine]))
-    return torch.cat(found)
+        part = slice(start, start + size)
+        rows = index if len(index) == 1 else index[part]
+        images = image if len(image) == 1 else image[part]
+        paired = images[torch.arange(len(images), device=images.device).unsqueeze(1), rows]  # [runs or 1, texts, d]
+        losses.append(contrastive(paired, text[part]))
+    return torch.cat(losses)

@@ -13,7 +13,7 @@ from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
 from xpet.jobs.align.prepare import AlignSetup, prepare
-from xpet.jobs.align.stacks import plan_stacks, seat_runs
+from xpet.jobs.align.stacks import assign_runs, plan_stacks
 from xpet.jobs.align.text_lines import read_once
 from xpet.jobs.results.synthetic import SYNTHETIC
 
@@ -113,7 +113,7 @@ def _timed(
         disk = int(share * sum(pairs.disk for pairs in setup.pairs.values())) + features
     configs = list(setup.config.runs())
     plans, workers = plan_stacks(setup, configs)
-    runs = [run for _, run in plans[0].queue.take(plans[0].slots)]
+    runs = [run for _, run in plans[0].queue.admit(plans[0].slots)]
     rows = len(runs[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     step = _step_seconds(setup, runs, on_event) * config.fit.batch_size / sample.fit.batch_size
@@ -125,7 +125,7 @@ def _step_seconds(setup: AlignSetup, runs: Sequence[Run], on_event: OnEvent) -> 
     """Seconds of a step of one run in its stack; validation is left out."""
     from xpet.training.fit import fit
 
-    seat_runs(setup, setup.stack, [], runs)
+    assign_runs(setup, setup.stack, [], runs)
     pad, seconds = setup.towers.text.tokenizer.pad, []
     for steps in (1, 1 + STEPS):  # both read the validation texts once at the end: the difference is of steps alone
         short = replace(setup.config.fit, steps=steps, validate_every=steps + 1, include_start=False)

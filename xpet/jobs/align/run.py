@@ -22,7 +22,7 @@ from xpet.jobs.shared.towers import absolute_model, versions
 
 if TYPE_CHECKING:
     from xpet.training.device import Engine
-    from xpet.training.selection import Outcome
+    from xpet.training.selection import TrainedRun
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
@@ -57,7 +57,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     )  # fmt: skip
 
 
-def _measure_and_write(setup: AlignSetup, outcome: Outcome, single: bool) -> RunResult:
+def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> RunResult:
     """Measure one run on the test split and write its directory."""
     run = outcome.config
     stack = setup.stack
@@ -89,7 +89,7 @@ def _measure_and_write(setup: AlignSetup, outcome: Outcome, single: bool) -> Run
     return result
 
 
-def _record(setup: AlignSetup, outcome: Outcome, result: RunResult) -> RunRecord:
+def _record(setup: AlignSetup, outcome: TrainedRun, result: RunResult) -> RunRecord:
     config = setup.config
     shared = {name: to_dict(getattr(config, name)) for name in ("model", "data", "method", "fit")}
     if ROUTINES[outcome.config.routine].text_only:

@@ -56,8 +56,8 @@ def _text_data(setup: AlignSetup, run: RunConfig) -> RunData:
         image_index = torch.tensor(setup.parts.validation.captions[run.language].image_index)
     seen = run.image_weight > 0  # pictures of the shots, with their natural captions
     return RunData(
-        student=pairs.tokens, anchor=None, frozen=pairs.frozen, whole=True,
-        pictured=_tokens(setup, "train", run.language, "target") if seen else None,
+        student=pairs.tokens, anchor=None, anchor_features=pairs.frozen, only_full_batches=True,
+        image_captions=_tokens(setup, "train", run.language, "target") if seen else None,
         image=_train_images(setup, run.language) if seen else None,
         val_text=text, val_image=images, val_image_index=image_index,
     )  # fmt: skip

@@ -15,8 +15,8 @@ from xpet.jobs.align.run_data import data_of
 if TYPE_CHECKING:
     from xpet.methods.stack import Stack
     from xpet.training.queue import Queue, Run, RunData
-    from xpet.training.selection import Outcome
-    from xpet.training.stacklike import Move, StackLike
+    from xpet.training.selection import TrainedRun
+    from xpet.training.stacklike import Reindex, StackLike
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,24 @@ def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[S
     return plans, min(workers, stacks)
 
 
-def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) -> Iterator[Outcome]:
+def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) -> Iterator[TrainedRun]:
     """Train runs in stacks, on as many threads as pay; yields each run as it ends."""
     from xpet.training.fit import stream
-    from xpet.training.queue import Tally
+    from xpet.training.progress import StepCounter
+    from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
     plans, workers = plan_stacks(setup, configs)
-    tally = Tally([plan.queue for plan in plans])
+    counter = StepCounter([plan.queue for plan in plans])
 
-    def seat(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Move:
-        return seat_runs(setup, stack, kept, runs)  # type: ignore[arg-type]
+    def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+        return assign_runs(setup, stack, kept, runs)  # type: ignore[arg-type]
 
-    def work(stack: StackLike, listen: OnEvent) -> Iterator[list[Outcome]]:
-        pad = setup.towers.text.tokenizer.pad
+    def work(stack: StackLike, listen: OnEvent) -> Iterator[list[TrainedRun]]:
+        collate = setup.towers.text.tokenizer.pad
         for plan in plans:
-            yield from stream(stack, plan.queue, plan.slots, setup.config.fit, pad, setup.engine, seat, listen, tally)
+            fit_setup = FitSetup(stack, plan.queue, plan.slots, setup.config.fit, collate, setup.engine)
+            yield from stream(fit_setup, assign, listen, counter)
 
     # runs are measured while others train: not with the same stack, unless they are trained one by one
     stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(workers)]
@@ -71,17 +73,17 @@ def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) ->
         yield from outcomes
 
 
-def seat_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Move:
+def assign_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
     """Fresh parameters for runs behind those that are kept, or those of the runs that training goes on from."""
     from xpet.methods.embeddings import widened
 
     vocabularies = [_vocabulary(setup, config, data) for config, data in runs]
-    move = stack.exchange(kept, [config.seed for config, _ in runs], vocabularies)
+    reindex = stack.reindex(kept, [config.seed for config, _ in runs], vocabularies)
     for slot, (config, _) in enumerate(runs, start=len(kept)):
         record = setup.starts.get((config.language, config.seed))
         if record is not None:
             stack.load(slot, widened(record.delta, stack.state(slot)))
-    return move
+    return reindex
 
 
 def _vocabulary(setup: AlignSetup, config: RunConfig, data: RunData) -> Sequence[int]:

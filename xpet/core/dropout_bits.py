@@ -23,18 +23,18 @@ GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECC
 MURMUR = 0x85EBCA6B
 """MurmurHash3's (Appleby 2011): its powers are 2^30 different odd numbers."""
 CAPTION = 1 << 20
-"""More than there are positions in a caption."""
+"""Distance of the counters of two captions: more than a caption has positions."""
 COLUMNS, POSITIONS = 1 << 60, 1 << 61
-"""Where the counters of channels (or heads) and of positions begin, apart from each other."""
+"""Where the counters of channels (or heads) and of positions begin, far from each other."""
 
 
 def draws(seeds: Tensor, steps: Tensor) -> Tensor:
-    """64 random bits for a step of every run, [runs], from their seeds and steps, int64 [runs]."""
+    """64 random bits for the present step of every run, int64 [runs], from seeds and steps, both int64 [runs]."""
     return _mixed(_mixed(seeds) + steps)
 
 
 def signed(number: int, bits: int = 64) -> int:
-    """The lowest bits of a number, a seed for instance, as a signed integer holds them."""
+    """The lowest `bits` bits of a number, such as a seed, read as a signed integer."""
     half = 1 << (bits - 1)
     return (number + half) % (2 * half) - half
 
@@ -48,20 +48,23 @@ def _mixed(counters: Tensor) -> Tensor:
 
 
 def _high(counters: Tensor) -> Tensor:
-    """32 random bits, int32, for every counter."""
+    """32 random bits, int32, for every int64 counter; any shape."""
     return (_mixed(counters) >> 32).int()
 
 
 def _factor(site: int) -> int:
-    """An odd number of a site's own that fits into int32."""
+    """An odd number that fits into int32, another one for every site (a dropout's number in the model)."""
     return signed(pow(MURMUR, site + 1, 1 << 32), 32)
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What the dropouts of one forward are drawn from: bits of `tokens` and `positions` [rows, length], of `columns`.
+class DropoutBits:
+    """The random bits that the dropouts of one forward draw from, all int32.
 
-    All int32; there are at least as many columns as channels or heads.
+    Attributes:
+        tokens: bits of every token, of its run, step, caption and position, [rows, length].
+        positions: bits of every token's position alone, [rows, length].
+        columns: bits of every channel, or head, [width].
     """
 
     tokens: Tensor
@@ -69,29 +72,34 @@ class Noise:
     columns: Tensor
 
     @classmethod
-    def of(cls, draws: Tensor, captions: Tensor, positions: Tensor, width: int) -> Noise:
-        """Of tokens at `positions` [rows, length] in the captions of these numbers (of that shape, or [rows, 1]).
+    def of(cls, draws: Tensor, captions: Tensor, positions: Tensor, width: int) -> DropoutBits:
+        """Hash the bits of one forward.
 
-        Rows are run-major, equally many for each of the `draws` [runs]; `width` channels at most.
+        Args:
+            draws: bits of every run's present step [runs], see `draws`.
+            captions: every token's caption's number in its run's batch, [rows, length] or [rows, 1]; rows come run
+                after run, equally many per run.
+            positions: every token's position in its caption, from 0, [rows, length].
+            width: at least as many as there are channels, or heads.
         """
-        mine = draws.unsqueeze(1).expand(-1, len(positions) // len(draws)).reshape(-1, 1)
+        drawn = draws.unsqueeze(1).expand(-1, len(positions) // len(draws)).reshape(-1, 1)
         columns = torch.arange(COLUMNS, COLUMNS + width, device=positions.device)
-        return cls(_high(mine + captions * CAPTION + positions), _high(positions + POSITIONS), _high(columns))
+        return cls(_high(drawn + captions * CAPTION + positions), _high(positions + POSITIONS), _high(columns))
 
     def channels(self, site: int, p: float, like: Tensor) -> Tensor:
-        """Factors 0 (with probability p) or 1 / (1 - p) for hidden states [rows, length, channels] like these."""
+        """Factors for hidden states `like` [rows, length, channels]: 0 with probability p, else 1 / (1 - p)."""
         return _factors(self.tokens.unsqueeze(-1) + self.columns[: like.shape[-1]] * _factor(site), p, like)
 
     def pairs(self, site: int, p: float, like: Tensor) -> Tensor:
-        """The same for attention probabilities [rows, heads, length, length]."""
+        """The same for attention probabilities `like` [rows, heads, length, length]."""
         heads = self.columns[: like.shape[1]].view(-1, 1)
-        seen = heads + self.positions.unsqueeze(1) * _factor(site)  # [rows, heads, length]
-        seen.addcmul_(seen, seen, value=2)
-        return _factors(self.tokens.view(len(seen), 1, -1, 1) + seen.unsqueeze(2), p, like)
+        looked_at = heads + self.positions.unsqueeze(1) * _factor(site)  # [rows, heads, length]
+        looked_at.addcmul_(looked_at, looked_at, value=2)
+        return _factors(self.tokens.view(len(looked_at), 1, -1, 1) + looked_at.unsqueeze(2), p, like)
 
 
 def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
-    """Factors of the type of `like` from the sums of bits, which are overwritten.
+    """Factors of the type of `like` from sums of bits, int32 of any shape, which are overwritten.
 
     Few passes over the memory, and none of them allocates: in single precision the bits become those of the factors.
     """
@@ -105,6 +113,6 @@ def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
 
 
 def _single(number: float) -> int:
-    """The bits of a number from 1 on in single precision."""
+    """The bits of a number of at least 1 in single precision."""
     mantissa, exponent = math.frexp(number)
     return ((exponent + 126) << 23) + round((2 * mantissa - 1) * (1 << 23))

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from xpet.core.packing import MULTIPLE, pack
+from xpet.core.caption_packing import MULTIPLE, pack
 
 
 def captions(runs: int, count: int, longest: int, seed: int = 1) -> list[list[list[int]]]:
@@ -18,7 +18,7 @@ def captions(runs: int, count: int, longest: int, seed: int = 1) -> list[list[li
 def read_back(packed: object, inserted: int) -> list[list[int]]:
     """The captions, found by their segments and positions alone."""
     found = []
-    for place in packed.place.tolist():  # type: ignore[attr-defined]
+    for place in packed.index.tolist():  # type: ignore[attr-defined]
         line, number = divmod(place, packed.most)  # type: ignore[attr-defined]
         mine = packed.segment[line] == number  # type: ignore[attr-defined]
         assert packed.positions[line][mine].tolist() == list(range(int(mine.sum())))  # type: ignore[attr-defined]
@@ -38,7 +38,7 @@ def test_every_caption_is_there_whole_and_in_its_runs_own_lines(
     lines, length = packed.ids.shape
     assert lines % runs == 0
     assert length % MULTIPLE == 0
-    owner = packed.place.view(runs, count) // packed.most // (lines // runs)
+    owner = packed.index.view(runs, count) // packed.most // (lines // runs)
     assert torch.equal(owner, torch.arange(runs).unsqueeze(1).expand(-1, count))
     tokens = sum(len(row) + inserted for mine in rows for row in mine)
     assert int((packed.segment >= 0).sum()) == tokens

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xpet.core.noise import Noise, draws, signed
+from xpet.core.dropout_bits import DropoutBits, draws, signed
 
 BITS, LOW = 1 << 64, 1 << 32
 LENGTH, WIDTH, HEADS = 61, 129, 3
@@ -42,18 +42,18 @@ def looked_at(site: int, head: int, position: int) -> int:
     return spread(((splitmix(2**60 + head) >> 32) + a) % LOW)
 
 
-def noise(seed: int = 1, step: int = 0, captions: int = 4, first: int = 0, length: int = LENGTH) -> Noise:
+def bits(seed: int = 1, step: int = 0, captions: int = 4, first: int = 0, length: int = LENGTH) -> DropoutBits:
     """Of one run; its captions from `first` on, one a line."""
     numbers = torch.arange(first, first + captions).unsqueeze(1)
     positions = torch.arange(length).expand(captions, length)
-    return Noise.of(draws(torch.tensor([signed(seed)]), torch.tensor([step])), numbers, positions, WIDTH)
+    return DropoutBits.of(draws(torch.tensor([signed(seed)]), torch.tensor([step])), numbers, positions, WIDTH)
 
 
-def channels(made: Noise, site: int = 0, p: float = 0.5, dtype: torch.dtype = torch.float64) -> Tensor:
+def channels(made: DropoutBits, site: int = 0, p: float = 0.5, dtype: torch.dtype = torch.float64) -> Tensor:
     return made.channels(site, p, torch.zeros(*made.tokens.shape, WIDTH, dtype=dtype))
 
 
-def pairs(made: Noise, site: int = 1, p: float = 0.5, dtype: torch.dtype = torch.float64) -> Tensor:
+def pairs(made: DropoutBits, site: int = 1, p: float = 0.5, dtype: torch.dtype = torch.float64) -> Tensor:
     rows, length = made.tokens.shape
     return made.pairs(site, p, torch.zeros(rows, HEADS, length, length, dtype=dtype))
 
@@ -61,7 +61,7 @@ def pairs(made: Noise, site: int = 1, p: float = 0.5, dtype: torch.dtype = torch
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("seed", "step", "p"), [(1, 0, 0.1), (-7, 3, 0.5), (2**64 - 1, 1999, 0.3)])
 def test_every_entry_is_that_of_a_plain_implementation(seed: int, step: int, p: float, dtype: torch.dtype) -> None:
-    made, factor = noise(seed % BITS, step, length=7), float(torch.tensor(1 / (1 - p), dtype=dtype))
+    made, factor = bits(seed % BITS, step, length=7), float(torch.tensor(1 / (1 - p), dtype=dtype))
     states, weights = channels(made, 2, p, dtype), pairs(made, 5, p, dtype)
     assert (states.dtype, weights.dtype) == (dtype, dtype)
     assert (states.shape, weights.shape) == ((4, 7, WIDTH), (4, HEADS, 7, 7))
@@ -75,7 +75,7 @@ def test_every_entry_is_that_of_a_plain_implementation(seed: int, step: int, p: 
 
 @pytest.mark.parametrize("p", [1e-3, 0.1, 0.5, 0.9])
 def test_as_many_are_zero_as_should_be_and_the_mean_is_one(p: float) -> None:
-    for factors in (channels(noise(captions=40), p=p), pairs(noise(captions=20), p=p)):
+    for factors in (channels(bits(captions=40), p=p), pairs(bits(captions=20), p=p)):
         share, error = float((factors == 0).double().mean()), math.sqrt(p * (1 - p) / factors.numel())
         assert abs(share - p) < 4 * error
         assert set(factors.unique().tolist()) == {0.0, 1 / (1 - p)}
@@ -93,11 +93,11 @@ def agree(one: Tensor, other: Tensor) -> bool:
 
 @pytest.mark.parametrize("kind", [channels, pairs])
 def test_everything_that_counts_makes_another_mask(kind) -> None:  # type: ignore[no-untyped-def]
-    mask = kind(noise())
-    assert torch.equal(mask, kind(noise()))
-    for other in (noise(seed=2), noise(seed=2**63), noise(step=1), noise(first=4)):
+    mask = kind(bits())
+    assert torch.equal(mask, kind(bits()))
+    for other in (bits(seed=2), bits(seed=2**63), bits(step=1), bits(first=4)):
         assert agree(mask, kind(other))
-    assert all(agree(mask, kind(noise(), site=site)) for site in (2, 3, 49))
+    assert all(agree(mask, kind(bits(), site=site)) for site in (2, 3, 49))
     for dim in range(1, mask.dim()):  # position, channel; head and the position looked at
         assert agree(mask.narrow(dim, 1, mask.shape[dim] - 1), mask.narrow(dim, 0, mask.shape[dim] - 1))
 
@@ -118,12 +118,12 @@ def chi_square(factors: Tensor, p: float, first: int, second: int) -> float:
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_neighbours_are_independent(p: float) -> None:
     """Blocks of neighbouring tokens, channels, captions, steps, seeds, sites: 44.3 is exceeded once in 10,000 times."""
-    hidden = channels(noise(captions=64), p=p)
-    weights = pairs(noise(captions=32), p=p)
-    steps = torch.stack([channels(noise(step=t), p=p) for t in range(24)])
-    seeds = torch.stack([channels(noise(seed=s), p=p) for s in range(24)])
-    sites = torch.stack([channels(noise(), site=s, p=p) for s in range(24)])
-    layers = torch.stack([pairs(noise(), site=s, p=p) for s in range(24)])
+    hidden = channels(bits(captions=64), p=p)
+    weights = pairs(bits(captions=32), p=p)
+    steps = torch.stack([channels(bits(step=t), p=p) for t in range(24)])
+    seeds = torch.stack([channels(bits(seed=s), p=p) for s in range(24)])
+    sites = torch.stack([channels(bits(), site=s, p=p) for s in range(24)])
+    layers = torch.stack([pairs(bits(), site=s, p=p) for s in range(24)])
     found = [chi_square(hidden, p, *dims) for dims in ((1, 2), (0, 2), (0, 1))]
     found += [chi_square(weights, p, *dims) for dims in ((2, 3), (0, 3), (1, 3), (1, 2))]
     found += [chi_square(part, p, 0, dim) for part in (steps, seeds, sites) for dim in (2, 3)]
@@ -137,10 +137,10 @@ def test_runs_and_captions_may_lie_anywhere() -> None:
     seeds, steps = torch.tensor([3, 9]), torch.tensor([5, 0])
     captions = torch.tensor([[2, 2, 0, 0, 0], [1, 1, 1, 1, 0], [0, 0, 1, 1, 1], [2, 2, 2, 2, 2]])
     positions = torch.tensor([[0, 1, 0, 1, 2], [0, 1, 2, 3, 0], [0, 1, 0, 1, 2], [0, 1, 2, 3, 4]])
-    made = Noise.of(draws(seeds, steps), captions, positions, WIDTH)
+    made = DropoutBits.of(draws(seeds, steps), captions, positions, WIDTH)
     hidden, weights = channels(made), pairs(made)
     for line, run in enumerate((0, 0, 1, 1)):
-        own = noise(int(seeds[run]), int(steps[run]))
+        own = bits(int(seeds[run]), int(steps[run]))
         for place in range(5):
             caption, position = int(captions[line, place]), int(positions[line, place])
             assert torch.equal(hidden[line, place], channels(own)[caption, position])

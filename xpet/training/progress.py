@@ -1,0 +1,56 @@
+"""How far a training is: steps and seconds of its runs, counted and reported."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from xpet.core.events import Notice, OnEvent, Progress
+from xpet.training.queue import Queue
+from xpet.training.selection import TrainedRun
+
+
+class StepCounter:
+    """Counts the steps of runs that are done, over every stack; `total` are all there are to do."""
+
+    def __init__(self, queues: Sequence[Queue]) -> None:
+        self.total = sum(len(queue.runs) * queue.steps for queue in queues)
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, steps: int) -> int:
+        """Count `steps` more; returns how many are done."""
+        with self._lock:
+            self._done += steps
+            return self._done
+
+
+class ProgressReporter:
+    """Shares out the seconds of one stack's steps among its runs, and reports how far all stacks are."""
+
+    def __init__(self, counter: StepCounter, on_event: OnEvent) -> None:
+        self.counter, self.on_event = counter, on_event
+        self.step, self.since = 0, time.monotonic()
+
+    def count(self, step: int, runs: Sequence[TrainedRun]) -> tuple[int, float]:
+        """Count what these runs did since the last call, up to `step`; returns these steps and their seconds."""
+        steps, seconds = step - self.step, time.monotonic() - self.since
+        self.step, self.since = step, time.monotonic()
+        for run in runs:
+            run.seconds += seconds / len(runs)
+        self.counter.add(steps * len(runs))
+        return steps, seconds
+
+    def report(self, step: int, runs: Sequence[TrainedRun], skipped: int) -> None:
+        """Report how far all runs are; `skipped` are the steps that runs leaving now will not take."""
+        steps, seconds = self.count(step, runs)
+        note = f"{len(runs)} runs, {1000 * seconds / max(1, steps):.0f} ms/step"
+        self.on_event(Progress("training", self.counter.add(skipped), self.counter.total, note))
+
+    def report_divergence(self, run: TrainedRun, step: int) -> None:
+        """Note that a run diverged in this step of its own, and warn of it, once."""
+        if run.diverged_at is None:
+            run.diverged_at = step
+            text = f"run {run.config.label} diverged at step {step}: loss is not finite; stopped"
+            self.on_event(Notice(text, "warning"))

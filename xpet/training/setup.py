@@ -1,0 +1,66 @@
+"""What stays the same while a stack trains: the stack, its queue and slots, the plan, the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from xpet.core.config import FitPlan
+from xpet.training.device import Engine
+from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
+from xpet.training.queue import Queue
+from xpet.training.stacklike import Collate, StackLike, Tokens
+
+
+@dataclass(frozen=True)
+class FitSetup:
+    """What stays the same while a stack trains, whichever runs are in it.
+
+    Attributes:
+        stack: a text tower with the trained parameters of several runs.
+        queue: the runs that wait to be trained.
+        slots: how many runs train side by side at most.
+        fit: steps, batch size, validation, selection.
+        collate: pads token rows to one length (for the padded layout).
+        engine: device and precision.
+    """
+
+    stack: StackLike
+    queue: Queue
+    slots: int
+    fit: FitPlan
+    collate: Collate
+    engine: Engine
+
+    @property
+    def device(self) -> torch.device:
+        """The device everything is computed on."""
+        return self.engine.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type losses are computed in, that of the image features."""
+        return self.queue.runs[0][1].val_image.dtype
+
+    @cached_property
+    def interval(self) -> int:
+        """Steps from one validation to the next."""
+        return self.fit.interval(self.queue.steps)
+
+    @cached_property
+    def _context(self) -> LayoutContext:
+        width = int(self.stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        return LayoutContext(self.stack, self.engine, self.collate, width)
+
+    def lay_out(self, rows: Sequence[Tokens]) -> CaptionBatch:
+        """Put the captions of each run (equally many token rows per run) on the device as the plan's layout says."""
+        return LAYOUTS[self.fit.layout](rows, self._context)
+
+    def encode(self, captions: CaptionBatch, start: int, stop: int) -> Tensor:
+        """Features [runs, captions, d] of captions that were laid out for the runs in slots `start` to `stop` - 1."""
+        with self.stack.some(start, stop), self.stack.casting(self.engine.dtype):
+            return captions.encode().to(self.dtype).unflatten(0, (stop - start, -1))

@@ -1,0 +1,158 @@
+"""The slots of a stack: which run trains in each, and what these runs need on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import torch
+from torch import Tensor
+
+from xpet.core.config import RunConfig
+from xpet.core.dropout_bits import signed
+from xpet.core.losses import AlignmentLoss, find_loss
+from xpet.training.batches import batch_order
+from xpet.training.layouts import CaptionBatch
+from xpet.training.queue import Run, RunData
+from xpet.training.selection import TrainedRun, Validation
+from xpet.training.setup import FitSetup
+
+VALIDATION_ROWS = {"cpu": 512, "cuda": 4096}
+"""Texts encoded at a time while validating, over all runs: on a CPU few enough for its caches (measured)."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One run in training.
+
+    Attributes:
+        run: its configuration and its data.
+        began: the session's steps before the run's first.
+        trained: what becomes of it.
+        batches: rows of its student (and anchor) captions, one list per step.
+        image_batches: rows of its image captions, one list per step; None where it has none.
+    """
+
+    run: Run
+    began: int
+    trained: TrainedRun
+    batches: Iterator[list[int]]
+    image_batches: Iterator[list[int]] | None
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return self.run[0]
+
+    @property
+    def data(self) -> RunData:
+        """What the run learns from."""
+        return self.run[1]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Runs that began together, in slots `start` to `stop` - 1, with their validation texts on the device."""
+
+    began: int
+    start: int
+    stop: int
+    texts: Sequence[CaptionBatch]
+    validation: Validation
+
+    @property
+    def slots(self) -> range:
+        """The slots of these runs."""
+        return range(self.start, self.stop)
+
+
+class TrainingImages:
+    """Image features of all runs' training rows on the device; runs that share their images share the memory."""
+
+    def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
+        order: dict[int, int] = {}
+        self.which = torch.tensor([order.setdefault(id(rows), len(order)) for rows in images], device=device)  # [runs]
+        distinct = {id(rows): rows for rows in images}.values()
+        self.features = torch.stack(list(distinct)).to(device) if images else None  # [distinct, rows, d]
+
+    def rows(self, index: Tensor) -> Tensor | None:
+        """Image features [runs, n, d] of rows `index` [runs, n]; None where the runs have no images."""
+        return None if self.features is None else self.features[self.which.unsqueeze(1), index]
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """The runs in the slots and what they need on the device; made anew whenever runs come or go.
+
+    Attributes:
+        slots: one per run.
+        cohorts: the same runs in groups that began together, in the same order.
+        weights: weights [2, runs] of the image-text and of the alignment loss.
+        seeds: the runs' seeds [runs], int64.
+        images: image features of their training rows.
+        losses: alignment loss -> the slots [n] whose runs use it.
+    """
+
+    slots: Sequence[Slot]
+    cohorts: Sequence[Cohort]
+    weights: Tensor
+    seeds: Tensor
+    images: TrainingImages
+    losses: Mapping[AlignmentLoss, Tensor]
+
+
+def admit(setup: FitSetup, count: int, step: int) -> list[Slot]:
+    """Slots for the next runs of the queue, at most `count`, which begin after `step` steps of the session."""
+    return [_slot(setup, number, run, step) for number, run in setup.queue.admit(count)]
+
+
+def _slot(setup: FitSetup, number: int, run: Run, step: int) -> Slot:
+    config, data = run
+    size, steps = setup.queue.batch, setup.queue.steps
+    batches = batch_order(len(data.student), size, steps, config.seed, data.only_full_batches)
+    image_batches = None
+    if data.image_captions is not None:
+        rows = len(data.image_captions)
+        image_batches = batch_order(rows, min(size, rows), steps, config.seed, only_full=True)
+    return Slot(run, step, TrainedRun(config, number), batches, image_batches)
+
+
+def occupied(setup: FitSetup, slots: Sequence[Slot]) -> Occupancy:
+    """Put what the runs in these slots need on the device."""
+    device = setup.device
+    weights = [(slot.config.image_weight, slot.config.align_weight) for slot in slots]
+    return Occupancy(
+        slots,
+        _cohorts(setup, slots),
+        torch.tensor(weights, device=device, dtype=setup.dtype).T,
+        torch.tensor([signed(slot.config.seed) for slot in slots], device=device),
+        TrainingImages([slot.data.image for slot in slots if slot.data.image is not None], device),
+        _losses([slot.config.loss for slot in slots], device),
+    )
+
+
+def _losses(names: Sequence[str], device: torch.device) -> dict[AlignmentLoss, Tensor]:
+    """Alignment loss -> the slots [n] of the runs that use it, given the name of every slot's loss."""
+    slots: dict[str, list[int]] = {}
+    for slot, name in enumerate(names):
+        slots.setdefault(name, []).append(slot)
+    return {find_loss(name): torch.tensor(indices, device=device) for name, indices in slots.items()}
+
+
+def _cohorts(setup: FitSetup, slots: Sequence[Slot]) -> list[Cohort]:
+    cohorts: list[Cohort] = []
+    for began, members in groupby(slots, key=lambda slot: slot.began):
+        start = cohorts[-1].stop if cohorts else 0
+        cohorts.append(_cohort(setup, began, start, [slot.data for slot in members]))
+    return cohorts
+
+
+def _cohort(setup: FitSetup, began: int, start: int, data: Sequence[RunData]) -> Cohort:
+    count = len(data[0].val_text)
+    parts = min(count, math.ceil(count * len(data) / VALIDATION_ROWS[setup.device.type]))
+    bounds = [round(count * part / parts) for part in range(parts + 1)]
+    texts = [setup.lay_out([d.val_text[i:j] for d in data]) for i, j in pairwise(bounds)]
+    validation = Validation([d.val_image for d in data], [d.val_image_index for d in data], setup.device)
+    return Cohort(began, start, start + len(data), texts, validation)

@@ -1,0 +1,112 @@
+"""One step of all runs of a stack: the batch it reads and the losses of that batch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xpet.core.losses import contrastive
+from xpet.training.layouts import CaptionBatch
+from xpet.training.setup import FitSetup
+from xpet.training.slots import Occupancy, Slot
+from xpet.training.stacklike import Tokens
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one step reads of every run, on the device.
+
+    Attributes:
+        captions: of every run first `size` student captions, then as many anchors (where these are encoded), then
+            `image_captions` captions of images (where these are apart from the students).
+        size: rows of a batch.
+        image_rows: rows [runs, n] of the images the image-text loss looks at.
+        image_captions: how many captions of images every run has at the end; 0 where the students' own have images.
+        anchor_features: features [runs, size, d] of anchors that are not encoded here; None where they are.
+    """
+
+    captions: CaptionBatch
+    size: int
+    image_rows: Tensor
+    image_captions: int
+    anchor_features: Tensor | None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors whose values differ between steps of one shape."""
+        tensors = (*self.captions.tensors, self.image_rows)
+        return tensors if self.anchor_features is None else (*tensors, self.anchor_features)
+
+    @property
+    def key(self) -> Hashable:
+        """What shapes a step besides the shapes of its tensors."""
+        return self.captions.key, self.size, self.image_captions
+
+
+def read_batch(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
+    """Read every run's next batch and send it to the device."""
+    batches = [next(slot.batches) for slot in slots]
+    image_batches = [next(slot.image_batches) for slot in slots if slot.image_batches is not None]
+    image_rows = image_batches or batches
+    captions, features = [], []
+    for slot, rows, of_images in zip(slots, batches, image_rows, strict=True):
+        captions.append(_captions(slot, rows, of_images))
+        if slot.data.anchor_features is not None:
+            features.append(slot.data.anchor_features[rows])
+    send = setup.engine.send
+    return StepBatch(
+        captions=setup.lay_out(captions),
+        size=len(batches[0]),
+        image_rows=send(torch.tensor(image_rows)),
+        image_captions=len(image_batches[0]) if image_batches else 0,
+        anchor_features=send(torch.stack(features)) if features else None,
+    )
+
+
+def _captions(slot: Slot, rows: list[int], image_rows: list[int]) -> Tokens:
+    """Token rows of one run's step: students, then anchors, then captions of images."""
+    data = slot.data
+    captions = [data.student[i] for i in rows]
+    if data.anchor is not None:
+        captions += [data.anchor[i] for i in rows]
+    if data.image_captions is not None:
+        captions += [data.image_captions[i] for i in image_rows]
+    return captions
+
+
+def step_losses(setup: FitSetup, occupancy: Occupancy, batch: StepBatch, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Image-text and alignment loss of every run's batch, each [runs]; `steps` [runs] are those each run has taken.
+
+    A loss that the runs do not have is zero. See `xpet.core.losses` for the formulas.
+    """
+    if setup.fit.dropout == "model":
+        setup.stack.drop(occupancy.seeds, steps)
+    runs, size = len(occupancy.slots), batch.size
+    features = setup.encode(batch.captions, 0, runs)  # [runs, captions, d]
+    student = features[:, :size]  # [runs, size, d]
+    encoded = occupancy.slots[0].data.anchor is not None
+    anchor = features[:, size : 2 * size] if encoded else batch.anchor_features  # [runs, size, d]
+    image = occupancy.images.rows(batch.image_rows)  # [runs, n, d]
+    captions = features[:, -batch.image_captions :] if batch.image_captions else student  # [runs, n, d]
+    none = student.new_zeros(runs)  # [runs]
+    image_text = none if image is None else contrastive(image, captions)  # [runs]
+    if anchor is None:
+        return image_text, none
+    anchor = anchor.to(setup.dtype)
+    if image is None or batch.image_captions:
+        image = anchor  # the students have no images, and their alignment loss looks at none
+    return image_text, _alignment(occupancy, image, anchor, student, none)
+
+
+def _alignment(occupancy: Occupancy, image: Tensor, anchor: Tensor, student: Tensor, none: Tensor) -> Tensor:
+    """Alignment loss [runs] of features [runs, size, d], each run's by its own loss; `none` are zeros [runs]."""
+    if len(occupancy.losses) == 1:
+        (loss,) = occupancy.losses
+        return loss(image, anchor, student)
+    aligned = none
+    for loss, slots in occupancy.losses.items():
+        aligned = aligned.index_copy(0, slots, loss(image[slots], anchor[slots], student[slots]))
+    return aligned
