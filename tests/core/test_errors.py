@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xpet.core.errors import LONGEST, listing, short, shown, told, unknown
+from xpet.core.errors import LONGEST, listing, one_line, quoted, short, unknown
 
 
 @pytest.mark.parametrize("value", [
@@ -14,7 +14,7 @@ from xpet.core.errors import LONGEST, listing, short, shown, told, unknown
     {str(n): b"y" * 10**5 for n in range(99)},
 ])  # fmt: skip
 def test_values_are_short_and_on_one_line(value):
-    text = shown(value)
+    text = quoted(value)
     assert 0 < len(text) <= LONGEST
     assert text.encode().isascii()
     assert text.isprintable()
@@ -22,8 +22,8 @@ def test_values_are_short_and_on_one_line(value):
 
 def test_short_values_are_whole():
     for value in ("", "a", 5, None, ["a", 1], {"a": None}, "x" * 58, b"x", "it's \u72ac"):
-        assert shown(value) == repr(value)
-    assert shown("x" * 59) == "'" + "x" * 56 + "..."
+        assert quoted(value) == repr(value)
+    assert quoted("x" * 59) == "'" + "x" * 56 + "..."
 
 
 def test_names_have_marks_only_where_they_need_them():
@@ -43,6 +43,11 @@ def test_unknown_names_are_short_whatever_they_are():
 
 
 def test_what_other_libraries_say_is_one_line():
-    assert told(ValueError("two\n  lines")) == "two lines"
-    assert told(EOFError()) == "EOFError"
-    assert len(told(OSError("x" * 10**6))) < 400
+    assert one_line(ValueError("two\n  lines")) == "two lines"
+    assert one_line(ValueError("two\n  lines"), first_only=True) == "two"
+    assert one_line(EOFError()) == "EOFError"
+    assert len(one_line(OSError("x" * 10**6))) < 400
+    assert one_line("a \n b") == "a b"
+    assert one_line("") == ""
+    assert len(one_line("x" * 61)) == LONGEST
+    assert one_line(ValueError("x" * 61), 60) == "x" * 57 + "..."

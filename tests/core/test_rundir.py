@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xpet.core import rundir
-from xpet.core.errors import DataError, ModelError, OutputError, shown
+from xpet.core.errors import DataError, ModelError, OutputError, quoted
 from xpet.core.files import replacing_folder
 from xpet.core.rundir import FILES, RunRecord, check_free, find_runs, is_run, read_run, write_run
 
@@ -264,7 +264,7 @@ def test_a_chain_that_does_not_name_its_last_phase(last: object, tmp_path: Path)
     with pytest.raises(DataError) as error:
         find_runs(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}/chain.json: expected a list of folders beside it, found {shown(last)} at its end; name one of "
+        f"{tmp_path}/chain.json: expected a list of folders beside it, found {quoted(last)} at its end; name one of "
         "them instead"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from xpet.cli.command import Command
 from xpet.cli.config_file import FileTable, table_for
 from xpet.core.config.options import OptionField, misplaced, values_of
-from xpet.core.errors import ConfigError, shown
+from xpet.core.errors import ConfigError, quoted
 
 FLAG, DEFAULT = "flag", "default"
 TOML = ".toml"
@@ -112,7 +112,7 @@ def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> st
     """The problem text for a name that is no option: with the nearest one, since there are too many to list."""
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {what} {shown(name)}; {hint}xpet {command.name} --help-all shows every option"
+    return f"unknown {what} {quoted(name)}; {hint}xpet {command.name} --help-all shows every option"
 
 
 def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:

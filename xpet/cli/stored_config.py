@@ -9,7 +9,7 @@ from typing import Any
 
 from xpet.core.config import AlignConfig, EvalConfig
 from xpet.core.config.stored import align_config, eval_config
-from xpet.core.errors import ConfigError, DataError, told
+from xpet.core.errors import ConfigError, DataError, one_line
 from xpet.core.rundir import find_runs
 
 
@@ -38,7 +38,9 @@ def _document(file: Path) -> Mapping[str, Any]:
             f"--config {file}: expected a configuration file, found none to read ({error.strerror})"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: expected a .toml file or a JSON document, found neither ({told(error)})") from None
+        raise DataError(
+            f"{file}: expected a .toml file or a JSON document, found neither ({one_line(error)})"
+        ) from None
     if not isinstance(document, dict):
         raise DataError(f"{file}: expected a JSON object, found {type(document).__name__}")
     return document

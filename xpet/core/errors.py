@@ -12,6 +12,8 @@ EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
 LONGEST = 60
 """Characters of a value that was found, beyond which a message gives its beginning only."""
+LONGEST_ERROR = 300
+"""Characters of another library's error, likewise."""
 LISTED = 100
 """Names that a message lists at most."""
 
@@ -58,7 +60,7 @@ class OutputError(XpetError):
     """An output path is taken or cannot be written."""
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value that was found, as Python writes it: on one line, in at most 60 characters, printable anywhere."""
     whole = not isinstance(value, (str, bytes)) or len(value) <= LONGEST
     text = (repr(value) if whole else repr(value[:LONGEST])) if isinstance(value, (str, bytes)) else _BRIEF.repr(value)
@@ -66,8 +68,8 @@ def shown(value: object) -> str:
 
 
 def short(name: str) -> str:
-    """A name that was found, without quotation marks where it can be told without, else as `shown` gives it."""
-    return name if name.isprintable() and name.strip() == name != "" and len(name) <= LONGEST else shown(name)
+    """A name that was found, without quotation marks where it can be told without, else as `quoted` gives it."""
+    return name if name.isprintable() and name.strip() == name != "" and len(name) <= LONGEST else quoted(name)
 
 
 def listing(names: Sequence[str], most: int = LISTED) -> str:
@@ -76,15 +78,18 @@ def listing(names: Sequence[str], most: int = LISTED) -> str:
     return ", ".join(map(short, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
-def told(error: BaseException) -> str:
-    """What another library's error says, on one line that ends; its kind where it says nothing."""
-    text = " ".join(str(error).split())
-    return (text if len(text) <= 5 * LONGEST else text[: 5 * LONGEST] + "...") or type(error).__name__
+def one_line(found: object, most: int | None = None, first_only: bool = False) -> str:
+    """What was found, or what another library's error says, on one line; an error's kind where it says nothing.
 
-
-def shortened(found: object, most: int = LONGEST) -> str:
-    """What was found, as text of at most `most` characters: a message is no place for a whole cell."""
-    text = str(found)
+    At most `most` characters, by default 60 of a value and 300 of an error: a message is no place for a whole cell.
+    With `first_only` lines behind the first are left out.
+    """
+    is_error = isinstance(found, BaseException)
+    lines = str(found).strip().splitlines()
+    text = " ".join(" ".join(lines[:1] if first_only else lines).split())
+    if is_error and not text:
+        text = type(found).__name__
+    most = most or (LONGEST_ERROR if is_error else LONGEST)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
@@ -95,8 +100,8 @@ def unknown(what: str, found: object, known: Sequence[str]) -> str:
     name = short(str(found))
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{short(close[0])}'?" if close else ""
-    quoted = name if name != str(found) else f"'{name}'"
-    return f"unknown {what} {quoted}: expected one of {listing(known)}{hint}"
+    marked = name if name != str(found) else f"'{name}'"
+    return f"unknown {what} {marked}: expected one of {listing(known)}{hint}"
 
 
 _BRIEF = reprlib.Repr()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.errors import DataError, OutputError, shown, told
+from xpet.core.errors import DataError, OutputError, one_line, quoted
 from xpet.core.files import is_temporary, replacing_folder, writing
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
@@ -107,11 +107,13 @@ def _last_phase(path: Path) -> Path:
     except FileNotFoundError:
         return path
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read {path / CHAIN}: {told(error)}; name one of the folders in it instead") from None
+        raise DataError(
+            f"cannot read {path / CHAIN}: {one_line(error)}; name one of the folders in it instead"
+        ) from None
     last = phases[-1] if isinstance(phases, list) and phases else None
     if not isinstance(last, str) or "/" in last or last not in {p.name for p in path.iterdir() if p.is_dir()}:
         raise DataError(
-            f"{path / CHAIN}: expected a list of folders beside it, found {shown(last)} at its end; name one of them "
+            f"{path / CHAIN}: expected a list of folders beside it, found {quoted(last)} at its end; name one of them "
             "instead"
         )
     return path / last

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.errors import ModelError
+from xpet.core.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,9 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: damaged or truncated ({first_line(error)}); {remedy}") from None
+        raise ModelError(
+            f"cannot read {path}: damaged or truncated ({one_line(error, SHOWN, first_only=True)}); {remedy}"
+        ) from None
 
 
 def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -66,7 +68,7 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
     except Exception as error:  # a damaged file fails in many ways
         raise ModelError(
             f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
-            f"({first_line(error)}); {remedy}"
+            f"({one_line(error, SHOWN, first_only=True)}); {remedy}"
         ) from None
 
 
@@ -115,9 +117,3 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str 
                 raise ModelError(
                     f"{source}: expected finite weights, found more than float32 holds in {name}; {remedy}"
                 )
-
-
-def first_line(error: BaseException, limit: int = SHOWN) -> str:
-    """The first line of an error's text, shortened; its kind where there is none."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:limit]

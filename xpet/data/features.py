@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import ImageSource
-from xpet.core.errors import DataError, OutputError, listing, told
+from xpet.core.errors import DataError, OutputError, listing, one_line
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import write_file
 
@@ -289,7 +289,9 @@ def _read_safetensors(path: Path) -> Tensor:
             tensor: Tensor = file.get_tensor(name)
             return tensor
     except (SafetensorError, OSError) as error:
-        raise DataError(f"image features {path}: expected a readable safetensors file, found {told(error)}") from error
+        raise DataError(
+            f"image features {path}: expected a readable safetensors file, found {one_line(error)}"
+        ) from error
 
 
 def _read_npy(path: Path) -> Tensor:
@@ -306,7 +308,7 @@ def _read_npy(path: Path) -> Tensor:
     except tokenize.TokenError as error:  # the header is Python
         raise DataError(f"image features {path}: expected an .npy file of numbers, found a damaged header") from error
     except Exception as error:  # whatever NumPy makes of a damaged file
-        raise DataError(f"image features {path}: expected an .npy file of numbers, found {told(error)}") from error
+        raise DataError(f"image features {path}: expected an .npy file of numbers, found {one_line(error)}") from error
 
 
 READERS: dict[str, Callable[[Path], Tensor]] = {".safetensors": _read_safetensors, ".npy": _read_npy}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import Split
-from xpet.core.errors import DataError, shown
+from xpet.core.errors import DataError, quoted
 from xpet.core.files import sha256_of
 from xpet.core.pictures import readable, rgb
 
@@ -187,7 +187,7 @@ def unusable(name: object) -> list[str]:
     else:
         if "\0" not in name:
             return []
-    return [f"expected an image name, found {shown(name)}, which no file can have"]
+    return [f"expected an image name, found {quoted(name)}, which no file can have"]
 
 
 def find_pictures(

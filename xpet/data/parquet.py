@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from xpet.core.errors import DataError, listing, short, told
+from xpet.core.errors import DataError, listing, one_line, short
 from xpet.data.records import CheckColumns, Records
 
 ROWS = 4096
@@ -50,7 +50,7 @@ def parquet_rows(
                 number += 1
                 yield number, fields
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: expected a readable Parquet file, found {told(error)}") from error
+        raise DataError(f"{name}: expected a readable Parquet file, found {one_line(error)}") from error
 
 
 def _rows(name: str, batch: Any, before: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xpet.core.errors import DataError, shown
+from xpet.core.errors import DataError, quoted
 
 Fields = dict[str | None, Any]
 """Fields of a row by column; under the key None stands what is wrong with the row, in words."""
@@ -36,12 +36,12 @@ class Repeated:
 def no_text(value: object) -> str:
     """What a field holds that is no text, for a message; nothing when it is text."""
     if not isinstance(value, str):
-        return shown(value)
+        return quoted(value)
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            return f"half a surrogate pair in {shown(value)}"
+            return f"half a surrogate pair in {quoted(value)}"
     return ""
 
 

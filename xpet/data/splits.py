@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpet.core.captions import Corpus, Split
-from xpet.core.errors import ConfigError, DataError, listing, shown, told
+from xpet.core.errors import ConfigError, DataError, listing, one_line, quoted
 from xpet.data.images import renamed
 from xpet.data.text_files import raise_problems
 
@@ -137,7 +137,7 @@ def _parse(text: str) -> Mapping[str, Sequence[str]]:
     try:
         pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_JsonPairs)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"split file: {form}, found {told(error)}") from error
+        raise DataError(f"split file: {form}, found {one_line(error)}") from error
     if not isinstance(pairs, _JsonPairs):
         raise DataError(f"split file: {form}, found {type(pairs).__name__}")
     if sorted(part for part, _ in pairs) != sorted(PARTS):
@@ -166,11 +166,11 @@ def _no_names(names: object) -> str:
     if isinstance(names, _JsonPairs):
         return "an object"
     if not isinstance(names, list):
-        return shown(names)
+        return quoted(names)
     if not names:
         return "an empty one"
     wrong = [name for name in names if not isinstance(name, str)]
-    return f"{'an object' if isinstance(wrong[0], _JsonPairs) else shown(wrong[0])} in it" if wrong else ""
+    return f"{'an object' if isinstance(wrong[0], _JsonPairs) else quoted(wrong[0])} in it" if wrong else ""
 
 
 def _few(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
-from xpet.core.errors import ConfigError, DataError, listing, short, shown
+from xpet.core.errors import ConfigError, DataError, listing, quoted, short
 from xpet.core.languages import is_language, normalise
 from xpet.data.images import FolderPictures, Names, find_pictures, unusable
 from xpet.data.parquet import parquet_rows
@@ -158,9 +158,9 @@ def _wrong(fields: Mapping[Any, Any]) -> list[str]:
     wrong += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
     name = str(fields.get("lang"))
     if not no_text(fields.get("lang")) and name.strip() and not is_language(name):
-        wrong.append(f"expected a language code in column lang, found {shown(name)}")
+        wrong.append(f"expected a language code in column lang, found {quoted(name)}")
     if "split" in fields and (no_text(fields["split"]) or fields["split"] not in SPLITS):
-        wrong.append(f"expected split train, validation or test, found {shown(fields['split'])}")
+        wrong.append(f"expected split train, validation or test, found {quoted(fields['split'])}")
     return wrong
 
 

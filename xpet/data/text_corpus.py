@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from xpet.core.errors import DataError, listing, told
+from xpet.core.errors import DataError, listing, one_line
 from xpet.data.english import expect_english
 from xpet.data.parquet import parquet_rows
 from xpet.data.records import Records, delimited, json_objects, no_text
@@ -98,7 +98,7 @@ def _texts(
     except FileNotFoundError:
         raise DataError(f"{name}: expected a file of English text, found none") from None
     except (OSError, EOFError, zlib.error) as error:
-        found = getattr(error, "strerror", None) or told(error)
+        found = getattr(error, "strerror", None) or one_line(error)
         raise DataError(f"{name}: expected a readable file, found {found}") from error
 
 

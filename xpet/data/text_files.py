@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from xpet.core.errors import DataError, short, told
+from xpet.core.errors import DataError, one_line, short
 from xpet.core.files import sha256_of
 from xpet.data.images import FolderPictures, Names, unusable
 
@@ -192,7 +192,7 @@ class CaptionFiles:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")
             return None
         except (OSError, EOFError, zlib.error) as error:
-            self.problems.append(f"{name}: expected a readable file, found {told(error)}")
+            self.problems.append(f"{name}: expected a readable file, found {one_line(error)}")
             return None
         if empty:
             self.problems.append(f"{name}: expected captions, found an empty file")

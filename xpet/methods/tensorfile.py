@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from xpet.core.errors import ModelError
-from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors
+from xpet.core.errors import ModelError, one_line
+from xpet.core.tensors import SHOWN, check_finite, check_kinds, from_pytorch, from_safetensors
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
 """Keys under which a checkpoint may hold its state."""
@@ -39,7 +39,9 @@ def read_settings(path: Path, purpose: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {first_line(error)}; expected a JSON object ({purpose})") from None
+        raise ModelError(
+            f"cannot read {path}: {one_line(error, SHOWN, first_only=True)}; expected a JSON object ({purpose})"
+        ) from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
     return value

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError
+from xpet.core.errors import ModelError, one_line
 from xpet.models.checkpoint import LoadedText, load_text_tower
 from xpet.models.hub import checkpoint_folder
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
-from xpet.models.weights import fill, fingerprint, one_line, read_json, read_tensors, without_position_ids
+from xpet.models.weights import LONG, fill, fingerprint, read_json, read_tensors, without_position_ids
 
 KINDS = ("clip", "clip_text_model")
 TEXT_HALF = ("text_model.", "text_projection.")
@@ -88,7 +88,9 @@ def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], fol
             config = CLIPTextConfig(**known, projection_dim=int(weight.shape[0]))
             return ClipText(CLIPTextModelWithProjection(config), int(weight.shape[0]))
     except Exception as error:  # transformers validates its settings with errors of its own
-        raise ModelError(f"{folder}: the text tower cannot be built: {one_line(error)}") from None
+        raise ModelError(
+            f"{folder}: the text tower cannot be built: {one_line(error, LONG, first_only=True)}"
+        ) from None
 
 
 def _tokenizer(folder: Path, tower: ClipText) -> TextTokenizer:
@@ -128,5 +130,5 @@ def _from_vocabulary(folder: Path) -> Any:
         return CLIPTokenizer(vocab=json.loads(vocabulary.read_text(encoding="utf-8")), merges=pairs)
     except Exception as error:  # tokenizers raises plain Exception
         raise ModelError(
-            f"cannot read {vocabulary}: damaged or truncated ({one_line(error)}); fetch it again"
+            f"cannot read {vocabulary}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"
         ) from None

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError, XpetWarning
-from xpet.models.weights import one_line
+from xpet.core.errors import ModelError, XpetWarning, one_line
+from xpet.models.weights import LONG
 
 PREFIX = "transformer."
 ATTENTION = ("sdpa", "eager")
@@ -121,7 +121,9 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
     try:
         return getattr(transformers, family.config_class)(**settings)
     except Exception as error:  # transformers validates its settings with errors of its own
-        raise ModelError(f"the transformer's configuration is not valid: {one_line(error)}") from None
+        raise ModelError(
+            f"the transformer's configuration is not valid: {one_line(error, LONG, first_only=True)}"
+        ) from None
 
 
 def _base(base: str, written: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
@@ -202,7 +204,7 @@ def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.
     try:
         model: nn.Module = model_class(config, add_pooling_layer=pooler)
     except Exception as error:  # a pad id outside the vocabulary, an unknown activation, ...
-        raise ModelError(f"the transformer cannot be built: {one_line(error)}") from None
+        raise ModelError(f"the transformer cannot be built: {one_line(error, LONG, first_only=True)}") from None
     model.set_attn_implementation(attention)  # type: ignore[operator]
     return model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from xpet.core.errors import ModelError
-from xpet.models.weights import one_line
+from xpet.core.errors import ModelError, one_line
+from xpet.models.weights import LONG
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SMALL_FILES = (
@@ -41,7 +41,7 @@ def _fetch(name: str, allow_download: bool) -> Path:
     try:
         return _snapshot(name, _weights_of(name) if online else _SAFE + _PYTORCH, online)
     except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
-        problem = one_line(error)
+        problem = one_line(error, LONG, first_only=True)
     try:
         return _snapshot(name, _SAFE + _PYTORCH, online=False)
     except Exception:

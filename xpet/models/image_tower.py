@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError
+from xpet.core.errors import ModelError, one_line
 from xpet.core.files import write_folder
 from xpet.core.pictures import VERSION, rgb
 from xpet.models.hub import checkpoint_folder
 from xpet.models.precision import computing, precision_on
 from xpet.models.preprocessing import CHANNELS, canonical_processing, cut, image_processor, read_processing
 from xpet.models.weights import (
+    LONG,
     fill,
     fingerprint,
-    one_line,
     read_json,
     read_tensors,
     without_position_ids,
@@ -159,7 +159,9 @@ def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], fol
             config = CLIPVisionConfig(**settings, projection_dim=int(weight.shape[0]))
             return CLIPVisionModelWithProjection(config)
     except Exception as error:  # transformers validates its settings with errors of its own
-        raise ModelError(f"{folder}: the image tower cannot be built: {one_line(error)}") from None
+        raise ModelError(
+            f"{folder}: the image tower cannot be built: {one_line(error, LONG, first_only=True)}"
+        ) from None
 
 
 def _side(tower: nn.Module, folder: Path) -> int:

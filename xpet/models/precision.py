@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from xpet.core.errors import ConfigError, unknown
+from xpet.core.errors import ConfigError, one_line, unknown
 from xpet.core.pictures import FEATURE_PRECISIONS
-from xpet.models.weights import one_line
+from xpet.models.weights import LONG
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,7 +49,7 @@ def _cast(kind: str, precision: str, half: bool) -> torch.autocast:
     try:
         return torch.autocast(kind, _DTYPES[precision] if half else None, enabled=half)
     except RuntimeError as error:
-        raise _absent(kind, precision, one_line(error)) from None
+        raise _absent(kind, precision, one_line(error, LONG, first_only=True)) from None
 
 
 def _absent(kind: str, precision: str, found: str) -> ConfigError:

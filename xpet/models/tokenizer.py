@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from xpet.core.errors import ModelError
-from xpet.models.weights import one_line, write_json
+from xpet.core.errors import ModelError, one_line
+from xpet.models.weights import LONG, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -116,5 +116,7 @@ def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:
         try:
             return TextTokenizer(read(path), limit, pad_id)
         except Exception as error:  # tokenizers raises plain Exception
-            raise ModelError(f"cannot read {path}: damaged or truncated ({one_line(error)}); fetch it again") from None
+            raise ModelError(
+                f"cannot read {path}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"
+            ) from None
     raise ModelError(f"{folder}: expected a tokenizer in {' or '.join(readers)}, found neither")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError
-from xpet.core.tensors import check_finite, check_kinds, first_line, from_pytorch, from_safetensors, to_safetensors
+from xpet.core.errors import ModelError, one_line
+from xpet.core.tensors import check_finite, check_kinds, from_pytorch, from_safetensors, to_safetensors
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -34,15 +34,12 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
             f"{path.parent}: expected {path.name} ({purpose}), found none; is this the right folder?"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {one_line(error)}; expected a JSON object ({purpose})") from None
+        raise ModelError(
+            f"cannot read {path}: {one_line(error, LONG, first_only=True)}; expected a JSON object ({purpose})"
+        ) from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
     return value
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened."""
-    return first_line(error, LONG)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from xpet.core.errors import ConfigError, ModelError
 from xpet.translation.argos import load_package
-from xpet.translation.lines import one_line
+from xpet.translation.lines import without_breaks
 from xpet.translation.packages import Installed
 
 BEAM = 4  # Argos' own setting, as are the next three
@@ -182,4 +182,4 @@ class ArgosTranslator:
         prefix = self._argos.target_prefix
         if prefix:
             text = text.removeprefix(prefix)
-        return one_line(text.removeprefix(" "))
+        return without_breaks(text.removeprefix(" "))

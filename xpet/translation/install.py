@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpet.core.errors import ModelError, OutputError, shortened
+from xpet.core.errors import ModelError, OutputError, one_line
 from xpet.core.files import sha256_of, writing
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
@@ -147,7 +147,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise ModelError(
-                f"{path}: expected an .argosmodel file (a zip archive), found {shortened(error, 160)}"
+                f"{path}: expected an .argosmodel file (a zip archive), found {one_line(error, 160)}"
             ) from error
         with archive:
             yield archive, digest
@@ -164,17 +164,17 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
     tops = sorted({info.filename.split("/")[0] for info in infos})
     if not files or len(tops) != 1 or not TOP.fullmatch(tops[0]):
         raise ModelError(
-            f"{path}: expected one top folder, found {shortened(', '.join(map(repr, tops[:4])), 160) or 'no files'}"
+            f"{path}: expected one top folder, found {one_line(', '.join(map(repr, tops[:4])), 160) or 'no files'}"
         )
     seen = set()
     for info in files:
         inside = info.filename.removeprefix(tops[0] + "/")
         if not MEMBERS.fullmatch(inside):
             raise ModelError(
-                f"{path}: expected only the files of a package, found {shortened(repr(info.filename), 160)}"
+                f"{path}: expected only the files of a package, found {one_line(repr(info.filename), 160)}"
             )
         if inside.lower() in seen:
-            raise ModelError(f"{path}: expected different names, found {shortened(repr(info.filename), 160)} twice")
+            raise ModelError(f"{path}: expected different names, found {one_line(repr(info.filename), 160)} twice")
         seen.add(inside.lower())
     _check_size(path, files)
     return files
@@ -183,12 +183,12 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
 def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ModelError(f"{path}: expected plain files, found a link or device: {shortened(repr(info.filename), 160)}")
+        raise ModelError(f"{path}: expected plain files, found a link or device: {one_line(repr(info.filename), 160)}")
     parts = info.filename.removesuffix("/").split("/")
     if info.filename.startswith("/") or "\\" in info.filename or ":" in info.filename or {"..", ".", ""} & set(parts):
-        raise ModelError(f"{path}: expected paths inside its folder, found {shortened(repr(info.filename), 160)}")
+        raise ModelError(f"{path}: expected paths inside its folder, found {one_line(repr(info.filename), 160)}")
     if info.flag_bits & 1:
-        raise ModelError(f"{path}: expected plain files, found an encrypted one: {shortened(repr(info.filename), 160)}")
+        raise ModelError(f"{path}: expected plain files, found an encrypted one: {one_line(repr(info.filename), 160)}")
 
 
 def _check_size(path: Path, files: Sequence[zipfile.ZipInfo]) -> None:
@@ -209,7 +209,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInf
                 shutil.copyfileobj(source, target, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ModelError(
-                f"{path}: expected a readable archive, found {shortened(info.filename, 160)}: {shortened(error, 160)}"
+                f"{path}: expected a readable archive, found {one_line(info.filename, 160)}: {one_line(error, 160)}"
             ) from error
 
 

@@ -7,7 +7,7 @@ import json.decoder
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xpet.core.errors import DataError, shortened
+from xpet.core.errors import DataError, one_line
 from xpet.translation.records import Record, constant, decoded, spliced
 
 SPACE = " \t\n\r"  # what JSON takes for it
@@ -49,7 +49,7 @@ def _text(fields: dict[str, Any], column: str, where: str) -> str:
     text = fields.get(column)
     if not isinstance(text, str):
         found = repr(text) if column in fields else ", ".join(fields) or "no fields"
-        raise DataError(f"{where}: expected text in {column}, found {shortened(found)}; see --column")
+        raise DataError(f"{where}: expected text in {column}, found {one_line(found)}; see --column")
     try:
         text.encode()
     except UnicodeEncodeError:

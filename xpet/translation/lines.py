@@ -13,8 +13,8 @@ def pieces(text: str) -> list[str]:
     return BREAKS.split(text)
 
 
-def one_line(text: str) -> str:
-    """The text with a space for every break that a model may have put into it."""
+def without_breaks(text: str) -> str:
+    """The text with a space for every line break that a model may have put into it."""
     return BREAKS.sub(" ", text)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT
-from xpet.core.errors import ModelError, shortened
+from xpet.core.errors import ModelError, one_line
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
 TOKENIZERS = ("sentencepiece.model", "bpe.model")
@@ -105,11 +105,11 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         for name in ("from_code", "to_code"):
             if not (isinstance(facts.get(name), str) and CODE.fullmatch(facts[name])):
                 raise ModelError(
-                    f"package {folder}: expected a language in {name}, found {shortened(repr(facts.get(name)))}"
+                    f"package {folder}: expected a language in {name}, found {one_line(repr(facts.get(name)))}"
                 )
         if not isinstance(facts.get("target_prefix", ""), str):
             raise ModelError(
-                f"package {folder}: expected text in target_prefix, found {shortened(repr(facts['target_prefix']))}"
+                f"package {folder}: expected text in target_prefix, found {one_line(repr(facts['target_prefix']))}"
             )
     return facts
 

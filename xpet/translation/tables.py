@@ -9,8 +9,8 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from xpet.core.errors import DataError, shortened
-from xpet.translation.lines import one_line
+from xpet.core.errors import DataError, one_line
+from xpet.translation.lines import without_breaks
 from xpet.translation.records import Record, constant, decoded, spliced
 
 MAX_FIELD = 1 << 24
@@ -114,7 +114,7 @@ def _check_header(name: str, header: list[str], column: str, into: str, hint: st
     for wanted in dict.fromkeys((column, into)):
         count = header.count(wanted)
         if count > 1 or (wanted == column and not count):
-            found = f"{count} columns of that name" if count else shortened(", ".join(header))
+            found = f"{count} columns of that name" if count else one_line(", ".join(header))
             quotes = f" ({hint})" if hint and any(field.startswith('"') for field in header) else ""
             raise DataError(
                 f"{name} line 1: expected a column {wanted}, found {found}; give its name with --column{quotes}"
@@ -133,7 +133,7 @@ def _empty(name: str, column: str) -> DataError:
 
 def _plain(text: str) -> str:
     """A field of a .tsv file: a tab or a line break would end it."""
-    return one_line(text).replace("\t", " ")
+    return without_breaks(text).replace("\t", " ")
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from xpet.core.errors import ConfigError, shown
+from xpet.core.errors import ConfigError, quoted
 from xpet.core.presets import ALL
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class ValueKind:
         """The value of what a configuration file holds; raises ConfigError, naming `where`."""
         items = value if self.listed and isinstance(value, list) else [value]
         if not all(map(self._is_toml, items)):
-            raise ConfigError(f"{where}: expected {self.says}, found {shown(value)}")
+            raise ConfigError(f"{where}: expected {self.says}, found {quoted(value)}")
         if self is REPEATED:
             return tuple(items)
         if self is SWITCH:

@@ -17,7 +17,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, LanguageCaptions, Split
 from xpet.core.config import DataConfig
-from xpet.core.errors import DataError, ModelError, shortened
+from xpet.core.errors import DataError, ModelError, one_line
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.files import replacing_file, writing
 from xpet.core.paths import cache_folder
@@ -100,7 +100,7 @@ def read(folder: Path, column: Column) -> Translation | None:
     try:
         header, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
         if header["xpet"] != "translations" or header["schema"] != SCHEMA:
-            raise ValueError(f"schema {shortened(repr(header.get('schema')))}")
+            raise ValueError(f"schema {one_line(repr(header.get('schema')))}")
         if tuple(line["source"] for line in lines) != column.sources:
             raise ValueError(f"{len(lines)} other sources than the {len(column.sources)} captions of the data")
         texts = tuple(line["translation"] for line in lines)
