@@ -95,20 +95,20 @@ def test_captions_vary_but_machine_sentences_do_not(language: str, messages: lis
 
 
 def test_agreement_spot_checks() -> None:
-    from xpet.demo.scenes import Group
+    from xpet.demo.scenes import ObjectGroup
 
-    def machine(language: str, *groups: Group) -> str:
+    def machine(language: str, *groups: ObjectGroup) -> str:
         return GRAMMARS[language].say_as_machine(Message(groups))
 
-    assert "großes" in machine("de", Group("house", "red", "large"))
-    assert "rote" in machine("de", Group("flower", "red", None))
-    assert "rossa" in machine("it", Group("house", "red", None))
-    assert "due" in machine("it", Group("house", "red", None, 2))
-    assert "dwie" in machine("pl", Group("fish", "red", None, 2))
-    assert "dwa" in machine("pl", Group("house", "red", None, 2))
-    assert "две" in machine("ru", Group("star", "red", None, 2))
-    assert "два" in machine("ru", Group("house", "red", None, 2))
-    assert "iki" in machine("tr", Group("house", "red", None, 2))
+    assert "großes" in machine("de", ObjectGroup("house", "red", "large"))
+    assert "rote" in machine("de", ObjectGroup("flower", "red", None))
+    assert "rossa" in machine("it", ObjectGroup("house", "red", None))
+    assert "due" in machine("it", ObjectGroup("house", "red", None, 2))
+    assert "dwie" in machine("pl", ObjectGroup("fish", "red", None, 2))
+    assert "dwa" in machine("pl", ObjectGroup("house", "red", None, 2))
+    assert "две" in machine("ru", ObjectGroup("star", "red", None, 2))
+    assert "два" in machine("ru", ObjectGroup("house", "red", None, 2))
+    assert "iki" in machine("tr", ObjectGroup("house", "red", None, 2))
 
 
 def test_pictures_are_deterministic_and_show_differences(scenes: list[Scene]) -> None:

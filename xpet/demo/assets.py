@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.demo import world
-from xpet.demo.scenes import Group, Scene
+from xpet.demo.scenes import ObjectGroup, Scene
 
 FOLDER = Path(__file__).parent / "assets"
 TEXT_TOWER = FOLDER / "text"
@@ -47,7 +47,7 @@ def scenes() -> tuple[Scene, ...]:
 
 
 def _scene(fields: dict[str, Any]) -> Scene:
-    groups = tuple(Group(**group) for group in fields["groups"])
+    groups = tuple(ObjectGroup(**group) for group in fields["groups"])
     return Scene(groups, fields["layout"], fields["background"], fields["jitter"])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpet.demo.scenes import Group, Scene
+from xpet.demo.scenes import ObjectGroup, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -151,7 +151,7 @@ def _backdrop(background: str) -> Array:
     return canvas
 
 
-def _stamp(canvas: Array, group: Group, centre: tuple[float, float], radius: float) -> None:
+def _stamp(canvas: Array, group: ObjectGroup, centre: tuple[float, float], radius: float) -> None:
     """Draw one thing into its window of the canvas, outlined by one (oversampled) pixel."""
     window = tuple(
         slice(max(0, int((c - 1.4 * radius) * _OVERSAMPLING)), max(0, int((c + 1.4 * radius) * _OVERSAMPLING)))

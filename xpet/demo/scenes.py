@@ -23,8 +23,8 @@ LAYOUTS = ("single", "row", "column", "triangle")
 
 
 @dataclass(frozen=True)
-class Group:
-    """One to three equal things: `count` times `kind` in one colour and size (`size` None: not mentioned)."""
+class ObjectGroup:
+    """One to three equal objects: `count` of one kind in one colour and size (`size` None: not mentioned)."""
 
     kind: str
     colour: str
@@ -40,7 +40,7 @@ class Message:
     are just listed. `background` None means it is not mentioned.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ObjectGroup, ...]
     relation: str | None = None
     background: str | None = None
 
@@ -49,7 +49,7 @@ class Message:
 class Scene:
     """The truth of one picture; `jitter` seeds the small offsets of its drawing and is no content."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[ObjectGroup, ...]
     layout: str
     background: str
     jitter: int
@@ -68,7 +68,7 @@ def draw_scene(rng: random.Random) -> Scene:
     layout = rng.choices(LAYOUTS, weights=(2, 8, 8, 4))[0]
     size = {"single": 1, "row": 2, "column": 2, "triangle": 3}[layout]
     kinds = rng.sample(KINDS, size)
-    groups = [Group(kind, rng.choice(COLOURS), rng.choice(SIZES)) for kind in kinds]
+    groups = [ObjectGroup(kind, rng.choice(COLOURS), rng.choice(SIZES)) for kind in kinds]
     if rng.random() < 0.3:
         plural = rng.randrange(size)
         groups[plural] = replace(groups[plural], count=rng.choice((2, 3)), size="small")

@@ -33,13 +33,13 @@ class Grammar:
 GRAMMARS: dict[str, Grammar] = {
     "en": Grammar(english.say, lambda message: english.say_as_machine(message, "en")),
     "de": Grammar(german.say, german.say_as_machine),
-    "fr": Grammar(french.say, french.say_as_machine),
-    "es": Grammar(spanish.say, spanish.say_as_machine),
-    "it": Grammar(italian.say, italian.say_as_machine),
+    "fr": Grammar(french.GRAMMAR.say, french.GRAMMAR.say_as_machine),
+    "es": Grammar(spanish.GRAMMAR.say, spanish.GRAMMAR.say_as_machine),
+    "it": Grammar(italian.GRAMMAR.say, italian.GRAMMAR.say_as_machine),
     "ja": Grammar(japanese.say, japanese.say_as_machine),
     "ko": Grammar(korean.say, korean.say_as_machine),
-    "pl": Grammar(polish.say, polish.say_as_machine),
-    "ru": Grammar(russian.say, russian.say_as_machine),
+    "pl": Grammar(polish.GRAMMAR.say, polish.GRAMMAR.say_as_machine),
+    "ru": Grammar(russian.GRAMMAR.say, russian.GRAMMAR.say_as_machine),
     "tr": Grammar(turkish.say, turkish.say_as_machine),
     "zh": Grammar(chinese.say, chinese.say_as_machine),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.scenes import Group, Message
+from xpet.demo.scenes import Message, ObjectGroup
 
 # Nouns, each with the measure words it takes.
 NOUNS = {
@@ -60,7 +60,7 @@ _MACHINE_BACKGROUNDS = {
 }  # fmt: skip
 
 
-def _group(group: Group, rng: random.Random) -> str:
+def _group(group: ObjectGroup, rng: random.Random) -> str:
     noun, measures = rng.choice(NOUNS[group.kind])
     colour, number = rng.choice(COLOURS[group.colour]), NUMBERS[group.count] + rng.choice(measures)
     if group.size is None:
@@ -73,7 +73,7 @@ def _group(group: Group, rng: random.Random) -> str:
     return number + rng.choice(SIZES[group.size]) + colour + ("的" if len(noun) == 1 else "") + noun
 
 
-def _listed(groups: tuple[Group, ...], rng: random.Random, joints: tuple[str, ...]) -> str:
+def _listed(groups: tuple[ObjectGroup, ...], rng: random.Random, joints: tuple[str, ...]) -> str:
     phrases = [_group(g, rng) for g in groups]
     if len(phrases) == 1:
         return phrases[0]
@@ -108,7 +108,7 @@ def say(message: Message, rng: random.Random) -> str:
     return f"{text}在{place}" if style < 0.8 else f"{place}的{text}"
 
 
-def _machine_group(group: Group) -> str:
+def _machine_group(group: ObjectGroup) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0][0])
     return f"{NUMBERS[group.count]}个{_MACHINE_SIZES[group.size]}{COLOURS[group.colour][0]}的{noun}"
 

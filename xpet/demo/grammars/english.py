@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.scenes import Group, Message
+from xpet.demo.grammars._lists import listing
+from xpet.demo.scenes import Message, ObjectGroup
 
 NOUNS = {
     "ball": (("ball", "balls"),),
@@ -63,7 +64,7 @@ def _with_article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _group(group: Group, rng: random.Random) -> str:
+def _group(group: ObjectGroup, rng: random.Random) -> str:
     noun = rng.choice(NOUNS[group.kind])[group.count > 1]
     words = [rng.choice(SIZES[group.size])] if group.size else []
     words += [rng.choice(COLOURS[group.colour]), noun]
@@ -80,7 +81,7 @@ def say(message: Message, rng: random.Random) -> str:
     if message.relation:
         text = f"{groups[0]} {rng.choice(RELATIONS[message.relation])} {groups[1]}"
     else:
-        text = groups[0] if len(groups) == 1 else ", ".join(groups[:-1]) + " and " + groups[-1]
+        text = listing(groups, "and")
     if not message.background:
         return opening + text
     place = rng.choice(BACKGROUNDS[message.background])
@@ -89,7 +90,7 @@ def say(message: Message, rng: random.Random) -> str:
     return f"{opening}{text} {place}"
 
 
-def _machine_group(group: Group, source: str) -> str:
+def _machine_group(group: ObjectGroup, source: str) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0])[group.count > 1]
     size = {"small": "little", "large": "great", None: None}[group.size]
     adjectives = [word for word in (size, COLOURS[group.colour][0]) if word]

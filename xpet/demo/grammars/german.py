@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.grammars._western import listing
-from xpet.demo.scenes import Group, Message
+from xpet.demo.grammars._lists import listing
+from xpet.demo.scenes import Message, ObjectGroup
 
 # Gender, then nominative singular, dative singular, nominative plural, dative plural.
 Noun = tuple[str, str, str, str, str]
@@ -107,7 +107,7 @@ def _phrase(noun: Noun, adjectives: list[str], count: int, case: str) -> str:
     return " ".join([determiner, *words, noun[1 + dative + 2 * (count > 1)]])
 
 
-def _group(group: Group, rng: random.Random, case: str) -> str:
+def _group(group: ObjectGroup, rng: random.Random, case: str) -> str:
     noun = rng.choice(NOUNS[group.kind])
     adjectives = [rng.choice(SIZES[group.size])] if group.size else []
     adjectives.append(rng.choice(COLOURS[group.colour]))
@@ -135,7 +135,7 @@ def say(message: Message, rng: random.Random) -> str:
     return f"{opening}{_what(message, rng, case)} {place}".rstrip()
 
 
-def _machine_group(group: Group, case: str) -> str:
+def _machine_group(group: ObjectGroup, case: str) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0])
     adjectives = [SIZES[group.size][0]] if group.size else []
     adjectives.append(_MACHINE_COLOURS.get(group.colour, COLOURS[group.colour][0]))

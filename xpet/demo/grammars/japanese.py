@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.scenes import Group, Message
+from xpet.demo.grammars._topic_first import say_listed
+from xpet.demo.scenes import Message, ObjectGroup
 
 NOUNS = {
     "ball": ("ボール", "玉"), "box": ("箱", "ボックス"), "star": ("星", "お星さま"), "tree": ("木", "もみの木"),
@@ -58,7 +59,7 @@ _MACHINE_BACKGROUNDS = {
 }  # fmt: skip
 
 
-def _described(group: Group, rng: random.Random) -> str:
+def _described(group: ObjectGroup, rng: random.Random) -> str:
     noun, colour = rng.choice(NOUNS[group.kind]), rng.choice(COLOURS[group.colour])
     if not group.size:
         return colour + noun
@@ -74,11 +75,11 @@ def _described(group: Group, rng: random.Random) -> str:
     return size + colour + noun
 
 
-def _number(group: Group, rng: random.Random) -> str:
+def _number(group: ObjectGroup, rng: random.Random) -> str:
     return rng.choice(NUMBERS[group.count]) + rng.choice(COUNTERS[group.kind])
 
 
-def _group(group: Group, rng: random.Random) -> str:
+def _group(group: ObjectGroup, rng: random.Random) -> str:
     phrase = _described(group, rng)
     if group.count == 1:
         return phrase
@@ -86,14 +87,14 @@ def _group(group: Group, rng: random.Random) -> str:
     return rng.choice((f"{number}の{phrase}", phrase + number))
 
 
-def _subject(group: Group, rng: random.Random) -> str:
+def _subject(group: ObjectGroup, rng: random.Random) -> str:
     """The group with its particle, plural numbers often floating behind it."""
     if group.count > 1 and rng.random() < 0.6:
         return f"{_described(group, rng)}が{_number(group, rng)}"
     return _group(group, rng) + "が"
 
 
-def _predicate(groups: tuple[Group, ...], rng: random.Random, closed: bool) -> str:
+def _predicate(groups: tuple[ObjectGroup, ...], rng: random.Random, closed: bool) -> str:
     """The listed groups as a noun phrase, a sentence, or a picture of them; `closed`: without polite verbs."""
     separator = rng.choice(("と", "と", "、"))
     head = "".join(_group(g, rng) + separator for g in groups[:-1])
@@ -126,23 +127,21 @@ def _backed(text: str, background: str | None) -> str:
     return f"{text}、背景は{BACKDROPS[background]}" if background else text
 
 
-def say(message: Message, rng: random.Random) -> str:
-    """A natural Japanese caption of the message."""
-    if message.relation:
-        return _related(message, rng)
-    if not message.background:
-        return _predicate(message.groups, rng, False)
-    style = rng.random()
-    if style < 0.2:
-        return _backed(_predicate(message.groups, rng, True), message.background)
-    place = rng.choice(BACKGROUNDS[message.background])
+def _in_place(message: Message, place: str, style: float, rng: random.Random) -> str:
     if style < 0.4 and len(message.groups) == 1:
         be, thing = VERBS[message.groups[0].kind == "fish"][0], _group(message.groups[0], rng)
         return rng.choice((f"{thing}が{place}に{be}", f"{place}の{thing}"))
     return place + "に" + _predicate(message.groups, rng, False)
 
 
-def _machine_group(group: Group) -> str:
+def say(message: Message, rng: random.Random) -> str:
+    """A natural Japanese caption of the message."""
+    if message.relation:
+        return _related(message, rng)
+    return say_listed(message, rng, _predicate, _backed, _in_place, BACKGROUNDS)
+
+
+def _machine_group(group: ObjectGroup) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0])
     return _MACHINE_NUMBERS[group.count] + _MACHINE_SIZES[group.size] + _MACHINE_COLOURS[group.colour] + noun
 

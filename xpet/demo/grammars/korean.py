@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.scenes import Group, Message
+from xpet.demo.grammars._topic_first import say_listed
+from xpet.demo.scenes import Message, ObjectGroup
 
 NOUNS = {
     "ball": ("공",), "box": ("상자", "박스"), "star": ("별",), "tree": ("나무", "전나무"), "house": ("집", "주택"),
@@ -56,7 +57,7 @@ def _particle(phrase: str, closed: str, opened: str) -> str:
     return phrase + (closed if (ord(phrase[-1]) - 0xAC00) % 28 else opened)
 
 
-def _group(group: Group, rng: random.Random) -> str:
+def _group(group: ObjectGroup, rng: random.Random) -> str:
     colour, noun = rng.choice(COLOURS[group.colour]), rng.choice(NOUNS[group.kind])
     phrase = f"{colour} {noun}"
     if group.size:
@@ -71,7 +72,7 @@ def _group(group: Group, rng: random.Random) -> str:
     return f"{number}의 {phrase}" if rng.random() < 0.25 else f"{phrase} {number}"
 
 
-def _listed(groups: tuple[Group, ...], rng: random.Random) -> str:
+def _listed(groups: tuple[ObjectGroup, ...], rng: random.Random) -> str:
     phrases = [_group(g, rng) for g in groups]
     if len(phrases) == 1:
         return phrases[0]
@@ -80,7 +81,7 @@ def _listed(groups: tuple[Group, ...], rng: random.Random) -> str:
     return ", ".join([*phrases[:-2], _particle(phrases[-2], "과", "와") + " " + phrases[-1]])
 
 
-def _predicate(groups: tuple[Group, ...], rng: random.Random, plain: bool) -> str:
+def _predicate(groups: tuple[ObjectGroup, ...], rng: random.Random, plain: bool) -> str:
     """The listed groups as a noun phrase, a sentence, or a picture of them; `plain`: no full sentence."""
     text, style = _listed(groups, rng), rng.random()
     if style < 0.35:
@@ -111,16 +112,7 @@ def _related(message: Message, rng: random.Random) -> str:
     return _backed(f"{side} {_predicate((first,), rng, backdrop)}", message.background)
 
 
-def say(message: Message, rng: random.Random) -> str:
-    """A natural Korean caption of the message."""
-    if message.relation:
-        return _related(message, rng)
-    if not message.background:
-        return _predicate(message.groups, rng, False)
-    style = rng.random()
-    if style < 0.2:
-        return _backed(_predicate(message.groups, rng, True), message.background)
-    place = rng.choice(BACKGROUNDS[message.background])
+def _in_place(message: Message, place: str, style: float, rng: random.Random) -> str:
     if style < 0.35:
         return f"{place}에 있는 {_listed(message.groups, rng)}"
     if style < 0.5:
@@ -128,7 +120,14 @@ def say(message: Message, rng: random.Random) -> str:
     return f"{place}에 {_predicate(message.groups, rng, False)}"
 
 
-def _machine_group(group: Group) -> str:
+def say(message: Message, rng: random.Random) -> str:
+    """A natural Korean caption of the message."""
+    if message.relation:
+        return _related(message, rng)
+    return say_listed(message, rng, _predicate, _backed, _in_place, BACKGROUNDS)
+
+
+def _machine_group(group: ObjectGroup) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0])
     size = [_MACHINE_SIZES[group.size]] if group.size else []
     return " ".join([NUMBERS[group.count], "개의", *size, _MACHINE_COLOURS[group.colour], noun])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.scenes import Group, Message
+from xpet.demo.scenes import Message, ObjectGroup
 
 # Nominative and genitive; after numerals a Turkish noun stays singular.
 NOUNS = {
@@ -66,7 +66,7 @@ _MACHINE_BACKGROUNDS = {
 }  # fmt: skip
 
 
-def _group(group: Group, rng: random.Random, article: bool = True, genitive: bool = False) -> str:
+def _group(group: ObjectGroup, rng: random.Random, article: bool = True, genitive: bool = False) -> str:
     words = [NUMBERS[group.count]] if group.count > 1 else []
     if group.size:
         words.append(rng.choice(SIZES[group.size]))
@@ -127,7 +127,7 @@ def say(message: Message, rng: random.Random) -> str:
     return _listed(message, place, rng)
 
 
-def _machine_group(group: Group, genitive: bool = False) -> str:
+def _machine_group(group: ObjectGroup, genitive: bool = False) -> str:
     noun = _MACHINE_NOUNS.get(group.kind, NOUNS[group.kind][0])[genitive]
     words = [NUMBERS.get(group.count, "bir")]
     if group.size:
