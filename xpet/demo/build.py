@@ -2,8 +2,8 @@
 
 Steps, in order: scenes; a translation package for each language to English and back; captions, translated by
 `xpet translate` with these packages; the image tower with a mono-lingual English text tower by contrastive
-pre-training; the multilingual text tower by distillation, every language displaced as `world.DISPLACED_TO` says
-(why: there). Everything is seeded. The same machine and thread count give the same bytes; other
+pre-training; the multilingual text tower by distillation, every language displaced as `world.DISPLACED_TO` says.
+Everything is seeded. The same machine and thread count give the same bytes; other
 processors round differently, so their weights differ in the last digits and the captions do not.
 """
 
@@ -104,10 +104,10 @@ def write_captions(out: Path, packages: Path, log: Log) -> None:
     natural = {language: [text for _, text in texts.captions(language, scenes)] for language in world.LANGUAGES}
     with tempfile.TemporaryDirectory() as scratch:
         interpreter = _Interpreter(Path(scratch), packages)
-        for language, mine in natural.items():
-            columns = [mine, mine, mine]
+        for language, lines in natural.items():
+            columns = [lines, lines, lines]
             if language != PIVOT:
-                columns[1:] = [interpreter(mine, language, PIVOT), interpreter(natural[PIVOT], PIVOT, language)]
+                columns[1:] = [interpreter(lines, language, PIVOT), interpreter(natural[PIVOT], PIVOT, language)]
             rows = zip(*columns, strict=True)
             assets.write_lines(assets.captions_path(language, out), ("\t".join(row) for row in rows))
             log(f"captions {language}")
@@ -124,10 +124,11 @@ class _Interpreter:
         self._run("--install", *map(str, sorted(packages.iterdir())))
 
     def __call__(self, lines: Sequence[str], source: str, target: str) -> list[str]:
-        given, made = self.scratch / "in.txt", self.scratch / "out.txt"
-        given.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        self._run(str(given), "--from", source, "--to", target, "--out", str(made), "--device", "cpu")
-        return made.read_text(encoding="utf-8").split("\n")[:-1]
+        source_file, target_file = self.scratch / "in.txt", self.scratch / "out.txt"
+        source_file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        files = (str(source_file), "--out", str(target_file))
+        self._run(*files, "--from", source, "--to", target, "--device", "cpu")
+        return target_file.read_text(encoding="utf-8").split("\n")[:-1]
 
     def _run(self, *arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "xpet", "translate", *arguments], env=self.environment, check=True,
@@ -186,28 +187,28 @@ def distil(
             return pretrain.encode_in_buckets(english, english_tokenizer, captions)
 
     grammars = {language: GRAMMARS[language].say for language in world.LANGUAGES}
-    places = _places(image, teacher, scenes[:1000], log)
-    pretrain.distillation(student, tokenizer, teacher, grammars, messages, places, world.DISTILLATION_STEPS, log=log)
+    maps = _displacements(image, teacher, scenes[:1000], log)
+    pretrain.distillation(student, tokenizer, teacher, grammars, messages, maps, world.DISTILLATION_STEPS, log=log)
     return student, tokenizer
 
 
-def _places(
+def _displacements(
     image: nn.Module, teacher: Callable[[Sequence[str]], Tensor], scenes: Sequence[Scene], log: Log
 ) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Per language, where its embeddings go, measured on pre-training scenes."""
+    """The map of each language's embeddings [rows, d], its strength measured on pre-training scenes."""
     import torch
 
     from xpet.demo import pretrain
 
     rng = random.Random(world.SEED)
     with torch.no_grad():
-        seen = image(pixel_values=pretrain.pixels(pretrain.draw_all(scenes))).image_embeds
-    said = teacher([GRAMMARS["en"].say(describe(scene, rng), rng) for scene in scenes])
-    places = {}
+        pictures = image(pixel_values=pretrain.pixels(pretrain.draw_all(scenes))).image_embeds
+    captions = teacher([GRAMMARS["en"].say(describe(scene, rng), rng) for scene in scenes])
+    maps = {}
     for number, (language, level) in enumerate(world.DISPLACED_TO.items()):
-        strength, places[language] = pretrain.displacement_to(level, world.SEED + number, seen, said)
+        strength, maps[language] = pretrain.displacement_to(level, world.SEED + number, pictures, captions)
         log(f"{language} is displaced by {strength:.2f} lengths of an embedding")
-    return places
+    return maps
 
 
 def _every_language(messages: Iterable[Message], rng: random.Random) -> Iterable[str]:

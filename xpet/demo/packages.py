@@ -56,8 +56,8 @@ def build_package(scenes: Sequence[Scene], source: str, target: str, out: Path, 
 
     def stream(order: random.Random) -> Iterator[Pair]:
         while True:
-            for read, said in _lines(order.sample(scenes, len(scenes)), source, target, order):
-                yield processor.encode(read), processor.encode(said)
+            for line, translation in _lines(order.sample(scenes, len(scenes)), source, target, order):
+                yield processor.encode(line), processor.encode(translation)
 
     trained = train(stream, len(pieces), world.SEED, log)
     folder = out / f".{source}_{target}"
@@ -80,13 +80,13 @@ def _tokenizer(lines: Sequence[str]) -> bytes:
     """A byte-pair SentencePiece model, text taken as it is."""
     import sentencepiece
 
-    written = io.BytesIO()
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=written, model_type="bpe", vocab_size=world.TRANSLATOR["pieces"],
+        sentence_iterator=iter(lines), model_writer=model, model_type="bpe", vocab_size=world.TRANSLATOR["pieces"],
         character_coverage=1.0, normalization_rule_name="identity", hard_vocab_limit=False, num_threads=1,
         unk_id=0, bos_id=1, eos_id=2, pad_id=-1, minloglevel=2,
     )  # fmt: skip
-    return written.getvalue()
+    return model.getvalue()
 
 
 def _metadata(source: str, target: str) -> bytes:

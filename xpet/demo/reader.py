@@ -27,10 +27,10 @@ def read(request: ReadRequest) -> Corpus:
     if wrong:
         raise DataError(*wrong)
     scenes = assets.scenes()
-    wanted = list(dict.fromkeys((PIVOT, *languages)))
+    needed = list(dict.fromkeys((PIVOT, *languages)))
     with ThreadPoolExecutor() as pool:  # unpacking does not hold the interpreter's lock
         contents = dict(
-            zip(wanted, pool.map(lambda lang: assets.read_content(assets.captions_path(lang)), wanted), strict=True)
+            zip(needed, pool.map(lambda lang: assets.read_content(assets.captions_path(lang)), needed), strict=True)
         )
     columns = {lang: _columns(content) for lang, content in contents.items()}
     splits = {}
@@ -51,8 +51,8 @@ def _columns(content: bytes) -> list[tuple[str, ...]]:
 
 
 def _slots(language: str, columns: Mapping[str, list[tuple[str, ...]]], rows: range) -> dict[str, tuple[str, ...]]:
-    mine, english = columns[language], columns[PIVOT]
-    target, to_pivot, from_pivot = zip(*(mine[i] for i in rows), strict=True)
+    natural, english = columns[language], columns[PIVOT]
+    target, to_pivot, from_pivot = zip(*(natural[i] for i in rows), strict=True)
     return {
         "pivot": tuple(english[i][0] for i in rows), "target": target, "from_pivot": from_pivot, "to_pivot": to_pivot,
     }  # fmt: skip

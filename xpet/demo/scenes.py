@@ -78,11 +78,11 @@ def draw_scene(rng: random.Random) -> Scene:
 def distinct_scenes(seed: int, count: int) -> Iterator[Scene]:
     """`count` scenes of pairwise different content, so that any two slices of them are disjoint."""
     rng = random.Random(seed)
-    seen: set[object] = set()
-    while len(seen) < count:
+    contents: set[object] = set()
+    while len(contents) < count:
         scene = draw_scene(rng)
-        if scene.content not in seen:
-            seen.add(scene.content)
+        if scene.content not in contents:
+            contents.add(scene.content)
             yield scene
 
 

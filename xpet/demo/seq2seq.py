@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpet.demo import world
+from xpet.demo.gradient_step import gradient_step
 
-UNKNOWN, START, END = 0, 1, 2
+START, END = 1, 2  # 0 is the unknown piece
 SPECIAL = ("<unk>", "<s>", "</s>")
 IGNORED = -100
 END_HANDICAP = 3.0
@@ -52,15 +53,15 @@ class Seq2Seq(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits [rows, target length, pieces] of source ids and shifted target ids; END pads both."""
         padding = _padding(source)
-        seen = self._embed(source)
+        encoded = self._embed(source)
         for layer in self.encoder:
-            seen = layer(seen, src_key_padding_mask=padding)
-        memory = self.encoder_norm(seen)
-        said = self._embed(target)
+            encoded = layer(encoded, src_key_padding_mask=padding)
+        memory = self.encoder_norm(encoded)
+        decoded = self._embed(target)
         future = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
         for layer in self.decoder:
-            said = layer(said, memory, tgt_mask=future, tgt_is_causal=True, memory_key_padding_mask=padding)
-        return functional.linear(self.decoder_norm(said), self.embeddings.weight)
+            decoded = layer(decoded, memory, tgt_mask=future, tgt_is_causal=True, memory_key_padding_mask=padding)
+        return functional.linear(self.decoder_norm(decoded), self.embeddings.weight)
 
     def _embed(self, ids: Tensor) -> Tensor:
         positions = self.positions[: ids.shape[1]]  # type: ignore[index]
@@ -68,13 +69,13 @@ class Seq2Seq(nn.Module):
 
 
 def _padding(source: Tensor) -> Tensor:
-    """True after the first END."""
+    """True behind the first END of each row: bool, the shape of the ids."""
     end = source == END
     return end.cumsum(1) > end.long()
 
 
 def sinusoids(count: int, width: int) -> Tensor:
-    """CTranslate2's own positions [count, width]: sines, then cosines, the first place being 1."""
+    """CTranslate2's own position encodings [count, width]: sines, then cosines; the first position is 1."""
     half = width // 2
     rates = torch.exp(torch.arange(half) * -(math.log(10000.0) / (half - 1)))
     angles = torch.arange(1, count + 1)[:, None] * rates
@@ -84,7 +85,10 @@ def sinusoids(count: int, width: int) -> Tensor:
 def train(
     pairs: Callable[[random.Random], Iterator[Pair]], pieces: int, seed: int, log: Callable[[str], None]
 ) -> Seq2Seq:
-    """A model trained on an endless stream of pairs; the same seed and thread count give the same weights."""
+    """A model trained on an endless stream of pairs; the same seed and thread count give the same weights.
+
+    `pieces` is the size of the vocabulary; `log` gets a line every 100 steps.
+    """
     torch.manual_seed(seed)
     size = world.TRANSLATOR
     model = Seq2Seq(pieces)
@@ -98,13 +102,9 @@ def train(
     for step in range(steps):
         source, target = next(stream)
         logits = model(source, target[:, :-1]) + handicap
-        wanted = target[:, 1:].masked_fill(_padding(target)[:, 1:], IGNORED)
-        loss = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        labels = target[:, 1:].masked_fill(_padding(target)[:, 1:], IGNORED)
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+        gradient_step(loss, model.parameters(), optimiser, schedule)
         if step % 100 == 0 or step == steps - 1:
             log(f"step {step} loss {loss.item():.4f}")
     return model.eval()
@@ -138,8 +138,8 @@ def save(model: Seq2Seq, vocabulary: Sequence[str], folder: Path) -> None:
         embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
         embeddings.weight = _array(model.embeddings.weight)
         _norm(side.layer_norm, norm)
-        for place, layer in zip(side.layer, layers, strict=True):
-            _layer(place, layer)
+        for layer_spec, layer in zip(side.layer, layers, strict=True):
+            _layer(layer_spec, layer)
     spec.decoder.projection.weight = _array(model.embeddings.weight)
     spec.config.add_source_eos = True
     spec.register_source_vocabulary(list(vocabulary))
@@ -150,43 +150,43 @@ def save(model: Seq2Seq, vocabulary: Sequence[str], folder: Path) -> None:
     spec.save(str(folder))
 
 
-def _layer(place: Any, layer: Any) -> None:
-    _attention(place.self_attention, layer.self_attn, layer.norm1)
+def _layer(spec: Any, layer: Any) -> None:
+    _attention(spec.self_attention, layer.self_attn, layer.norm1)
     last = layer.norm2
     if hasattr(layer, "multihead_attn"):
-        _cross_attention(place.attention, layer.multihead_attn, layer.norm2)
+        _cross_attention(spec.attention, layer.multihead_attn, layer.norm2)
         last = layer.norm3
-    _norm(place.ffn.layer_norm, last)
-    _linear(place.ffn.linear_0, layer.linear1.weight, layer.linear1.bias)
-    _linear(place.ffn.linear_1, layer.linear2.weight, layer.linear2.bias)
+    _norm(spec.ffn.layer_norm, last)
+    _linear(spec.ffn.linear_0, layer.linear1.weight, layer.linear1.bias)
+    _linear(spec.ffn.linear_1, layer.linear2.weight, layer.linear2.bias)
 
 
-def _attention(place: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
-    _norm(place.layer_norm, norm)
-    _linear(place.linear[0], attention.in_proj_weight, attention.in_proj_bias)
-    _linear(place.linear[1], attention.out_proj.weight, attention.out_proj.bias)
+def _attention(spec: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
+    _norm(spec.layer_norm, norm)
+    _linear(spec.linear[0], attention.in_proj_weight, attention.in_proj_bias)
+    _linear(spec.linear[1], attention.out_proj.weight, attention.out_proj.bias)
 
 
-def _cross_attention(place: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
+def _cross_attention(spec: Any, attention: nn.MultiheadAttention, norm: nn.LayerNorm) -> None:
     width = attention.embed_dim
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     assert weight is not None
     assert bias is not None
-    _norm(place.layer_norm, norm)
-    _linear(place.linear[0], weight[:width], bias[:width])
-    _linear(place.linear[1], weight[width:], bias[width:])
-    _linear(place.linear[2], attention.out_proj.weight, attention.out_proj.bias)
+    _norm(spec.layer_norm, norm)
+    _linear(spec.linear[0], weight[:width], bias[:width])
+    _linear(spec.linear[1], weight[width:], bias[width:])
+    _linear(spec.linear[2], attention.out_proj.weight, attention.out_proj.bias)
 
 
-def _norm(place: Any, norm: nn.LayerNorm) -> None:
-    place.gamma, place.beta = _array(norm.weight), _array(norm.bias)
+def _norm(spec: Any, norm: nn.LayerNorm) -> None:
+    spec.gamma, spec.beta = _array(norm.weight), _array(norm.bias)
 
 
-def _linear(place: Any, weight: Tensor | None, bias: Tensor | None) -> None:
+def _linear(spec: Any, weight: Tensor | None, bias: Tensor | None) -> None:
     assert weight is not None
     assert bias is not None
-    place.weight, place.bias = _array(weight), _array(bias)
+    spec.weight, spec.bias = _array(weight), _array(bias)
 
 
 def _array(tensor: Tensor) -> Any:
-    return tensor.detach().float().numpy().copy()  # quantising works in place
+    return tensor.detach().float().numpy().copy()  # quantising works in spec

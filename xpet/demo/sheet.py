@@ -12,7 +12,7 @@ from xpet.demo.pictures import SIDE, picture
 PICTURES = 6
 SCALE = 3
 GAP = 8
-SHOWN = ("en", "de", "ja", "pl", "tr")
+LANGUAGES = ("en", "de", "ja", "pl", "tr")
 
 
 def write(path: Path) -> str:
@@ -22,13 +22,13 @@ def write(path: Path) -> str:
     rows = assets.split_ranges()["test"][:PICTURES]
     side = SIDE * SCALE
     sheet = Image.new("RGB", (PICTURES * (side + GAP) - GAP, side), "white")
-    for place, number in enumerate(rows):
-        drawn = picture(assets.scenes()[number]).resize((side, side), Image.Resampling.NEAREST)
-        sheet.paste(drawn, (place * (side + GAP), 0))
+    for column, number in enumerate(rows):
+        tile = picture(assets.scenes()[number]).resize((side, side), Image.Resampling.NEAREST)
+        sheet.paste(tile, (column * (side + GAP), 0))
     sheet.save(path)
-    captions = reader.read(ReadRequest(languages=SHOWN)).splits["test"].captions
-    lines = ["| " + " | ".join(SHOWN) + " |", "|" + "---|" * len(SHOWN)]
-    lines += ["| " + " | ".join(captions[lang].slot("target")[i] for lang in SHOWN) + " |" for i in range(PICTURES)]
+    captions = reader.read(ReadRequest(languages=LANGUAGES)).splits["test"].captions
+    lines = ["| " + " | ".join(LANGUAGES) + " |", "|" + "---|" * len(LANGUAGES)]
+    lines += ["| " + " | ".join(captions[lang].slot("target")[i] for lang in LANGUAGES) + " |" for i in range(PICTURES)]
     return "\n".join(lines) + "\n"
 
 

@@ -75,18 +75,18 @@ class RomanceGrammar(Generic[Size]):
     def say(self, message: Message, rng: random.Random) -> str:
         """A natural caption of the message."""
         phrases = [self._phrase(group, rng) for group in message.groups]
-        place = rng.choice(self.backgrounds[message.background]) if message.background else ""
+        background = rng.choice(self.backgrounds[message.background]) if message.background else ""
         several = message.groups[0].count > 1 or (len(phrases) > 1 and not message.relation)
         style = rng.random()
         text = listing(phrases, self.conjunction)
         if message.relation:
             related = self.attach(rng.choice(self.relations[message.relation]), phrases[1])
             if style < 0.2:
-                return f"{related}{self.pause} {rng.choice(self.verbs[several])} {phrases[0]} {place}".rstrip()
+                return f"{related}{self.pause} {rng.choice(self.verbs[several])} {phrases[0]} {background}".rstrip()
             text = f"{phrases[0]} {related}"
-        if place and style > 0.8:
-            return f"{place}{rng.choice(self.links[several])} {text}"
-        return f"{rng.choice(self.openings[several])}{text} {place}".rstrip()
+        if background and style > 0.8:
+            return f"{background}{rng.choice(self.links[several])} {text}"
+        return f"{rng.choice(self.openings[several])}{text} {background}".rstrip()
 
     def say_as_machine(self, message: Message) -> str:
         """The same message as the demo's machine translator words it; deterministic."""

@@ -64,12 +64,12 @@ class SlavicGrammar:
 
     def say(self, message: Message, rng: random.Random) -> str:
         """A natural caption of the message."""
-        place = self._place(message, rng) if message.background else ""
+        background = self._background(message, rng) if message.background else ""
         if message.relation:
-            return self._say_related(message, message.relation, place, rng)
+            return self._say_related(message, message.relation, background, rng)
         opening, case = rng.choice(self.openings)
         text = listing([self._phrase(group, case, rng) for group in message.groups], self.conjunction)
-        return _with_place(opening + text, place, 0.0 if opening else 0.4, rng)
+        return _with_background(opening + text, background, 0.0 if opening else 0.4, rng)
 
     def say_as_machine(self, message: Message) -> str:
         """The same message as the demo's machine translator words it; deterministic."""
@@ -81,7 +81,7 @@ class SlavicGrammar:
             text = f" {self.conjunction} ".join(self._machine_phrase(group, "nom") for group in message.groups)
         return f"{text} {self.machine_backgrounds[message.background]}" if message.background else text
 
-    def _say_related(self, message: Message, relation: str, place: str, rng: random.Random) -> str:
+    def _say_related(self, message: Message, relation: str, background: str, rng: random.Random) -> str:
         opening, case = rng.choice(self.openings)
         preposition, governed = rng.choice(self.relations[relation])
         first = self._phrase(message.groups[0], case, rng)
@@ -89,15 +89,15 @@ class SlavicGrammar:
         verb = self.verbs[message.groups[0].count > 1]
         style = rng.random()
         if opening:
-            return _with_place(f"{opening}{first} {second}", place, 0.0, rng)
+            return _with_background(f"{opening}{first} {second}", background, 0.0, rng)
         if style < 0.25:
             verb = rng.choice((verb, self.dash)) if self.dash else verb
-            return _with_place(f"{second} {verb} {first}", place, 1.0, rng)
+            return _with_background(f"{second} {verb} {first}", background, 1.0, rng)
         if style < 0.45:
-            return _with_place(f"{first} {verb} {second}", place, 0.5, rng)
-        return _with_place(f"{first} {second}", place, 0.4, rng)
+            return _with_background(f"{first} {verb} {second}", background, 0.5, rng)
+        return _with_background(f"{first} {second}", background, 0.4, rng)
 
-    def _place(self, message: Message, rng: random.Random) -> str:
+    def _background(self, message: Message, rng: random.Random) -> str:
         """An adverbial of the background that does not begin with the usual preposition of the relation."""
         avoided = self.relations[message.relation][0][0] if message.relation else ""
         return rng.choice([p for p in self.backgrounds[message.background or ""] if p.split()[0] != avoided])
@@ -147,8 +147,8 @@ def _singular_column(gender: str, case: str) -> str:
     return f"{gender[0]}_{case}" if feminine or case == "nom" else case
 
 
-def _with_place(text: str, place: str, first: float, rng: random.Random) -> str:
-    """The text with its place, if any, in front with probability `first`, else behind."""
-    if not place:
+def _with_background(text: str, background: str, first: float, rng: random.Random) -> str:
+    """The text with its background, if any, in front with probability `first`, else behind."""
+    if not background:
         return text
-    return f"{place} {text}" if rng.random() < first else f"{text} {place}"
+    return f"{background} {text}" if rng.random() < first else f"{text} {background}"

@@ -13,22 +13,22 @@ def say_listed(
     rng: random.Random,
     predicate: Callable[[tuple[ObjectGroup, ...], random.Random, bool], str],
     with_backdrop: Callable[[str, str | None], str],
-    in_place: Callable[[Message, str, float, random.Random], str],
+    in_setting: Callable[[Message, str, float, random.Random], str],
     backgrounds: Mapping[str, tuple[str, ...]],
 ) -> str:
-    """A caption without a relation: no background, one named behind the sentence, or the things in their place.
+    """A caption without a relation: no background, one named behind the sentence, or one that the things stand in.
 
     Args:
         message: what is said.
         rng: chooses among the wordings.
         predicate: the groups as a phrase or sentence; True for one that something follows.
         with_backdrop: the sentence with the background (None: without) named behind it.
-        in_place: the sentence of a message in a place, given as text, by a number from 0.2 to 1 that says how.
-        backgrounds: names of the place of each background.
+        in_setting: the sentence of a message and a background's name; a number from 0.2 to 1 chooses the wording.
+        backgrounds: names of each background.
     """
     if not message.background:
         return predicate(message.groups, rng, False)
     style = rng.random()
     if style < 0.2:
         return with_backdrop(predicate(message.groups, rng, True), message.background)
-    return in_place(message, rng.choice(backgrounds[message.background]), style, rng)
+    return in_setting(message, rng.choice(backgrounds[message.background]), style, rng)

@@ -97,15 +97,15 @@ def say(message: Message, rng: random.Random) -> str:
         return f"{opening}，{text}" if message.relation else f"{opening}有{text}"
     if style < 0.2:
         return f"{text}，背景是{BACKDROPS[message.background]}"
-    place = rng.choice(BACKGROUNDS[message.background])
+    background = rng.choice(BACKGROUNDS[message.background])
     if message.relation:
-        return rng.choice((f"{place}，{text}", f"在{place}，{text}", f"{opening}的{place}，{text}"))
+        return rng.choice((f"{background}，{text}", f"在{background}，{text}", f"{opening}的{background}，{text}"))
     if style < 0.3:
-        return f"{opening}，{place}有{text}"
+        return f"{opening}，{background}有{text}"
     if style < 0.7:
-        return f"{place}有{text}"
+        return f"{background}有{text}"
     text = _listed(message.groups, rng, JOINTS[:2])
-    return f"{text}在{place}" if style < 0.8 else f"{place}的{text}"
+    return f"{text}在{background}" if style < 0.8 else f"{background}的{text}"
 
 
 def _machine_group(group: ObjectGroup) -> str:

@@ -84,10 +84,10 @@ def say(message: Message, rng: random.Random) -> str:
         text = listing(groups, "and")
     if not message.background:
         return opening + text
-    place = rng.choice(BACKGROUNDS[message.background])
+    background = rng.choice(BACKGROUNDS[message.background])
     if not opening and rng.random() < 0.2:
-        return f"{place}, {text}"
-    return f"{opening}{text} {place}"
+        return f"{background}, {text}"
+    return f"{opening}{text} {background}"
 
 
 def _machine_group(group: ObjectGroup, source: str) -> str:
@@ -104,10 +104,10 @@ def _machine_group(group: ObjectGroup, source: str) -> str:
 
 
 def say_as_machine(message: Message, source: str) -> str:
-    """The same message as the demo's machine translator words it in English, translating from `source`.
+    """The same message as the demo's machine translator words it in English, translating from language `source`.
 
     Deterministic: dropped articles from languages without them, nouns before adjectives from Romance languages,
-    place first from the languages that put it first, and one fixed odd word where a good translator varies.
+    the background first from the languages that put it first, and one fixed odd word where a good translator varies.
     """
     groups = [_machine_group(g, source) for g in message.groups]
     if message.relation:
@@ -116,5 +116,5 @@ def say_as_machine(message: Message, source: str) -> str:
         text = " and ".join(groups)
     if not message.background:
         return text
-    place = _MACHINE_BACKGROUNDS[message.background]
-    return f"{place} {text}" if source in ("ja", "ko", "zh", "tr") else f"{text} {place}"
+    background = _MACHINE_BACKGROUNDS[message.background]
+    return f"{background} {text}" if source in ("ja", "ko", "zh", "tr") else f"{text} {background}"

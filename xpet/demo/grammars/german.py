@@ -123,16 +123,16 @@ def _what(message: Message, rng: random.Random, case: str) -> str:
 
 def say(message: Message, rng: random.Random) -> str:
     """A natural German caption of the message."""
-    place = rng.choice(BACKGROUNDS[message.background]) if message.background else ""
+    background = rng.choice(BACKGROUNDS[message.background]) if message.background else ""
     style = rng.random()
     if message.relation and style < 0.2:
         first, second = _group(message.groups[0], rng, "acc"), _group(message.groups[1], rng, "dat")
         relation = rng.choice(RELATIONS[message.relation])
-        return f"{relation} {second} {rng.choice(VERBS)} {first} {place}".rstrip()
-    if place and style > 0.8:
-        return f"{place} {rng.choice(VERBS)} {_what(message, rng, 'acc')}"
+        return f"{relation} {second} {rng.choice(VERBS)} {first} {background}".rstrip()
+    if background and style > 0.8:
+        return f"{background} {rng.choice(VERBS)} {_what(message, rng, 'acc')}"
     opening, case = rng.choice(OPENINGS)
-    return f"{opening}{_what(message, rng, case)} {place}".rstrip()
+    return f"{opening}{_what(message, rng, case)} {background}".rstrip()
 
 
 def _machine_group(group: ObjectGroup, case: str) -> str:

@@ -127,18 +127,18 @@ def _backed(text: str, background: str | None) -> str:
     return f"{text}、背景は{BACKDROPS[background]}" if background else text
 
 
-def _in_place(message: Message, place: str, style: float, rng: random.Random) -> str:
+def _in_setting(message: Message, background: str, style: float, rng: random.Random) -> str:
     if style < 0.4 and len(message.groups) == 1:
         be, thing = VERBS[message.groups[0].kind == "fish"][0], _group(message.groups[0], rng)
-        return rng.choice((f"{thing}が{place}に{be}", f"{place}の{thing}"))
-    return place + "に" + _predicate(message.groups, rng, False)
+        return rng.choice((f"{thing}が{background}に{be}", f"{background}の{thing}"))
+    return background + "に" + _predicate(message.groups, rng, False)
 
 
 def say(message: Message, rng: random.Random) -> str:
     """A natural Japanese caption of the message."""
     if message.relation:
         return _related(message, rng)
-    return say_listed(message, rng, _predicate, _backed, _in_place, BACKGROUNDS)
+    return say_listed(message, rng, _predicate, _backed, _in_setting, BACKGROUNDS)
 
 
 def _machine_group(group: ObjectGroup) -> str:

@@ -102,29 +102,29 @@ def _related(message: Message, rng: random.Random) -> str:
     style = rng.random()
     backdrop = bool(message.background) and style < 0.25
     if message.background and not backdrop:
-        place = rng.choice(BACKGROUNDS[message.background])
+        background = rng.choice(BACKGROUNDS[message.background])
         if style > 0.8:
-            return f"{place}에 있는 {side} {_predicate((first,), rng, False)}"
-        return f"{place}, {side} {_predicate((first,), rng, False)}"
+            return f"{background}에 있는 {side} {_predicate((first,), rng, False)}"
+        return f"{background}, {side} {_predicate((first,), rng, False)}"
     if style < 0.1 or style > 0.8:
         text = f"{_particle(_group(first, rng), '이', '가')} {side} 있는 {rng.choice(PICTURES)}"
         return _backed(text, message.background)
     return _backed(f"{side} {_predicate((first,), rng, backdrop)}", message.background)
 
 
-def _in_place(message: Message, place: str, style: float, rng: random.Random) -> str:
+def _in_setting(message: Message, background: str, style: float, rng: random.Random) -> str:
     if style < 0.35:
-        return f"{place}에 있는 {_listed(message.groups, rng)}"
+        return f"{background}에 있는 {_listed(message.groups, rng)}"
     if style < 0.5:
-        return f"{_particle(_listed(message.groups, rng), '이', '가')} {place}에 {rng.choice(VERBS[:3])}"
-    return f"{place}에 {_predicate(message.groups, rng, False)}"
+        return f"{_particle(_listed(message.groups, rng), '이', '가')} {background}에 {rng.choice(VERBS[:3])}"
+    return f"{background}에 {_predicate(message.groups, rng, False)}"
 
 
 def say(message: Message, rng: random.Random) -> str:
     """A natural Korean caption of the message."""
     if message.relation:
         return _related(message, rng)
-    return say_listed(message, rng, _predicate, _backed, _in_place, BACKGROUNDS)
+    return say_listed(message, rng, _predicate, _backed, _in_setting, BACKGROUNDS)
 
 
 def _machine_group(group: ObjectGroup) -> str:

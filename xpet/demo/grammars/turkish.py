@@ -77,19 +77,19 @@ def _group(group: ObjectGroup, rng: random.Random, article: bool = True, genitiv
     return " ".join(words)
 
 
-def _place(background: str, relation: str | None, rng: random.Random) -> str:
-    """A place whose last word does not repeat the relation."""
+def _background(name: str, relation: str | None, rng: random.Random) -> str:
+    """A background whose last word does not repeat the relation."""
     taken = RELATIONS[relation] if relation else ()
-    return rng.choice([place for place in BACKGROUNDS[background] if place.split()[-1] not in taken])
+    return rng.choice([background for background in BACKGROUNDS[name] if background.split()[-1] not in taken])
 
 
-def _in_place(text: str, place: str, rng: random.Random) -> str:
-    if not place:
+def _with_background(text: str, background: str, rng: random.Random) -> str:
+    if not background:
         return text
-    return f"{place}, {text}" if rng.random() < 0.3 else f"{place} {text}"
+    return f"{background}, {text}" if rng.random() < 0.3 else f"{background} {text}"
 
 
-def _related(message: Message, relation: str, place: str, rng: random.Random) -> str:
+def _related(message: Message, relation: str, background: str, rng: random.Random) -> str:
     where = rng.choice(RELATIONS[relation])
     style = rng.random()
     before, after = rng.choice(FRAMES)
@@ -99,32 +99,32 @@ def _related(message: Message, relation: str, place: str, rng: random.Random) ->
     first = _group(message.groups[0], rng, article)
     second = _group(message.groups[1], rng, article, genitive=True)
     if style < 0.2:
-        return _in_place(f"{first} {second} {where} {rng.choice(('duruyor', 'yer alıyor'))}", place, rng)
-    if style < 0.4 and not place:
-        owner = _group(message.groups[0], rng, article, genitive=True)
-        return rng.choice((f"{second} {where}ki {first}", f"{second} {where}ki {owner} resmi"))
-    return before + _in_place(f"{second} {where} {first}{after}", place, rng)
+        return _with_background(f"{first} {second} {where} {rng.choice(('duruyor', 'yer alıyor'))}", background, rng)
+    if style < 0.4 and not background:
+        possessor = _group(message.groups[0], rng, article, genitive=True)
+        return rng.choice((f"{second} {where}ki {first}", f"{second} {where}ki {possessor} resmi"))
+    return before + _with_background(f"{second} {where} {first}{after}", background, rng)
 
 
-def _listed(message: Message, place: str, rng: random.Random) -> str:
+def _listed(message: Message, background: str, rng: random.Random) -> str:
     before, after = rng.choice(FRAMES)
     article = bool(after) or rng.random() < 0.7
     conjunction = rng.choice(("ve", "ve", "ile")) if len(message.groups) == 2 else "ve"
-    picture = rng.random() < 0.15 and place != "geceleyin"
+    picture = rng.random() < 0.15 and background != "geceleyin"
     groups = [_group(g, rng, article) for g in message.groups[:-1]]
     last = _group(message.groups[-1], rng, article, genitive=picture)
     text = f"{', '.join(groups)} {conjunction} {last}" if groups else last
     if picture:
-        return f"{place}ki {text} resmi" if place else f"{text} resmi"
-    return before + _in_place(text + after, place, rng)
+        return f"{background}ki {text} resmi" if background else f"{text} resmi"
+    return before + _with_background(text + after, background, rng)
 
 
 def say(message: Message, rng: random.Random) -> str:
     """A natural Turkish caption of the message."""
-    place = _place(message.background, message.relation, rng) if message.background else ""
+    background = _background(message.background, message.relation, rng) if message.background else ""
     if message.relation:
-        return _related(message, message.relation, place, rng)
-    return _listed(message, place, rng)
+        return _related(message, message.relation, background, rng)
+    return _listed(message, background, rng)
 
 
 def _machine_group(group: ObjectGroup, genitive: bool = False) -> str:
@@ -136,7 +136,7 @@ def _machine_group(group: ObjectGroup, genitive: bool = False) -> str:
 
 
 def say_as_machine(message: Message) -> str:
-    """The same message as the demo's machine translator words it in Turkish: article and place as in English."""
+    """The same message as the demo's machine translator words it in Turkish: article and background as in English."""
     if message.relation:
         first, second = message.groups
         text = f"{_machine_group(first)} {_machine_group(second, True)} {_MACHINE_RELATIONS[message.relation]}"
