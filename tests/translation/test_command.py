@@ -179,7 +179,7 @@ def slow(self, texts):
     return best(self, texts)
 engine.ArgosTranslator.best = slow
 from xpet.translation import bulk
-bulk.LARGEST = 128
+bulk.MAX_BATCH = 128
 from xpet.cli.app import main
 main(sys.argv[1:])
 """
@@ -232,11 +232,11 @@ def test_interrupted(tmp_path: Path, cache: Path) -> None:
 FULL = """
 import resource, signal, sys
 from xpet.jobs.translate import run as translate
-run = translate._Work.all
+run = translate._RecordTranslator.translate_all
 def limited(self, records):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
     run(self, records)
-translate._Work.all = limited
+translate._RecordTranslator.translate_all = limited
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from xpet.cli.app import main
 main(sys.argv[2:])

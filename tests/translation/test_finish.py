@@ -15,7 +15,7 @@ from xpet.core.config import TranslateConfig
 from xpet.core.errors import ConfigError, DataError, XpetError
 from xpet.core.events import Event, Notice
 from xpet.jobs.translate.run import run
-from xpet.translation.noise import degrade
+from xpet.translation.degrade import degrade
 from xpet.translation.scores import score
 
 pytestmark = pytest.mark.usefixtures("packages")

@@ -199,7 +199,7 @@ def test_cut_short(server: Server, folder: Path, model: bytes) -> None:
 
 
 def test_stalls(server: Server, folder: Path, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "WAIT", 0.3)
+    monkeypatch.setattr(index, "TIMEOUT", 0.3)
     monkeypatch.setattr(index, "WINDOW", 0.3)
     over = threading.Event()
 

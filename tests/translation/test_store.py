@@ -18,7 +18,7 @@ from xpet.core.argos_codes import argos_code
 from xpet.core.errors import DataError, ModelError, OutputError
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
-from xpet.translation.documents import BLOCK, count_records, read_records
+from xpet.translation.documents import LINES_PER_BLOCK, count_records, read_records
 from xpet.translation.engine import Hypothesis
 from xpet.translation.lines import BREAKS, pieces
 from xpet.translation.packages import all_chains, find_packages, need_chain, read_installed
@@ -87,7 +87,7 @@ def test_two_processes_share_the_cache() -> None:
 def test_a_full_disk_keeps_what_was_stored() -> None:
     with Cache() as store:
         store.put("s", [("a", Entry("A"))])
-        store._base.execute("PRAGMA max_page_count = 8")
+        store._database.execute("PRAGMA max_page_count = 8")
         big = [(f"{n}", Entry("x" * 10_000)) for n in range(20)]
         with pytest.raises(OutputError, match="database or disk is full; free space"):
             store.put("s", big)
@@ -249,7 +249,7 @@ def _lines(data: bytes) -> list[bytes]:
     return [part for part in parts if part]
 
 
-@pytest.mark.parametrize("count", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+@pytest.mark.parametrize("count", [LINES_PER_BLOCK - 1, LINES_PER_BLOCK, LINES_PER_BLOCK + 1, 3 * LINES_PER_BLOCK])
 @pytest.mark.parametrize("last", [b"", b"\n", b"\r", b"\r\n"])
 def test_text_is_the_same_whatever_block_it_stands_in(count: int, last: bytes) -> None:
     data = BOM + b"\r\n".join(f"\u00e9{n % 7}\r".encode() if n % 5 else b"" for n in range(count)) + last
@@ -262,8 +262,8 @@ def test_text_is_the_same_whatever_block_it_stands_in(count: int, last: bytes) -
 
 
 def test_bad_bytes_behind_the_first_block_are_named() -> None:
-    data = [b"ok\n"] * (BLOCK + 5) + [b"a\xff\n", b"ok\n"]
-    with pytest.raises(DataError, match=rf"x.txt line {BLOCK + 6}, byte 2: expected UTF-8, found 0xff"):
+    data = [b"ok\n"] * (LINES_PER_BLOCK + 5) + [b"a\xff\n", b"ok\n"]
+    with pytest.raises(DataError, match=rf"x.txt line {LINES_PER_BLOCK + 6}, byte 2: expected UTF-8, found 0xff"):
         count_records(data, "x.txt")
 
 

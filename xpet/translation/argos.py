@@ -22,14 +22,14 @@ def load_package(folder: Path) -> Any:
 
     Raises ModelError when the folder is no readable package.
     """
-    package = _module()
+    package = _import_package()
     try:
         return package.Package(folder)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ModelError(f"package {folder}: expected a readable Argos package, found {error}") from error
 
 
-def _module() -> Any:
+def _import_package() -> Any:
     home = cache_folder() / "argos"
     with _environment(home):
         with writing(f"the cache {home}", "set XPET_CACHE"):

@@ -21,10 +21,10 @@ from xpet.core.paths import cache_folder
 from xpet.translation.packages import TOKENIZERS, Installed
 
 FILE = "translations.sqlite"
-WAIT = 60.0  # seconds for another process's write
-AT_ONCE = 400  # keys a query; SQLite's oldest limit is 999 variables
+WRITE_TIMEOUT = 60.0  # seconds to wait for another process's write
+KEYS_PER_QUERY = 400  # SQLite's oldest limit is 999 variables
 KEY = struct.Struct("<q12s")
-PAGES = 64 << 10  # kibibytes of the file kept in memory: keys are random, so every write touches all of it
+PAGE_CACHE = 64 << 10  # KiB of the file kept in memory: keys are random, so every write touches all of it
 TABLES = (
     "CREATE TABLE IF NOT EXISTS lines (key INTEGER PRIMARY KEY, rest BLOB NOT NULL, text TEXT NOT NULL, "
     "flags TEXT NOT NULL, retried INTEGER NOT NULL)",
@@ -47,36 +47,36 @@ class Cache:
         self.path = (folder or cache_folder()) / FILE
         with self._guarded():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.execute(f"PRAGMA cache_size = -{PAGES}")
-            known = {row[0] for row in self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {"lines", "files"} <= known:
+            self._database = sqlite3.connect(self.path, timeout=WRITE_TIMEOUT, isolation_level=None)
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
+            tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not {"lines", "files"} <= tables:
                 for table in TABLES:
-                    self._base.execute(table)
+                    self._database.execute(table)
 
     def __enter__(self) -> Cache:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._base.close()
+        self._database.close()
 
     def get(self, scope: str, texts: Sequence[str]) -> dict[str, Entry]:
-        """What is stored for texts, by text; `scope` says what made the translations."""
+        """The stored translations by text; `scope` is the digest of what made them (translator, options, checks)."""
         keys = {key: (rest, text) for (key, rest), text in zip(_keys(scope, texts), texts, strict=True)}
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         with self._guarded():
             for part in _parts(sorted(keys)):  # neighbours stand on the same page of the file
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, rest, text, flags, retried FROM lines WHERE key IN ({marks})"
-                for key, stored, text, names, retried in self._base.execute(query, part):
+                for key, stored, text, names, retried in self._database.execute(query, part):
                     rest, source = keys[key]
                     if stored == rest:
                         if not (isinstance(text, str) and isinstance(names, str)):
                             raise sqlite3.DatabaseError(f"row {key} holds no translation")
                         plain = not (names or retried)
-                        found[source] = Entry(text) if plain else Entry(text, tuple(names.split()), bool(retried))
-        return found
+                        entries[source] = Entry(text) if plain else Entry(text, tuple(names.split()), bool(retried))
+        return entries
 
     def put(self, scope: str, entries: Iterable[tuple[str, Entry]]) -> None:
         """Store translations of texts; they are on disk when this returns."""
@@ -84,7 +84,7 @@ class Cache:
         keys = _keys(scope, new)
         rows = sorted((*key, e.text, " ".join(e.flags), e.retried) for key, e in zip(keys, new.values(), strict=True))
         with self._guarded(), self._writing():
-            self._base.executemany("INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)", rows)
 
     def fingerprint(self, package: Installed) -> str:
         """SHA-256 over the files that decide a package's translations; a file is read again only when it changed."""
@@ -95,7 +95,7 @@ class Cache:
             for path in paths:
                 if path.is_file():
                     digest.update(os.fsencode(path.relative_to(package.folder)) + f"\0{self._sha256(path)}\n".encode())
-        except OSError as error:  # not the cache's: that raises errors of its own
+        except OSError as error:  # the cache's own errors are OutputError already
             raise ModelError(f"package {package.folder}: expected files to read, found {error}") from error
         return digest.hexdigest()
 
@@ -105,26 +105,26 @@ class Cache:
         state = f"{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
         name = os.fsencode(real).decode(errors="backslashreplace")
         with self._guarded():
-            row = self._base.execute("SELECT state, sha256 FROM files WHERE path = ?", (name,)).fetchone()
+            row = self._database.execute("SELECT state, sha256 FROM files WHERE path = ?", (name,)).fetchone()
         if row is not None and row[0] == state:
-            known: str = row[1]
-            return known
+            sha256: str = row[1]
+            return sha256
         with real.open("rb") as file:
             digest = sha256_of(file)
         with self._guarded(), self._writing():
-            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest))
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest))
         return digest
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        self._base.execute("BEGIN IMMEDIATE")
+        self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
-        self._base.execute("COMMIT")
+        self._database.execute("COMMIT")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -151,5 +151,5 @@ def _keys(scope: str, texts: Iterable[str]) -> list[tuple[int, bytes]]:
 
 
 def _parts(keys: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(keys), AT_ONCE):
-        yield keys[start : start + AT_ONCE]
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        yield keys[start : start + KEYS_PER_QUERY]

@@ -14,9 +14,9 @@ def make_chain(
     folder: Path, source: str, target: str, cache: Cache, fast: bool = False, device: str = "auto"
 ) -> list[ArgosTranslator]:
     """One translator per hop, `fast` with beam 1; codes are Argos'. Raises ModelError, ConfigError (no such device)."""
-    found = find_device(device)
+    device = find_device(device)
     return [
-        ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, found)
+        ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, device)
         for package in need_chain(folder, source, target)
     ]
 
@@ -48,11 +48,11 @@ class Ranked:
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
         """The translation of this rank of each text."""
-        return [found[min(self.rank, len(found) - 1)] for found in self.translator.alternatives(texts)]
+        return [n_best[min(self.rank, len(n_best) - 1)] for n_best in self.translator.alternatives(texts)]
 
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
-        """Nothing but that one: another rank is another translator's."""
-        return [[found] for found in self.best(texts)]
+        """That translation alone: another rank is another translator's."""
+        return [[hypothesis] for hypothesis in self.best(texts)]
 
 
 def ranked(chain: Sequence[Translator], rank: int) -> list[Translator]:

@@ -16,7 +16,7 @@ from xpet.translation.tables import read_csv, read_tsv
 
 WITH_COLUMNS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_json_lines}
 """Readers of files with columns, by the ending of the name; all other files are texts."""
-BLOCK = 1024  # lines decoded at once
+LINES_PER_BLOCK = 1024  # decoded at once
 
 
 def needs_column(name: str) -> bool:
@@ -51,7 +51,7 @@ def count_records(lines: Iterable[bytes], name: str, column: str | None = None) 
 def _blocks(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, int, str]]:
     """Many lines as one text: number of the first, byte-order mark (first block only), how many, text."""
     lines, first = iter(lines), 1
-    while raw := list(itertools.islice(lines, BLOCK)):
+    while raw := list(itertools.islice(lines, LINES_PER_BLOCK)):
         mark = BOM if first == 1 and raw[0].startswith(BOM) else b""
         try:
             yield first, mark, len(raw), b"".join(raw)[len(mark) :].decode("utf-8")
@@ -70,9 +70,9 @@ def _text(lines: Iterable[bytes], name: str) -> Iterator[Record]:
         else:
             endings[-1] = ""
         if "\r" in text:
-            for place, body in enumerate(bodies):
+            for index, body in enumerate(bodies):
                 if body.endswith("\r"):
-                    bodies[place], endings[place] = body[:-1], "\r" + endings[place]
+                    bodies[index], endings[index] = body[:-1], "\r" + endings[index]
         writers = {ending: _line_writer(b"", ending) for ending in set(endings)}
         writes = [writers[ending] for ending in endings]
         if mark:

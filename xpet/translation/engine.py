@@ -56,7 +56,7 @@ class Translator(Protocol):
         """Several translations of each text, the best first."""
 
 
-class _Found(NamedTuple):
+class _SearchResult(NamedTuple):
     """CTranslate2's result for a text; `cut` when it did not read all of it."""
 
     result: Any
@@ -84,7 +84,7 @@ class ArgosTranslator:
         self.fingerprint = fingerprint
         self.beam = beam
         self.device = device
-        self._kept: dict[str, _Found] = {}  # n-best lists of the last call, by text
+        self._n_best: dict[str, _SearchResult] = {}  # n-best lists of the last call, by text
 
     @property
     def source(self) -> str:
@@ -107,16 +107,17 @@ class ArgosTranslator:
 
         A search with Argos' beam has the n-best list anyway: it is kept for `alternatives` until the next call.
         """
-        found = self._search(texts, self.beam)
-        self._kept = found if self.beam == BEAM else {}
-        return [self._hypotheses(text, found[text], 1)[0] for text in texts]
+        searches = self._search(texts, self.beam)
+        self._n_best = searches if self.beam == BEAM else {}
+        return [self._hypotheses(text, searches[text], 1)[0] for text in texts]
 
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
         """The n-best list at Argos' beam, also where the beam is 1. Raises ModelError."""
-        others = [text for text in texts if text not in self._kept]
+        others = [text for text in texts if text not in self._n_best]
         if others:
-            self._kept = {text: self._kept[text] for text in texts if text in self._kept} | self._search(others, BEAM)
-        return [self._hypotheses(text, self._kept[text], BEAM) for text in texts]
+            kept = {text: self._n_best[text] for text in texts if text in self._n_best}
+            self._n_best = kept | self._search(others, BEAM)
+        return [self._hypotheses(text, self._n_best[text], BEAM) for text in texts]
 
     @cached_property
     def _argos(self) -> Any:
@@ -138,8 +139,8 @@ class ArgosTranslator:
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"package {self.package.folder}: CTranslate2 cannot load its model: {error}") from error
 
-    def _search(self, texts: Sequence[str], beam: int) -> dict[str, _Found]:
-        """What CTranslate2 finds, in its own form: only what is asked for becomes text."""
+    def _search(self, texts: Sequence[str], beam: int) -> dict[str, _SearchResult]:
+        """CTranslate2's results by text, still in pieces: only the hypotheses that are used become text."""
         try:
             tokens = [self._argos.tokenizer.encode(text) for text in texts]
         except (RuntimeError, OSError) as error:
@@ -161,14 +162,14 @@ class ArgosTranslator:
             )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}") from error
-        cut = [len(read) > MAX_SOURCE for read in tokens]
-        return dict(zip(texts, map(_Found, results, cut), strict=True))
+        cut = [len(pieces) > MAX_SOURCE for pieces in tokens]
+        return dict(zip(texts, map(_SearchResult, results, cut), strict=True))
 
-    def _hypotheses(self, text: str, found: _Found, count: int) -> list[Hypothesis]:
-        result = found.result
+    def _hypotheses(self, text: str, search: _SearchResult, count: int) -> list[Hypothesis]:
+        result = search.result
         scores = result.scores or [0.0]
         return [
-            Hypothesis(self._text(pieces, text), found.cut or len(pieces) >= MAX_TARGET, score)
+            Hypothesis(self._text(pieces, text), search.cut or len(pieces) >= MAX_TARGET, score)
             for pieces, score in zip(result.hypotheses[:count], scores[:count], strict=True)
         ]
 

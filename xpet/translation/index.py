@@ -32,9 +32,9 @@ VARIABLE = "ARGOS_PACKAGE_INDEX"  # a folder of the web, as in Argos; the addres
 MAX_INDEX = 16 << 20
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
-WAIT = 20.0  # seconds for a connection, and for the next bytes
-WINDOW = 30.0  # seconds in which at least SLOWEST bytes must come
-SLOWEST = 16 << 10
+TIMEOUT = 20.0  # seconds for a connection, and for the next bytes
+WINDOW = 30.0  # seconds in which at least MIN_BYTES bytes must come
+MIN_BYTES = 16 << 10
 BLOCK = 1 << 16
 LOCAL = ("localhost", "127.0.0.1", "::1")
 PAIR = re.compile(r"([a-z]{2,3}(?:_[a-z0-9]+)*)-([a-z]{2,3}(?:_[a-z0-9]+)*)", re.IGNORECASE)
@@ -83,7 +83,7 @@ def read_index(address: str) -> list[Offer]:
         NetworkError: offline, a time-out, a refused address, an HTTP error.
         ModelError: something else than an index came.
     """
-    body = b"".join(_fetched(address, MAX_INDEX))
+    body = b"".join(_fetch(address, MAX_INDEX))
     try:
         entries = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -103,9 +103,9 @@ def _offer(entry: object) -> Offer | None:
     links = entry.get("links")
     if not all(isinstance(code, str) and CODE.fullmatch(code) for code in codes) or not isinstance(links, list):
         return None
-    found = tuple(link for link in links if isinstance(link, str))
+    addresses = tuple(link for link in links if isinstance(link, str))
     version = str(entry.get("package_version", ""))
-    return Offer(str(codes[0]), str(codes[1]), version, found) if found else None
+    return Offer(str(codes[0]), str(codes[1]), version, addresses) if addresses else None
 
 
 def find_offer(offers: Sequence[Offer], source: str, target: str) -> Offer:
@@ -138,7 +138,7 @@ def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple
     for link in offer.links:
         try:
             with writing(path, "free space or set XPET_CACHE"), path.open("wb") as file:
-                for block in _fetched(link, MAX_BYTES, index, on_bytes):
+                for block in _fetch(link, MAX_BYTES, index, on_bytes):
                     file.write(block)
             return path, link
         except NetworkError as error:
@@ -146,12 +146,12 @@ def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple
     raise NetworkError(f"no link of package {offer.pair} {offer.version} works: {'; '.join(problems)}")
 
 
-def _fetched(
+def _fetch(
     address: str, limit: int, origin: str | None = None, on_bytes: OnBytes = lambda done, total: None
 ) -> Iterator[bytes]:
     """The file at an address, block by block; `origin` is the page that pointed there. Raises NetworkError."""
     try:
-        with _answer(address, origin) as response:
+        with _open(address, origin) as response:
             yield from _blocks(response, limit, on_bytes)
     except urllib.error.HTTPError as error:
         error.close()
@@ -162,11 +162,11 @@ def _fetched(
         raise NetworkError(f"{address}: {_reason(error)}") from error
 
 
-def _answer(address: str, origin: str | None) -> http.client.HTTPResponse:
+def _open(address: str, origin: str | None) -> http.client.HTTPResponse:
     """The open answer at an address, behind its redirects, each of them checked like a link."""
     for _ in range(MAX_REDIRECTS + 1):
         _check_address(address, origin)
-        response: http.client.HTTPResponse = _opener(address).open(_request(address), timeout=WAIT)
+        response: http.client.HTTPResponse = _opener(address).open(_request(address), timeout=TIMEOUT)
         if response.status < 300:
             return response
         response.close()
@@ -179,7 +179,7 @@ def _request(address: str) -> urllib.request.Request:
 
 
 class _NoRedirect(urllib.request.HTTPErrorProcessor):
-    """Hands redirects back, as `_answer` follows them itself."""
+    """Hands redirects back, as `_open` follows them itself."""
 
     def http_response(self, request: Any, response: Any) -> Any:
         """The response; raises HTTPError for other statuses than success and redirects."""
@@ -216,11 +216,11 @@ def _check_address(address: str, origin: str | None) -> None:
 
 def _reason(error: object) -> str:
     if isinstance(error, TimeoutError):
-        return f"expected an answer, found none within {WAIT:g} s; check the network, then run the command again"
+        return f"expected an answer, found none within {TIMEOUT:g} s; check the network, then run the command again"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"expected a trusted certificate, found {error.verify_message}; see SSL_CERT_FILE"
-    found = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"expected an answer, found {found}; is this machine online? Packages install from files too"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"expected an answer, found {reason}; is this machine online? Packages install from files too"
 
 
 def _blocks(response: http.client.HTTPResponse, limit: int, on_bytes: OnBytes) -> Iterator[bytes]:
@@ -228,7 +228,7 @@ def _blocks(response: http.client.HTTPResponse, limit: int, on_bytes: OnBytes) -
     address = response.geturl()
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else 0
-    done, mark, since = 0, 0, time.monotonic()
+    done, done_before, window_start = 0, 0, time.monotonic()
     while True:
         if max(total, done) > limit:
             raise NetworkError(f"{address}: expected at most {limit} bytes, found {max(total, done)} or more")
@@ -238,10 +238,10 @@ def _blocks(response: http.client.HTTPResponse, limit: int, on_bytes: OnBytes) -
         yield block
         done += len(block)
         on_bytes(done, total)
-        if time.monotonic() - since > WINDOW:
-            if done - mark < SLOWEST:
-                found = f"expected {SLOWEST} bytes in {WINDOW:g} s, found {done - mark}"
-                raise NetworkError(f"{address}: {found}; the server is too slow, run the command again later")
-            mark, since = done, time.monotonic()
+        if time.monotonic() - window_start > WINDOW:
+            if done - done_before < MIN_BYTES:
+                problem = f"expected {MIN_BYTES} bytes in {WINDOW:g} s, found {done - done_before}"
+                raise NetworkError(f"{address}: {problem}; the server is too slow, run the command again later")
+            done_before, window_start = done, time.monotonic()
     if done < total:
         raise NetworkError(f"{address}: expected {total} bytes, found {done}: cut short; run the command again")

@@ -26,7 +26,7 @@ from xpet.translation.packages import Installed, read_installed
 RECORD = "xpet.json"
 MAX_MEMBERS = 1_000
 MAX_BYTES = 2 << 30
-FREE_BYTES = 64 << 20  # up to here any compression is believed
+FREE_BYTES = 64 << 20  # up to here any ratio of compression is accepted
 MAX_RATIO = 50
 MIN_KNOWN = 0.25  # share of the tokenizer's pieces the model must know; joint tokenizers serve two languages
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
@@ -38,15 +38,15 @@ MEMBERS = re.compile(
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one file; `new` is False when the very same package was installed before."""
+class InstalledFile:
+    """The package that a file became; `new` is False when the very same package was installed before."""
 
     package: Installed
     sha256: str
     new: bool
 
 
-def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | None = None) -> list[Outcome]:
+def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | None = None) -> list[InstalledFile]:
     """Check all files, then activate all: a bad one among them leaves everything as it was.
 
     `pairs` says what some files must translate, as `de-en`.
@@ -66,30 +66,30 @@ def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | Non
         present = [_is_present(folder / stage.name, sha) for stage, sha in staged]
         with writing(f"the package folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            for (stage, _), there in zip(staged, present, strict=True):
-                if not there:
+            for (stage, _), installed in zip(staged, present, strict=True):
+                if not installed:
                     _activate(stage, folder / stage.name)
-    outcomes = []
-    for (stage, sha), there in zip(staged, present, strict=True):
+    results = []
+    for (stage, sha), installed in zip(staged, present, strict=True):
         package = read_installed(folder / stage.name)
         assert package is not None, "checked when it was staged"
-        outcomes.append(Outcome(package, sha, not there))
-    return outcomes
+        results.append(InstalledFile(package, sha, not installed))
+    return results
 
 
-def _is_present(place: Path, sha: str) -> bool:
-    """Whether the very same package is in place; raises ModelError when another one is."""
-    if not os.path.lexists(place):
+def _is_present(folder: Path, sha: str) -> bool:
+    """Whether the very same package is in that folder; raises ModelError when another one is."""
+    if not os.path.lexists(folder):
         return False
-    if recorded_sha256(place) == sha:
+    if recorded_sha256(folder) == sha:
         return True
-    raise ModelError(f"{place} is another package, and none is ever overwritten: remove that folder first")
+    raise ModelError(f"{folder} is another package, and none is ever overwritten: remove that folder first")
 
 
-def recorded_sha256(place: Path) -> str | None:
+def recorded_sha256(folder: Path) -> str | None:
     """SHA-256 of the file an installed package came from; None when something else than xpet installed it."""
     try:
-        recorded = json.loads((place / RECORD).read_text(encoding="utf-8"))["sha256"]
+        recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return recorded if isinstance(recorded, str) else None
@@ -101,16 +101,16 @@ def _check_pair(path: Path, stage: Path, expected: str | None) -> None:
         raise ModelError(f"{path}: expected a package {expected}, found one for {package.pair}")
 
 
-def _activate(stage: Path, place: Path) -> None:
+def _activate(stage: Path, folder: Path) -> None:
     try:
-        os.rename(stage, place)
+        os.rename(stage, folder)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = place.with_name(f".xpet-{uuid.uuid4().hex[:8]}")  # the cache is on another disk
+        near = folder.with_name(f".xpet-{uuid.uuid4().hex[:8]}")  # the cache is on another disk
         try:
             shutil.copytree(stage, near)
-            os.rename(near, place)
+            os.rename(near, folder)
         finally:
             shutil.rmtree(near, ignore_errors=True)
 
@@ -202,10 +202,10 @@ def _check_size(path: Path, files: Sequence[zipfile.ZipInfo]) -> None:
 
 def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInfo], base: Path) -> None:
     for info in files:
-        place = base / info.filename
-        place.parent.mkdir(parents=True, exist_ok=True)
+        destination = base / info.filename
+        destination.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with archive.open(info) as source, place.open("xb") as target:
+            with archive.open(info) as source, destination.open("xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ModelError(

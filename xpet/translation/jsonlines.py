@@ -10,7 +10,7 @@ from typing import Any
 from xpet.core.errors import DataError, one_line
 from xpet.translation.records import Record, constant, decoded, spliced
 
-SPACE = " \t\n\r"  # what JSON takes for it
+SPACE = " \t\n\r"  # white space of JSON
 MAX_DIGITS = 4000  # Python makes no int of more
 
 
@@ -32,7 +32,7 @@ def read_json_lines(lines: Iterable[bytes], name: str, column: str, into: str) -
         fields = _parsed(line, where)
         text = _text(fields, column, where)
         before, after = _around(line, fields, into)
-        yield Record(number, text, spliced(mark, before, after, _shown))
+        yield Record(number, text, spliced(mark, before, after, _as_json))
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:
@@ -63,30 +63,31 @@ def _around(line: str, fields: dict[str, Any], into: str) -> tuple[str, str]:
         start, end = _value(line, into)
         return line[:start], line[end:]
     end = len(line[: line.rindex("}")].rstrip(SPACE))
-    return f"{line[:end]}{', ' if fields else ''}{_shown(into)}: ", line[end:]
+    return f"{line[:end]}{', ' if fields else ''}{_as_json(into)}: ", line[end:]
 
 
-def _value(line: str, wanted: str) -> tuple[int, int]:
-    """Where the value of a key stands in the text of a sound object: the last, if there are several."""
-    found = (0, 0)
-    place = _skip(line, _skip(line, 0) + 1)  # behind the brace
-    while line[place] != "}":
-        key, place = _string(line, place + 1)
-        start = _skip(line, _skip(line, place) + 1)  # behind the colon
+def _value(line: str, column: str) -> tuple[int, int]:
+    """Start and end of a key's value in the text of a sound object: of the last, if there are several."""
+    span = (0, 0)
+    position = _skip(line, _skip(line, 0) + 1)  # behind the brace
+    while line[position] != "}":
+        key, position = _string(line, position + 1)
+        start = _skip(line, _skip(line, position) + 1)  # behind the colon
         _, end = DECODER.raw_decode(line, start)
-        if key == wanted:
-            found = (start, end)
-        place = _skip(line, end)
-        if line[place] == ",":
-            place = _skip(line, place + 1)
-    return found
+        if key == column:
+            span = (start, end)
+        position = _skip(line, end)
+        if line[position] == ",":
+            position = _skip(line, position + 1)
+    return span
 
 
-def _skip(line: str, place: int) -> int:
-    while line[place] in SPACE:
-        place += 1
-    return place
+def _skip(line: str, position: int) -> int:
+    """The position of the next character that is no white space."""
+    while line[position] in SPACE:
+        position += 1
+    return position
 
 
-def _shown(text: str) -> str:
+def _as_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)

@@ -16,7 +16,7 @@ from xpet.core.errors import ModelError, one_line
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
 TOKENIZERS = ("sentencepiece.model", "bpe.model")
 MAX_METADATA = 1 << 20
-TOLD = 3  # broken packages a message names
+MAX_NAMED = 3  # broken packages a message names
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def packages_folder() -> Path:
 
 def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
     """The usable translation packages of a folder, best of each pair first, and what is wrong with the others."""
-    found, problems = [], []
+    packages, problems = [], []
     try:
         paths = [path for path in sorted(folder.iterdir()) if path.is_dir()] if os.path.isdir(folder) else []
     except OSError as error:
@@ -68,9 +68,9 @@ def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
             problems.append(str(error))
             continue
         if package is not None:
-            found.append(package)
-    found.sort(key=lambda p: p.rank, reverse=True)
-    return sorted(found, key=lambda p: p.pair), problems
+            packages.append(package)
+    packages.sort(key=lambda p: p.rank, reverse=True)
+    return sorted(packages, key=lambda p: p.pair), problems
 
 
 def read_installed(folder: Path) -> Installed | None:
@@ -147,17 +147,17 @@ def need_chain(folder: Path, source: str, target: str) -> tuple[Installed, ...]:
     best = best_of_pairs(packages)
     if PIVOT in (source, target):
         missing = [f"{source}-{target}"]
-        wanted = f"an Argos package {source}-{target}"
+        expected = f"an Argos package {source}-{target}"
     else:
         missing = [f"{a}-{b}" for a, b in ((source, PIVOT), (PIVOT, target)) if (a, b) not in best]
-        wanted = f"an Argos package {source}-{target}, or {source}-{PIVOT} and {PIVOT}-{target}"
-    there = ", ".join(dict.fromkeys(p.pair for p in packages)) or "none"
-    more = [f"{len(problems) - TOLD} more"] if len(problems) > TOLD else []
-    broken = f" (and broken: {'; '.join(problems[:TOLD] + more)})" if problems else ""
+        expected = f"an Argos package {source}-{target}, or {source}-{PIVOT} and {PIVOT}-{target}"
+    installed = ", ".join(dict.fromkeys(p.pair for p in packages)) or "none"
+    more = [f"{len(problems) - MAX_NAMED} more"] if len(problems) > MAX_NAMED else []
+    broken = f" (and broken: {'; '.join(problems[:MAX_NAMED] + more)})" if problems else ""
     pairs = " ".join(missing)
     files = " ".join(f"translate-{pair.replace('-', '_')}.argosmodel" for pair in missing)
     raise ModelError(
-        f"cannot translate {source} to {target}: expected {wanted} in {folder}, found {there}{broken}; "
+        f"cannot translate {source} to {target}: expected {expected} in {folder}, found {installed}{broken}; "
         f"install what is missing: xpet translate --install {pairs} (from the Argos index), or offline from its file: "
         f"xpet translate --install {files}"
     )

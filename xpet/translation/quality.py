@@ -13,7 +13,7 @@ from xpet.translation.engine import Hypothesis
 VERSION = 2  # part of the cache's key: raise it whenever a flag changes its meaning
 FOREIGN = "foreign"
 FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated", FOREIGN)
-MARGIN = 4.0  # nats
+MARGIN = 4.0  # nats below the best of the n-best list
 MAX_RATIO = 3.0
 SLACK = 12.0  # characters added to both lengths, so that short captions may differ more
 DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
@@ -22,7 +22,7 @@ RUNS = {"words": 3, "characters": 4}
 LONGEST = {"words": 4, "characters": 8}
 COPIED = 0.8
 WRONG_SCRIPT = 0.3
-HARDLY = 0.1
+MIN_SCRIPT_SHARE = 0.1
 NUMBER_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -30,16 +30,16 @@ NUMBER = re.compile(r"\d+(?:[.,:\u066b\u066c]\d+)*")
 WORD = re.compile(r"[^\W\d_]+")
 
 
-def flags(source: str, found: Hypothesis, languages: tuple[str, str]) -> tuple[str, ...]:
+def flags(source: str, hypothesis: Hypothesis, languages: tuple[str, str]) -> tuple[str, ...]:
     """Names from FLAGS that apply to a translation; `languages` are the codes of source and target."""
-    target = found.text
+    target = hypothesis.text
     checks = (
-        (often := _repeats(target)) > 1 and often > _repeats(source),
+        (repeats := _repeats(target)) > 1 and repeats > _repeats(source),
         _length_differs(source, target),
         _is_copied(source, target, languages),
         _is_wrong_script(source, target, languages[1]),
         _loses_numbers(source, target, languages[1]),
-        found.cut,
+        hypothesis.cut,
         is_foreign(source, languages[0]),
     )
     return tuple(name for name, wrong in zip(FLAGS, checks, strict=True) if wrong)
@@ -73,8 +73,8 @@ def _repeats(text: str) -> int:
     worst = 1
     for size in range(1, LONGEST[kind] + 1):
         run = 0
-        for place in range(size, len(units)):
-            run = run + 1 if units[place] == units[place - size] else 0
+        for index in range(size, len(units)):
+            run = run + 1 if units[index] == units[index - size] else 0
             worst = max(worst, run // size + 1)
     return worst if worst >= RUNS[kind] else 1
 
@@ -105,21 +105,21 @@ def is_foreign(source: str, language: str) -> bool:
     counts = letters(unicodedata.normalize("NFKC", source))
     weights = {script: count * (DENSITY if script in DENSE else 1.0) for script, count in counts.items()}
     weights.pop("MODIFIER", None)  # apostrophes and the like, of no script
-    return sum(weights.get(script, 0.0) for script in scripts) < HARDLY * sum(weights.values())
+    return sum(weights.get(script, 0.0) for script in scripts) < MIN_SCRIPT_SHARE * sum(weights.values())
 
 
 def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
     """The source's own words: all of two and more, most of four and more; any where the scripts differ."""
     if languages[0] == languages[1]:
         return False
-    theirs, mine = WORD.findall(source.lower()), WORD.findall(target.lower())
-    if not mine or not theirs:
+    source_words, target_words = WORD.findall(source.lower()), WORD.findall(target.lower())
+    if not target_words or not source_words:
         return False
-    if theirs == mine:
+    if source_words == target_words:
         scripts = [expected_scripts(language) for language in languages]
-        return len(mine) >= 2 or (all(scripts) and scripts[0] != scripts[1])
-    known = set(theirs)
-    return len(mine) >= 4 and sum(word in known for word in mine) >= COPIED * len(mine)
+        return len(target_words) >= 2 or (all(scripts) and scripts[0] != scripts[1])
+    known = set(source_words)
+    return len(target_words) >= 4 and sum(word in known for word in target_words) >= COPIED * len(target_words)
 
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
@@ -140,8 +140,8 @@ def _is_wrong_script(source: str, target: str, language: str) -> bool:
 
 def _numbers(text: str) -> Counter[str]:
     """Numbers in ASCII digits without separators."""
-    found = (re.sub(r"\D", "", match) for match in NUMBER.findall(text))
-    return Counter("".join(str(unicodedata.digit(c)) for c in number).lstrip("0") or "0" for number in found)
+    numbers = (re.sub(r"\D", "", match) for match in NUMBER.findall(text))
+    return Counter("".join(str(unicodedata.digit(c)) for c in number).lstrip("0") or "0" for number in numbers)
 
 
 def _loses_numbers(source: str, target: str, language: str) -> bool:

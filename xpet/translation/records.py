@@ -29,9 +29,9 @@ def decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple
         try:
             yield number, mark, raw[len(mark) :].decode("utf-8")
         except UnicodeDecodeError as error:
-            place = error.start + len(mark)
+            position = error.start + len(mark)
             raise DataError(
-                f"{name} line {number}, byte {place + 1}: expected UTF-8, found 0x{raw[place]:02x}; "
+                f"{name} line {number}, byte {position + 1}: expected UTF-8, found 0x{raw[position]:02x}; "
                 "convert the file to UTF-8 first"
             ) from None
 
@@ -41,6 +41,6 @@ def constant(line: int, data: bytes) -> Record:
     return Record(line, "", lambda text: data, counts=False)
 
 
-def spliced(mark: bytes, before: str, after: str, shown: Callable[[str], str]) -> Callable[[str], bytes]:
-    """Writes a translation, in the form `shown` gives it, between what stands before and after it."""
-    return lambda text: mark + f"{before}{shown(text)}{after}".encode()
+def spliced(mark: bytes, before: str, after: str, encode: Callable[[str], str]) -> Callable[[str], bytes]:
+    """Writes a translation, in the form that `encode` gives it, between what stands before and after it."""
+    return lambda text: mark + f"{before}{encode(text)}{after}".encode()

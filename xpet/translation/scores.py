@@ -47,8 +47,8 @@ def score(translations: Sequence[str], references: Sequence[str], target: str) -
 
     # `force` only silences a warning about lines that look tokenized
     metrics = {"bleu": BLEU(tokenize=TOKENIZERS.get(target, TOKENIZER), force=True), "chrf": CHRF()}
-    found: dict[str, Any] = {"lines": len(translations)}
+    scores: dict[str, Any] = {"lines": len(translations)}
     for name, metric in metrics.items():
-        found[name] = metric.corpus_score(translations, [references]).score
-        found[f"{name}_signature"] = metric.get_signature().format()
-    return found
+        scores[name] = metric.corpus_score(translations, [references]).score
+        scores[f"{name}_signature"] = metric.get_signature().format()
+    return scores

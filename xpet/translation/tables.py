@@ -37,9 +37,9 @@ def read_tsv(lines: Iterable[bytes], name: str, column: str, into: str) -> Itera
             yield constant(number, line.encode())
         else:
             _check_count(name, number, fields, header, NO_QUOTING)
-            place = header.index(into) if into in header else len(fields)
-            before = "".join(f"{field}\t" for field in fields[:place])
-            after = "".join(f"\t{field}" for field in fields[place + 1 :]) + line[len(body) :]
+            position = header.index(into) if into in header else len(fields)
+            before = "".join(f"{field}\t" for field in fields[:position])
+            after = "".join(f"\t{field}" for field in fields[position + 1 :]) + line[len(body) :]
             yield Record(number, fields[header.index(column)], spliced(b"", before, after, _plain))
     if header is None:
         raise _empty(name, column)
@@ -72,21 +72,21 @@ def read_csv(lines: Iterable[bytes], name: str, column: str, into: str) -> Itera
 
 def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, str, list[str]]]:
     """Line a row begins on, byte-order mark (first row only), its own text, its fields."""
-    taken: list[tuple[int, bytes, str]] = []  # the reader takes no line before it needs it: those of one row
+    row_lines: list[tuple[int, bytes, str]] = []  # of the row at hand: the reader takes no line before it needs it
 
     def texts() -> Iterator[str]:
         for line in decoded(lines, name):
-            taken.append(line)
+            row_lines.append(line)
             yield line[2]
 
     csv.field_size_limit(MAX_FIELD)
     try:
         for row in csv.reader(texts(), strict=True):
-            number, mark, _ = taken[0]
-            yield number, mark, "".join(text for _, _, text in taken), row
-            taken.clear()
+            number, mark, _ = row_lines[0]
+            yield number, mark, "".join(text for _, _, text in row_lines), row
+            row_lines.clear()
     except csv.Error as error:
-        raise _bad_row(name, taken[0][0], "".join(text for _, _, text in taken), error) from error
+        raise _bad_row(name, row_lines[0][0], "".join(text for _, _, text in row_lines), error) from error
 
 
 def _bad_row(name: str, first: int, raw: str, error: csv.Error) -> DataError:
@@ -100,24 +100,24 @@ def _bad_row(name: str, first: int, raw: str, error: csv.Error) -> DataError:
 
 def _fields(body: str) -> list[tuple[int, int]]:
     """Where the fields of a row begin and end, quotation marks included; up to the first that has no end."""
-    found, start = [], 0
+    spans, start = [], 0
     while True:
         match = (QUOTED if body.startswith('"', start) else PLAIN).match(body, start)
         end = match.end() if match else start
-        found.append((start, end))
+        spans.append((start, end))
         if match is None or body[end : end + 1] != ",":
-            return found
+            return spans
         start = end + 1
 
 
 def _check_header(name: str, header: list[str], column: str, into: str, hint: str = "") -> None:
-    for wanted in dict.fromkeys((column, into)):
-        count = header.count(wanted)
-        if count > 1 or (wanted == column and not count):
+    for required in dict.fromkeys((column, into)):
+        count = header.count(required)
+        if count > 1 or (required == column and not count):
             found = f"{count} columns of that name" if count else one_line(", ".join(header))
             quotes = f" ({hint})" if hint and any(field.startswith('"') for field in header) else ""
             raise DataError(
-                f"{name} line 1: expected a column {wanted}, found {found}; give its name with --column{quotes}"
+                f"{name} line 1: expected a column {required}, found {found}; give its name with --column{quotes}"
             )
 
 

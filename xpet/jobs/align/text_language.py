@@ -20,8 +20,8 @@ from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_k
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
+from xpet.translation.degrade import degrade
 from xpet.translation.engine import ArgosTranslator
-from xpet.translation.noise import degrade
 from xpet.translation.quality import VERSION
 
 if TYPE_CHECKING:

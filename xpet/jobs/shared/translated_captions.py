@@ -240,7 +240,7 @@ def make(
             on_event(Progress("translating", done, total, "-".join(column.pair)))
             made_by = {
                 "chain": [hop.source + "-" + hop.target for hop in chain], "identity": [hop.identity for hop in chain],
-                "cached": bulk.tally.cached, "translated": bulk.tally.translated, "retried": bulk.tally.retried,
+                "cached": bulk.counts.cached, "translated": bulk.counts.translated, "retried": bulk.counts.retried,
             }  # fmt: skip
             flags = {row: entry.flags for row, entry in enumerate(entries) if entry.flags}
             yield column, Translation(tuple(entry.text for entry in entries), flags, made_by)

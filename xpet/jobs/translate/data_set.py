@@ -17,7 +17,7 @@ from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
 from xpet.jobs.shared import translated_captions as translations
 from xpet.jobs.shared.corpus import read_corpus
 from xpet.jobs.shared.package_folder import package_folder
-from xpet.jobs.translate.postprocess import SEED
+from xpet.jobs.translate.postprocess import noise_seed
 from xpet.translation.packages import need_chain
 
 
@@ -34,58 +34,55 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     slots = DIRECTIONS[config.direction]
     columns = list(translations.columns(corpus, languages, slots))
     _check_sources(corpus, languages, slots, columns)
-    place = package_folder(config.packages or (DEMO if corpus.synthetic else None))
+    package_path = package_folder(config.packages or (DEMO if corpus.synthetic else None))
     for column in columns:
-        need_chain(place, *translations.codes(column))
+        need_chain(package_path, *translations.codes(column))
     folder = Path(config.out) if config.out else translations.default_folder()
     results, degraded = [], 0
-    for column, clean in translations.make(columns, place, config.fast, config.device, on_event=on_event):
-        made, changed = _noisy(clean, config)
+    for column, clean in translations.make(columns, package_path, config.fast, config.device, on_event=on_event):
+        translation, changed = _degraded(clean, config)
         degraded += changed
-        results.append(_result(column, made, translations.write(folder, column, made)))
-    noise = {"rate": config.noise, "seed": _seed(config), "degraded_lines": degraded} if config.noise else None
+        results.append(_result(column, translation, translations.write(folder, column, translation)))
+    noise = {"rate": config.noise, "seed": noise_seed(config), "degraded_lines": degraded} if config.noise else None
     return TranslateDataResult(
         data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),
-        found=config.out is None, own=_own(corpus, columns), seconds=time.monotonic() - started, noise=noise,
+        found=config.out is None, own=_slots_of_data(corpus, columns), seconds=time.monotonic() - started, noise=noise,
     )  # fmt: skip
 
 
 def _check_sources(
     corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[translations.Column]
 ) -> None:
-    have = {(column.language, column.slot) for column in columns}
-    missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in have]
+    present = {(column.language, column.slot) for column in columns}
+    missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in present]
     if missing:
         raise DataError(f"{corpus.name}: expected captions to translate for {', '.join(missing)}, found none")
     if not columns:
         raise DataError(f"{corpus.name}: expected a language other than English to translate, found none")
 
 
-def _own(corpus: Corpus, columns: list[translations.Column]) -> tuple[str, ...]:
-    own = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
-    return tuple(dict.fromkeys(own))
+def _slots_of_data(corpus: Corpus, columns: list[translations.Column]) -> tuple[str, ...]:
+    """The slots that the data has itself, so that the new files only count where they are named."""
+    slots = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
+    return tuple(dict.fromkeys(slots))
 
 
-def _seed(config: TranslateDataConfig) -> int:
-    return SEED if config.noise_seed is None else config.noise_seed
-
-
-def _noisy(clean: translations.Translation, config: TranslateDataConfig) -> tuple[translations.Translation, int]:
-    """The translation as asked for, and how many lines noise changed."""
+def _degraded(clean: translations.Translation, config: TranslateDataConfig) -> tuple[translations.Translation, int]:
+    """The translation with the words degraded that `--noise` asks for, and how many of its lines changed."""
     if not config.noise:
         return clean, 0
-    from xpet.translation.noise import degrade
+    from xpet.translation.degrade import degrade
 
-    texts = tuple(degrade(text, config.noise, _seed(config)) for text in clean.texts)
-    made_by: dict[str, Any] = {**clean.made_by, "noise": {"rate": config.noise, "seed": _seed(config)}}
+    texts = tuple(degrade(text, config.noise, noise_seed(config)) for text in clean.texts)
+    made_by: dict[str, Any] = {**clean.made_by, "noise": {"rate": config.noise, "seed": noise_seed(config)}}
     return replace(clean, texts=texts, made_by=made_by), sum(a != b for a, b in zip(texts, clean.texts, strict=True))
 
 
-def _result(column: translations.Column, made: translations.Translation, path: Path) -> ColumnResult:
-    by = made.made_by
+def _result(column: translations.Column, translation: translations.Translation, path: Path) -> ColumnResult:
+    made_by = translation.made_by
+    flags = Counter(name for names in translation.flags.values() for name in names)
     return ColumnResult(
-        language=column.language, slot=column.slot, split=column.split, chain=tuple(by["chain"]),
-        rows=len(column.sources), cached=by["cached"], translated=by["translated"], retried=by["retried"],
-        flagged=len(made.flags), flags=dict(Counter(name for names in made.flags.values() for name in names)),
-        file=str(path),
+        language=column.language, slot=column.slot, split=column.split, chain=tuple(made_by["chain"]),
+        rows=len(column.sources), cached=made_by["cached"], translated=made_by["translated"],
+        retried=made_by["retried"], flagged=len(translation.flags), flags=dict(flags), file=str(path),
     )  # fmt: skip

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xpet.core.errors import ConfigError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
@@ -16,14 +17,18 @@ from xpet.jobs.results.translate import PackageInfo, PackagesResult
 from xpet.jobs.shared.package_folder import package_folder
 from xpet.translation.packages import all_chains, best_of_pairs, find_packages, packages_folder, version_number
 
+if TYPE_CHECKING:
+    from xpet.translation.install import InstalledFile
+
 ENDING = ".argosmodel"
 
 Pair = tuple[str, str]
+"""Source and target code of Argos."""
 
 
-def list_packages(place: str | None = None) -> PackagesResult:
-    """The packages of a folder (see `package_folder`) and the pairs they serve."""
-    folder = package_folder(place)
+def list_packages(name: str | None = None) -> PackagesResult:
+    """The packages of a folder (its name as `package_folder` takes it) and the pairs they serve."""
+    folder = package_folder(name)
     packages, problems = find_packages(folder)
     used = set(best_of_pairs(packages).values())
     return PackagesResult(
@@ -37,36 +42,36 @@ def list_packages(place: str | None = None) -> PackagesResult:
 def install_packages(names: Sequence[str], on_event: OnEvent = ignore) -> PackagesResult:
     """Check and install package files and pairs of the Argos index, all or none.
 
-    A pair that is installed in the index's newest version is not downloaded. The result's `packages` are those asked
-    for, `chains` what all packages now serve.
+    A pair that is installed in the index's newest version is not downloaded. The result's `packages` are the requested
+    ones; its `chains` are what all packages serve afterwards.
 
     Raises the XpetError family; nothing is downloaded unless every pair is in the index.
     """
     if not names:
         raise ConfigError(f"--install: expected {ENDING} files or pairs such as de-en, found none")
-    asked = [_parse(name) for name in dict.fromkeys(names)]
+    requested = [_parse(name) for name in dict.fromkeys(names)]
     from xpet.translation.install import install
 
-    there: dict[Pair, PackageInfo] = {}
+    current: dict[Pair, PackageInfo] = {}
     with _scratch() as scratch:
-        fetched = _download([name for name in asked if isinstance(name, tuple)], there, scratch, on_event)
-        wanted = [name for name in asked if name not in there]
-        files = [name if isinstance(name, Path) else fetched[name][0] for name in wanted]
-        pairs = {path: "-".join(pair) for pair, (path, _) in fetched.items()}
+        downloads = _download([name for name in requested if isinstance(name, tuple)], current, scratch, on_event)
+        missing = [name for name in requested if name not in current]
+        files = [name if isinstance(name, Path) else downloads[name][0] for name in missing]
+        pairs = {path: "-".join(pair) for pair, (path, _) in downloads.items()}
         try:
-            outcomes = install(files, packages_folder(), pairs)
+            results = install(files, packages_folder(), pairs)
         except ModelError as error:
-            raise ModelError(_with_links(str(error), fetched)) from error
+            raise ModelError(_with_links(str(error), downloads)) from error
     after = list_packages()
     used = {info.folder for info in after.packages if info.used}
-    new = {
-        name: PackageInfo(
-            o.package.pair, o.package.version, str(o.package.folder), str(o.package.folder) in used, o.sha256, o.new
-        )
-        for name, o in zip(wanted, outcomes, strict=True)
-    }
-    packages = tuple((there | new)[name] for name in asked)
-    return PackagesResult(after.folder, packages, after.chains, after.problems)
+    infos: dict[Path | Pair, PackageInfo] = dict(current.items())
+    infos |= {name: _info(file, used) for name, file in zip(missing, results, strict=True)}
+    return PackagesResult(after.folder, tuple(infos[name] for name in requested), after.chains, after.problems)
+
+
+def _info(file: InstalledFile, used: Container[str]) -> PackageInfo:
+    package, folder = file.package, str(file.package.folder)
+    return PackageInfo(package.pair, package.version, folder, folder in used, file.sha256, file.new)
 
 
 def _parse(name: str) -> Path | Pair:
@@ -84,9 +89,9 @@ def _parse(name: str) -> Path | Pair:
 
 
 def _download(
-    pairs: Sequence[Pair], there: dict[Pair, PackageInfo], scratch: Path, on_event: OnEvent
+    pairs: Sequence[Pair], current: dict[Pair, PackageInfo], scratch: Path, on_event: OnEvent
 ) -> dict[Pair, tuple[Path, str]]:
-    """Files and links of the pairs that are not installed in the newest version; the others go to `there`."""
+    """Files and links of the pairs that are not installed in the newest version; the others are added to `current`."""
     if not pairs:
         return {}
     from xpet.translation.index import download, find_offer, index_address, read_index
@@ -95,13 +100,13 @@ def _download(
     best = best_of_pairs(find_packages(packages_folder())[0])
     address = index_address()
     offers = read_index(address)
-    found = {pair: find_offer(offers, *pair) for pair in pairs}
+    newest = {pair: find_offer(offers, *pair) for pair in pairs}
     files = {}
-    for pair, offer in found.items():
+    for pair, offer in newest.items():
         old = best.get(pair)
         if old is not None and version_number(old.version) >= version_number(offer.version):
             sha = recorded_sha256(old.folder)
-            there[pair] = PackageInfo(old.pair, old.version, str(old.folder), True, sha, False)
+            current[pair] = PackageInfo(old.pair, old.version, str(old.folder), True, sha, False)
             continue
         if old is not None:
             on_event(Notice(f"{old.pair}: version {old.version} is installed, {offer.version} is in the index"))
@@ -114,16 +119,16 @@ def _download(
     return files
 
 
-def _with_links(text: str, fetched: dict[Pair, tuple[Path, str]]) -> str:
+def _with_links(text: str, downloads: dict[Pair, tuple[Path, str]]) -> str:
     """The message with the links of downloaded files, which are gone, instead of their paths."""
-    for path, link in fetched.values():
+    for path, link in downloads.values():
         text = text.replace(str(path), link)
     return text
 
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder in xpet's cache that is gone after the block."""
+    """A folder in xpet's cache for downloads; removed after the block."""
     folder = cache_folder() / "downloads" / uuid.uuid4().hex
     with writing(f"the cache {folder.parent}", "set XPET_CACHE"):
         folder.mkdir(parents=True)

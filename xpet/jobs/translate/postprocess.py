@@ -1,4 +1,4 @@
-"""What `xpet translate` does with clean translations before they are written: noise, then scores of what came out."""
+"""What `xpet translate` does with translations before they are written: it degrades them, then scores the outcome."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpet.core.config import TranslateConfig
-from xpet.translation.noise import degrade
+from xpet.core.config import TranslateConfig, TranslateDataConfig
+from xpet.translation.degrade import degrade
 from xpet.translation.scores import check_counts, read_references, score
 
-SEED = 1  # of noise whose seed was not named
+DEFAULT_SEED = 1
+
+
+def noise_seed(config: TranslateConfig | TranslateDataConfig) -> int:
+    """The seed of `--noise`."""
+    return DEFAULT_SEED if config.noise_seed is None else config.noise_seed
 
 
 @dataclass
-class Finish:
-    """Finishes a run's translations, chunk by chunk; with references it keeps what was written for their scores.
+class Postprocessor:
+    """Degrades a run's translations, chunk by chunk; with references it keeps them for the scores.
 
     Attributes:
+        config: the options.
+        references: one for each line, or None.
         degraded: lines that noise has changed so far.
     """
 
@@ -27,18 +34,18 @@ class Finish:
     _written: list[str] = field(default_factory=list)
 
     @classmethod
-    def prepare(cls, config: TranslateConfig, lines: int | None) -> Finish:
-        """With the references read; `lines` is how many texts there are, if that is known. Raises DataError."""
+    def prepare(cls, config: TranslateConfig, lines: int | None) -> Postprocessor:
+        """A processor with its references read; `lines` counts the texts, where that is known. Raises DataError."""
         if config.reference is None:
             return cls(config)
-        finish = cls(config, read_references(config.reference, config.reference_column))
+        processor = cls(config, read_references(config.reference, config.reference_column))
         if lines is not None:
-            finish._check(lines)
-        return finish
+            processor._check(lines)
+        return processor
 
     def texts(self, clean: Sequence[str], counts: Sequence[bool]) -> list[str]:
         """What is written for clean translations; `counts` is False where a record is no text, as a table's header."""
-        rate, seed = self.config.noise or 0.0, self._seed
+        rate, seed = self.config.noise or 0.0, noise_seed(self.config)
         written = [degrade(text, rate, seed) for text in clean] if rate else list(clean)
         self.degraded += sum(new != old for new, old in zip(written, clean, strict=True))
         if self.references is not None:
@@ -49,7 +56,7 @@ class Finish:
         """Rate, seed and degraded lines; None without noise."""
         if self.config.noise is None:
             return None
-        return {"rate": self.config.noise, "seed": self._seed, "degraded_lines": self.degraded}
+        return {"rate": self.config.noise, "seed": noise_seed(self.config), "degraded_lines": self.degraded}
 
     def scores(self) -> dict[str, Any] | None:
         """The scores of what was written; None without references or lines. Raises DataError for other counts."""
@@ -59,10 +66,6 @@ class Finish:
         if not self._written:
             return None
         return {"reference": self.config.reference, **score(self._written, self.references, self.config.target)}
-
-    @property
-    def _seed(self) -> int:
-        return SEED if self.config.noise_seed is None else self.config.noise_seed
 
     def _check(self, lines: int) -> None:
         where = self.config.file or "standard input"

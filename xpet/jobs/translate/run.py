@@ -20,7 +20,7 @@ from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import cannot_write, replacing_file
 from xpet.jobs.results.translate import TranslateResult, describe_scores
 from xpet.jobs.shared.package_folder import package_folder
-from xpet.jobs.translate import postprocess as finish
+from xpet.jobs.translate.postprocess import Postprocessor
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
@@ -48,27 +48,40 @@ def run(
     folder = package_folder(config.packages)
     chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
-    finishing = finish.Finish.prepare(config, total)
+    postprocessor = Postprocessor.prepare(config, total)
     with ExitStack() as stack:
-        sink, report = _outputs(config, stdout, stack)
+        sink, report = _open_outputs(config, stdout, stack)
         cache = stack.enter_context(Cache())
         hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
-        work = _Work(Bulk(hops, cache), finishing, sink, report, total or 0, on_event)
-        source = stack.enter_context(_opened(config, stdin))
-        with _without_collector():
-            work.all(_records(config, source))
-            if total is not None and work.lines != total:
-                raise DataError(f"{config.file}: expected {total} lines as at first, found {work.lines}: it changed")
-        scores = finishing.scores()
-    return _result(config, chain, work, scores, time.monotonic() - started, on_event)
+        translator = _RecordTranslator(Bulk(hops, cache), postprocessor, sink, report, total or 0, on_event)
+        source = stack.enter_context(_open_source(config, stdin))
+        with _without_garbage_collector():
+            translator.translate_all(_records(config, source))
+            if total is not None and translator.lines != total:
+                changed = f"expected {total} lines as at first, found {translator.lines}: it changed"
+                raise DataError(f"{config.file}: {changed}")
+        scores = postprocessor.scores()
+    return _result(config, chain, translator, scores, time.monotonic() - started, on_event)
 
 
 @dataclass
-class _Work:
-    """Records in, bytes and reports out."""
+class _RecordTranslator:
+    """Translates records and writes them, with a report of what is flagged.
+
+    Attributes:
+        bulk: the chain of translators.
+        postprocessor: what is done with translations.
+        sink: where the records go.
+        report: where the flagged lines go; None for nowhere.
+        total: lines to translate; 0 where that is not known.
+        on_event: gets the progress.
+        lines: texts written so far.
+        flagged: those of them with a flag.
+        flags: how often each flag was raised.
+    """
 
     bulk: Bulk
-    finish: finish.Finish
+    postprocessor: Postprocessor
     sink: BinaryIO
     report: BinaryIO | None
     total: int
@@ -77,16 +90,16 @@ class _Work:
     flagged: int = 0
     flags: Counter[str] = field(default_factory=Counter)
 
-    def all(self, records: Iterator[Record]) -> None:
+    def translate_all(self, records: Iterator[Record]) -> None:
         """Translate and write everything, a chunk at a time."""
         while chunk := list(itertools.islice(records, CHUNK)):
             entries = self.bulk.translate([record.text for record in chunk], self._progress)
-            texts = self.finish.texts([entry.text for entry in entries], [record.counts for record in chunk])
-            _print(self.sink, b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
+            texts = self.postprocessor.texts([entry.text for entry in entries], [record.counts for record in chunk])
+            _write(self.sink, b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
             self.lines += sum(record.counts for record in chunk)
             for record, entry in zip(chunk, entries, strict=True):
                 if entry.flags:
-                    self._note(record, entry)
+                    self._report(record, entry)
             self._progress(0)
 
     def _progress(self, more: int) -> None:
@@ -94,7 +107,7 @@ class _Work:
         done = self.lines + more
         self.on_event(Progress("translate", done, max(self.total, done)))
 
-    def _note(self, record: Record, entry: Entry) -> None:
+    def _report(self, record: Record, entry: Entry) -> None:
         self.flagged += 1
         self.flags.update(entry.flags)
         if self.report is not None:
@@ -103,7 +116,7 @@ class _Work:
 
 
 @contextmanager
-def _opened(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+def _open_source(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
     if config.file is None:
         if stdin is None:
             raise ConfigError("expected a file or standard input to translate, found neither")
@@ -133,12 +146,14 @@ def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 def _count(config: TranslateConfig) -> int:
     """Reads the whole file once; raises DataError for what cannot be read."""
-    with _opened(config, None) as file:
+    with _open_source(config, None) as file:
         name = str(config.file)
         return count_records(_lines(file, name), name, config.column)
 
 
-def _outputs(config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack) -> tuple[BinaryIO, BinaryIO | None]:
+def _open_outputs(
+    config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack
+) -> tuple[BinaryIO, BinaryIO | None]:
     if config.out is None:
         if stdout is None:
             raise ConfigError("expected --out or standard output, found neither")
@@ -152,8 +167,8 @@ def _report_path(out: str) -> Path:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """Nothing cyclic is made for a line, and looking for it takes half the time of lines that are cached."""
+def _without_garbage_collector() -> Iterator[None]:
+    """No line makes a reference cycle, and the search for some takes half the time of lines that are cached."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -163,7 +178,7 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _print(sink: BinaryIO, data: bytes) -> None:
+def _write(sink: BinaryIO, data: bytes) -> None:
     """Standard output fails with OutputError, as a file of `replacing_file` does; a reader that left is no failure."""
     try:
         sink.write(data)
@@ -177,24 +192,25 @@ def _print(sink: BinaryIO, data: bytes) -> None:
 def _result(
     config: TranslateConfig,
     chain: tuple[Installed, ...],
-    work: _Work,
+    translator: _RecordTranslator,
     scores: Mapping[str, Any] | None,
     seconds: float,
     on_event: OnEvent,
 ) -> TranslateResult:
     report = None
-    if config.out is not None and work.flagged:
+    if config.out is not None and translator.flagged:
         report = str(_report_path(config.out))
     elif config.out is not None:
         _report_path(config.out).unlink(missing_ok=True)  # nothing was flagged
-    if config.out is None and work.flagged:
-        on_event(Notice(f"{work.flagged} of {work.lines} lines are flagged; --out FILE writes a report of them"))
+    if config.out is None and translator.flagged:
+        flagged = f"{translator.flagged} of {translator.lines} lines are flagged"
+        on_event(Notice(f"{flagged}; --out FILE writes a report of them"))
     if config.out is None and scores is not None:
         on_event(Notice(describe_scores(scores)))
-    tally = work.bulk.tally
+    counts = translator.bulk.counts
     return TranslateResult(
         source=config.source, target=config.target, chain=tuple(p.pair for p in chain), out=config.out, report=report,
-        lines=work.lines, cached=tally.cached, translated=tally.translated, retried=tally.retried,
-        flagged_lines=work.flagged, flags=dict(work.flags), seconds=seconds,
-        scores=scores, noise=work.finish.noise(),
+        lines=translator.lines, cached=counts.cached, translated=counts.translated, retried=counts.retried,
+        flagged_lines=translator.flagged, flags=dict(translator.flags), seconds=seconds,
+        scores=scores, noise=translator.postprocessor.noise(),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Degrades translations reproducibly, for the question how much the quality of translation matters.
+"""Degrades translations reproducibly, to measure how much the quality of translation matters (option `--noise`).
 
 A line's result depends on nothing but the line, the rate and the seed: not on its neighbours, its file, the chunk or
 the process it is handled in. So all chance comes from a hash of seed and line, and a replaced word becomes another word
@@ -43,21 +43,21 @@ def degrade(text: str, rate: float, seed: int = 1) -> str:
         seed: another one, another outcome.
     """
     parts = pieces(text)
-    return "".join(part if place % 2 else _line(part, rate, seed) for place, part in enumerate(parts))
+    return "".join(part if index % 2 else _line(part, rate, seed) for index, part in enumerate(parts))
 
 
 def _line(text: str, rate: float, seed: int) -> str:
-    found = list(WORD.finditer(text))
-    if len(found) < 2:
+    matches = list(WORD.finditer(text))
+    if len(matches) < 2:
         return text
     chance = _chance(text, seed)
-    edited = _Edited([match[0] for match in found])
-    for place in range(len(found)):
+    edited = _Edited([match[0] for match in matches])
+    for index in range(len(matches)):
         touched, kind, choice = chance.random() < rate, chance.random(), chance.random()
         if touched:
-            edited.edit(place, KINDS[int(kind * len(KINDS))], choice)
-    ends = [0, *(match.end() for match in found)]
-    gaps = [text[end : match.start()] for end, match in zip(ends, found, strict=False)]
+            edited.edit(index, KINDS[int(kind * len(KINDS))], choice)
+    ends = [0, *(match.end() for match in matches)]
+    gaps = [text[end : match.start()] for end, match in zip(ends, matches, strict=False)]
     kept = [(gap, word) for gap, word in zip(gaps, edited.words, strict=True) if word is not None]
     kept[0] = (gaps[0], kept[0][1])  # the line begins as it did, whichever word is first now
     return "".join(gap + word for gap, word in kept) + text[ends[-1] :]
@@ -78,31 +78,31 @@ class _Edited:
         self._left = len(words)
         self._swapped: set[int] = set()
 
-    def edit(self, place: int, kind: str, choice: float) -> None:
-        """The edit drawn for a place, or the next kind that changes something."""
-        if kind == "swap" and self._swap(place):
+    def edit(self, index: int, kind: str, choice: float) -> None:
+        """The edit drawn for a word, or the next kind that changes something."""
+        if kind == "swap" and self._swap(index):
             return
-        if kind != "drop" and self._replace(place, choice):
+        if kind != "drop" and self._replace(index, choice):
             return
         if self._left > 1:
-            self.words[place] = None
+            self.words[index] = None
             self._left -= 1
 
-    def _swap(self, place: int) -> bool:
-        for other in (place + 1, place - 1):
-            if not 0 <= other < len(self.words) or {place, other} & self._swapped:
+    def _swap(self, index: int) -> bool:
+        for other in (index + 1, index - 1):
+            if not 0 <= other < len(self.words) or {index, other} & self._swapped:
                 continue
-            if self.words[other] not in (None, self.words[place]):
-                self.words[place], self.words[other] = self.words[other], self.words[place]
-                self._swapped |= {place, other}
+            if self.words[other] not in (None, self.words[index]):
+                self.words[index], self.words[other] = self.words[other], self.words[index]
+                self._swapped |= {index, other}
                 return True
         return False
 
-    def _replace(self, place: int, choice: float) -> bool:
-        here, start = {self.words[place], self._source[place]}, int(choice * len(self._different))
-        for step in range(min(3, len(self._different))):  # at most two of them are here already
+    def _replace(self, index: int, choice: float) -> bool:
+        present, start = {self.words[index], self._source[index]}, int(choice * len(self._different))
+        for step in range(min(3, len(self._different))):  # at most two of them are the word itself
             word = self._different[(start + step) % len(self._different)]
-            if word not in here:
-                self.words[place] = word
+            if word not in present:
+                self.words[index] = word
                 return True
         return False

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from tests.translation.test_command import ODD
-from xpet.translation.noise import degrade
+from xpet.translation.degrade import degrade
 
 TEXTS = [
     "a dog sees the cat", "  two  words ", "ha ha ha", "one", "", " ", "a,b c_d", "\u4e00\u53ea\u72d7",
@@ -65,7 +65,7 @@ def test_a_higher_rate_goes_further() -> None:
 
 def test_a_line_depends_on_nothing_else() -> None:
     code = (
-        "import sys; from xpet.translation.noise import degrade;"
+        "import sys; from xpet.translation.degrade import degrade;"
         "sys.stdout.write(degrade('a man sees the red dog', 0.5, 3))"
     )
     for hash_seed in ("1", "2"):
