@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "xpet"
@@ -62,6 +68,9 @@ HEAVY = (
     "safetensors", "tokenizers", "ctranslate2", "sentencepiece", "sacrebleu", "matplotlib",
     "onnx", "onnxruntime", "peft", "sentence_transformers",
 )  # fmt: skip
+IMPORT_NAMES = {"pillow": "PIL"}
+"""Distributions whose import has another name than theirs, `-` read as `_`."""
+NEVER_IMPORTED = {"sklearn"}  # a requirement of opendelta
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)
 
@@ -149,6 +158,25 @@ def test_third_parties_stay_in_their_rooms(file: str) -> None:
     for package, homes in ONLY_IN.items():
         if file not in EXCEPTIONS and not file.startswith(homes):
             assert package not in used, f"{file}: {package} belongs to {', '.join(homes)}"
+
+
+def declared() -> tuple[set[str], set[str]]:
+    """Import names of what pyproject.toml requires always, and of what an extra for users requires."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [project["optional-dependencies"][name] for name in ("export", "plot")]
+
+    def imports_of(requirements: list[str]) -> set[str]:
+        names = {re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in requirements}
+        return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+
+    return imports_of(project["dependencies"]), set().union(*map(imports_of, extras))
+
+
+def test_every_third_party_import_is_declared() -> None:
+    always, optional = declared()
+    used = {name.split(".")[0] for file in FILES for name in imports(file)} - set(sys.stdlib_module_names) - {"xpet"}
+    assert used <= always | optional, f"not in pyproject.toml: {sorted(used - always - optional)}"
+    assert always - used == NEVER_IMPORTED
 
 
 def test_the_bridge_reaches_transformers_and_opendelta_through_importlib_only() -> None:

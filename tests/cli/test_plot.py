@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.cli import reports
 from tests.cli.reports import AFTER, BEFORE, SAMPLES
+from tests.command import run_here
 from xpet.cli.reports import PLOT_KINDS, plot
 
 STARTS = {"png": b"\x89PNG\r\n", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -81,3 +85,25 @@ def test_no_window_system_is_touched() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False None\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        (["--plot", "p.svg"], "--plot p.svg"),
+        (["-o", "r.html"], "--format html"),
+        (["--plot", "p.png", "--format", "html"], "--plot p.png and --format html"),
+    ],
+)
+def test_without_matplotlib_the_extra_is_named(
+    options: list[str], needs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "result.json"
+    stored.write_text(json.dumps(reports.full().to_dict()))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("xpet.jobs.eval.run.run", lambda *_: pytest.fail("measured"))
+    done = run_here("eval", stored, *options)
+    expected = f"xpet: error: {needs}: expected the package matplotlib, found none; pip install 'xpet[plot]'\n"
+    assert (done.returncode, done.stderr.decode()) == (2, expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -65,6 +65,7 @@ def run(request: Request) -> None:
     out, plot, config = request["out"], request["plot"], request.config
     chosen = _format(request["format"], out, request["json"])
     kind = _plot_kind(plot)
+    _check_drawing(chosen, plot)
     _check_paths(out, plot)
     from xpet.jobs.eval.run import run as job
     from xpet.jobs.results.lint import LintResult
@@ -110,6 +111,16 @@ def _plot_kind(plot: str | None) -> str:
     if plot and kind not in PLOT_KINDS:
         raise ConfigError(f"--plot {plot}: expected an ending of {', '.join(PLOT_KINDS)}, found '{kind}'")
     return kind
+
+
+def _check_drawing(name: str | None, plot: str | None) -> None:
+    """Raises ConfigError where a picture is to be drawn without matplotlib, before anything is measured."""
+    from importlib.util import find_spec
+
+    options = [f"--plot {plot}"] * bool(plot) + ["--format html"] * (name == "html")
+    if options and find_spec("matplotlib") is None:
+        needs = " and ".join(options)
+        raise ConfigError(f"{needs}: expected the package matplotlib, found none; pip install 'xpet[plot]'")
 
 
 def _write(report: Report, name: str | None, out: str | None, plot: str | None, kind: str, full: bool) -> None:

@@ -1,4 +1,9 @@
-"""Reads a SentencePiece unigram model file (a protobuf message) without sentencepiece or protobuf installed.
+"""Reads a SentencePiece unigram model file (a protobuf message) by hand, as no library does it everywhere.
+
+`sentencepiece.SentencePieceProcessor` gives pieces and scores, but not the normaliser's table, which tokenizers needs.
+`sentencepiece.sentencepiece_model_pb2` gives both, but refuses every protobuf that is older than the one it was
+generated for (7.36.1 in sentencepiece 0.2.3), and sentencepiece itself does not require any. The tests compare this
+reader with `SentencePieceProcessor`.
 
 Fields used, from sentencepiece_model.proto: ModelProto.pieces = 1 (piece = 1, score = 2) and
 ModelProto.normalizer_spec = 3 (precompiled_charsmap = 2).
