@@ -31,7 +31,7 @@ def default_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Column:
+class CaptionColumn:
     """One slot of one language in one split, with the texts it is translated from."""
 
     data: str
@@ -61,7 +61,7 @@ class Translation:
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
-def columns(corpus: Corpus, languages: Sequence[str], slots: Sequence[str]) -> Iterator[Column]:
+def columns(corpus: Corpus, languages: Sequence[str], slots: Sequence[str]) -> Iterator[CaptionColumn]:
     """The translated slots of a corpus that could be made: those whose sources are there."""
     for language in languages:
         for name, split in corpus.splits.items():
@@ -70,10 +70,10 @@ def columns(corpus: Corpus, languages: Sequence[str], slots: Sequence[str]) -> I
                 continue
             for slot in slots:
                 if TRANSLATED[slot] in captions.texts:
-                    yield Column(corpus.name, name, language, slot, captions.slot(TRANSLATED[slot]))
+                    yield CaptionColumn(corpus.name, name, language, slot, captions.slot(TRANSLATED[slot]))
 
 
-def write(folder: Path, column: Column, translation: Translation) -> Path:
+def write(folder: Path, column: CaptionColumn, translation: Translation) -> Path:
     """Write a column's file, in place of an earlier one; raises OutputError."""
     header = {
         "xpet": "translations", "schema": SCHEMA, "data": column.data, "split": column.split, "slot": column.slot,
@@ -92,7 +92,7 @@ def write(folder: Path, column: Column, translation: Translation) -> Path:
     return path
 
 
-def read(folder: Path, column: Column) -> Translation | None:
+def read(folder: Path, column: CaptionColumn) -> Translation | None:
     """A column's translation; None where there is no file. Raises DataError for a damaged one."""
     path = folder / column.name
     if not path.is_file():
@@ -116,7 +116,7 @@ def read(folder: Path, column: Column) -> Translation | None:
     return Translation(texts, flags, {k: v for k, v in header.items() if k not in ("xpet", "schema")})
 
 
-def put_in(corpus: Corpus, found: Mapping[Column, Translation]) -> Corpus:
+def put_in(corpus: Corpus, found: Mapping[CaptionColumn, Translation]) -> Corpus:
     """The corpus with translations in their slots."""
     splits = {name: dict(split.captions) for name, split in corpus.splits.items()}
     prints = dict(corpus.fingerprints)
@@ -133,7 +133,7 @@ def put_in(corpus: Corpus, found: Mapping[Column, Translation]) -> Corpus:
 
 def stored(corpus: Corpus, languages: Sequence[str], folder: str | None) -> Corpus:
     """The corpus with the translations kept for it: those of a named folder before the data's own, others after."""
-    found: dict[Column, Translation] = {}
+    found: dict[CaptionColumn, Translation] = {}
     named = 0
     for column in columns(corpus, languages, tuple(TRANSLATED)):
         own = column.slot in corpus.splits[column.split].captions[column.language].texts
@@ -207,7 +207,7 @@ def _flagged(captions: LanguageCaptions, slot: str) -> frozenset[int]:
     return frozenset(row for row, (source, text) in enumerate(rows) if flags(source, Hypothesis(text), pair))
 
 
-def codes(column: Column) -> tuple[str, str]:
+def codes(column: CaptionColumn) -> tuple[str, str]:
     """Argos' codes of a column's languages."""
     from xpet.core.argos_codes import argos_code
 
@@ -216,8 +216,8 @@ def codes(column: Column) -> tuple[str, str]:
 
 
 def make(
-    wanted: Sequence[Column], packages: Path, fast: bool = False, device: str = "auto", *, on_event: OnEvent
-) -> Iterator[tuple[Column, Translation]]:
+    wanted: Sequence[CaptionColumn], packages: Path, fast: bool = False, device: str = "auto", *, on_event: OnEvent
+) -> Iterator[tuple[CaptionColumn, Translation]]:
     """Translate columns one after another, as `xpet translate` translates a file; raises ModelError, OutputError."""
     from xpet.translation.bulk import Bulk
     from xpet.translation.cache import Cache
@@ -246,7 +246,7 @@ def make(
             yield column, Translation(tuple(entry.text for entry in entries), flags, made_by)
 
 
-def _report(lacking: Sequence[Column], needed: Sequence[str], command: str, on_event: OnEvent) -> None:
+def _report(lacking: Sequence[CaptionColumn], needed: Sequence[str], command: str, on_event: OnEvent) -> None:
     """Stop for needed translations, tell of others; both with the commands that mend it."""
     stops = [column for column in lacking if column.slot in needed]
     shown = stops or lacking

@@ -51,7 +51,7 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
 
 
 def _check_sources(
-    corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[translations.Column]
+    corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[translations.CaptionColumn]
 ) -> None:
     present = {(column.language, column.slot) for column in columns}
     missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in present]
@@ -61,7 +61,7 @@ def _check_sources(
         raise DataError(f"{corpus.name}: expected a language other than English to translate, found none")
 
 
-def _slots_of_data(corpus: Corpus, columns: list[translations.Column]) -> tuple[str, ...]:
+def _slots_of_data(corpus: Corpus, columns: list[translations.CaptionColumn]) -> tuple[str, ...]:
     """The slots that the data has itself, so that the new files only count where they are named."""
     slots = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
     return tuple(dict.fromkeys(slots))
@@ -78,7 +78,7 @@ def _degraded(clean: translations.Translation, config: TranslateDataConfig) -> t
     return replace(clean, texts=texts, made_by=made_by), sum(a != b for a, b in zip(texts, clean.texts, strict=True))
 
 
-def _result(column: translations.Column, translation: translations.Translation, path: Path) -> ColumnResult:
+def _result(column: translations.CaptionColumn, translation: translations.Translation, path: Path) -> ColumnResult:
     made_by = translation.made_by
     flags = Counter(name for names in translation.flags.values() for name in names)
     return ColumnResult(
