@@ -43,18 +43,18 @@ def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XPET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield package_folder("demo")
 
 
-def test_every_language_to_english_and_back_in_little_space(place: Path) -> None:
+def test_every_language_to_english_and_back_in_little_space(packages: Path) -> None:
     files = {path.name: path.stat().st_size for path in assets.PACKAGES.iterdir()}
     assert set(files) == {package_name(*pair) for pair in pairs_of_languages()}
     assert len(files) == 2 * (len(world.LANGUAGES) - 1)
     assert sum(files.values()) <= 3_000_000
-    listed = list_packages(str(place))
+    listed = list_packages(str(packages))
     assert not listed.problems
     assert len(listed.chains) == len(world.LANGUAGES) * (len(world.LANGUAGES) - 1)
 
@@ -70,35 +70,35 @@ def test_files_are_plain_archives() -> None:
         }  # fmt: skip
 
 
-def right_and_same(place: Path, source: str, target: str) -> tuple[float, float]:
+def right_and_same(packages: Path, source: str, target: str) -> tuple[float, float]:
     """Shares of held-out captions whose translation is their scene's message, and the one shipped.
 
     The message, worded by the grammar, is what the translation of the natural caption must be.
     """
     test = assets.split_ranges()["test"]
-    told = list(texts.captions(source, assets.scenes()[test.start : test.start + ROWS], test.start))
+    natural = list(texts.captions(source, assets.scenes()[test.start : test.start + ROWS], test.start))
     column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
     foreign = source if target == PIVOT else target
     lines = shipped_lines(foreign)[test.start : test.start + ROWS]
     shipped = [line.split("\t")[column] for line in lines]
     with Cache() as cache:
-        bulk = Bulk(make_chain(place, source, target, cache, device="cpu"), cache)
-        made = [entry.text for entry in bulk.translate([caption for _, caption in told])]
-    right = sum(text == wording(message, source, target) for (message, _), text in zip(told, made, strict=True))
+        bulk = Bulk(make_chain(packages, source, target, cache, device="cpu"), cache)
+        made = [entry.text for entry in bulk.translate([caption for _, caption in natural])]
+    right = sum(text == wording(message, source, target) for (message, _), text in zip(natural, made, strict=True))
     return right / ROWS, sum(a == b for a, b in zip(made, shipped, strict=True)) / ROWS
 
 
 @PAIRS
 @pytest.mark.usefixtures("in_float32")
-def test_held_out_captions_keep_their_meaning(place: Path, source: str, target: str) -> None:
-    right, same = right_and_same(place, source, target)
+def test_held_out_captions_keep_their_meaning(packages: Path, source: str, target: str) -> None:
+    right, same = right_and_same(packages, source, target)
     assert right >= 0.95  # 97 % of all: see test_all_shipped_translations
     assert same >= 0.98  # the same but for rounding
 
 
 @pytest.mark.parametrize(("source", "target"), [("tr", "en"), ("en", "fr")])  # where 8 bits change most
-def test_as_users_have_it_most_are_the_same_on_any_processor(place: Path, source: str, target: str) -> None:
-    right, same = right_and_same(place, source, target)
+def test_as_users_have_it_most_are_the_same_on_any_processor(packages: Path, source: str, target: str) -> None:
+    right, same = right_and_same(packages, source, target)
     assert min(right, same) >= 0.92  # 0.95 without VNNI
 
 
@@ -139,9 +139,9 @@ def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch
     scored = translator.score_batch(
         *([[pieces[i] for i in side] for side in column] for column in zip(*given, strict=True))
     )
-    for (source, target), found in zip(given, scored, strict=True):
+    for (source, target), score in zip(given, scored, strict=True):
         with torch.no_grad():
             logits = model(torch.tensor([[*source, seq2seq.END]]), torch.tensor([[seq2seq.START, *target]]))[0]
-        wanted = logits.log_softmax(-1)[range(len(target) + 1), [*target, seq2seq.END]]
-        assert wanted.tolist() == pytest.approx(found.log_probs, abs=0.05)
-        assert max(wanted.tolist()) - min(wanted.tolist()) > 0.5  # not one value everywhere
+        expected = logits.log_softmax(-1)[range(len(target) + 1), [*target, seq2seq.END]]
+        assert expected.tolist() == pytest.approx(score.log_probs, abs=0.05)
+        assert max(expected.tolist()) - min(expected.tolist()) > 0.5  # not one value everywhere

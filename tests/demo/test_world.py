@@ -49,6 +49,12 @@ def test_a_slice_of_scenes_and_captions_is_rebuilt_exactly(scenes: list[Scene]) 
         assert {len(row) for row in rows} == {len(texts.COLUMNS)}
 
 
+@LANGUAGES
+def test_every_shipped_caption_is_what_the_grammar_says(language: str) -> None:
+    shipped = [line.split("\t")[0] for line in assets.read_lines(assets.captions_path(language))]
+    assert shipped == [caption for _, caption in texts.captions(language, assets.scenes())]
+
+
 def test_manifest_lists_every_asset_with_its_content() -> None:
     manifest = json.loads(assets.MANIFEST.read_text())
     files = {str(p.relative_to(assets.FOLDER)) for p in assets.FOLDER.rglob("*") if p.is_file()}

@@ -114,8 +114,8 @@ def test_as_many_lines_out_as_in_whatever_is_in_them(options: list[str], xpet: C
     assert len(done.stdout.decode().splitlines()) == len(data.decode().splitlines())
     got = done.stdout.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     assert len(done.stdout) - len(b"\n".join(got)) == 3
-    for place in (1, 2, 3, 12, 13, 15, 16, 17, 22):
-        assert got[place] == ODD[place]
+    for index in (1, 2, 3, 12, 13, 15, 16, 17, 22):
+        assert got[index] == ODD[index]
     assert got[0] == b"a dog"
     assert got[4] == b"a dog\r"
     assert got[5].decode().split("\u2028")[0].strip() == "a dog"

@@ -108,13 +108,13 @@ def test_identity_depends_on_package_and_options(installed: Path) -> None:
 
 
 def test_a_damaged_model_is_a_model_error(tmp_path: Path, german: dict[str, bytes]) -> None:
-    place = toy.unpack(tmp_path, "de_en", {**german, "model/model.bin": german["model/model.bin"][:1000]})
-    engine = ArgosTranslator(Installed(place, "de", "en", "1"), "f")
+    folder = toy.unpack(tmp_path, "de_en", {**german, "model/model.bin": german["model/model.bin"][:1000]})
+    engine = ArgosTranslator(Installed(folder, "de", "en", "1"), "f")
     with pytest.raises(ModelError, match="CTranslate2 cannot load its model"):
         engine.best(["ein Hund"])
     toy.unpack(tmp_path, "de_en", {"sentencepiece.model": b"nothing"})
     with pytest.raises(ModelError, match="its tokenizer fails"):
-        ArgosTranslator(Installed(place, "de", "en", "1"), "f").best(["ein Hund"])
+        ArgosTranslator(Installed(folder, "de", "en", "1"), "f").best(["ein Hund"])
 
 
 def test_device() -> None:

@@ -77,15 +77,15 @@ def test_a_pair_from_the_index_beside_a_file(
     ]  # fmt: skip
     assert result.packages[1].sha256 == hashlib.sha256(model).hexdigest()
     assert list(result.chains) == ["de-en", "de-ja", "en-ja"]
-    assert server.asked == ["/index.json", "/gone", "/de_en.argosmodel"]
+    assert server.requested == ["/index.json", "/gone", "/de_en.argosmodel"]
     assert events[-1] == Progress("download de-en", len(model), len(model), unit="bytes")
     record = json.loads((folder / "translate-de_en-1_0" / "xpet.json").read_text())
     assert record == {"sha256": hashlib.sha256(model).hexdigest(), "file": "translate-de_en-1_0.argosmodel"}
     assert list((tmp_path / "cache").rglob("*.argosmodel")) == []
-    server.asked.clear()
+    server.requested.clear()
     again = install_packages(["de-en"])
     assert [(p.new, p.sha256) for p in again.packages] == [(False, record["sha256"])]
-    assert server.asked == ["/index.json"]
+    assert server.requested == ["/index.json"]
 
 
 def test_a_newer_version_is_downloaded(server: Server, folder: Path, tmp_path: Path, german: Members) -> None:
@@ -125,14 +125,14 @@ def test_what_the_index_lacks(server: Server, folder: Path) -> None:
     refused(folder, ["tr-en"], "no package tr-en: expected one of its languages to translate from, de, en",
             kind=ModelError)  # fmt: skip
     refused(folder, ["de-en", "de-fr"], "both hops through English", kind=ModelError)
-    assert set(server.asked) == {"/index.json"}  # nothing was downloaded
+    assert set(server.requested) == {"/index.json"}  # nothing was downloaded
 
 
 @pytest.mark.parametrize("name", ["zh-cn-en", "de", "../x", "de-en ", "x.zip"])
 def test_neither_file_nor_pair(name: str, server: Server, folder: Path) -> None:
     words = f"expected a pair such as de-en, or an .argosmodel file that is there, found {name}"
     refused(folder, [name], words, kind=ConfigError)
-    assert server.asked == []
+    assert server.requested == []
 
 
 def test_pairs_of_one_language(folder: Path) -> None:
@@ -213,8 +213,8 @@ def test_stalls(server: Server, folder: Path, model: bytes, monkeypatch: pytest.
     def trickles(handler: BaseHTTPRequestHandler) -> None:
         answer(handler, b"", Content_Length=str(len(model)))
         try:
-            for place in range(400):
-                handler.wfile.write(model[place : place + 1])
+            for index in range(400):
+                handler.wfile.write(model[index : index + 1])
                 time.sleep(0.05)
         except OSError:
             return
@@ -230,12 +230,12 @@ def test_stalls(server: Server, folder: Path, model: bytes, monkeypatch: pytest.
     over.set()
 
 
-@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://example.org/x", "data:,x"])
-def test_redirects_elsewhere(place: str, server: Server, folder: Path) -> None:
-    server.pages["/index.json"] = redirect(place)
-    words = f"{place} (from {server.url}/index.json): expected an https:// address, or http:// of this machine"
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://example.org/x", "data:,x"])
+def test_redirects_elsewhere(address: str, server: Server, folder: Path) -> None:
+    server.pages["/index.json"] = redirect(address)
+    words = f"{address} (from {server.url}/index.json): expected an https:// address, or http:// of this machine"
     refused(folder, ["de-en"], words)
-    server.index(server.offer("de", "en", place))
+    server.index(server.offer("de", "en", address))
     refused(folder, ["de-en"], words)
 
 
@@ -243,7 +243,7 @@ def test_redirects_here(server: Server, folder: Path, model: bytes) -> None:
     server.index(server.offer("de", "en", "/circle", "/one"))
     server.pages |= {"/circle": redirect("/circle"), "/one": redirect("two"), "/two": model}
     assert install_packages(["de-en"]).packages[0].new
-    assert server.asked == ["/index.json", *["/circle"] * 6, "/one", "/two"]
+    assert server.requested == ["/index.json", *["/circle"] * 6, "/one", "/two"]
 
 
 def test_http_is_for_this_machine_only(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -42,11 +42,11 @@ def test_a_sound_package(tmp_path: Path, folder: Path, german: Members) -> None:
     (done,) = install([path], folder)
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (done.package.pair, done.package.version, done.sha256, done.new) == ("de-en", "1.0", sha, True)
-    place = folder / "translate-de_en-1_0"
+    installed = folder / "translate-de_en-1_0"
     record = {"sha256": sha, "file": "p.argosmodel"}
-    assert listing(place).keys() == {*german, "xpet.json"}
-    assert json.loads((place / "xpet.json").read_text()) == record
-    assert {name: data for name, data in listing(place).items() if name != "xpet.json"} == german
+    assert listing(installed).keys() == {*german, "xpet.json"}
+    assert json.loads((installed / "xpet.json").read_text()) == record
+    assert {name: data for name, data in listing(installed).items() if name != "xpet.json"} == german
     assert install([path], folder)[0].new is False
     assert list((tmp_path / "cache").rglob("*.bin")) == []
 

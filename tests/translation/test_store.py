@@ -104,16 +104,16 @@ def test_a_damaged_cache_is_named(cache: Path) -> None:
 
 
 def test_fingerprint_follows_the_files(tmp_path: Path, german: dict[str, bytes]) -> None:
-    place = toy.unpack(tmp_path, "de_en", german)
-    package = read_installed(place)
+    folder = toy.unpack(tmp_path, "de_en", german)
+    package = read_installed(folder)
     assert package is not None
     with Cache() as store:
         first = store.fingerprint(package)
-        (place / "README.md").write_text("other")
+        (folder / "README.md").write_text("other")
         assert store.fingerprint(package) == first
-        (place / "model" / "model.bin").write_bytes(german["model/model.bin"][:-1] + b"x")
+        (folder / "model" / "model.bin").write_bytes(german["model/model.bin"][:-1] + b"x")
         assert store.fingerprint(package) != first
-        (place / "model" / "model.bin").write_bytes(german["model/model.bin"])
+        (folder / "model" / "model.bin").write_bytes(german["model/model.bin"])
         assert store.fingerprint(package) == first
 
 
@@ -388,10 +388,8 @@ def test_random_objects_change_in_one_field_alone(seed: int) -> None:
         (n for n, pair in enumerate(zip(got, line, strict=False)) if len(set(pair)) > 1), min(len(got), len(line))
     )
     value = json.dumps(json.loads(line)["t"], ensure_ascii=ascii_only) if "t" in json.loads(line) else None
-    places = [
-        got.rindex('"[Hund]"', 0, place) for place in range(len(got), 8, -1) if got.endswith('"[Hund]"', 0, place)
-    ]
-    before = {got[:place] + (value or "") + got[place + 8 :] for place in places}
+    starts = [got.rindex('"[Hund]"', 0, end) for end in range(len(got), 8, -1) if got.endswith('"[Hund]"', 0, end)]
+    before = {got[:start] + (value or "") + got[start + 8 :] for start in starts}
     assert (line in before) if value is not None else (got == line[:-1] + ', "t": "[Hund]"}'), start
 
 
@@ -432,16 +430,16 @@ def test_a_csv_file_keeps_the_text_of_other_fields() -> None:
 @pytest.mark.parametrize("seed", range(100))
 def test_random_csv_rows_change_in_one_field_alone(seed: int) -> None:
     draw = random.Random(seed)
-    width, place = draw.randrange(2, 6), draw.randrange(0, 6)
+    width, column = draw.randrange(2, 6), draw.randrange(0, 6)
     names = [f"c{n}" for n in range(width)]
-    into = f"c{place}"
+    into = f"c{column}"
     rows = [["".join(draw.choices('ab", \n\r\u00fc', k=draw.randrange(5))) for _ in names] for _ in range(6)]
     out = io.StringIO(newline="")
     quoting: Literal[0, 1] = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     csv.writer(out, lineterminator="\r\n", quoting=quoting).writerows([names, *rows])
     got = list(csv.reader(io.StringIO(through(out.getvalue().encode(), "x.csv", "c0", into).decode(), newline="")))
-    more = [] if place < width else [into]
+    more = [] if column < width else [into]
     expected = [[*row, *more] for row in rows]
     for row in expected:
-        row[min(place, width)] = f"[{row[0]}]"
+        row[min(column, width)] = f"[{row[0]}]"
     assert got == [[*names, *more], *expected]

@@ -171,7 +171,7 @@ def metadata(source: str, target: str, **changes: Any) -> dict[str, Any]:
 
 
 def files(source: str, target: str, words: Words, folder: Path, **changes: Any) -> dict[str, bytes]:
-    """The files of a package by their path inside its folder; `folder` is a scratch place."""
+    """The files of a package by their path inside its folder; `folder` is for scratch files."""
     folder.mkdir(parents=True, exist_ok=True)
     transformer(words).save(str(folder))
     found = {f"model/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}
@@ -193,9 +193,9 @@ def archive(path: Path, top: str, members: Mapping[str, bytes]) -> Path:
 def unpack(folder: Path, top: str, members: Mapping[str, bytes]) -> Path:
     """A package as if it were installed."""
     for name, data in members.items():
-        place = folder / top / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        path = folder / top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return folder / top
 
 

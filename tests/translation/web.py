@@ -18,12 +18,12 @@ class Server:
 
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked.append(self.path)
+                outer.requested.append(self.path)
                 page = outer.pages.get(self.path)
                 if page is None:
                     self.send_error(404)
@@ -60,10 +60,10 @@ def answer(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None
     handler.wfile.write(body)
 
 
-def redirect(place: str) -> Page:
+def redirect(location: str) -> Page:
     def page(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
-        handler.send_header("Location", place)
+        handler.send_header("Location", location)
         handler.end_headers()
 
     return page

@@ -42,7 +42,7 @@ class Bulk:
         self._batch = MIN_BATCH
 
     def translate(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda count: None) -> list[Entry]:
-        """As many results as texts, in their order, with as many line breaks as each text has.
+        """The translation of each text, in the order of the texts; line breaks stay as they are.
 
         Lines without words are copied, as are those in a script that the source language does not use (flagged).
 
@@ -119,7 +119,7 @@ def _scope(translator: Translator) -> str:
 
 
 def _is_translatable(entry: Entry) -> bool:
-    """Whether the next hop has something to translate: words, and not the copy of a text that is of no use to it."""
+    """Whether the next hop can translate the text: it has words and is no copy of a foreign line."""
     return FOREIGN not in entry.flags and has_words(entry.text)
 
 
