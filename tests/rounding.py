@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def alike_runs(found: Path, expected: Path) -> None:
     """
     assert (found / "split.json").read_bytes() == (expected / "split.json").read_bytes()
     mine, other = read_run(found), read_run(expected)
-    for one, two in zip([*mine.history, mine.metrics], [*other.history, other.metrics], strict=True):
+    for one, two in zip([*mine.history, asdict(mine.metrics)], [*other.history, asdict(other.metrics)], strict=True):
         assert _flat(one) == {name: _nearly(value) for name, value in _flat(two).items()}
     assert mine.delta.keys() == other.delta.keys()
     for name, value in other.delta.items():

@@ -208,7 +208,8 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
 
 def result_of(document: dict[str, Any]) -> Any:
     """The result the document was made of."""
-    from xpet.jobs.results.align import AlignResult, LanguageResult, RunResult, Spread
+    from xpet.core.run_record import RunResult
+    from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
 
     fields = {k: v for k, v in document.items() if k not in ("command", "schema", "note", "share")}
     fields |= {name: Spread(**document[name]) for name in ("before", "after")}

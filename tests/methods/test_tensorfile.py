@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.run_records import run_record
 from tests.tiny import tiny_clip, tiny_image_checkpoint, tiny_text_checkpoint
 from xpet.core.errors import ModelError
 from xpet.core.files import write_file
-from xpet.core.pack import Packed, pack_bytes, read_pack
-from xpet.core.rundir import RunRecord, read_run, write_run
+from xpet.core.language_pack import PackEntry, pack_bytes, read_pack
+from xpet.core.rundir import read_run, write_run
 from xpet.jobs.shared.run_records import read_runs
 from xpet.methods.tensorfile import read_tensors
 from xpet.models.checkpoint import load_text_tower
@@ -41,7 +42,7 @@ def test_a_state_as_the_published_code_saves_it(tmp_path: Path) -> None:
     assert found.keys() == state().keys()
     assert all(torch.equal(found[name], value) for name, value in state().items())
     ((_, record),) = read_runs([str(tmp_path / "text_model_best.ckpt")], ["de"])
-    assert record.config["method"]["name"] == "lora"
+    assert record.method.name == "lora"
     assert all(torch.equal(record.delta[name], value) for name, value in state().items())
     allowed = torch.serialization.get_safe_globals()
     assert typing.OrderedDict not in allowed  # the next reader is as strict as before
@@ -81,10 +82,6 @@ def spoilt(tensors: dict[str, torch.Tensor], value: float) -> tuple[dict[str, to
     return made, name
 
 
-def record(delta: dict[str, torch.Tensor]) -> RunRecord:
-    return RunRecord({}, delta, [], {}, {}, {})
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_every_reader_of_weights_has_a_finite_check_at_its_door(value: float, tmp_path: Path) -> None:
     def check(read: Any, source: Path, name: str) -> None:
@@ -97,9 +94,9 @@ def test_every_reader_of_weights_has_a_finite_check_at_its_door(value: float, tm
     check(read_tensors, tmp_path / "a.safetensors", name)
     torch.save({n: t.half() for n, t in bad.items()}, tmp_path / "a.bin")
     check(read_tensors, tmp_path / "a.bin", name)
-    write_run(tmp_path / "run", record(bad))
+    write_run(tmp_path / "run", run_record(bad))
     check(read_run, tmp_path / "run", name)
-    write_file(tmp_path / "a.xpet", pack_bytes([Packed("de", record(bad))]))
+    write_file(tmp_path / "a.xpet", pack_bytes([PackEntry("de", run_record(bad))]))
     check(read_pack, tmp_path / "a.xpet", name)
     towers: dict[str, Any] = {
         "text": (tiny_text_checkpoint(tmp_path / "text"), load_text_tower),
@@ -140,7 +137,7 @@ def test_weights_are_of_floating_point(dtype: torch.dtype, tmp_path: Path) -> No
     save_file(odd, tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match=words):
         read_tensors(tmp_path / "a.safetensors")
-    write_run(tmp_path / "run", record(odd))
+    write_run(tmp_path / "run", run_record(odd))
     with pytest.raises(ModelError, match=words):
         read_run(tmp_path / "run")
 

@@ -46,7 +46,7 @@ def packed(result: PackResult) -> Iterator[Block]:
     if result.combination is not None:
         yield from _combined(result.combination)
     columns = [("lang", "left"), ("routine", "left"), ("base", "right"), ("with its module", "right")]
-    rows = [(one.language, one.routine, f"{one.before:.1f}", f"{one.after:.1f}") for one in result.languages]
+    rows = [(one.language, one.routine, _percent(one.before), _percent(one.after)) for one in result.languages]
     yield TextTable("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
     yield Paragraph("")
     if any(one.translates_queries for one in result.languages):
@@ -60,6 +60,10 @@ def packed(result: PackResult) -> Iterator[Block]:
         yield Paragraph(f"Note: {SYNTHETIC}")
     yield Paragraph(f"Written: {result.out}")
     yield Paragraph(f"Use it: xpet eval {result.out}, or xpet.load('{result.out}') in Python")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _combined(found: Combination) -> Iterator[Block]:

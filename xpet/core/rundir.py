@@ -1,4 +1,4 @@
-"""The run directory: everything `eval` and `merge` need, complete or absent (DESIGN, idea 4).
+"""The run folder: everything `eval` and `merge` need of a run, complete or absent.
 
 config.json          what was asked for: the run's own settings and everything shared with its stack
 delta.safetensors    the trained parameters only, by their names in the tower
@@ -13,39 +13,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError, one_line, quoted
 from xpet.core.files import is_temporary, replacing_folder, writing
+from xpet.core.run_record import DAMAGED, SCHEMA, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA = 1
 CHAIN = "chain.json"
 """File of a chain's folder: the folders of its phases, in order; the last one's runs are the outcome."""
-DAMAGED = "the run is damaged, train it again"
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One finished run. `split` maps train, validation and test to image names.
-
-    A module made elsewhere is one, too, with None and nothing for what is not known of it
-    (`xpet.jobs.shared.foreign_modules`).
-    """
-
-    config: Mapping[str, Any]
-    delta: Mapping[str, Tensor]
-    history: list[dict[str, Any]]
-    metrics: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    split: Mapping[str, list[str]]
 
 
 def check_free(
@@ -120,42 +102,41 @@ def _last_phase(path: Path) -> Path:
 
 
 def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:
-    """Write a run directory atomically; raises OutputError when the disk refuses or the place is taken."""
+    """Write a run folder, whole or not at all; raises OutputError when the disk refuses or the path is taken."""
+    documents = documents_of(record)
     with writing(f"the run {path}"), replacing_folder(path, overwrite) as stage:
-        _write_json(stage / "config.json", {"schema": SCHEMA, **record.config})
+        _write_json(stage / "config.json", documents["config"])
         to_safetensors(record.delta, stage / "delta.safetensors")
-        lines = "".join(json.dumps(entry) + "\n" for entry in record.history)
+        lines = "".join(json.dumps(entry) + "\n" for entry in documents["history"])
         (stage / "history.jsonl").write_text(lines, encoding="utf-8")
-        _write_json(stage / "metrics.json", record.metrics)
-        _write_json(stage / "environment.json", record.environment)
-        _write_json(stage / "split.json", record.split)
+        for name in ("metrics", "environment", "split"):
+            _write_json(stage / f"{name}.json", documents[name])
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run directory; raises DataError or ModelError saying which file is missing, damaged or too new."""
+    """Read a run folder and check all that it holds.
+
+    Raises DataError or ModelError saying which file is missing, damaged or too new.
+    """
     if not is_run(path):
         raise DataError(f"{path} is no run: expected exactly the files {', '.join(FILES)}")
     config = _read_json(path / "config.json")
     if (schema := config.get("schema")) != SCHEMA:
-        remedy = "update xpet" if isinstance(schema, int) else "the run is damaged, train it again"
+        remedy = "update xpet" if isinstance(schema, int) else DAMAGED
         raise DataError(f"{path}/config.json: expected schema {SCHEMA}, found {schema!s:.60}; {remedy}")
-    return RunRecord(
-        config=config,
-        delta=_read_delta(path),
-        history=_read_history(path / "history.jsonl"),
-        metrics=_read_json(path / "metrics.json"),
-        environment=_read_json(path / "environment.json"),
-        split=_read_json(path / "split.json"),
-    )
+    delta = _read_delta(path)
+    documents = {"config": config, "history": _read_history(path / "history.jsonl")}
+    documents |= {name: _read_json(path / f"{name}.json") for name in ("metrics", "environment", "split")}
+    return record_of(path, documents, delta)
 
 
 def read_delta(path: Path) -> dict[str, Tensor]:
-    """What a run directory says was trained, mapped from its file: nothing is read or checked yet."""
+    """The trained tensors of a run folder, mapped from their file: nothing is read or checked yet."""
     return from_safetensors(path / "delta.safetensors", DAMAGED)
 
 
 def _read_delta(path: Path) -> dict[str, Tensor]:
-    """The same, seen to be finite; looked at apart, so that what was read does not stay in memory."""
+    """The same, seen to be finite; they are checked in another mapping, so that nothing read stays in memory."""
     delta = read_delta(path)
     check_kinds(delta, path)
     check_finite(delta, path, "train the run again")

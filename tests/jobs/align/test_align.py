@@ -19,6 +19,7 @@ from xpet.core.errors import OutputError, TrainingError
 from xpet.core.events import Event, Notice, Progress
 from xpet.core.presets import PRESETS
 from xpet.core.routines import ROUTINES
+from xpet.core.run_record import SplitNames
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
@@ -54,8 +55,8 @@ def test_every_method_and_routine(method: str, world: World, tmp_path: Path, tre
         record = read_run(Path(run.folder))
         assert [entry["step"] for entry in record.history] == [0, 2, 4]
         assert sum(value.numel() for value in record.delta.values()) == result.trainable > 0
-        assert record.metrics["aligned"] == run.aligned
-        assert {part: len(names) for part, names in record.split.items()} == {
+        assert record.metrics.aligned == run.aligned
+        assert {part: len(names) for part, names in vars(record.split).items()} == {
             "train": SHOTS, "validation": SHOTS, "test": 60 - 2 * SHOTS,
         }  # fmt: skip
     for run in result.runs:  # eval measures again what align wrote
@@ -77,10 +78,10 @@ def test_training_learns_and_a_run_explains_itself(world: World, tmp_path: Path,
     assert record.history[-1]["loss"] < 0.7 * record.history[1]["loss"]
     assert record.history[-1]["val_mrr"] > record.history[0]["val_mrr"] + 5
     assert run.aligned > run.target_before
-    assert record.config["run"]["language"] == "de"
-    assert record.config["data"]["root"] == str(world.table)
-    assert record.environment["data"].keys() == {"table.jsonl"}
-    assert record.metrics["synthetic"] is False
+    assert record.run.language == "de"
+    assert record.data.root == str(world.table)
+    assert record.environment.data.keys() == {"table.jsonl"}
+    assert record.metrics.synthetic is False
     assert "note" not in result.to_dict()
     stages = {e.stage for e in events if isinstance(e, Progress)}
     assert stages == {"zero-shot", "training"}
@@ -239,7 +240,7 @@ def test_a_split_of_the_users_own(world: World, tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(json.dumps(split))
     data = world.data(split_file=str(tmp_path / "split.json"), shots=None, val_shots=None)
     result = align.run(world.config(tmp_path / "run", data=data))
-    assert read_run(Path(result.folder)).split == split
+    assert read_run(Path(result.folder)).split == SplitNames(**{part: tuple(own) for part, own in split.items()})
     (tmp_path / "split.json").unlink()  # the run needs it no more
     found = evaluate.run(world.evaluation(result.folder, languages=("de",)))
     assert isinstance(found, Report)

@@ -16,10 +16,11 @@ from xpet.cli import align_view
 from xpet.cli.view import Paragraph
 from xpet.core.errors import TrainingError
 from xpet.core.events import Event, Notice
+from xpet.core.run_record import RunResult
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.align import summary
-from xpet.jobs.results.align import AlignResult, RunResult
+from xpet.jobs.results.align import AlignResult
 
 Tree = Callable[[Path], dict[str, bytes]]
 LONGER = replace(FIT, steps=8, validate_every=2)

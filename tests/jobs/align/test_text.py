@@ -108,7 +108,7 @@ def test_pictures_of_the_shots_beside_the_text(world: World, packages: Path, cor
     good = configured(world, tmp_path / "runs", packages, corpus, "de", "tr")
     result = align.run(replace(good, image_weight=0.5, fit=replace(FIT, steps=40, validate_every=20)))
     record = read_run(Path(result.runs[0].folder))
-    assert record.config["run"]["image_weight"] == 0.5
+    assert record.run.image_weight == 0.5
     last = record.history[-1]
     assert last["loss_clip"] > 0
     assert last["loss"] == pytest.approx(0.5 * last["loss_clip"] + last["loss_align"], rel=1e-5)
@@ -123,8 +123,9 @@ def test_a_run_learns_from_text_alone(world: World, packages: Path, corpus: Path
     )  # fmt: skip
     result = align.run(config)
     record = read_run(Path(result.runs[0].folder))
-    assert record.config["run"]["image_weight"] == 0.0
-    assert record.config["text"]["corpus"] == [str(corpus)]
+    assert record.run.image_weight == 0.0
+    assert record.text is not None
+    assert record.text.corpus == (str(corpus),)
     losses = [entry["val_loss"] for entry in record.history]
     assert losses[-1] < losses[0] - 0.1  # held-out translations find their English lines
     assert {entry["loss_clip"] for entry in record.history[1:]} == {0.0}
@@ -310,7 +311,7 @@ def test_a_seed_goes_on_from_its_own_run(world: World, tmp_path: Path) -> None:
     for seed in (1, 2):
         for name, value in folders[seed].delta.items():
             assert torch.equal(made.starts["de", seed].delta[name], value)
-    assert made.starts["de", 3].config["run"]["seed"] in (1, 2)
+    assert made.starts["de", 3].run.seed in (1, 2)
 
 
 def test_no_line_is_read_beyond_the_last_one_used(world: World, packages: Path, corpus: Path, tmp_path: Path) -> None:
@@ -403,7 +404,7 @@ def test_chained_routines_go_on_from_one_another(world: World, packages: Path, c
     for run in result.runs:
         record = read_run(Path(run.folder))
         first = read_run(next(p for p in (tmp_path / "chain" / "1-text").glob(f"{run.language}-*")))
-        assert record.config["from"] == str(tmp_path / "chain" / "1-text")
+        assert record.start == str(tmp_path / "chain" / "1-text")
         moved = max(float((record.delta[name] - first.delta[name]).abs().max()) for name in record.delta)
         assert moved < 1e-7
         assert max(float(value.abs().max()) for name, value in first.delta.items() if "lora_B" in name) > 1e-4
@@ -444,8 +445,8 @@ def test_what_goes_on_from_a_run_must_not_have_seen_the_test(world: World, tmp_p
     with_words = MethodConfig("lora", train=("embeddings",), embedding_rank=3)
     again = world.config(tmp_path / "next", "de", method=with_words)
     align.run(replace(again, start=str(tmp_path / "first")))
-    method = read_run(tmp_path / "next").config["method"]
-    assert (method["train"], method["embedding_rank"]) == (["layernorm", "embeddings"], 3)
+    method = read_run(tmp_path / "next").method
+    assert (method.train, method.embedding_rank) == (("layernorm", "embeddings"), 3)
 
 
 def german(tmp_path: Path) -> Path:

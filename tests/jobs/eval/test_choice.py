@@ -8,7 +8,7 @@ import pytest
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
-from xpet.jobs.results.align import RunResult
+from xpet.core.run_record import RunResult
 from xpet.jobs.shared.best_setting import after_spread, choose_setting
 from xpet.methods.table import find_method
 

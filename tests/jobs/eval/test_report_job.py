@@ -127,7 +127,7 @@ def test_intervals_groups_seeds_and_cost(world: World, runs: Path) -> None:
     assert cost is not None
     record = read_runs([str(runs / "lora")])[0]
     assert (cost.trainable, cost.module_bytes) == (
-        record[1].metrics["trainable"], sum(len(value.numpy().tobytes()) for value in record[1].delta.values())
+        record[1].metrics.trainable, sum(len(value.numpy().tobytes()) for value in record[1].delta.values())
     )  # fmt: skip
     assert cost.latency is not None
     assert cost.latency.milliseconds_per_query > 0

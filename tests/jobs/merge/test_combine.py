@@ -189,19 +189,19 @@ def test_records_that_share_one_delta(runs: Path, tmp_path: Path) -> None:
         config(tmp_path / "out", runs / "de", runs / "tr", strategy="svd", rank=3)
     )
     assert [path for path, _ in records] == [runs / "de", runs / "tr"]
-    assert [record.config["run"]["language"] for _, record in records] == ["de", "tr"]
+    assert [record.run.language for _, record in records] == ["de", "tr"]
     (_, de), (_, tr) = records
     assert de.delta is tr.delta
-    assert de.config["method"] == tr.config["method"]
-    assert (de.config["method"]["rank"], de.config["method"]["modules"]) == (3, ["query", "value", "key"])
+    assert de.method == tr.method
+    assert (de.method.rank, de.method.modules) == (3, ("query", "value", "key"))
     for language, record in (("de", de), ("tr", tr)):
-        assert record.metrics["aligned"] == found.languages[language].combined
-        assert record.metrics["target_before"] == metrics(runs / language)["target_before"]
-        assert record.metrics["english_after"] == found.languages["en"].combined
-        assert record.metrics["trainable"] == found.trainable == sum(v.numel() for v in de.delta.values())
+        assert record.metrics.aligned == found.languages[language].combined
+        assert record.metrics.target_before == metrics(runs / language)["target_before"]
+        assert record.metrics.english_after == found.languages["en"].combined
+        assert record.metrics.trainable == found.trainable == sum(v.numel() for v in de.delta.values())
     unmeasured, none = combine.combined_records(config(tmp_path / "out", runs / "de", runs / "tr", verify=False))
     assert (none.languages, none.spreads) == ({}, {})
-    assert [record.metrics["aligned"] for _, record in unmeasured] == [None, None]
+    assert [record.metrics.aligned for _, record in unmeasured] == [None, None]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -142,15 +142,15 @@ def test_a_run_says_in_what_its_image_features_were_made(
     config = world.config(tmp_path / "run", model=model, data=data)
     align.run(config)
     run = read_run(tmp_path / "run")
-    assert run.environment["feature_precision"] == "bf16"
-    assert run.config["model"]["feature_precision"] == "bf16"
+    assert run.environment.feature_precision == "bf16"
+    assert run.model.feature_precision == "bf16"
     same = evaluate.run(world.evaluation(tmp_path / "run"))
     assert (same.environment["feature_precision"], same.warnings) == ("bf16", ())
     other = evaluate.run(world.evaluation(tmp_path / "run", model=ModelConfig(feature_precision="fp32")))
     assert other.environment["feature_precision"] == "fp32"
     assert [w for w in other.warnings if "computed in fp32 here, the runs were measured with bf16" in w]
     align.run(world.config(tmp_path / "own"))
-    assert read_run(tmp_path / "own").environment["feature_precision"] is None
+    assert read_run(tmp_path / "own").environment.feature_precision is None
 
 
 def test_pictures_in_memory_in_the_precision_asked_for(world: World, image_checkpoint: Path) -> None:

@@ -224,9 +224,9 @@ def test_flagged_examples_are_dropped(world: World, tmp_path: Path) -> None:
     align.run(world.config(tmp_path / "run", data=data, routines=("routine3",)), events.append)
     record = read_run(tmp_path / "run")
     bad = {row["image"] for row in german[::2]}
-    expected = sum(image in bad for image in record.split["train"])
-    assert 0 < expected < len(record.split["train"])
-    assert record.metrics["dropped"] == expected
+    expected = sum(image in bad for image in record.split.train)
+    assert 0 < expected < len(record.split.train)
+    assert record.metrics.dropped == expected
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert f"dropped flagged training captions: de {expected}" in notices
 

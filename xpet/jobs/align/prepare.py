@@ -17,7 +17,8 @@ from xpet.core.files import setting_aside
 from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
-from xpet.core.rundir import RunRecord, check_free, write_run
+from xpet.core.run_record import RunRecord
+from xpet.core.rundir import check_free, write_run
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
 from xpet.jobs.shared import measure
 from xpet.jobs.shared import translated_captions as translations

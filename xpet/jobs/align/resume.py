@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from xpet.core.config import AlignPlan, MethodConfig
 from xpet.core.errors import ConfigError, DataError
-from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs, stored_method
+from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs
 
 if TYPE_CHECKING:
-    from xpet.core.rundir import RunRecord
+    from xpet.core.run_record import RunRecord
     from xpet.jobs.shared.corpus import Parts
 
 
@@ -29,7 +29,7 @@ def with_stored_method(config: AlignPlan, records: Runs) -> AlignPlan:
 
     if not records:
         return config
-    stored, requested = stored_method(records[0][1]), config.method
+    stored, requested = records[0][1].method, config.method
     trained = stored.train if stored.train is not None else find_method(stored).train
     parts = tuple(dict.fromkeys((*trained, *(requested.train or ()))))
     rank = stored.embedding_rank if PART in trained else requested.embedding_rank
@@ -61,7 +61,7 @@ def choose_starts(config: AlignPlan, records: Runs) -> dict[tuple[str, int], Run
             f"{'it' if len(missing) == 1 else 'them'} out of --lang"
         )
     return {
-        (language, seed): next((run for run in best[language] if run.config["run"]["seed"] == seed), best[language][0])
+        (language, seed): next((run for run in best[language] if run.run.seed == seed), best[language][0])
         for language in config.languages
         for seed in config.seeds
     }
@@ -76,8 +76,8 @@ def check_unseen(config: AlignPlan, records: Runs, parts: Parts) -> None:
         "validation": set(map(canonical, parts.validation.images)),
     }
     for path, record in records:
-        same_data = record.config["data"]["name"] == config.data.name
-        train, validation = (set(map(canonical, record.split[part])) for part in ("train", "validation"))
+        same_data = record.data.name == config.data.name
+        train, validation = (set(map(canonical, getattr(record.split, part))) for part in ("train", "validation"))
         seen = {"test": train | validation, "validation": train}
         for part, names in held_back.items():
             shared = names & seen[part]

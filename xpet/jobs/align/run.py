@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import AlignConfig, to_dict
+from xpet.core.config import AlignConfig, RunConfig
 from xpet.core.errors import TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
-from xpet.core.rundir import RunRecord
+from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
-from xpet.jobs.results.align import AlignResult, RunResult
+from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import absolute_data, captions_digest
 from xpet.jobs.shared.run_records import stored_bytes
@@ -90,31 +90,28 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> 
 
 
 def _record(setup: AlignSetup, outcome: TrainedRun, result: RunResult) -> RunRecord:
-    config = setup.config
-    shared = {name: to_dict(getattr(config, name)) for name in ("model", "data", "method", "fit")}
-    if ROUTINES[outcome.config.routine].text_only:
-        shared["text"] = to_dict(config.text)
+    """What is written of a run."""
+    config, run = setup.config, outcome.config
     return RunRecord(
-        config={"run": asdict(outcome.config), **shared, **({"from": config.start} if config.start else {})},
-        delta=outcome.state,
-        history=outcome.history,
-        metrics={
-            **asdict(result), "total": setup.total, "share": 100 * result.trainable / setup.total,
-            "peak_memory": _peak_memory(setup.engine), "synthetic": setup.corpus.synthetic,
-            "dropped": setup.dropped.get(outcome.config.language, 0),
-            "text": _text_facts(setup).get(outcome.config.language),
-        },
-        environment={
-            "versions": versions(), "device": str(setup.engine.device), "precision": setup.engine.precision,
-            "feature_precision": setup.towers.precision_on(str(setup.engine.device)),
-            "towers": setup.towers.names, "fingerprints": setup.towers.fingerprints,
-            "data": dict(setup.corpus.fingerprints),
-            "test_captions": captions_digest(
-                setup.parts.test.captions[outcome.config.language],
-                ("target", ROUTINES[outcome.config.routine].evaluation),
-            ),
-        },
-        split=setup.parts.names(),
+        run=run, model=config.model, data=config.data, method=config.method, fit=config.fit,
+        delta=outcome.state, history=outcome.history,
+        metrics=RunMetrics(
+            **asdict(result), total=setup.total, share=100 * result.trainable / setup.total,
+            peak_memory=_peak_memory(setup.engine), synthetic=setup.corpus.synthetic,
+            dropped=setup.dropped.get(run.language, 0), text=_text_facts(setup).get(run.language),
+        ),
+        environment=_environment(setup, run), split=SplitNames(**setup.parts.names()),
+        text=config.text if ROUTINES[run.routine].text_only else None, start=config.start or None,
+    )  # fmt: skip
+
+
+def _environment(setup: AlignSetup, run: RunConfig) -> RunEnvironment:
+    captions = setup.parts.test.captions[run.language]
+    return RunEnvironment(
+        versions=versions(), device=str(setup.engine.device), precision=setup.engine.precision,
+        feature_precision=setup.towers.precision_on(str(setup.engine.device)),
+        towers=setup.towers.names, fingerprints=setup.towers.fingerprints, data=dict(setup.corpus.fingerprints),
+        test_captions=captions_digest(captions, ("target", ROUTINES[run.routine].evaluation)),
     )  # fmt: skip
 
 

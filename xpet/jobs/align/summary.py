@@ -12,8 +12,9 @@ from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
 from xpet.core.files import write_file
 from xpet.core.routines import ROUTINES
+from xpet.core.run_record import RunResult
 from xpet.core.selection import RULES
-from xpet.jobs.results.align import AlignResult, LanguageResult, RunResult, Spread
+from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
 from xpet.jobs.shared.best_setting import after_spread, choose_setting, mean_known, spread
 
 

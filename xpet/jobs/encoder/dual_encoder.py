@@ -14,14 +14,14 @@ from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.language_codes import base
 from xpet.core.languages import UNDETERMINED, normalise
-from xpet.jobs.shared.run_records import method_of, routine_of
+from xpet.jobs.shared.run_records import method_of
 from xpet.jobs.shared.towers import Towers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from xpet.core.rundir import RunRecord
+    from xpet.core.run_record import RunRecord
     from xpet.data.images import FolderPictures
     from xpet.methods.stack import Stack
 
@@ -61,8 +61,7 @@ class DualEncoder:
         self.default_lang = next(iter(chosen)) if len(chosen) == 1 else None
         self.runs = {lang: str(path) for lang, (path, _) in chosen.items()}
         self.searches_with = {
-            lang: TRANSLATED if routine_of(record).translates_queries else NATURAL
-            for lang, (_, record) in chosen.items()
+            lang: TRANSLATED if record.routine.translates_queries else NATURAL for lang, (_, record) in chosen.items()
         }
         self._towers = towers
         self._modules = _Modules(towers, {lang: record for lang, (_, record) in chosen.items()}) if chosen else None

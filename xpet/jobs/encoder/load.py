@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from xpet.core.config import DEMO, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
-from xpet.core.pack import is_pack
-from xpet.core.rundir import RunRecord, is_run
+from xpet.core.language_pack import is_pack
+from xpet.core.run_record import RunRecord
+from xpet.core.rundir import is_run
 from xpet.jobs.encoder.dual_encoder import DualEncoder
 from xpet.jobs.shared.foreign_modules import is_foreign
 from xpet.jobs.shared.run_records import Runs, check_base, chosen_runs, read_runs
@@ -90,7 +91,7 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
 
 
 def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> Towers:
-    trained = ModelConfig(**record.config["model"])
+    trained = record.model
     alone = _own_features(record) and image_model is None
     text = model or trained.text or DEMO
     return _towers(ModelConfig(text, image_model or trained.image), alone, trained.text or text)
@@ -114,7 +115,7 @@ def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = Non
 
 def _own_features(record: RunRecord) -> bool:
     """Whether a run was trained on image features the user brought, so that its image tower is not known."""
-    return record.config["data"].get("image_features") is not None
+    return record.data.image_features is not None
 
 
 def _check(towers: Towers, records: Runs) -> None:

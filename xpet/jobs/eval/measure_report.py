@@ -51,7 +51,7 @@ def measure_report(config: EvalConfig, on_event: OnEvent) -> Report:
 def _other_precision(bench: Bench, records: Runs) -> list[str]:
     """A warning where image features are computed in another precision than the runs were measured with."""
     here = bench.towers.precision_on(bench.device)
-    there = {record.environment.get("feature_precision") for _, record in records} - {None, here}
+    there = {record.environment.feature_precision for _, record in records} - {None, here}
     if here is None or not there:
         return []
     others = ", ".join(sorted(map(str, there)))

@@ -24,7 +24,7 @@ from xpet.jobs.shared.towers import Towers, features_of, load_towers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.core.rundir import RunRecord
+    from xpet.core.run_record import RunRecord
     from xpet.methods.stack import Stack
 
 

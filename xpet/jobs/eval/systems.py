@@ -16,7 +16,7 @@ from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.best_setting import mean_known
-from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, routine_of, stored_bytes
+from xpet.jobs.shared.run_records import Runs, chosen_runs, stored_bytes
 from xpet.jobs.shared.towers import Width, english_path
 
 if TYPE_CHECKING:
@@ -191,12 +191,12 @@ def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measu
     """Every aligned language by its own modules, the others by the base."""
     chosen = chosen_runs(records)
     first = next(iter(chosen.values()))[0][1]
-    routines = {routine_of(runs[0][1]).name: routine_of(runs[0][1]) for runs in chosen.values()}
+    routines = {runs[0][1].routine.name: runs[0][1].routine for runs in chosen.values()}
     texts = {routine.evaluation for routine in routines.values()}
-    shots = {len(runs[0][1].split["train"]) for runs in chosen.values()}
+    shots = {len(runs[0][1].split.train) for runs in chosen.values()}
     system = Measured(
-        f"aligned, {first.config['method']['name']}", "run", texts.pop() if len(texts) == 1 else "target",
-        method=first.config["method"]["name"], routine=", ".join(routines),
+        f"aligned, {first.method.name}", "run", texts.pop() if len(texts) == 1 else "target",
+        method=first.method.name, routine=", ".join(routines),
         shots=(shots.pop() or None) if len(shots) == 1 else None,
         aligned=tuple(lang for lang in bench.languages if lang in chosen),
         translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records, bench.total),
@@ -210,11 +210,11 @@ def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measu
 
 def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> None:
     """One language by the modules of its runs (one a seed), and English under them."""
-    captions, slot = bench.test.captions, routine_of(runs[0][1]).evaluation
+    captions, slot = bench.test.captions, runs[0][1].routine.evaluation
     found: dict[int, Retrieval] = {}
     english: dict[int, Retrieval] = {}
     for number, (_, record) in enumerate(runs):
-        seed = record.config["run"]["seed"]
+        seed = record.run.seed
         with bench.tuned(record) as encode:
             found[seed] = measure.search(encode, captions[language], slot, bench.images)
             if PIVOT in captions:
@@ -234,11 +234,11 @@ def _cost(records: Runs, total: int) -> Cost:
     """Of a module made elsewhere only its size is known."""
     metrics = [record.metrics for _, record in records]
     return Cost(
-        trainable=metrics[0]["trainable"],
-        total=metrics[0]["total"] or total,
+        trainable=metrics[0].trainable,
+        total=metrics[0].total or total,
         module_bytes=max(stored_bytes(record.delta) for _, record in records),
-        training_seconds=mean_known([m["seconds"] for m in metrics]),
-        peak_mebibytes=max((m["peak_memory"] for m in metrics if m["peak_memory"] is not None), default=None),
+        training_seconds=mean_known([m.seconds for m in metrics]),
+        peak_mebibytes=max((m.peak_memory for m in metrics if m.peak_memory is not None), default=None),
     )
 
 
@@ -248,9 +248,9 @@ def _with_latency(bench: Bench, records: Runs, system: Measured) -> Cost:
 
     assert bench.stack is not None
     assert system.cost is not None
-    stack, record = bench.stack, next(r for _, r in records if language_of(r) in system.aligned)
+    stack, record = bench.stack, next(r for _, r in records if r.language in system.aligned)
     stack.load(0, record.delta)
-    texts = bench.test.captions[language_of(record)].slot(routine_of(record).evaluation)
+    texts = bench.test.captions[record.language].slot(record.routine.evaluation)
     speed = compare_speed(bench.encode, texts, lambda: stack.one(0), stack.bare, bench.device)
     latency = Latency(bench.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
     return replace(system.cost, latency=latency)

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import CombineConfig, MergeConfig, MethodConfig, to_dict
+from xpet.core.config import CombineConfig, MergeConfig, MethodConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
-from xpet.core.rundir import RunRecord
+from xpet.core.run_record import RunRecord
 from xpet.core.search import Point, Score, search
 from xpet.jobs.merge import combine_measure as combinebench
 from xpet.jobs.merge.combine_measure import Bench, Ingredients
@@ -25,11 +25,8 @@ from xpet.jobs.shared.run_records import (
     Runs,
     check_base,
     chosen_runs,
-    language_of,
     read_runs,
-    routine_of,
 )
-from xpet.jobs.shared.run_records import stored_method as method_of
 from xpet.jobs.shared.towers import Towers, text_path
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
 
     from xpet.methods.combining import Recipe
 
-_VALIDATION: Alike = {"validation split": lambda record: record.split["validation"]}
+_VALIDATION: Alike = {"validation split": lambda record: record.split.validation}
 _REMEDY = "combine runs that agree in it"
 TEXTS = {"target": "natural captions", "to_pivot": "captions translated to English"}
 
@@ -65,8 +62,8 @@ def chosen(config: MergeConfig) -> Runs:
     runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
     _check_words(runs)
     _check_alike(runs)
-    check_foldable(method_of(runs[0][1]), str(runs[0][0]))
-    _check_settings(config.combine, [language_of(record) for _, record in runs], method_of(runs[0][1]))
+    check_foldable(runs[0][1].method, str(runs[0][0]))
+    _check_settings(config.combine, [record.language for _, record in runs], runs[0][1].method)
     return runs
 
 
@@ -101,7 +98,7 @@ def combined(task: Task, on_event: OnEvent) -> tuple[Runs, Combination]:
 def _check_words(runs: Runs) -> None:
     """Tables of words cannot be summed as products of layers are: each language keeps its own in a pack."""
     for path, record in runs:
-        if "embeddings" in (method_of(record).train or ()):
+        if "embeddings" in (record.method.train or ()):
             raise ConfigError(
                 f"{path}: expected runs without trained embeddings to combine, found some; keep each language's own: "
                 "xpet merge --pack, or train without --train embeddings"
@@ -112,10 +109,10 @@ def _check_alike(runs: Runs) -> None:
     """One model has one method, and is searched with one kind of text."""
     first_path, first = runs[0]
     for path, record in runs[1:]:
-        mine, other = record.config["method"]["name"], first.config["method"]["name"]
+        mine, other = record.method.name, first.method.name
         if mine != other:
             raise DataError(f"{path} was trained by {mine} and {first_path} by {other}: expected one method to combine")
-        text, known = (TEXTS[routine_of(each).evaluation] for each in (record, first))
+        text, known = (TEXTS[each.routine.evaluation] for each in (record, first))
         if text != known:
             raise DataError(
                 f"{path} searches with {text} and {first_path} with {known}: expected routines that search with the "
@@ -153,10 +150,10 @@ def _ingredients(task: Task, on_event: OnEvent) -> Ingredients:
     names, prints = {"text": task.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
     check_base(Towers(opened, None, names, prints), task.runs)  # type: ignore[arg-type]
     base = opened.tensors
-    vectors = {language_of(own): task_vector(method_of(own), own.delta, base) for _, own in task.runs}
+    vectors = {own.language: task_vector(own.method, own.delta, base) for _, own in task.runs}
     for language, missing in absent(vectors).items():
         on_event(Notice(f"{language}: {len(missing)} weights that other runs train count as unchanged ({missing[0]})"))
-    return Ingredients(completed(vectors), joint([method_of(record) for _, record in task.runs]), base)
+    return Ingredients(completed(vectors), joint([record.method for _, record in task.runs]), base)
 
 
 def _recipe(asked: CombineConfig, languages: list[str]) -> Recipe:
@@ -203,12 +200,12 @@ def _record(
     record: RunRecord, delta: Mapping[str, Tensor], method: MethodConfig, combination: Combination
 ) -> RunRecord:
     """One language's record of the combination: its own data and settings, the common weights, what was measured."""
-    price, english = (combination.languages.get(lang) for lang in (language_of(record), PIVOT))
-    metrics = {
-        **record.metrics, "aligned": price.combined if price else None,
-        "english_after": english.combined if english else None, "validation": {},
-        "trainable": combination.trainable, "share": 100 * combination.trainable / record.metrics["total"],
-    }  # fmt: skip
+    price, english = (combination.languages.get(lang) for lang in (record.language, PIVOT))
+    total = record.metrics.total
+    metrics = replace(
+        record.metrics, aligned=price.combined if price else None,
+        english_after=english.combined if english else None, validation={},
+        trainable=combination.trainable, share=total and 100 * combination.trainable / total,
+    )  # fmt: skip
     made = {name: value for name, value in asdict(combination).items() if name not in ("languages", "spreads")}
-    config = {**record.config, "method": to_dict(method), "combination": made}
-    return replace(record, config=config, delta=delta, history=[], metrics=metrics)
+    return replace(record, method=method, combination=made, delta=delta, history=[], metrics=metrics)

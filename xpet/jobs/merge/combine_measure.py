@@ -130,7 +130,7 @@ def _validation(task: Task, found: Data, on_event: OnEvent) -> Split:
     from xpet.data.splits import source
 
     _, data, corpus, _ = found
-    split = named_images(source(corpus, VALIDATION), task.runs[0][1].split[VALIDATION])
+    split = named_images(source(corpus, VALIDATION), task.runs[0][1].split.validation)
     needed = sorted({slot for slot in task.searched.values() if slot != "target"})
     part = as_corpus(corpus, validation=split)
     options = translations.data_options(data)

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from xpet.core.captions import PIVOT
-from xpet.core.rundir import RunRecord
+from xpet.core.run_record import RunRecord
 from xpet.jobs.merge.formats import FORMS
 from xpet.jobs.merge.formats.base import filled
 from xpet.jobs.results.merge import Combination, MergeResult, Verification
 from xpet.jobs.results.synthetic import SYNTHETIC
-from xpet.jobs.shared.run_records import language_of, routine_of
 
 UNKNOWN = "unknown"
 SEARCHED_WITH = {"target": "captions in the language itself", "to_pivot": "captions machine-translated to English"}
@@ -35,7 +34,7 @@ def _header(result: MergeResult) -> Iterator[str]:
 
 
 def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
-    data = record.config["data"]
+    data = record.data
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
     form = FORMS[result.form]
@@ -45,28 +44,28 @@ def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
         yield from ("```python", filled(form.code, result).strip(), "```", "")
     if result.synthetic:
         yield from (f"**Note:** {SYNTHETIC}.", "")
-    variant = f" ({data['variant']})" if data.get("variant") else ""
+    variant = f" ({data.variant})" if data.variant else ""
     rows: list[tuple[str, Any]] = [
         ("base", result.base),
-        ("base weights (fingerprint)", record.environment["fingerprints"]["text"] or UNKNOWN),
+        ("base weights (fingerprint)", record.environment.fingerprints["text"] or UNKNOWN),
         ("image tower", result.image or f"{UNKNOWN}: the run was trained on image features of its own"),
-        ("data", f"{data['name']}{variant}" or UNKNOWN),
-        ("training images", len(record.split["train"]) or UNKNOWN),
+        ("data", f"{data.name}{variant}" or UNKNOWN),
+        ("training images", len(record.split.train) or UNKNOWN),
         ("languages", f"{', '.join(result.languages)} (trained), {PIVOT} (pivot)"),
         ("method", result.method),
         *(_training(record) if result.combination is None else _recipe(result.combination)),
-        ("searched with", SEARCHED_WITH[routine_of(record).evaluation]),
+        ("searched with", SEARCHED_WITH[record.routine.evaluation]),
         ("stored as", result.dtype),
-        ("xpet", record.environment["versions"]["xpet"] or "not used: the module was made elsewhere"),
+        ("xpet", record.environment.versions["xpet"] or "not used: the module was made elsewhere"),
     ]
     yield from ("| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), "")
 
 
 def _training(record: RunRecord) -> list[tuple[str, Any]]:
-    run = record.config["run"]
+    run = record.run
     return [
-        ("routine, loss", f"{run['routine']}, {run['loss']} (weight {run['align_weight']:g})"),
-        ("learning rate, seed", f"{run['learning_rate']:g}, {run['seed']}"),
+        ("routine, loss", f"{run.routine}, {run.loss} (weight {run.align_weight:g})"),
+        ("learning rate, seed", f"{run.learning_rate:g}, {run.seed}"),
     ]
 
 
@@ -96,14 +95,14 @@ def _prices(made: Combination) -> Iterator[str]:
 
 
 def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
-    metrics, language = record.metrics, language_of(record)
-    if record.split["test"] is None:
+    metrics, language = record.metrics, record.language
+    if record.split.test is None:
         return
-    yield from ("## Metrics of the run", "", f"R@1 in percent on {len(record.split['test'])} test images, mean of")
+    yield from ("## Metrics of the run", "", f"R@1 in percent on {len(record.split.test)} test images, mean of")
     yield from ("image to text and text to image, as measured when the run was trained.", "")
     rows = [
-        (language, metrics["target_before"], metrics["aligned"]),
-        (PIVOT, metrics["english_before"], metrics["english_after"]),
+        (language, metrics.target_before, metrics.aligned),
+        (PIVOT, metrics.english_before, metrics.english_after),
     ]
     yield from ("| language | base | this model |", "|---|---:|---:|")
     for name, before, after in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -11,10 +12,11 @@ from xpet.core.config import RESULT, MergeConfig
 from xpet.core.errors import ModelError, OutputError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.files import replacing_file
-from xpet.core.pack import Packed, is_pack, pack_bytes, read_pack
+from xpet.core.language_pack import PackEntry, is_pack, pack_bytes, read_pack
+from xpet.core.run_record import documents_of
 from xpet.jobs.merge.combine import combined_records
 from xpet.jobs.results.merge import PackedLanguage, PackResult
-from xpet.jobs.shared.run_records import Runs, chosen_runs, language_of, read_runs, routine_of
+from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
@@ -37,12 +39,12 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
     write(out, records, on_event)
     first = records[0][1]
     return PackResult(
-        base=first.config["model"]["text"], method=first.config["method"]["name"],
-        synthetic=bool(first.metrics.get("synthetic")),
+        base=first.model.text, method=first.method.name,
+        synthetic=first.metrics.synthetic,
         languages=tuple(
             PackedLanguage(
-                language_of(record), str(path), record.config["run"]["routine"], routine_of(record).translates_queries,
-                record.metrics["target_before"], record.metrics["aligned"],
+                record.language, str(path), record.run.routine, record.routine.translates_queries,
+                record.metrics.target_before, record.metrics.aligned,
             )
             for path, record in records
         ),
@@ -56,7 +58,7 @@ def write(out: Path, records: Runs, on_event: OnEvent) -> None:
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise OutputError(f"{out}: expected {needed / 1e6:,.0f} MB of free disk, found {free / 1e6:,.0f} MB")
-    packed = [Packed(language_of(record), record) for _, record in records]
+    packed = [PackEntry(record.language, record) for _, record in records]
     with replacing_file(out) as file:
         file.write(pack_bytes(packed))
         file.flush()
@@ -65,14 +67,19 @@ def write(out: Path, records: Runs, on_event: OnEvent) -> None:
             on_event(Progress("reading back", done, len(packed), one.name))
 
 
-def _check_same(one: Packed, other: Packed) -> None:
+def _check_same(one: PackEntry, other: PackEntry) -> None:
     """What was read back must be what was written, to the last bit."""
     import torch
 
     mine, theirs = one.record.delta, other.record.delta
     same = mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-    if not same or one.record.config != other.record.config:
+    if not same or _plain_settings(one) != _plain_settings(other):
         raise ModelError(f"the pack holds another module for {one.name} than the run: nothing was written; report it")
+
+
+def _plain_settings(entry: PackEntry) -> object:
+    """The settings of an entry as JSON holds them."""
+    return json.loads(json.dumps(documents_of(entry.record)["config"]))
 
 
 def _check_place(out: Path, config: MergeConfig) -> None:

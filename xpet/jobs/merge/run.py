@@ -22,7 +22,7 @@ from xpet.jobs.merge.formats import FORMS
 from xpet.jobs.merge.formats.base import CARD, Task, task_of
 from xpet.jobs.merge.formats.check import check_method, check_settings
 from xpet.jobs.results.merge import Combination, MergeResult, Verification
-from xpet.jobs.shared.run_records import Runs, check_base, language_of, read_runs, stored_method
+from xpet.jobs.shared.run_records import Runs, check_base, read_runs
 from xpet.jobs.shared.towers import Towers, text_path
 
 _BESIDE = 64 << 20
@@ -74,7 +74,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
 def _task(config: MergeConfig) -> Task:
     """The runs to write, whose method must fold where the form wants that; with the base's place if that is given."""
     runs = _single(config) if config.combine is None else combine.chosen(config)
-    check_method(FORMS[config.form], stored_method(runs[0][1]), str(runs[0][0]), FORMS)
+    check_method(FORMS[config.form], runs[0][1].method, str(runs[0][0]), FORMS)
     task = task_of(config, runs)
     return replace(task, model=replace(task.model, text=config.model or task.model.text or DEMO))
 
@@ -84,7 +84,7 @@ def _single(config: MergeConfig) -> Runs:
     runs = read_runs(config.runs, alike={})
     if len(runs) > 1:
         names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
-        hint = _SEVERAL if len({language_of(record) for _, record in runs}) > 1 else ""
+        hint = _SEVERAL if len({record.language for _, record in runs}) > 1 else ""
         raise ConfigError(f"{where}: expected one run, found {len(runs)}: name one of them: {names}{hint}")
     return runs
 
@@ -139,7 +139,7 @@ def _result(
     record = task.record
     return MergeResult(
         runs=tuple(str(path) for path, _ in task.runs), base=task.model.text, image=image,
-        languages=tuple(task.searched), method=record.config["method"]["name"], form=task.config.form,
-        dtype=task.config.dtype, synthetic=bool(record.metrics.get("synthetic")), verification=verification,
+        languages=tuple(task.searched), method=record.method.name, form=task.config.form,
+        dtype=task.config.dtype, synthetic=record.metrics.synthetic, verification=verification,
         out=str(out), files=(), size=0, seconds=0.0, combination=combination,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from xpet.jobs.merge.formats.base import Task
 from xpet.jobs.results.merge import Verification
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.foreign_modules import foreign_changes
-from xpet.jobs.shared.run_records import check_base, check_captions, stored_method
+from xpet.jobs.shared.run_records import check_base, check_captions
 from xpet.jobs.shared.test_captions import asked, captions_of
 from xpet.jobs.shared.towers import features_of, text_alone, text_path, with_images
 
@@ -70,7 +70,7 @@ def unmerged(task: Task, on_event: OnEvent) -> Unmerged:
 
     model, data, corpus, test = tested_captions(task, on_event)
     device = str(make_engine(task.config.device, "fp32").device)
-    delta, whole = task.mapped(), is_whole_tower(stored_method(task.record))
+    delta, whole = task.mapped(), is_whole_tower(task.record.method)
     text = load_text_tower(text_path(model.text), trained=delta if whole else None)
     images = _images(task, (model, data, corpus, test), text, device, on_event)
     slots = {**_searched(task), **({PIVOT: "target"} if PIVOT in test.captions else {})}
@@ -92,7 +92,7 @@ def _with_module(tower: nn.Module, task: Task, delta: Mapping[str, Tensor], devi
     if own is not None:
         yield _changed(tower, own, task).to(device)
         return
-    stack = build_stack(tower, stored_method(task.record), [task.record.config["run"]["seed"]]).to(device)
+    stack = build_stack(tower, task.record.method, [task.record.run.seed]).to(device)
     stack.load(0, delta)
     with stack.one(0):
         yield stack.tower

@@ -6,37 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from xpet.core.run_record import RunResult
 from xpet.jobs.results.synthetic import SYNTHETIC
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One trained run on the test split; R@1 in percent, time in seconds, `stored` size of the module in bytes."""
-
-    language: str
-    routine: str
-    loss: str
-    align_weight: float
-    learning_rate: float
-    seed: int
-    status: str
-    chosen_step: int
-    validation: Mapping[str, float]
-    target_before: float
-    translated_before: float | None
-    aligned: float
-    english_before: float | None
-    english_after: float | None
-    seconds: float
-    folder: str
-    image_weight: float = 1.0
-    trainable: int = 0
-    stored: int = 0
-
-    @property
-    def setting(self) -> tuple[str, str, float, float]:
-        """What is chosen by validation: everything but language and seed."""
-        return (self.routine, self.loss, self.align_weight, self.learning_rate)
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,17 @@ class Verification:
 
 @dataclass(frozen=True)
 class PackedLanguage:
-    """A language in a pack: its run, and R@1 in percent before and after, as measured when it was trained."""
+    """A language in a pack: its run, and R@1 in percent before and after, as measured when it was trained.
+
+    Of a module made elsewhere both are None.
+    """
 
     language: str
     run: str
     routine: str
     translates_queries: bool
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
 
 @dataclass(frozen=True)

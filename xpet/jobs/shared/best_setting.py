@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xpet.core.run_record import RunResult
 from xpet.core.selection import RULES
-from xpet.jobs.results.align import RunResult, Spread
+from xpet.jobs.results.align import Spread
 
 
 def spread(per_seed: Sequence[Mapping[str, float]]) -> Spread:

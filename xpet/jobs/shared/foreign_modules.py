@@ -9,16 +9,15 @@ language but English.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import FitPlan, MethodConfig, ModelConfig, to_dict
-from xpet.core.config.parts import DataConfig, RunConfig
+from xpet.core.config import DataConfig, FitPlan, MethodConfig, ModelConfig, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.languages import ALL, UNDETERMINED, normalise
-from xpet.core.rundir import RunRecord
+from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, SplitNames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,18 +126,17 @@ def _format(path: Path) -> Format | None:
 
 
 def _record(language: str, method: MethodConfig, delta: Mapping[str, Tensor], text: str) -> RunRecord:
+    """The record of a module for a language; `text` is its base, empty where that has no name."""
     run = RunConfig(language, routine="baseline-target")
-    trainable = sum(value.numel() for value in delta.values())
-    metrics: dict[str, Any] = {
-        "language": language, "routine": run.routine, "loss": run.loss, "align_weight": run.align_weight,
-        "learning_rate": run.learning_rate, "seed": run.seed, "status": "made elsewhere", "chosen_step": 0,
-        "validation": {}, "target_before": None, "translated_before": None, "aligned": None, "english_before": None,
-        "english_after": None, "seconds": None, "trainable": trainable, "total": None, "peak_memory": None,
-    }  # fmt: skip
-    config = {
-        "run": to_dict(run), "model": to_dict(ModelConfig(text)), "data": to_dict(DataConfig(name="")),
-        "method": to_dict(method), "fit": to_dict(FitPlan()),
-    }  # fmt: skip
-    environment = {"fingerprints": {"text": None, "image": None}, "test_captions": None, "versions": {"xpet": None}}
-    split: dict[str, Any] = {"train": [], "validation": [], "test": None}
-    return RunRecord(config, delta, [], metrics, environment, split)
+    metrics = RunMetrics(
+        **asdict(run), status="made elsewhere", chosen_step=0, validation={}, target_before=None,
+        translated_before=None, aligned=None, english_before=None, english_after=None, seconds=None, folder="",
+        trainable=sum(value.numel() for value in delta.values()),
+    )  # fmt: skip
+    environment = RunEnvironment(
+        versions={"xpet": None}, fingerprints={"text": None, "image": None}, test_captions=None
+    )  # fmt: skip
+    return RunRecord(
+        run, ModelConfig(text), DataConfig(name=""), method, FitPlan(), delta, [], metrics, environment,
+        SplitNames((), (), None),
+    )  # fmt: skip

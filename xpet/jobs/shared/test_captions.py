@@ -18,29 +18,28 @@ from xpet.jobs.shared.run_records import (
     Runs,
     named_images,
     read_runs,
-    routine_of,
     trained_on,
 )
 
 if TYPE_CHECKING:
-    from xpet.core.rundir import RunRecord
+    from xpet.core.run_record import RunRecord
 
 
 def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
     """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
-    needed = {*(config.texts or ()), *(routine_of(record).evaluation for _, record in records)}
+    needed = {*(config.texts or ()), *(record.routine.evaluation for _, record in records)}
     slots = sorted(needed & set(TRANSLATED))
     first = records[0][1] if records else _split_of(config)
     if first is None:
         model = replace(config.model, text=config.model.text or DEMO)
         return model, replace(config.data, name=config.data.name or DEMO), None, slots
     model, data = trained_on(config, first)
-    if records and first.split["test"] is not None and (config.data.is_cut or config.split_of is not None):
+    if records and first.split.test is not None and (config.data.is_cut or config.split_of is not None):
         raise ConfigError(
             "--shots, --val-shots, --split-file, --split-of: expected none beside runs, which are measured on their "
             "own test images"
         )
-    return model, data, first.split["test"], slots
+    return model, data, first.split.test, slots
 
 
 def _split_of(config: EvalConfig) -> RunRecord | None:
@@ -48,7 +47,7 @@ def _split_of(config: EvalConfig) -> RunRecord | None:
     if config.split_of is None:
         return None
     record = read_runs([config.split_of], alike=SAME_SPLIT, remedy="name one of them")[0][1]
-    if record.split["test"] is None:
+    if record.split.test is None:
         raise DataError(
             f"--split-of {config.split_of}: expected a run of xpet align, found a module made elsewhere, whose test "
             "images are not known"

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from xpet.core.captions import PIVOT
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.events import OnEvent
-from xpet.core.rundir import RunRecord, is_run, read_delta
+from xpet.core.run_record import RunRecord
+from xpet.core.rundir import is_run, read_delta
 from xpet.jobs.results.merge import MergeResult
 from xpet.jobs.shared.measure import Encode
-from xpet.jobs.shared.run_records import Runs, language_of, routine_of
+from xpet.jobs.shared.run_records import Runs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,7 @@ class Task:
     @property
     def searched(self) -> Mapping[str, str]:
         """Trained language -> slot of the texts it is searched with."""
-        return {language_of(record): routine_of(record).evaluation for _, record in self.runs}
+        return {record.language: record.routine.evaluation for _, record in self.runs}
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ class Task:
 
 def task_of(config: MergeConfig, runs: Runs) -> Task:
     """The task of writing runs, of which the first stands for all until they are combined."""
-    return Task(config, runs, runs[0][1], ModelConfig(**runs[0][1].config["model"]))
+    return Task(config, runs, runs[0][1], runs[0][1].model)
 
 
 @dataclass(frozen=True)

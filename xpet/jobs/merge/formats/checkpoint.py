@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
 from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.shared import measure
-from xpet.jobs.shared.run_records import stored_method
 from xpet.jobs.shared.towers import IMAGE_KEY, image_of, text_path
 from xpet.version import VERSION
 
@@ -68,16 +68,16 @@ def changes(task: Task) -> dict[str, Change]:
     from xpet.methods.table import fold
     from xpet.models.weights import Remapped
 
-    return fold(stored_method(task.record), Remapped(task.mapped))
+    return fold(task.record.method, Remapped(task.mapped))
 
 
 def note(task: Task) -> dict[str, object]:
     """What is recorded of how a merge was made."""
     record = task.record
-    made = {"combination": record.config["combination"]} if "combination" in record.config else {}
+    made = {} if record.combination is None else {"combination": record.combination}
     return {
-        "version": VERSION, "base": task.model.text, "base_fingerprint": record.environment["fingerprints"]["text"],
-        "run": record.config["run"], "method": record.config["method"]["name"], "verified": task.config.verify, **made,
+        "version": VERSION, "base": task.model.text, "base_fingerprint": record.environment.fingerprints["text"],
+        "run": asdict(record.run), "method": record.method.name, "verified": task.config.verify, **made,
     }  # fmt: skip
 
 

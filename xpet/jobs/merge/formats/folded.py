@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from xpet.core.config import MethodConfig
 from xpet.jobs.merge.formats.base import Task
 from xpet.jobs.shared import measure
-from xpet.jobs.shared.run_records import stored_method
 from xpet.jobs.shared.towers import text_path
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def folded_tower(task: Task) -> LoadedText:
     loaded = load_text_tower(text_path(task.model.text))
     state = loaded.tower.state_dict()
     with torch.no_grad():
-        for name, change in fold(stored_method(task.record), task.record.delta).items():
+        for name, change in fold(task.record.method, task.record.delta).items():
             state[name].copy_(change(state[name].float()))
     return loaded
 

@@ -9,7 +9,6 @@ from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import image_beside
 from xpet.jobs.merge.formats.folded import bytes_of
 from xpet.jobs.shared import measure
-from xpet.jobs.shared.run_records import stored_method
 from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "config.json", "pytorch_model.bin")
@@ -20,7 +19,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     from xpet.methods import opendelta_format
     from xpet.models.checkpoint import open_text_tower
 
-    opendelta_format.write(stage, stored_method(task.record), task.record.delta)
+    opendelta_format.write(stage, task.record.method, task.record.delta)
     return image_beside(open_text_tower(text_path(task.model.text)), task.model)
 
 

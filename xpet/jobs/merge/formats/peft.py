@@ -9,7 +9,6 @@ from xpet.jobs.merge.formats.base import CARD, Form, Task
 from xpet.jobs.merge.formats.checkpoint import image_beside
 from xpet.jobs.merge.formats.folded import bytes_of, with_module
 from xpet.jobs.shared import measure
-from xpet.jobs.shared.run_records import stored_method
 from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "adapter_config.json", "adapter_model.safetensors")
@@ -23,7 +22,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     base = open_text_tower(text_path(task.model.text))
     modules = [name for name, _ in base.tower.named_modules() if name]
     vocabulary = len(base.tensors[f"{embeddings.WORDS}.weight"])
-    peft_format.write(stage, stored_method(task.record), task.record.delta, modules, task.model.text, vocabulary)
+    peft_format.write(stage, task.record.method, task.record.delta, modules, task.model.text, vocabulary)
     return image_beside(base, task.model)
 
 

@@ -1,8 +1,9 @@
 """The language pack: the run records of many languages in one safetensors file.
 
-Tensors are named `NUMBER/NAME IN THE DELTA`; everything else of the records is one JSON document in the header, where
-what records share (split, environment, ...) stands once. Languages with the very same module (a combination) share its
-tensors.
+Tensors are named `NUMBER/NAME`, the number of the module and the tensor's name in it. Everything else of the records
+is one JSON document in the header: `runs` hold for each record its name, the number of its module, and for each of its
+documents the index in `shared`, where equal ones (split, environment, ...) stand once. Languages with the very same
+module (a combination) share its tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError
-from xpet.core.rundir import RunRecord
+from xpet.core.run_record import DOCUMENTS, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
 SCHEMA = 1
 KEY = "xpet_pack"
 """Entry of the file's metadata that holds the document."""
-PARTS = ("config", "history", "metrics", "environment", "split")
 MOST_HEADER = 100_000_000
 """Bytes of a header, as the safetensors format bounds it."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A run as it stands in a pack; `name` is its language."""
+class PackEntry:
+    """A run in a pack; `name` is its language."""
 
     name: str
     record: RunRecord
@@ -46,29 +46,27 @@ def is_pack(path: Path) -> bool:
         return False
 
 
-def pack_bytes(packed: Sequence[Packed]) -> bytes:
+def pack_bytes(entries: Sequence[PackEntry]) -> bytes:
     """The contents of the file of a pack."""
     from safetensors.torch import save
 
-    tensors: dict[str, Tensor] = {}
-    places: list[tuple[Mapping[str, Tensor], int]] = []
+    modules: list[Mapping[str, Tensor]] = []  # each once, though languages may share it
     shared: list[Any] = []
     runs = []
-    for one in packed:
-        number = next((n for delta, n in places if _same(delta, one.record.delta)), None)
-        if number is None:
-            number = len(places)
-            places.append((one.record.delta, number))
-            tensors |= {f"{number}/{name}": value.contiguous() for name, value in one.record.delta.items()}
-        parts = {part: _index(shared, getattr(one.record, part)) for part in PARTS}
-        runs.append({"name": one.name, "delta": number, **parts})
+    for entry in entries:
+        number = _module_number(modules, entry.record.delta)
+        documents = {name: _shared_index(shared, value) for name, value in documents_of(entry.record).items()}
+        runs.append({"name": entry.name, "delta": number, **documents})
+    tensors = {
+        f"{number}/{name}": value.contiguous() for number, delta in enumerate(modules) for name, value in delta.items()
+    }
     document = json.dumps({"schema": SCHEMA, "runs": runs, "shared": shared}, ensure_ascii=False)
     content: bytes = save(tensors, metadata={KEY: document})
     return content
 
 
-def read_pack(path: Path) -> list[Packed]:
-    """The runs of a pack; raises DataError for what is none, is damaged or of a newer schema."""
+def read_pack(path: Path) -> list[PackEntry]:
+    """The runs of a pack, all checked; raises DataError for what is none, is damaged or of a newer schema."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -78,42 +76,67 @@ def read_pack(path: Path) -> list[Packed]:
         document = json.loads(_metadata(path)[KEY])
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
-        tensors = load_file(path)
-        packed = [_packed(run, document["shared"], tensors) for run in document["runs"]]
-        if not packed:
-            raise ValueError("it holds no run")
-        own = {run["delta"]: one for run, one in zip(document["runs"], packed, strict=True)}
+        entries = _entries(document, load_file(path))
+        modules = {entry.module: entry for entry in entries}
     except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
         raise DataError(
             f"{path}: expected a language pack of `xpet merge --pack`, found a damaged one ({error}); make it again"
         ) from error
-    for one in own.values():  # languages that share a module are looked at once
-        check_kinds(one.record.delta, path / one.name)
-        check_finite(one.record.delta, path / one.name, "train the run again and make the pack of it")
-    return packed
+    for entry in modules.values():
+        check_kinds(entry.delta, path / entry.name)
+        check_finite(entry.delta, path / entry.name, "train the run again and make the pack of it")
+    return [PackEntry(e.name, record_of(path / e.name, e.documents, e.delta)) for e in entries]
 
 
-def _packed(run: Mapping[str, Any], shared: Sequence[Any], tensors: Mapping[str, Tensor]) -> Packed:
+@dataclass(frozen=True)
+class _StoredEntry:
+    """One entry as the file holds it: the number of its module, that module's tensors, and its documents by name."""
+
+    name: str
+    module: int
+    delta: Mapping[str, Tensor]
+    documents: Mapping[str, Any]
+
+
+def _entries(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[_StoredEntry]:
+    """The entries of a pack's document; raises ValueError, KeyError, TypeError or IndexError for a damaged one."""
+    entries = [_entry(run, document["shared"], tensors) for run in document["runs"]]
+    if not entries:
+        raise ValueError("it holds no run")
+    return entries
+
+
+def _entry(run: Mapping[str, Any], shared: Sequence[Any], tensors: Mapping[str, Tensor]) -> _StoredEntry:
     if not isinstance(run["name"], str):
         raise ValueError(f"a name that is no text: {run['name']!r:.60}")
     start = f"{run['delta']}/"
     delta = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     if not delta:
         raise ValueError(f"no module for {run['name']}")
-    return Packed(run["name"], RunRecord(delta=delta, **{part: shared[run[part]] for part in PARTS}))
+    return _StoredEntry(run["name"], run["delta"], delta, {name: shared[run[name]] for name in DOCUMENTS})
 
 
-def _index(shared: list[Any], value: Any) -> int:
-    """The place of a value among the shared ones, put there when it is new."""
+def _module_number(modules: list[Mapping[str, Tensor]], delta: Mapping[str, Tensor]) -> int:
+    """The index of a module among those that are stored; it is appended when it is new."""
+    for number, other in enumerate(modules):
+        if _same(other, delta):
+            return number
+    modules.append(delta)
+    return len(modules) - 1
+
+
+def _shared_index(shared: list[Any], value: Any) -> int:
+    """The index of a value among the shared ones; it is appended, as JSON holds it, when it is new."""
     plain = json.loads(json.dumps(value))
-    for place, other in enumerate(shared):
+    for index, other in enumerate(shared):
         if other == plain:
-            return place
+            return index
     shared.append(plain)
     return len(shared) - 1
 
 
 def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two modules have the same tensors with the same numbers."""
     if one.keys() != other.keys():
         return False
     return all(one[name].shape == other[name].shape and bool((one[name] == other[name]).all()) for name in one)
