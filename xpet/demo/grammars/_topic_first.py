@@ -1,34 +1,39 @@
-"""What the Japanese and Korean grammars share: where a caption that only lists things names its background."""
+"""What the Japanese and Korean grammars share: where a caption names its background."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from xpet.demo.scenes import Message, ObjectGroup
 
 
-def say_listed(
-    message: Message,
-    rng: random.Random,
-    predicate: Callable[[tuple[ObjectGroup, ...], random.Random, bool], str],
-    with_backdrop: Callable[[str, str | None], str],
-    in_setting: Callable[[Message, str, float, random.Random], str],
-    backgrounds: Mapping[str, tuple[str, ...]],
-) -> str:
-    """A caption without a relation: no background, one named behind the sentence, or one that the things stand in.
+@dataclass(frozen=True)
+class TopicFirstGrammar:
+    """The sentence pattern of a language that puts the background in front, and its parts.
 
-    Args:
-        message: what is said.
-        rng: chooses among the wordings.
-        predicate: the groups as a phrase or sentence; True for one that something follows.
-        with_backdrop: the sentence with the background (None: without) named behind it.
+    Attributes:
+        related: a caption of two groups in a relation.
+        predicate: groups as a phrase or sentence; True for one that something follows.
+        with_backdrop: a sentence with the background (None: without) named behind it.
         in_setting: the sentence of a message and a background's name; a number from 0.2 to 1 chooses the wording.
         backgrounds: names of each background.
     """
-    if not message.background:
-        return predicate(message.groups, rng, False)
-    style = rng.random()
-    if style < 0.2:
-        return with_backdrop(predicate(message.groups, rng, True), message.background)
-    return in_setting(message, rng.choice(backgrounds[message.background]), style, rng)
+
+    related: Callable[[Message, random.Random], str]
+    predicate: Callable[[tuple[ObjectGroup, ...], random.Random, bool], str]
+    with_backdrop: Callable[[str, str | None], str]
+    in_setting: Callable[[Message, str, float, random.Random], str]
+    backgrounds: Mapping[str, tuple[str, ...]]
+
+    def say(self, message: Message, rng: random.Random) -> str:
+        """A natural caption of the message."""
+        if message.relation:
+            return self.related(message, rng)
+        if not message.background:
+            return self.predicate(message.groups, rng, False)
+        style = rng.random()
+        if style < 0.2:
+            return self.with_backdrop(self.predicate(message.groups, rng, True), message.background)
+        return self.in_setting(message, rng.choice(self.backgrounds[message.background]), style, rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from xpet.demo.grammars._topic_first import say_listed
+from xpet.demo.grammars._topic_first import TopicFirstGrammar
 from xpet.demo.scenes import Message, ObjectGroup
 
 NOUNS = {
@@ -134,11 +134,7 @@ def _in_setting(message: Message, background: str, style: float, rng: random.Ran
     return background + "に" + _predicate(message.groups, rng, False)
 
 
-def say(message: Message, rng: random.Random) -> str:
-    """A natural Japanese caption of the message."""
-    if message.relation:
-        return _related(message, rng)
-    return say_listed(message, rng, _predicate, _backed, _in_setting, BACKGROUNDS)
+say = TopicFirstGrammar(_related, _predicate, _backed, _in_setting, BACKGROUNDS).say
 
 
 def _machine_group(group: ObjectGroup) -> str:
