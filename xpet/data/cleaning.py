@@ -1,4 +1,4 @@
-"""What of a stream of English texts is worth training on: no repetitions, no odd lines, nothing of the test set."""
+"""Selects, from a stream of English texts, those worth training on: no duplicates, odd lines or test captions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCALE = 1 << 64
 
 
 class Line(NamedTuple):
-    """A kept text; `number` counts the source's texts up to it, so that a stream can be taken up behind it."""
+    """A kept text; `number` counts the source's texts up to it, so that a stream can be continued behind it."""
 
     number: int
     text: str
@@ -39,9 +39,9 @@ class Limits:
 
 
 def normalised(text: str) -> str:
-    """What makes two texts the same: their words in NFC, case folded; blanks and punctuation do not count.
+    """A text as duplicates are compared: its words in NFC, case folded; blanks and punctuation do not count.
 
-    Punctuation does not because published captions differ in it: COCO's own end in a full stop that XTD's copies lack.
+    Punctuation does not because published captions differ in it: COCO's end in a full stop that XTD's copies lack.
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -62,7 +62,7 @@ class Hashes:
     """
 
     def __init__(self) -> None:
-        """Starts empty."""
+        """Make an empty set."""
         self._slots = array("Q", bytes(8 * SMALLEST))
         self._used = 0
 
@@ -70,37 +70,38 @@ class Hashes:
         return self._used
 
     def add(self, number: int) -> bool:
-        """Whether the number was new."""
+        """Add a number; returns whether it was new."""
         number = number or 1  # zero marks a free slot
         slots = self._slots
         mask = len(slots) - 1
-        place = number & mask
-        while found := slots[place]:
-            if found == number:
+        position = number & mask
+        while entry := slots[position]:
+            if entry == number:
                 return False
-            place = (place + 1) & mask
-        slots[place] = number
+            position = (position + 1) & mask
+        slots[position] = number
         self._used += 1
         if 3 * self._used > 2 * len(slots):
             self._grow()
         return True
 
     def _grow(self) -> None:
+        """Double the slots."""
         slots = array("Q", bytes(16 * len(self._slots)))
         mask = len(slots) - 1
         for number in self._slots:
             if number:
-                place = number & mask
-                while slots[place]:
-                    place = (place + 1) & mask
-                slots[place] = number
+                position = number & mask
+                while slots[position]:
+                    position = (position + 1) & mask
+                slots[position] = number
         self._slots = slots
 
 
 class Cleaner:
-    """Passes texts on that are worth training on, blanks in them made single; counts the others by their reason.
+    """Yields the texts worth training on, with single blanks between words; counts the others by the reason.
 
-    The same texts in the same order always give the same lines, so an interrupted stream is taken up by cleaning it
+    The same texts in the same order always give the same lines, so an interrupted stream is continued by cleaning it
     again from its start, with `after` the last `number` that was used.
 
     Attributes:
@@ -109,7 +110,7 @@ class Cleaner:
     """
 
     def __init__(self, forbidden: Iterable[str] = (), limits: Limits | None = None) -> None:
-        """Remembers the texts to leave out (test captions) and the limits of length."""
+        """Take the texts to leave out (test captions) and the limits of length."""
         self.limits = limits or Limits()
         self.counts = dict.fromkeys(COUNTS, 0)
         self._forbidden = {text_hash(text) for text in forbidden}
@@ -143,6 +144,7 @@ class Cleaner:
         return "kept" if self._seen.add(number) else "duplicate"
 
     def _length(self, line: str) -> str:
+        """Whether a line is `short` or `long`; nothing when it is neither."""
         limits = self.limits
         words = line.count(" ") + 1
         if words < limits.min_words or len(line) < limits.min_characters:
@@ -159,7 +161,7 @@ def is_latin(text: str) -> bool:
 
 
 def is_held_out(text: str, share: float) -> bool:
-    """Whether a text is among the `share` held out for validation: by its own (normalised) words and nothing else.
+    """Whether a text is among the `share` held out for validation: by its (normalised) words and nothing else.
 
     A line is therefore held out in every order and size of a corpus, and what a small share holds out a larger one
     does too.

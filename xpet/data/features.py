@@ -79,66 +79,71 @@ def image_features(
         raise DataError("expected pictures to encode, found none")
     with ThreadPoolExecutor(WORKERS) as pool:
         digests = list(pool.map(pictures.digest, names))
-    wanted = dict(zip(digests, names, strict=True))
-    keeper = _Store(store, key, on_event)
-    known = keeper.load(set(wanted))
-    missing = {digest: name for digest, name in wanted.items() if digest not in known}
-    work = _FeatureComputation(pictures, prepare, encode, keeper, batch_size, len(wanted))
-    fresh = work.compute(missing) if missing else {}
-    if known and fresh and len(next(iter(known.values()))) != len(next(iter(fresh.values()))):
-        keeper.warn(f"{keeper.folder}: expected as many dimensions as the image tower gives, found others")
-        keeper.drop()
-        stale = {digest: wanted[digest] for digest in known}
-        known = work.compute(stale)
-    rows = known | fresh
+    name_of = dict(zip(digests, names, strict=True))
+    parts = _FeatureStore(store, key, on_event)
+    computation = _FeatureComputation(pictures, prepare, encode, parts, batch_size, len(name_of))
+    rows = _rows(name_of, parts, computation)
     return torch.stack([rows[digest] for digest in digests])
+
+
+def _rows(name_of: dict[str, str], store: _FeatureStore, computation: _FeatureComputation) -> dict[str, Tensor]:
+    """A feature row [d] for each digest (of the picture with that name): stored ones, and computed where none is."""
+    stored = store.load(set(name_of))
+    computed = computation.compute({digest: name for digest, name in name_of.items() if digest not in stored})
+    if len({len(row) for rows in (stored, computed) for row in islice(rows.values(), 1)}) > 1:
+        store.warn(f"{store.folder}: expected as many dimensions as the image tower gives, found others")
+        store.drop()
+        stored = computation.compute({digest: name_of[digest] for digest in stored})
+    return stored | computed
 
 
 @dataclass(frozen=True)
 class _FeatureComputation:
-    """How missing features are made and kept; `total` pictures were asked for."""
+    """Computes the features that are not stored, and stores them; `total` distinct pictures were requested."""
 
     pictures: ImageSource
     prepare: Prepare | None
     encode: Encode
-    keeper: _Store
+    store: _FeatureStore
     batch_size: int
     total: int
 
     def compute(self, missing: dict[str, str]) -> dict[str, Tensor]:
-        """Encodes and stores the missing pictures (digest -> name); returns their rows."""
+        """Encode and store the missing pictures (digest -> name); returns their rows [d] by digest."""
         rows: dict[str, Tensor] = {}
+        if not missing:
+            return rows
         pending: dict[str, Tensor] = {}
         done = self.total - len(missing)
-        tell = self.keeper.on_event
-        tell(Progress(STAGE, done, self.total))
-        ready = ahead(self.ready, missing.items(), 2 * self.batch_size)
-        while batch := list(islice(ready, self.batch_size)):
+        report = self.store.on_event
+        report(Progress(STAGE, done, self.total))
+        prepared = map_ahead(self.prepared, missing.items(), 2 * self.batch_size)
+        while batch := list(islice(prepared, self.batch_size)):
             features = self.encode([picture for _, _, picture in batch]).detach().float().cpu()
             _check(features, len(batch), batch[0][1])
             pending |= {digest: row for (digest, _, _), row in zip(batch, features, strict=True)}
             done += len(batch)
             if len(pending) >= PART_PICTURES or done == self.total:
-                self.keeper.save(pending)
+                self.store.save(pending)
                 rows |= pending
                 pending = {}
-            tell(Progress(STAGE, done, self.total))
+            report(Progress(STAGE, done, self.total))
         return rows
 
-    def ready(self, item: tuple[str, str]) -> tuple[str, str, Any]:
-        """Digest, name and prepared picture."""
+    def prepared(self, item: tuple[str, str]) -> tuple[str, str, Any]:
+        """Digest, name and prepared picture of (digest, name)."""
         digest, name = item
         picture = self.pictures.open(name)
         return digest, name, picture if self.prepare is None else self.prepare(picture)
 
 
-def ahead(work: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterator[Any]:
-    """`map(work, items)`, in order, by worker threads that run at most `most` items ahead of the reader."""
+def map_ahead(function: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterator[Any]:
+    """`map(function, items)`, in order, by worker threads that run at most `most` items ahead of the reader."""
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) >= most:
                     yield waiting.popleft().result()
             while waiting:
@@ -149,6 +154,7 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterat
 
 
 def _check(features: Tensor, count: int, name: str) -> None:
+    """Raise DataError unless features are [count, d] and finite; `name` is the first picture's."""
     if features.ndim != 2 or len(features) != count:
         raise DataError(f"image tower: expected features [{count}, d], found shape {list(features.shape)}")
     if not features.isfinite().all():
@@ -156,8 +162,8 @@ def _check(features: Tensor, count: int, name: str) -> None:
 
 
 @dataclass
-class _Store:
-    """The parts of one key."""
+class _FeatureStore:
+    """The parts of one key; `used` are those that rows were loaded from."""
 
     root: Path
     key: str
@@ -170,14 +176,15 @@ class _Store:
         self.folder = self.root / self.key[:16]
 
     def warn(self, text: str) -> None:
+        """Report what is wrong with stored features, which are computed again."""
         self.on_event(Notice(f"image-feature store: {text}; computing these features again", "warning"))
 
-    def load(self, wanted: set[str]) -> dict[str, Tensor]:
-        """Rows of the wanted digests; parts that are not sound are reported, removed and passed over."""
+    def load(self, requested: set[str]) -> dict[str, Tensor]:
+        """Rows [d] of the requested digests, as far as stored; unsound parts are reported, removed and passed over."""
         rows: dict[str, Tensor] = {}
         for path in sorted(self.folder.glob("part-*.safetensors")):
             try:
-                part = self._read(path, wanted)
+                part = self._read(path, requested)
                 size = {len(row) for row in (*part.values(), *rows.values())}
                 if len(size) > 1:
                     raise ValueError("another number of dimensions than in other parts")
@@ -191,12 +198,12 @@ class _Store:
         return rows
 
     def drop(self) -> None:
-        """Removes the parts that rows were loaded from."""
+        """Remove the parts that rows were loaded from."""
         for path in self.used:
             _remove(path)
 
-    def _read(self, path: Path, wanted: set[str]) -> dict[str, Tensor]:
-        """Rows of a part that are wanted; raises ValueError or OSError saying what is wrong with the part."""
+    def _read(self, path: Path, requested: set[str]) -> dict[str, Tensor]:
+        """Requested rows [d] of a part by digest; raises ValueError or OSError saying what is wrong with the part."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -205,7 +212,7 @@ class _Store:
                 if metadata.get("key") != self.key:
                     raise ValueError("features of another tower or preprocessing")
                 digests = json.loads(metadata["digests"])
-                if wanted.isdisjoint(digests):
+                if requested.isdisjoint(digests):
                     return {}
                 features = file.get_tensor(NAME)
         except SafetensorError as error:
@@ -216,10 +223,10 @@ class _Store:
             raise ValueError("contents that do not match their checksum")
         if not features.isfinite().all():
             raise ValueError("non-finite numbers")
-        return {digest: row for digest, row in zip(digests, features, strict=True) if digest in wanted}
+        return {digest: row for digest, row in zip(digests, features, strict=True) if digest in requested}
 
     def save(self, rows: dict[str, Tensor]) -> None:
-        """Writes one part atomically; raises OutputError when that is not possible."""
+        """Write rows [d] by digest as one part, whole or not at all; raises OutputError when that is not possible."""
         import torch
         from safetensors import SafetensorError
         from safetensors.torch import save
@@ -239,10 +246,12 @@ class _Store:
 
 
 def _checksum(features: Tensor) -> str:
+    """SHA-256 (hex) of the numbers of a tensor of any shape."""
     return hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _remove(path: Path) -> None:
+    """Remove a file if that is possible."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -270,13 +279,14 @@ def read_features(path: Path, expected_images: int) -> Tensor:
             "give one row per image, in the order of the data set"
         )
     features = features.float()
-    bad = int((~features.isfinite().all(dim=1)).sum())
-    if bad:
-        raise DataError(f"image features {path}: expected finite numbers, found {bad} rows with others")
+    rows = int((~features.isfinite().all(dim=1)).sum())
+    if rows:
+        raise DataError(f"image features {path}: expected finite numbers, found {rows} rows with others")
     return features
 
 
 def _read_safetensors(path: Path) -> Tensor:
+    """The tensor, of whatever shape, of a user's .safetensors file; raises DataError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -284,8 +294,10 @@ def _read_safetensors(path: Path) -> Tensor:
             names = list(file.keys())
             name = names[0] if len(names) == 1 else USER_NAME
             if name not in names:
-                found = listing(names) or "none"
-                raise DataError(f"image features {path}: expected one tensor or one named {USER_NAME}, found {found}")
+                raise DataError(
+                    f"image features {path}: expected one tensor or one named {USER_NAME}, found "
+                    f"{listing(names) or 'none'}"
+                )
             tensor: Tensor = file.get_tensor(name)
             return tensor
     except (SafetensorError, OSError) as error:
@@ -295,6 +307,7 @@ def _read_safetensors(path: Path) -> Tensor:
 
 
 def _read_npy(path: Path) -> Tensor:
+    """The array, of whatever shape, of a user's .npy file; raises DataError."""
     import numpy
     import torch
 

@@ -34,7 +34,7 @@ TOKENS, OFFSETS, FEATURES = FILES = ("tokens.bin", "offsets.bin", "features.bin"
 
 @dataclass(frozen=True)
 class State:
-    """What is committed: the contents of `pairs.json`.
+    """What a store holds: the contents of `pairs.json`.
 
     Attributes:
         key: fingerprint of everything the pairs depend on.
@@ -61,7 +61,7 @@ class State:
 
 
 class RowSequence(Sequence[list[int]], ABC):
-    """Token rows that are made as they are asked for: an int or a slice, from either end."""
+    """Token rows that are made when they are read: by an index or a slice, counted from either end."""
 
     @abstractmethod
     def row(self, row: int) -> list[int]:
@@ -86,7 +86,7 @@ class MappedTokenRows(RowSequence):
     """Token rows read from disk one by one."""
 
     def __init__(self, tokens: NDArray[Any], ends: NDArray[Any]) -> None:
-        """Keeps maps of `tokens.bin` and `offsets.bin`."""
+        """Keep the maps of `tokens.bin` [tokens] and `offsets.bin` [rows], whose entries say where each row ends."""
         self._tokens = tokens
         self._ends = ends
 
@@ -94,7 +94,7 @@ class MappedTokenRows(RowSequence):
         return len(self._ends)
 
     def row(self, row: int) -> list[int]:
-        """Row 0, 1, ..."""
+        """The tokens of row 0, 1, ..."""
         start = int(self._ends[row - 1]) if row else 0
         tokens: list[int] = self._tokens[start : int(self._ends[row])].tolist()
         return tokens
@@ -105,23 +105,23 @@ class MappedTokenRows(RowSequence):
 
         ends = self._ends.astype("i8")
         starts = numpy.concatenate([ends[:0], [0], ends[:-1]]) if len(ends) else ends
-        return numpy.stack([self._tokens[starts + place].astype("i8") for place in range(count)], axis=1)
+        return numpy.stack([self._tokens[starts + position].astype("i8") for position in range(count)], axis=1)
 
     def distinct(self, skip: int) -> list[int]:
-        """The different tokens of all rows, ascending, without the first `skip` of each row."""
+        """The distinct tokens of all rows, ascending; the first `skip` of each row do not count."""
         import numpy
 
-        found = numpy.empty(0, dtype="u4")
+        distinct = numpy.empty(0, dtype="u4")
         for start in range(0, len(self), BLOCK):
             ends = self._ends[start : start + BLOCK].astype("i8")
             first = int(self._ends[start - 1]) if start else 0
             block = numpy.asarray(self._tokens[first : int(ends[-1])])
-            keep = numpy.ones(len(block), dtype=bool)
-            begins = numpy.concatenate([[0], ends[:-1] - first])
-            for place in range(skip):
-                keep[begins + place] = False
-            found = numpy.union1d(found, block[keep])
-        return [int(token) for token in found]
+            counted = numpy.ones(len(block), dtype=bool)
+            starts = numpy.concatenate([[0], ends[:-1] - first])
+            for position in range(skip):
+                counted[starts + position] = False
+            distinct = numpy.union1d(distinct, block[counted])
+        return [int(token) for token in distinct]
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def read_state(folder: Path) -> State:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: expected the state of a pair store, found {error}") from error
     for name, size in state.sizes().items():
-        found = (folder / name).stat().st_size if (folder / name).is_file() else 0
-        if found < size:
-            raise DataError(f"{folder / name}: expected {size:,} bytes, found {found:,}; the store is damaged")
+        actual = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if actual < size:
+            raise DataError(f"{folder / name}: expected {size:,} bytes, found {actual:,}; the store is damaged")
     last = int(_map(folder / OFFSETS, "<u8", state.rows)[-1]) if state.rows else 0
     if last != state.tokens:
         raise DataError(f"{folder / OFFSETS}: expected {state.tokens:,} tokens, found {last:,}; the store is damaged")
@@ -171,7 +171,7 @@ def _checked(document: Any) -> State:
 
 
 def map_pairs(folder: Path, state: State) -> StoredPairs:
-    """The pairs of a state, as maps of the files: nothing is read yet."""
+    """The pairs of a state (tokens, and features [rows, width]), as maps of the files: nothing is read yet."""
     import torch
 
     tokens = MappedTokenRows(_map(folder / TOKENS, "<u4", state.tokens), _map(folder / OFFSETS, "<u8", state.rows))
@@ -180,7 +180,7 @@ def map_pairs(folder: Path, state: State) -> StoredPairs:
 
 
 def _map(path: Path, kind: str, count: int) -> NDArray[Any]:
-    """The first numbers of a file; private (copy on write), because torch takes no read-only arrays."""
+    """The first `count` numbers of a file [count]; private (copy on write), because torch takes no read-only arrays."""
     import numpy
 
     if not count:

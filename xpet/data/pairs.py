@@ -45,12 +45,12 @@ KEPT = "what is stored so far is kept"
 class PairStore:
     """The one writer of a store, a context manager; also reads it.
 
-    Opening takes up what is there: of the same key and width it goes on behind the last whole chunk, anything else is
-    deleted and the store begins empty. A damaged store is deleted as well, with a warning to `on_event`.
+    A store of the same key and width is continued behind its last whole chunk; any other is deleted, and the new one
+    begins empty. A damaged store is deleted as well, with a warning to `on_event`.
     """
 
     def __init__(self, folder: Path, key: str, width: int, on_event: OnEvent = ignore) -> None:
-        """Opens or makes the store.
+        """Open or create the store; `width` is that of a feature row.
 
         Raises:
             OutputError: another process writes to it, or the folder cannot be written.
@@ -61,7 +61,7 @@ class PairStore:
         with writing(f"the pair store {folder}", KEPT), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder / LOCK, f"pair store {folder}"))
-            self._state = _taken_up(folder, State(key, width), on_event)
+            self._state = _resumed(folder, State(key, width), on_event)
             for name, size in self._state.sizes().items():
                 file = stack.enter_context((folder / name).open("r+b", buffering=0))
                 file.truncate(size)
@@ -75,7 +75,7 @@ class PairStore:
         self.close()
 
     def close(self) -> None:
-        """Gives the lock back; what is committed stays."""
+        """Release the lock; what was appended stays."""
         self._stack.close()
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class PairStore:
 
     @property
     def features(self) -> Tensor:
-        """All feature rows so far, [rows, width] float32, read from disk as they are asked for."""
+        """All feature rows so far, [rows, width] float32; a row is read from disk when it is used."""
         return self._pairs().features
 
     def append(
@@ -114,7 +114,7 @@ class PairStore:
         counts: Mapping[str, int] | None = None,
         finished: bool = False,
     ) -> None:
-        """Stores a chunk; when this returns it is on disk, and until then the store is as it was.
+        """Append a chunk; when this returns it is on disk, and until then the store is as it was.
 
         Args:
             rows: token numbers below 2^32, a row for each pair; there may be none, to note progress only.
@@ -152,6 +152,7 @@ class PairStore:
 
 
 def _feature_block(features: Tensor, rows: int, width: int) -> NDArray[Any]:
+    """The features [rows, width] as little-endian float32; raises DataError for another shape or other numbers."""
     if tuple(features.shape) != (rows, width):
         raise DataError(f"pair store: expected features [{rows}, {width}], found {list(features.shape)}")
     features = features.detach().float().cpu().contiguous()
@@ -161,7 +162,7 @@ def _feature_block(features: Tensor, rows: int, width: int) -> NDArray[Any]:
 
 
 def _token_block(rows: Sequence[Sequence[int]], before: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The rows end to end, and where each ends when `before` tokens stand in front of them."""
+    """The rows end to end [tokens] uint32, and where each ends [rows] uint64 when `before` tokens precede them."""
     import numpy
 
     lengths = list(map(len, rows))
@@ -172,17 +173,17 @@ def _token_block(rows: Sequence[Sequence[int]], before: int) -> tuple[NDArray[An
     return tokens.astype("<u4"), numpy.array(ends, dtype="<u8")
 
 
-def _write(file: BinaryIO, place: int, data: NDArray[Any]) -> None:
-    """Puts an array at a place of an unbuffered file, through to the disk."""
-    file.seek(place)
+def _write(file: BinaryIO, offset: int, data: NDArray[Any]) -> None:
+    """Write an array of any shape at an offset (in bytes) of an unbuffered file; on disk when this returns."""
+    file.seek(offset)
     left = memoryview(cast(Any, data.reshape(-1).view("u1")))
     while left:
         left = left[file.write(left) :]
     os.fsync(file.fileno())
 
 
-def _taken_up(folder: Path, fresh: State, on_event: OnEvent) -> State:
-    """The state to go on from: the stored one if it is sound and of these settings, else the fresh one, written."""
+def _resumed(folder: Path, fresh: State, on_event: OnEvent) -> State:
+    """The state to continue from: the stored one if it is sound and of these settings, else the fresh one, written."""
     for leftover in folder.glob(f".{STATE}.*.tmp"):
         leftover.unlink(missing_ok=True)
     if (folder / STATE).exists():
@@ -202,5 +203,5 @@ def _taken_up(folder: Path, fresh: State, on_event: OnEvent) -> State:
 
 
 def _write_state(folder: Path, state: State) -> None:
-    """Replaces `pairs.json`; on disk when this returns."""
+    """Replace `pairs.json`; on disk when this returns."""
     write_file(folder / STATE, json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n", KEPT, durable=True)
