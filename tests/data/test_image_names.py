@@ -13,7 +13,7 @@ import pytest
 from xpet.core.captions import Corpus, LanguageCaptions, ReadRequest, Split
 from xpet.core.errors import DataError
 from xpet.data import images, multi30k, table, xtd
-from xpet.data.images import FolderPictures, Names, canonical, find_pictures, renamed
+from xpet.data.images import FolderPictures, ImageNames, canonical, find_pictures, match_spelling
 from xpet.data.splits import SplitPlan
 from xpet.data.text_files import CaptionFiles
 
@@ -178,8 +178,8 @@ def test_split_files_match_by_the_same_rule(tmp_path: Path, picture: Callable) -
 
 
 def test_names_are_written_as_the_images_are() -> None:
-    assert renamed(["b", "./a", "c/../b", "z"], ["a", "b"]) == ["b", "a", "b", "z"]
-    assert renamed(["a"], ["a", "b"]) == ["a"]
+    assert match_spelling(["b", "./a", "c/../b", "z"], ["a", "b"]) == ["b", "a", "b", "z"]
+    assert match_spelling(["a"], ["a", "b"]) == ["a"]
 
 
 def test_image_lists_name_every_picture_once(tmp_path: Path, write: Callable, picture: Callable) -> None:
@@ -293,10 +293,11 @@ def test_what_stands_in_place_of_a_picture_is_told(
 
 def test_a_million_names_cost_a_look_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    monkeypatch.setattr(FolderPictures, "file", lambda self, name: looks.append(name))
-    names = Names(FolderPictures((tmp_path,)))
+    monkeypatch.setattr(FolderPictures, "file_number", lambda self, name: looks.append(name))
+    names = ImageNames(FolderPictures((tmp_path,)))
     given = [f"train/{number}.jpg" for number in range(1000)]
-    assert [names.one(name) for name in given for _ in range(3)] == [name for name in given for _ in range(3)]
+    thrice = [name for name in given for _ in range(3)]
+    assert [names.first_spelling(name) for name in thrice] == thrice
     assert looks == []  # only names that are written alike are looked for
-    names.one("./train/7.jpg")
+    names.first_spelling("./train/7.jpg")
     assert set(looks) == {"train/7.jpg", "./train/7.jpg"}

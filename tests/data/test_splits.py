@@ -7,7 +7,7 @@ import json
 import pytest
 
 from xpet.core.errors import ConfigError, DataError
-from xpet.data.splits import PARTS, SplitPlan, apply, few_shot, permutation, source
+from xpet.data.splits import PARTS, SplitPlan, apply, few_shot, permutation, split_for
 
 
 def test_the_permutation_of_the_reference():
@@ -71,7 +71,7 @@ def test_a_corpus_without_train(corpus_of):
 def test_plans_survive_json(corpus_of, sizes):
     corpus = corpus_of(**sizes)
     plan = few_shot(corpus, 4)
-    parts = {part: source(corpus, part).images for part in PARTS}
+    parts = {part: split_for(corpus, part).images for part in PARTS}
     named = {part: [images[index] for index in getattr(plan, part)] for part, images in parts.items()}
     assert SplitPlan.from_json(json.dumps(named), corpus) == plan
 

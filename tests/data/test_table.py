@@ -200,12 +200,12 @@ def test_only_captions_that_are_used_are_kept_but_all_are_checked(write):
     rows = [f"{i}.jpg,{lang},{lang} {i}\n" for i in range(3) for lang in ("en", "de", "fr")]
     text = "image,lang,caption\n" + "".join(rows)
     path = write("t.csv", text)
-    found = table._checked(path, CaptionFiles(path.parent), ("de",))
+    found = table._read_rows(path, CaptionFiles(path.parent), ("de",))
     assert {key: column.captions for key, column in found.columns.items()} == {
         ("all", "en"): ["en 0", "en 1", "en 2"], ("all", "de"): ["de 0", "de 1", "de 2"],
     }  # fmt: skip
     assert found.languages == {"en", "de", "fr"}
-    assert list(found.home) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert list(found.split_of) == ["0.jpg", "1.jpg", "2.jpg"]
     assert found.columns["all", "de"].images[1] is found.columns["all", "en"].images[1]
     with pytest.raises(DataError, match="t.csv line 11: expected an image, found nothing"):
         read(ReadRequest(root=str(write("t.csv", text + ",fr,no picture\n")), languages=("de",)))

@@ -52,7 +52,7 @@ def test_other_encodings_are_named_once(mark, encoding, tmp_path, write):
     with pytest.raises(DataError) as error:
         next(stream_lines("t.csv", io.BytesIO(data)))
     assert error.value.problems == (f"t.csv {problem}",)
-    source = CaptionFiles(tmp_path).source(path)
+    source = CaptionFiles(tmp_path).readable(path)
     with pytest.raises(DataError) as error:
         next(source.lines())
     assert error.value.problems == (f"t.csv {problem}",)
@@ -71,7 +71,7 @@ def test_files_that_are_no_text_are_named(data, found, pack, tmp_path, write):
     assert files.lines(path, 2) == ()
     assert files.problems == [f"captions.txt.gz line 1: expected UTF-8, found {found}"]
     with pytest.raises(DataError) as error:
-        list(files.source(path).lines())
+        list(files.readable(path).lines())
     assert error.value.problems == (f"captions.txt.gz line 1: expected UTF-8, found {found}",)
     with pytest.raises(DataError, match=f"^t line 1: expected UTF-8, found {found}$"):
         next(stream_lines("t", io.BytesIO(data)))
@@ -134,5 +134,5 @@ def test_a_pipe_is_told_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.csv")
     files = CaptionFiles(tmp_path)
     assert files.lines(tmp_path / "t.csv") == ()
-    assert files.source(tmp_path / "t.csv") is None
+    assert files.readable(tmp_path / "t.csv") is None
     assert files.problems == ["t.csv: expected a file, found a pipe; write it to a file first"] * 2

@@ -38,11 +38,11 @@ class FolderPictures:
 
     def path(self, name: str) -> Path | None:
         """Where the picture is, or None."""
-        return next((Path(path) for path, _ in self._found(name)), None)
+        return next((Path(path) for path, _ in self._files(name)), None)
 
-    def file(self, name: str) -> int | None:
-        """A number of the file, the same under all its names, links included; None when there is none."""
-        return next((number for _, number in self._found(name)), None)
+    def file_number(self, name: str) -> int | None:
+        """A number of the file, equal for all its names, links included; None when there is no file."""
+        return next((number for _, number in self._files(name)), None)
 
     def digest(self, name: str) -> str:
         """Sha256 hex digest of the file's bytes; raises DataError when it is missing or unreadable."""
@@ -60,9 +60,9 @@ class FolderPictures:
         with readable(name), Image.open(path) as picture:
             return rgb(picture, name)
 
-    def instead(self, name: str) -> str:
-        """What stands where the picture was looked for, in words; empty for nothing."""
-        for path in self._places(name):
+    def obstacle(self, name: str) -> str:
+        """What there is in place of the picture's file, in words: a folder, a broken link, ...; empty for nothing."""
+        for path in self._candidates(name):
             try:
                 os.stat(path)
             except PermissionError:
@@ -75,22 +75,24 @@ class FolderPictures:
         return ""
 
     def _existing(self, name: str) -> Path:
+        """The picture's file; raises DataError when there is none."""
         path = self.path(name)
         if path is None:
-            found = self.instead(name) or "no such file"
-            raise DataError(f"picture {name}: expected it in {_listing(self.folders)}, found {found}")
+            obstacle = self.obstacle(name) or "no such file"
+            raise DataError(f"picture {name}: expected it in {_listing(self.folders)}, found {obstacle}")
         return path
 
-    def _places(self, name: str) -> Iterator[str]:
+    def _candidates(self, name: str) -> Iterator[str]:
+        """Every path at which the picture may be, the name as it is written first."""
         for folder in self.folders:
             yield os.path.join(folder, name)
         for spelling in _spellings(name):
             for folder in self.folders:
                 yield os.path.join(folder, spelling)
 
-    def _found(self, name: str) -> Iterator[tuple[str, int]]:
-        """Every file the name may mean, best first, with its number."""
-        for path in self._places(name):
+    def _files(self, name: str) -> Iterator[tuple[str, int]]:
+        """Path and number of every file the name may mean, the most likely first."""
+        for path in self._candidates(name):
             try:
                 about = os.stat(path)
             except (OSError, ValueError):  # none, not to be looked at, or no name a file can have
@@ -100,7 +102,7 @@ class FolderPictures:
 
 
 def _number(path: str, about: os.stat_result) -> int:
-    """A number that two files do not share; some file systems number none."""
+    """A number that no other file has; a hash of the path on file systems that do not number files."""
     return (about.st_dev << 64) + about.st_ino if about.st_ino else hash(os.path.realpath(path))
 
 
@@ -109,16 +111,16 @@ def _spellings(name: str) -> Sequence[str]:
     if _PLAIN.fullmatch(name):
         return ()
     slashed = name.replace("\\", "/")
-    ways = [slashed, posixpath.normpath(slashed)]
-    ways += [unicodedata.normalize(form, way) for form in ("NFC", "NFD") for way in (name, *ways)]
-    return [way for way in dict.fromkeys(ways) if way != name]
+    spellings = [slashed, posixpath.normpath(slashed)]
+    spellings += [unicodedata.normalize(form, text) for form in ("NFC", "NFD") for text in (name, *spellings)]
+    return [spelling for spelling in dict.fromkeys(spellings) if spelling != name]
 
 
 def canonical(name: str, root: str = "") -> str:
     """The one way to write an image's name: composed accents (NFC), slashes only, no `.`, `..` and empty parts.
 
     Below `root`, an absolute folder, it is relative to that. Two names written alike mean one picture, unless both
-    are there and differ; see `Names`.
+    are there and differ; see `ImageNames`.
     """
     if _PLAIN.fullmatch(name):
         return name
@@ -129,55 +131,56 @@ def canonical(name: str, root: str = "") -> str:
     return path.removeprefix(f"{root.rstrip('/')}/") if root else path
 
 
-class Names:
-    """Gives every picture one name, whatever ways it is written in: the first that is met."""
+class ImageNames:
+    """Gives every picture one name, however it is spelled: the first spelling that was met."""
 
     def __init__(self, pictures: FolderPictures) -> None:
         """`pictures` tell whether two names that are written alike are two files after all."""
         self._pictures = pictures
         self._root = canonical(os.path.abspath(pictures.folders[0])) if pictures.folders else ""
         self._names: dict[str, str] = {}
-        self._written: dict[str, str] = {}  # canonical -> the first name, where that is written otherwise
+        self._spelling_of: dict[str, str] = {}  # canonical -> the first spelling, where that is another
 
-    def one(self, name: str) -> str:
-        """The name of the picture that `name` names."""
+    def first_spelling(self, name: str) -> str:
+        """The first spelling that was met of the picture that `name` means."""
         known = self._names.get(name)
         if known is None:
             known = self._names[name] = self._first(name)
         return known
 
     def _first(self, name: str) -> str:
-        written = canonical(name, self._root)
-        first = self._names.get(written) or self._written.get(written, name)
-        if written != name:
-            self._written.setdefault(written, name)
+        spelling = canonical(name, self._root)
+        first = self._names.get(spelling) or self._spelling_of.get(spelling, name)
+        if spelling != name:
+            self._spelling_of.setdefault(spelling, name)
         return name if first != name and self._differ(first, name) else first
 
     def _differ(self, first: str, name: str) -> bool:
-        files = self._pictures.file(first), self._pictures.file(name)
+        """Whether two names are of two files that both exist."""
+        files = self._pictures.file_number(first), self._pictures.file_number(name)
         return None not in files and files[0] != files[1]
 
 
-def renamed(names: Sequence[str], images: Sequence[str], pictures: object = None) -> list[str]:
-    """The names as `images` write them; those of no image as they are.
+def match_spelling(names: Sequence[str], images: Sequence[str], pictures: object = None) -> list[str]:
+    """The names as they are spelled in `images`; a name of none of them is left as it is.
 
     `pictures`, where they are FolderPictures, tell links and files that differ.
     """
-    have = set(images)
-    if have.issuperset(names):
+    known = set(images)
+    if known.issuperset(names):
         return list(names)
     folder = pictures if isinstance(pictures, FolderPictures) else FolderPictures(())
-    known = Names(folder)
+    spellings = ImageNames(folder)
     for image in images:
-        known.one(image)
-    found = [known.one(name) for name in names]
-    left = [name for name in found if name not in have]
-    _, links = _look(folder, [*images, *left]) if left and folder.folders else ([], {})
-    return [links.get(name, name) for name in found]
+        spellings.first_spelling(image)
+    matched = [spellings.first_spelling(name) for name in names]
+    unknown = [name for name in matched if name not in known]
+    _, links = _missing_and_links(folder, [*images, *unknown]) if unknown and folder.folders else ([], {})
+    return [links.get(name, name) for name in matched]
 
 
 def unusable(name: object) -> list[str]:
-    """The problem with a name that no file can have; none for others, nor for what is no text."""
+    """The problem with a name that no file can have, if it has one; none for a value that is no text."""
     if not isinstance(name, str):
         return []
     try:
@@ -191,18 +194,18 @@ def unusable(name: object) -> list[str]:
 
 
 def find_pictures(
-    folders: Sequence[Path], names: Sequence[str], problems: list[str], same: dict[str, str]
+    folders: Sequence[Path], names: Sequence[str], problems: list[str], aliases: dict[str, str]
 ) -> FolderPictures | None:
     """The pictures of a data set, or None when not a single one is there (features must then come from elsewhere).
 
-    When some are there and others missing, the missing are counted and the first few named in `problems`. Names of a
-    file that an earlier one names too are put into `same`, with that one.
+    When some are there and others missing, the missing are counted and the first few named in `problems`. Each name
+    whose file has an earlier name as well is added to `aliases`, as key of that earlier name.
     """
     pictures = FolderPictures(tuple(folder for folder in folders if folder.is_dir()))
-    missing, links = _look(pictures, names)
+    missing, links = _missing_and_links(pictures, names)
     if len(missing) == len(names):
         return None
-    same |= links
+    aliases |= links
     if missing:
         few = ", ".join(_missing(pictures, name) for name in missing[:LISTED])
         problems.append(
@@ -213,25 +216,25 @@ def find_pictures(
     return pictures
 
 
-def one_each(split: Split, same: Mapping[str, str]) -> Split:
-    """The split with one image for all names of a file: its captions go to the first of `same`."""
-    names = [same.get(image, image) for image in split.images]
-    place = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    if len(place) == len(names):
+def merge_aliases(split: Split, aliases: Mapping[str, str]) -> Split:
+    """The split with one image for all names of a file; `aliases` maps the later names to the first."""
+    names = [aliases.get(image, image) for image in split.images]
+    index_of = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    if len(index_of) == len(names):
         return split
     captions = {
-        language: replace(column, image_index=tuple(place[names[image]] for image in column.image_index))
+        language: replace(column, image_index=tuple(index_of[names[image]] for image in column.image_index))
         for language, column in split.captions.items()
     }
-    return Split(tuple(place), captions)
+    return Split(tuple(index_of), captions)
 
 
-def _look(pictures: FolderPictures, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Names without a file; and every name whose file an earlier one names too, with that one."""
+def _missing_and_links(pictures: FolderPictures, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Names without a file; and, for each name whose file has an earlier name as well, that earlier name."""
     first: dict[int, str] = {}
     missing, links = [], {}
     for name in names:
-        number = pictures.file(name)
+        number = pictures.file_number(name)
         if number is None:
             missing.append(name)
         elif first.setdefault(number, name) != name:
@@ -240,8 +243,8 @@ def _look(pictures: FolderPictures, names: Sequence[str]) -> tuple[list[str], di
 
 
 def _missing(pictures: FolderPictures, name: str) -> str:
-    found = pictures.instead(name)
-    return f"{name} ({found})" if found else name
+    obstacle = pictures.obstacle(name)
+    return f"{name} ({obstacle})" if obstacle else name
 
 
 def _listing(folders: Sequence[Path]) -> str:

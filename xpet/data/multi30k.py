@@ -1,4 +1,4 @@
-"""Multi30K, plain or gzip, as published (SPEC section 7).
+"""Multi30K (Elliott et al. 2016), plain or gzip, in the layout of its repository.
 
 Task 1: one caption per image in en, de, fr, cs; splits train, validation (`val`) and test (`test_2016_flickr`), with
 translations `translated_from_en/`, `translated_to_en/`. Task 2 (variant `task2`): five independent captions per
@@ -14,7 +14,7 @@ from pathlib import Path
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, unknown
 from xpet.core.languages import normalise
-from xpet.data.images import FolderPictures, Names, find_pictures, one_each
+from xpet.data.images import FolderPictures, ImageNames, find_pictures, merge_aliases
 from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
@@ -24,11 +24,14 @@ PICTURE_FOLDERS = ("images", "flickr30k-images", "flickr30k_images", ".")
 
 @dataclass(frozen=True)
 class TaskFiles:
-    """Names of one task's files: per split the caption files' stem and the image list; caption sets per image."""
+    """Names of one task's files."""
 
     stems: Mapping[str, str]
+    """How the names of a split's caption files begin."""
     image_lists: Mapping[str, str]
+    """A split's list of image names."""
     sets: int
+    """Captions of an image in a language."""
 
 
 TASKS = {
@@ -62,22 +65,25 @@ def read(request: ReadRequest) -> Corpus:
     candidates = (root / variant, root / "data" / variant)
     root = next((folder for folder in candidates if folder.is_dir()), root)
     raw = root / "raw" if (root / "raw").is_dir() else root
-    found = {split: _languages(raw, stem) for split, stem in task.stems.items()}
+    present = {split: _languages(raw, stem) for split, stem in task.stems.items()}
     files = CaptionFiles(root)
-    have = set().union(*found.values())
-    languages = choose_languages(request, have, f"multi30k {variant} in {root}", files.problems)
-    splits = {split: _split(files, raw, task, split, languages) for split, here in found.items() if here & {*languages}}
+    languages = choose_languages(
+        request, set().union(*present.values()), f"multi30k {variant} in {root}", files.problems
+    )
+    used = [split for split, codes in present.items() if codes & {*languages}]
+    splits = {split: _split(files, raw, task, split, languages) for split in used}
     images = [name for split in splits.values() for name in split.images]
-    folders = [place / folder for place in (root, root.parent) for folder in PICTURE_FOLDERS]
-    same: dict[str, str] = {}
-    pictures = find_pictures(folders, images, files.problems, same)
-    files.problems += _in_two(splits, same)
+    folders = [parent / folder for parent in (root, root.parent) for folder in PICTURE_FOLDERS]
+    aliases: dict[str, str] = {}
+    pictures = find_pictures(folders, images, files.problems, aliases)
+    files.problems += _in_two(splits, aliases)
     files.check()
-    splits = {name: one_each(split, same) for name, split in splits.items()}
+    splits = {name: merge_aliases(split, aliases) for name, split in splits.items()}
     return Corpus(f"multi30k-{variant}", splits, pictures, fingerprints=files.fingerprints)
 
 
 def _languages(raw: Path, stem: str) -> set[str]:
+    """The languages that have a caption file of a stem."""
     names = (path.name.removesuffix(".gz").removeprefix(f"{stem}.") for path in raw.glob(f"{stem}.*"))
     codes = (name.lstrip("0123456789").removeprefix(".") for name in names)
     return {normalise(code) for code in codes if code.isalpha() and len(code) <= 3}
@@ -102,16 +108,16 @@ def _split(files: CaptionFiles, raw: Path, task: TaskFiles, split: str, language
     return Split(images, {language: aligned(language, image_index, dict(slots)) for language, slots in texts.items()})
 
 
-def _in_two(splits: Mapping[str, Split], same: Mapping[str, str]) -> list[str]:
-    """Images that stand in two splits, in words; `same` are names of one file."""
-    names, home = Names(FolderPictures(())), dict[str, tuple[str, str]]()
+def _in_two(splits: Mapping[str, Split], aliases: Mapping[str, str]) -> list[str]:
+    """The problem with each image that is in two splits; `aliases` maps the later names of a file to the first."""
+    names, seen = ImageNames(FolderPictures(())), dict[str, tuple[str, str]]()
     problems = []
-    for split, one in splits.items():
-        for image in one.images:
-            before, first = home.setdefault(names.one(same.get(image, image)), (split, image))
-            if before != split:
+    for name, split in splits.items():
+        for image in split.images:
+            earlier, first = seen.setdefault(names.first_spelling(aliases.get(image, image)), (name, image))
+            if earlier != name:
                 other = "" if first == image else f", as {image},"
-                problems.append(f"image_splits: image {first} is in split {before} and{other} in {split}")
+                problems.append(f"image_splits: image {first} is in split {earlier} and{other} in {name}")
     return problems
 
 
@@ -128,5 +134,6 @@ def _column(
 
 
 def _existing(folder: Path, stem: str, language: str) -> Path:
+    """The caption file of a language, or the path where it is expected."""
     paths = [folder / f"{stem}.{code}{ending}" for code in spellings(language) for ending in ("", ".gz")]
     return next((path for path in paths if path.exists()), paths[0])

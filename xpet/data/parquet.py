@@ -15,23 +15,23 @@ ROWS = 4096
 def parquet_rows(
     name: str,
     file: BinaryIO,
-    wanted: Sequence[str],
+    columns: Sequence[str],
     check: CheckColumns,
     lists: bool = False,
     hints: Mapping[str, str] | None = None,
 ) -> Records:
-    """Rows with those of the wanted columns that are there; no other column is read.
+    """Rows with those of the given columns that are there; no other column is read.
 
     Args:
         name: the file's, for messages.
         file: its bytes.
-        wanted: names of columns that hold text.
-        check: looks at the names of all columns.
+        columns: names of columns that hold text.
+        check: called with the names of all columns of the file.
         lists: whether lists of texts are as good as texts.
         hints: what to do, by column, where a column holds no text.
 
     Raises:
-        DataError: the file is damaged or no Parquet, a wanted column holds no text (before any row is read), or what
+        DataError: the file is damaged or no Parquet, one of them holds no text (before any row is read), or what
             `check` raises.
     """
     import pyarrow
@@ -40,9 +40,8 @@ def parquet_rows(
     try:
         source = parquet.ParquetFile(file)
         schema = source.schema_arrow
-        columns = schema.names
-        check(columns)
-        kept = [column for column in wanted if column in columns]
+        check(schema.names)
+        kept = [column for column in columns if column in schema.names]
         _check_types(name, {column: schema.field(column).type for column in kept}, lists, hints or {})
         number = 0
         for batch in source.iter_batches(ROWS, columns=kept):
@@ -90,6 +89,7 @@ def _plain(kind: Any) -> Any:
 
 
 def _is_text(kind: Any, lists: bool) -> bool:
+    """Whether values of an Arrow type are text, or (with `lists`) lists of text."""
     kind = _plain(kind)
     if lists and "list" in str(kind).split("<")[0]:
         return _is_text(kind.value_type, lists=False)
@@ -97,10 +97,11 @@ def _is_text(kind: Any, lists: bool) -> bool:
 
 
 def _in_words(kind: Any) -> str:
+    """An Arrow type as a message names it."""
     kind = _plain(kind)
     word = str(kind).split("<")[0]
     if word == "struct":
-        names = [kind.field(place).name for place in range(kind.num_fields)]
+        names = [kind.field(index).name for index in range(kind.num_fields)]
         return f"a struct of {' and '.join((listing(names[:-1], 3), short(names[-1])) if names[1:] else names)}"
     if "list" in word:
         inner = _in_words(kind.value_type)

@@ -1,4 +1,4 @@
-"""What the readers share: the data root, language codes, the choice of languages and the four aligned slots."""
+"""What the readers share: the data root, spellings of a language, the choice of languages, the four aligned slots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xpet.core.languages import ALIASES, normalise
 from xpet.core.paths import exists
 
 LONGEST_PATH = 300
-"""Characters of a path that are told whole: people must see which of theirs it is."""
+"""Characters of a path that a message gives in full: people must see which of theirs it is."""
 
 
 def spellings(language: str) -> tuple[str, ...]:
@@ -28,32 +28,35 @@ def data_root(request: ReadRequest, source: str, expected: str) -> Path:
     except RuntimeError:  # nobody has that name
         root = Path(request.root)
     if not exists(root):
-        whole = len(str(root)) <= LONGEST_PATH and str(root).isprintable()
-        found = root if whole else short(str(root))
-        raise DataError(f"data set {source}: expected {expected} at {found}, found nothing there; check --data-root")
+        printable = len(str(root)) <= LONGEST_PATH and str(root).isprintable()
+        path = root if printable else short(str(root))
+        raise DataError(f"data set {source}: expected {expected} at {path}, found nothing there; check --data-root")
     return root
 
 
-def choose_languages(request: ReadRequest, found: Iterable[str], where: str, problems: list[str]) -> tuple[str, ...]:
-    """The languages asked for, or all found (English first, then by name); absent ones are added to `problems`.
+def choose_languages(request: ReadRequest, present: Iterable[str], where: str, problems: list[str]) -> tuple[str, ...]:
+    """The requested languages, or all present (English first, then by name); absent ones are added to `problems`.
 
     Raises:
-        DataError: nothing was found at all.
+        DataError: no language is present.
     """
-    have = sorted(set(found), key=lambda code: (code != PIVOT, code))
+    have = sorted(set(present), key=lambda code: (code != PIVOT, code))
     if not have:
         raise DataError(f"{where}: expected caption files, found none with a caption in it; check --data-root")
     if request.languages is None:
         return tuple(have)
-    wanted = tuple(dict.fromkeys(normalise(text) for text in request.languages))
-    problems += [f"{where}: {unknown('language', code, have)}" for code in wanted if code not in have]
-    return tuple(code for code in wanted if code in have)
+    requested = tuple(dict.fromkeys(normalise(text) for text in request.languages))
+    problems += [f"{where}: {unknown('language', code, have)}" for code in requested if code not in have]
+    return tuple(code for code in requested if code in have)
 
 
 def aligned(
     language: str, image_index: Sequence[int], texts: dict[str, Sequence[str | None] | None]
 ) -> LanguageCaptions:
-    """Captions of one language from its slots; None means absent, also for a row. All slots of English are its own."""
+    """Captions of one language, whose row k describes image `image_index[k]`, from the texts of its slots.
+
+    None stands for an absent slot, and for a row without a text. All slots of English hold its `target` texts.
+    """
     if language == PIVOT:
         texts = dict.fromkeys(SLOTS, texts["target"])
     present = {slot: rows for slot in SLOTS if (rows := texts.get(slot)) is not None}

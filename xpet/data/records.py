@@ -1,4 +1,4 @@
-"""Rows of tables, one at a time: CSV, TSV, JSON lines and Parquet. A row is placed by the line on which it begins."""
+"""Rows of CSV, TSV and JSON lines, one at a time. A row has the number of the line on which it begins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Repeated:
     """What stands under a key that a JSON object has more than once."""
 
     def __init__(self, count: int) -> None:
-        """Remembers how often."""
+        """Take how often it stands there."""
         self.count = count
 
     def __repr__(self) -> str:
@@ -61,8 +61,8 @@ def delimited(name: str, lines: Iterable[str], delimiter: str, check: CheckColum
         if tabs and any('"' in column for column in header):
             raise DataError(*error.problems[:-1], f"{error.problems[-1]}; {NO_QUOTING}") from None
         if other := _other_delimiter(header, delimiter):
-            told = f"{error.problems[-1]}; it seems to separate them by {other}, expected {DELIMITERS[delimiter]}"
-            raise DataError(*error.problems[:-1], told) from None
+            problem = f"{error.problems[-1]}; it seems to separate them by {other}, expected {DELIMITERS[delimiter]}"
+            raise DataError(*error.problems[:-1], problem) from None
         raise
     for number, row in rows:
         fields: Fields = dict(zip(header, row, strict=False))
@@ -99,17 +99,18 @@ def _parsed(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[i
         except StopIteration:
             return
         except csv.Error as error:
-            found = _fault(str(error), begin, reader.line_num)
-            raise DataError(f"{name} line {begin}: expected a well-formed row, found {found}") from error
+            fault = _fault(str(error), begin, reader.line_num)
+            raise DataError(f"{name} line {begin}: expected a well-formed row, found {fault}") from error
         if row:
             yield begin, row
 
 
 def _without_nul(name: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines; raises DataError at the first with a NUL byte."""
     for number, line in enumerate(lines, start=1):
         if "\0" in line:  # which not every version of Python's csv can read
-            place = line.index("\0") + 1
-            raise DataError(f"{name} line {number}: expected text, found a NUL byte (character {place})")
+            character = line.index("\0") + 1
+            raise DataError(f"{name} line {number}: expected text, found a NUL byte (character {character})")
         yield line
 
 
@@ -142,16 +143,17 @@ def json_objects(name: str, lines: Iterable[str]) -> Records:
         try:
             fields = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
-            found = str(error)
+            fault = str(error)
             if isinstance(error, json.JSONDecodeError):  # which says "line 1" of each
-                found = f"{error.msg} at character {error.pos + 1}"
-            raise DataError(f"{name} line {number}: expected a JSON object, found {found}") from error
+                fault = f"{error.msg} at character {error.pos + 1}"
+            raise DataError(f"{name} line {number}: expected a JSON object, found {fault}") from error
         if not isinstance(fields, dict):
             raise DataError(f"{name} line {number}: expected a JSON object, found {type(fields).__name__}")
         yield number, fields
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, with Repeated for the value of a key that stands there more than once."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         counts = Counter(key for key, _ in pairs)

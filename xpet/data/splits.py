@@ -1,4 +1,4 @@
-"""Seeded splits (SPEC section 7): the reference's permutation, recorded by image name, or given by the user."""
+"""Splits into train, validation and test: the official ones, cut by a seeded permutation, or from the user's file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from xpet.core.captions import Corpus, Split
 from xpet.core.errors import ConfigError, DataError, listing, one_line, quoted
-from xpet.data.images import renamed
+from xpet.data.images import match_spelling
 from xpet.data.text_files import raise_problems
 
 SEED = 42
@@ -39,8 +39,8 @@ class SplitPlan:
         seen: dict[str, str] = {}
         parts = {}
         for part in PARTS:
-            place = {name: index for index, name in enumerate(source(corpus, part).images)}
-            unknown = [name for name in named[part] if name not in place]
+            index_of = {name: index for index, name in enumerate(split_for(corpus, part).images)}
+            unknown = [name for name in named[part] if name not in index_of]
             often = Counter(named[part])
             twice = [name for name in often if name in seen or often[name] > 1]
             if unknown:
@@ -48,7 +48,7 @@ class SplitPlan:
             if twice:
                 problems.append(f"split file, {part}: expected every image once, found {_few(twice)} again")
             seen |= dict.fromkeys(named[part], part)
-            parts[part] = tuple(place[name] for name in named[part] if name in place)
+            parts[part] = tuple(index_of[name] for name in named[part] if name in index_of)
         raise_problems(problems)
         return cls(**parts)
 
@@ -71,25 +71,25 @@ def few_shot(corpus: Corpus, shots: int | str, val_shots: int | str | None = Non
         raise ConfigError(*wrong)
     if WHOLE in corpus.splits:
         return _cut(corpus, train, held, seed)
-    sizes = {part: len(source(corpus, part).images) for part in PARTS}
+    sizes = {part: len(split_for(corpus, part).images) for part in PARTS}
     if train is not None and val_shots is None:
         held = min(train, sizes["validation"])
-    wanted = {"train": ("shots", train), "validation": ("validation shots", held)}
-    problems = [_too_many(what, sizes[part], n) for part, (what, n) in wanted.items() if n and n > sizes[part]]
+    requested = {"train": ("shots", train), "validation": ("validation shots", held)}
+    problems = [_too_many(what, sizes[part], n) for part, (what, n) in requested.items() if n and n > sizes[part]]
     if problems:
         raise ConfigError(*problems)
-    first = {part: _first(sizes[part], number, seed) for part, (_, number) in wanted.items()}
+    first = {part: _first(sizes[part], number, seed) for part, (_, number) in requested.items()}
     return SplitPlan(first["train"], first["validation"], tuple(range(sizes["test"])))
 
 
 def _first(size: int, number: int | None, seed: int) -> tuple[int, ...]:
-    """The first images of the permutation; None: all of them, in their own order."""
+    """The first `number` of the permuted indices of `size` images; None: all of them, in order."""
     return tuple(range(size) if number is None else permutation(size, seed)[:number])
 
 
 def apply(corpus: Corpus, plan: SplitPlan) -> dict[str, Split]:
     """The corpus cut by the plan: keys train, validation, test."""
-    return {part: source(corpus, part).take(getattr(plan, part)) for part in PARTS}
+    return {part: split_for(corpus, part).take(getattr(plan, part)) for part in PARTS}
 
 
 def permutation(count: int, seed: int = SEED) -> list[int]:
@@ -101,6 +101,7 @@ def permutation(count: int, seed: int = SEED) -> list[int]:
 
 
 def _cut(corpus: Corpus, shots: int | None, val_shots: int | None, seed: int) -> SplitPlan:
+    """The plan of a corpus with the one split `all`; raises ConfigError as `few_shot` does."""
     count = len(corpus.splits[WHOLE].images)
     if shots is None:
         raise ConfigError(
@@ -115,15 +116,16 @@ def _cut(corpus: Corpus, shots: int | None, val_shots: int | None, seed: int) ->
 
 
 def _numbers(shots: int | None, val_shots: int | None) -> list[tuple[str, int]]:
+    """The numbers that are given, each with its name."""
     given = (("shots", shots), ("validation shots", val_shots))
     return [(what, n) for what, n in given if n is not None]
 
 
-def _too_many(what: str, most: int, found: int) -> str:
-    return f"expected at most {most} {what}, found {found}"
+def _too_many(what: str, most: int, number: int) -> str:
+    return f"expected at most {most} {what}, found {number}"
 
 
-def source(corpus: Corpus, part: str) -> Split:
+def split_for(corpus: Corpus, part: str) -> Split:
     """The split a part is taken from: `all` where there is only that; raises DataError when there is neither."""
     split = corpus.splits.get(WHOLE) or corpus.splits.get(part)
     if split is None:
@@ -133,6 +135,7 @@ def source(corpus: Corpus, part: str) -> Split:
 
 
 def _parse(text: str) -> Mapping[str, Sequence[str]]:
+    """The image names of each part in a split file; raises DataError of everything that has another form."""
     form = 'expected {"train": [image names], "validation": [...], "test": [...]}'
     try:
         pairs = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_JsonPairs)
@@ -153,8 +156,8 @@ def _parse(text: str) -> Mapping[str, Sequence[str]]:
 
 def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list[str]]:
     """The names of each part as the corpus writes them, so that another spelling or a link is no other image."""
-    images = dict.fromkeys(image for part in PARTS for image in source(corpus, part).images)
-    return {part: renamed(names, list(images), corpus.pictures) for part, names in named.items()}
+    images = dict.fromkeys(image for part in PARTS for image in split_for(corpus, part).images)
+    return {part: match_spelling(names, list(images), corpus.pictures) for part, names in named.items()}
 
 
 class _JsonPairs(list[tuple[str, Any]]):
@@ -162,7 +165,7 @@ class _JsonPairs(list[tuple[str, Any]]):
 
 
 def _no_names(names: object) -> str:
-    """What stands where a list of image names should, for a message; nothing when it is one."""
+    """What there is in place of a list of image names, for a message; nothing when it is one."""
     if isinstance(names, _JsonPairs):
         return "an object"
     if not isinstance(names, list):

@@ -6,7 +6,8 @@ split, `all`). An image may have several captions in a language. Images are path
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError, DataError, listing, quoted, short
 from xpet.core.languages import is_language, normalise
-from xpet.data.images import FolderPictures, Names, find_pictures, unusable
+from xpet.data.images import FolderPictures, ImageNames, find_pictures, unusable
 from xpet.data.parquet import parquet_rows
 from xpet.data.reading import aligned, choose_languages, data_root
 from xpet.data.records import Records, delimited, json_objects, no_text
@@ -23,17 +24,19 @@ from xpet.data.text_files import CaptionFiles, ReadableFile, raise_problems
 
 REQUIRED = ("image", "lang", "caption")
 TRANSLATIONS = ("from_pivot", "to_pivot")
+COLUMNS = (*REQUIRED, *TRANSLATIONS, "split")
+"""All columns that are read."""
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
 NO_PICTURES = (
     "pictures inside Parquet are not read: write them to files, or give --image-features; in column image their names"
 )
 WHOLE = "all"
-_ANEW = "the others' are not used, `xpet translate --data` makes them all"
+_MADE_AGAIN = "the others' are not used, `xpet translate --data` makes them all"
 WHAT = {
     "pivot": ("English caption", "what needs it leaves them out"),
-    "from_pivot": ("translation from English", _ANEW), "to_pivot": ("translation to English", _ANEW),
+    "from_pivot": ("translation from English", _MADE_AGAIN), "to_pivot": ("translation to English", _MADE_AGAIN),
 }  # fmt: skip
-"""What rows of a slot are called, and what becomes of captions where some lack one."""
+"""What the text of a slot is called, and what happens to captions where some rows have none."""
 LISTED = 3
 """Images a note names."""
 
@@ -49,12 +52,14 @@ class CaptionRows:
 
 @dataclass
 class CaptionTable:
-    """What a file holds; `columns` by split and language, only of the languages that are used."""
+    """What a file holds."""
 
-    home: dict[str, str] = field(default_factory=dict)
+    split_of: dict[str, str] = field(default_factory=dict)
     """The split of every image, in the order of the file."""
     languages: set[str] = field(default_factory=set)
+    """All languages that have a row."""
     columns: dict[tuple[str, str], CaptionRows] = field(default_factory=dict)
+    """Captions by split and language, of the languages that are used."""
 
 
 def read(request: ReadRequest) -> Corpus:
@@ -72,101 +77,104 @@ def read(request: ReadRequest) -> Corpus:
         raise ConfigError(f"data set table: expected no variant, found '{request.variant}'")
     path = data_root(request, "table", "the file of the table")
     files = CaptionFiles(path.parent)
-    table = _checked(path, files, request.languages)
+    table = _read_rows(path, files, request.languages)
     problems: list[str] = []
-    absent: list[str] = []  # told last
-    same: dict[str, str] = {}
-    pictures = find_pictures([path.parent], list(table.home), absent, same)
-    _merge(table, same, path.name)
+    missing: list[str] = []  # pictures, which are named last
+    aliases: dict[str, str] = {}
+    pictures = find_pictures([path.parent], list(table.split_of), missing, aliases)
+    _merge_aliases(table, aliases, path.name)
     languages = choose_languages(request, table.languages, str(path), problems)
     notes: dict[str, list[str]] = {}
-    splits = {name: _split(table, name, languages, notes) for name in dict.fromkeys(table.home.values())}
+    splits = {name: _split(table, name, languages, notes) for name in dict.fromkeys(table.split_of.values())}
     problems += [
         f"{path.name}: expected captions of {short(language)} in split {name}, found none"
         for name, split in splits.items()
         for language in languages
         if language not in split.captions
     ]
-    raise_problems(problems + absent)
-    told = {language: tuple(f"{path.name}: {note}" for note in own) for language, own in notes.items()}
-    return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints, notes=told)
+    raise_problems(problems + missing)
+    named = {language: tuple(f"{path.name}: {note}" for note in texts) for language, texts in notes.items()}
+    return Corpus(path.stem, splits, pictures, fingerprints=files.fingerprints, notes=named)
 
 
-def _checked(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> CaptionTable:
+def _read_rows(path: Path, files: CaptionFiles, languages: Sequence[str] | None) -> CaptionTable:
     """The file's captions in the given languages (None: all) and English; raises DataError of everything wrong."""
     ending = Path(path.name.removesuffix(".gz")).suffix.lower()
     if ending not in FORMATS:
         raise ConfigError(f"table {path}: expected one of {', '.join(FORMATS)}, found '{ending}'")
     used = None if languages is None else {PIVOT, *map(normalise, languages)}
-    source = files.source(path, text=ending != ".parquet")
+    file = files.readable(path, text=ending != ".parquet")
     files.check()
-    assert source is not None  # else there is a problem
+    assert file is not None  # else there is a problem
     table = CaptionTable()
-    names = Names(FolderPictures((path.parent,)))  # one string per image, however many captions and spellings it has
-    where = "row" if ending == ".parquet" else "line"
-    for number, fields in FORMATS[ending](source):
-        place = f"{path.name} {where} {number}"
-        wrong = _wrong(fields) or unusable(fields["image"])
-        files.problems += [f"{place}: {text}" for text in wrong]
-        if wrong:
-            continue
-        image, language = names.one(fields["image"]), normalise(fields["lang"])
-        split = SPLITS[fields["split"]] if "split" in fields else WHOLE
-        if table.home.setdefault(image, split) != split:
-            files.problems.append(f"{place}: {_spelt(image, fields)} is in split {table.home[image]} and in {split}")
-        table.languages.add(language)
-        if used is None or language in used:
-            _keep(table.columns.setdefault((split, language), CaptionRows()), image, fields)
-    if WHOLE in table.home.values() and len(set(table.home.values())) > 1:
+    names = ImageNames(FolderPictures((path.parent,)))  # one string per image, whatever its spellings
+    unit = "row" if ending == ".parquet" else "line"
+    for number, fields in FORMATS[ending](file):
+        problems = _field_problems(fields) or unusable(fields["image"]) or _add_row(table, names, fields, used)
+        files.problems += [f"{path.name} {unit} {number}: {problem}" for problem in problems]
+    if WHOLE in table.split_of.values() and len(set(table.split_of.values())) > 1:
         files.problems.append(f"{path.name}: expected a split in every row or in none, found both")
     files.check()
     return table
 
 
-def _spelt(image: str, fields: Mapping[str, Any]) -> str:
-    written = fields["image"]
-    return f"image {short(image)}" if written == image else f"image {short(image)}, here written {short(written)},"
+def _add_row(
+    table: CaptionTable, names: ImageNames, fields: Mapping[str, Any], used: Collection[str] | None
+) -> list[str]:
+    """Add a row of sound fields, if its language is used (None: all are); returns the problem with its split."""
+    image, language = names.first_spelling(fields["image"]), normalise(fields["lang"])
+    split = SPLITS[fields["split"]] if "split" in fields else WHOLE
+    earlier = table.split_of.setdefault(image, split)
+    table.languages.add(language)
+    if used is None or language in used:
+        rows = table.columns.setdefault((split, language), CaptionRows())
+        rows.images.append(image)
+        rows.captions.append(fields["caption"])
+        for column, texts in rows.translations.items():
+            texts.append(fields.get(column) or None)
+    return [] if earlier == split else [f"{_spelled(image, fields)} is in split {earlier} and in {split}"]
 
 
-def _merge(table: CaptionTable, same: Mapping[str, str], name: str) -> None:
-    """Make names of one file one image; raises DataError of those that stand in several splits."""
-    home = table.home
+def _spelled(image: str, fields: Mapping[str, Any]) -> str:
+    """An image for a message, with the row's spelling where that is another."""
+    spelling = fields["image"]
+    return f"image {short(image)}" if spelling == image else f"image {short(image)}, here written {short(spelling)},"
+
+
+def _merge_aliases(table: CaptionTable, aliases: Mapping[str, str], name: str) -> None:
+    """Make all names of a file one image; raises DataError for images that are in several splits."""
+    parts = table.split_of
     raise_problems([
-        f"{name}: images {short(first)} and {short(image)} are one file, in split {home[first]} and in {home[image]}"
-        for image, first in same.items()
-        if home[first] != home[image]
+        f"{name}: images {short(first)} and {short(image)} are one file, in split {parts[first]} and in {parts[image]}"
+        for image, first in aliases.items()
+        if parts[first] != parts[image]
     ])  # fmt: skip
-    for image in same:
-        del home[image]
-    for column in table.columns.values() if same else ():
-        column.images = [same.get(image, image) for image in column.images]
+    for image in aliases:
+        del parts[image]
+    for rows in table.columns.values() if aliases else ():
+        rows.images = [aliases.get(image, image) for image in rows.images]
 
 
-def _keep(column: CaptionRows, image: str, fields: Mapping[str, Any]) -> None:
-    column.images.append(image)
-    column.captions.append(fields["caption"])
-    for name, texts in column.translations.items():
-        texts.append(fields.get(name) or None)
-
-
-def _wrong(fields: Mapping[Any, Any]) -> list[str]:
+def _field_problems(fields: Mapping[Any, Any]) -> list[str]:
+    """What is wrong with the fields of a row."""
     if None in fields:  # what stands in which column is not known
         return [fields[None]]
     texts = {column: fields.get(column) for column in REQUIRED}
     texts |= {column: fields[column] for column in TRANSLATIONS if fields.get(column) is not None}
-    wrong = [f"expected text in column {c}, found {found}" for c, text in texts.items() if (found := no_text(text))]
-    wrong += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
+    problems = [f"expected text in column {c}, found {found}" for c, text in texts.items() if (found := no_text(text))]
+    problems += [f"expected an {c}, found nothing" for c in ("image", "lang") if str(fields.get(c)).strip() == ""]
     name = str(fields.get("lang"))
     if not no_text(fields.get("lang")) and name.strip() and not is_language(name):
-        wrong.append(f"expected a language code in column lang, found {quoted(name)}")
+        problems.append(f"expected a language code in column lang, found {quoted(name)}")
     if "split" in fields and (no_text(fields["split"]) or fields["split"] not in SPLITS):
-        wrong.append(f"expected split train, validation or test, found {quoted(fields['split'])}")
-    return wrong
+        problems.append(f"expected split train, validation or test, found {quoted(fields['split'])}")
+    return problems
 
 
 def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
-    images = tuple(image for image, split in table.home.items() if split == name)
-    place = {image: index for index, image in enumerate(images)}
+    """One split of the table; what users of a language should know of it is added to `notes`."""
+    images = tuple(image for image, split in table.split_of.items() if split == name)
+    index_of = {image: index for index, image in enumerate(images)}
     english: dict[str, list[str]] = {}
     pivot = table.columns.get((name, PIVOT), CaptionRows())
     for image, caption in zip(pivot.images, pivot.captions, strict=True):
@@ -179,14 +187,14 @@ def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: di
             texts["pivot"] = _pivots(column.images, english)
             for slot in ("pivot", *TRANSLATIONS):
                 texts[slot] = _noted(texts[slot], slot, language, column.images, notes.setdefault(language, []))
-            captions[language] = aligned(language, [place[image] for image in column.images], texts)
+            captions[language] = aligned(language, [index_of[image] for image in column.images], texts)
     return Split(images, captions)
 
 
 def _noted(
     texts: Sequence[str | None], slot: str, language: str, images: Sequence[str], notes: list[str]
 ) -> Sequence[str | None] | None:
-    """The texts of a slot, None where it is of no use; notes rows without one among others that have it.
+    """The texts of a slot, or None if it is not used; rows without one among others that have it are noted.
 
     Captions without an English one are left out where it is needed; translations are made for all or for none.
     """
@@ -201,36 +209,36 @@ def _noted(
 
 
 def _pivots(images: Sequence[str], english: Mapping[str, list[str]]) -> list[str | None]:
-    """Each caption's English one: the k-th of an image's for its k-th in the language, counted round."""
-    seen: dict[str, int] = {}
+    """The English caption of each row: an image's k-th row gets its k-th English one, and after the last the first."""
+    rows_of = Counter[str]()
     pivots: list[str | None] = []
     for image in images:
-        turn = seen.get(image, 0)
-        seen[image] = turn + 1
-        own = english.get(image)
-        pivots.append(own[turn % len(own)] if own else None)
+        captions = english.get(image)
+        pivots.append(captions[rows_of[image] % len(captions)] if captions else None)
+        rows_of[image] += 1
     return pivots
 
 
 def _delimited(delimiter: str) -> Callable[[ReadableFile], Records]:
-    return lambda source: delimited(source.name, source.lines(), delimiter, partial(_check_columns, source.name))
+    """A reader of rows whose fields are separated by `delimiter`."""
+    return lambda file: delimited(file.name, file.lines(), delimiter, partial(_check_columns, file.name))
 
 
-def _parquet(source: ReadableFile) -> Records:
-    wanted = (*REQUIRED, *TRANSLATIONS, "split")
-    with source.open() as file:
-        check = partial(_check_columns, source.name)
-        yield from parquet_rows(source.name, file, wanted, check, hints={"image": NO_PICTURES})
+def _parquet(file: ReadableFile) -> Records:
+    check = partial(_check_columns, file.name)
+    with file.open() as contents:
+        yield from parquet_rows(file.name, contents, COLUMNS, check, hints={"image": NO_PICTURES})
 
 
 def _check_columns(name: str, columns: list[str]) -> None:
+    """Raise DataError unless all required columns are there, and none that is read twice."""
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise DataError(
             f"{name}: expected columns {', '.join(REQUIRED)}, found {listing(columns) or 'none'}; "
             f"{', '.join(missing)} missing"
         )
-    often = [column for column in (*REQUIRED, *TRANSLATIONS, "split") if columns.count(column) > 1]
+    often = [column for column in COLUMNS if columns.count(column) > 1]
     if often:
         raise DataError(*(f"{name}: expected one column {c}, found {columns.count(c)} of that name" for c in often))
 
@@ -238,6 +246,6 @@ def _check_columns(name: str, columns: list[str]) -> None:
 FORMATS: dict[str, Callable[[ReadableFile], Records]] = {
     ".csv": _delimited(","),
     ".tsv": _delimited("\t"),
-    ".jsonl": lambda source: json_objects(source.name, source.lines()),
+    ".jsonl": lambda file: json_objects(file.name, file.lines()),
     ".parquet": _parquet,
 }

@@ -41,8 +41,8 @@ def read_texts(
         english: whether files whose first texts are clearly in another language are refused.
         names: what paths are called in messages, where that is not the path.
 
-    The beginning of every file (of no pipe) is looked at before this returns, so that most of what is wrong with any of
-    them is told, all at once, before any work is put into the texts. The rest is told when a text is reached.
+    The beginning of every file (of no pipe) is read before this returns, so that most of what is wrong with any of them
+    is raised, all at once, before any work is put into the texts. The rest is raised when a text is reached.
 
     Raises:
         DataError: no such file, damaged contents, bytes that are not UTF-8, a column that is needed or missing, text
@@ -61,7 +61,7 @@ def read_texts(
 
 
 def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None, names: Mapping[str, str]) -> list[str]:
-    """What can be said without opening a file."""
+    """The problems that show without opening a file."""
     problems = [] if paths else ["expected a file of English text, found none"]
     if STDIN in paths and stdin is None:
         problems.append("expected English text on standard input, found none")
@@ -75,11 +75,12 @@ def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None, 
 
 def _is_stream(path: str) -> bool:
     """Whether what is read there can be read once only."""
-    place = Path(path)
-    return path == STDIN or (place.exists() and not place.is_file() and not place.is_dir())
+    file = Path(path)
+    return path == STDIN or (file.exists() and not file.is_file() and not file.is_dir())
 
 
 def _ending(path: str) -> str:
+    """The ending of a file's name in lower case, less that of a compression."""
     for packed in ENDINGS:
         path = path.removesuffix(packed)
     return Path(path).suffix.lower()
@@ -88,6 +89,7 @@ def _ending(path: str) -> str:
 def _texts(
     path: str, column: str | None, stdin: BinaryIO | None, english: bool, names: Mapping[str, str]
 ) -> Iterator[str]:
+    """The texts of one file; raises DataError as `read_texts` does."""
     name = names.get(path, path)
     try:
         with _opened(path, stdin) as file:
@@ -117,6 +119,7 @@ def _opened(path: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
+    """The bytes as they are stored."""
     if path != STDIN or stdin is None:
         with open(path, "rb") as file:
             yield file
@@ -136,19 +139,20 @@ def _fields(where: str, records: Records, column: str) -> Iterator[str]:
         yield from _values(f"{where} {number}", fields, column)
 
 
-def _values(place: str, fields: Mapping[str, Any], column: str) -> Iterable[str]:
+def _values(where: str, fields: Mapping[str, Any], column: str) -> Iterable[str]:
     if column not in fields:
-        found = listing(list(fields)) or "no columns"
-        raise DataError(f"{place}: expected text in column {column}, found only {found}; name another with --column")
+        columns = listing(list(fields)) or "no columns"
+        raise DataError(f"{where}: expected text in column {column}, found only {columns}; name another with --column")
     value = fields[column]
     texts: list[Any] = value if isinstance(value, list) else ["" if value is None else value]
     for text in texts:
         if found := no_text(text):
-            raise DataError(f"{place}: expected text in column {column}, found {found}")
+            raise DataError(f"{where}: expected text in column {column}, found {found}")
     return texts
 
 
 def _check_column(name: str, column: str | None, columns: Sequence[str]) -> None:
+    """Raise DataError unless a column is named and a file with these columns has it once."""
     found = listing(columns) or "none"
     if column is None:
         raise DataError(f"{name} has columns: expected the one with the texts in --column, found none; it has {found}")

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from xpet.core.errors import DataError, one_line, short
 from xpet.core.files import sha256_of
-from xpet.data.images import FolderPictures, Names, unusable
+from xpet.data.images import FolderPictures, ImageNames, unusable
 
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
@@ -40,7 +40,7 @@ MAX_LINE = 1 << 20
 
 
 def raise_problems(problems: Sequence[str]) -> None:
-    """Raises one DataError of all problems, the first twenty in words and the others counted; nothing when empty."""
+    """Raise one DataError of all problems, the first twenty in words and the others counted; nothing when empty."""
     if not problems:
         return
     more = len(problems) - MAX_PROBLEMS
@@ -157,7 +157,7 @@ def _undecodable_lines(file: BinaryIO) -> tuple[str, ...]:
 
 
 class CaptionFiles:
-    """Reads the files of one data set; collects the problems of all, to be raised together by `check`.
+    """Reads the files of one data set and collects what is wrong with them; `check` raises it all together.
 
     Attributes:
         fingerprints: sha256 hex digest of every file read, by its path below the root.
@@ -165,7 +165,7 @@ class CaptionFiles:
     """
 
     def __init__(self, root: Path) -> None:
-        """Remembers the root, from which paths are named in problems and fingerprints."""
+        """Take the root; paths are named from there in problems and fingerprints."""
         self.root = root
         self.fingerprints: dict[str, str] = {}
         self.problems: list[str] = []
@@ -174,7 +174,7 @@ class CaptionFiles:
         """The path below the root, for messages."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def source(self, path: Path, text: bool = True) -> ReadableFile | None:
+    def readable(self, path: Path, text: bool = True) -> ReadableFile | None:
         """The file, if it can be read to its end; None, with a problem noted, if it is missing, damaged or empty."""
         name = self.name(path)
         if path.is_fifo():  # it is read more than once
@@ -201,11 +201,11 @@ class CaptionFiles:
 
     def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
         """The lines of a file, blank ones included; another count than expected is noted as a problem."""
-        source = self.source(path, text=False)  # all of it is kept: no need to look at it line by line
-        if source is None:
+        file = self.readable(path, text=False)  # all of it is decoded at once: no need to look at it line by line
+        if file is None:
             return ()
-        with source.open() as file:
-            lines, undecodable = decode_lines(file.read())
+        with file.open() as contents:
+            lines, undecodable = decode_lines(contents.read())
         name = self.name(path)
         if not lines and not undecodable:
             self.problems.append(f"{name}: expected captions, found an empty file")
@@ -219,19 +219,19 @@ class CaptionFiles:
     def image_names(self, path: Path) -> tuple[str, ...]:
         """The image names of a list, one a line; blank, impossible and repeated ones are noted as problems."""
         images = tuple(line.strip() for line in self.lines(path))
-        names, first = Names(FolderPictures(())), dict[str, tuple[int, str]]()
+        names, first = ImageNames(FolderPictures(())), dict[str, tuple[int, str]]()
         for number, image in enumerate(images, start=1):
             where = f"{self.name(path)} line {number}"
             if not image:
                 self.problems.append(f"{where}: expected an image name, found a blank line")
                 continue
             self.problems += [f"{where}: {problem}" for problem in unusable(image)]
-            line, spelling = first.setdefault(names.one(image), (number, image))
+            line, spelling = first.setdefault(names.first_spelling(image), (number, image))
             if line != number:
                 other = "" if spelling == image else f" as {short(spelling)}"
                 self.problems.append(f"{where}: image {short(image)} stands on line {line} too{other}")
         return images
 
     def check(self) -> None:
-        """Raises one DataError of all problems noted."""
+        """Raise one DataError of all problems so far; nothing when there are none."""
         raise_problems(self.problems)

@@ -1,4 +1,4 @@
-"""XTD: 1,000 COCO captions in 11 languages, in the published layout (SPEC section 7).
+"""XTD: 1,000 COCO captions in 11 languages (Aggarwal and Kale 2020), in the layout of its repository.
 
 `XTD10/test_1kcaptions_{lang}.txt` (de, fr under `MIC/`; `jp` under `STAIR/`), `XTD10/test_image_names.txt`, and
 translations `translated_from_en/{lang}.txt`, `translated_to_en/{lang}.txt`. One split, `all`.
@@ -11,7 +11,7 @@ from pathlib import Path
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
 from xpet.core.errors import ConfigError
 from xpet.core.languages import is_language, normalise
-from xpet.data.images import find_pictures, one_each
+from xpet.data.images import find_pictures, merge_aliases
 from xpet.data.reading import aligned, choose_languages, data_root, spellings
 from xpet.data.text_files import CaptionFiles
 
@@ -45,22 +45,23 @@ def read(request: ReadRequest) -> Corpus:
             path = _first(root, [f"{folder}/{code}.txt" for code in spellings(language)])
             if language != PIVOT and path.exists():
                 texts[language][slot] = files.lines(path, len(images))
-    same: dict[str, str] = {}
-    pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems, same)
+    aliases: dict[str, str] = {}
+    pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems, aliases)
     files.check()
     image_index = range(len(images))
     columns = {language: aligned(language, image_index, dict(slots)) for language, slots in texts.items()}
-    split = one_each(Split(images, columns), same)
+    split = merge_aliases(Split(images, columns), aliases)
     return Corpus("xtd", {"all": split}, pictures, fingerprints=files.fingerprints)
 
 
 def _caption_files(root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    """The caption file of every language that has one."""
+    files: dict[str, Path] = {}
     for folder in CAPTION_FOLDERS:
         for path in sorted((root / folder).glob(f"{PREFIX}*.txt")):
             if is_language(name := path.stem.removeprefix(PREFIX)):
-                found.setdefault(normalise(name), path)
-    return found
+                files.setdefault(normalise(name), path)
+    return files
 
 
 def _first(root: Path, candidates: list[str]) -> Path:

@@ -127,10 +127,10 @@ def prepare(task: Task, ingredients: Ingredients, rank: int, searched: bool, on_
 
 def _validation(task: Task, found: Data, on_event: OnEvent) -> Split:
     """The validation captions of the runs, with the translations they search with."""
-    from xpet.data.splits import source
+    from xpet.data.splits import split_for
 
     _, data, corpus, _ = found
-    split = named_images(source(corpus, VALIDATION), task.runs[0][1].split.validation)
+    split = named_images(split_for(corpus, VALIDATION), task.runs[0][1].split.validation)
     needed = sorted({slot for slot in task.searched.values() if slot != "target"})
     part = as_corpus(corpus, validation=split)
     options = translations.data_options(data)

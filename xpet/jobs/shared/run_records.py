@@ -158,10 +158,10 @@ def check_captions(test: Split, records: Runs) -> None:
 
 def named_images(split: Split, names: Sequence[str]) -> Split:
     """The split restricted to images by name, however that is written; raises DataError where some are gone."""
-    from xpet.data.images import renamed
+    from xpet.data.images import match_spelling
 
     index = {name: i for i, name in enumerate(split.images)}
-    names = renamed(names, split.images)
+    names = match_spelling(names, split.images)
     missing = [name for name in names if name not in index]
     if missing:
         raise DataError(f"expected the run's test images in the data, found {len(missing)} missing: {missing[:3]}")

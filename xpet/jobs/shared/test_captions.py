@@ -59,7 +59,7 @@ def captions_of(
     config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
     """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""
-    from xpet.data.splits import WHOLE, source
+    from xpet.data.splits import WHOLE, split_for
 
     whole = read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
@@ -68,7 +68,7 @@ def captions_of(
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     where = WHOLE if WHOLE in corpus.splits else "test"
-    beside, used = (as_corpus(one, **{where: source(one, "test")}) for one in (whole, corpus))
+    beside, used = (as_corpus(one, **{where: split_for(one, "test")}) for one in (whole, corpus))
     checked = check_lint(beside, used, slots, ("target", *needed), on_event)
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
     part = as_corpus(corpus, test=_images_of(corpus, data, names))
@@ -79,9 +79,9 @@ def captions_of(
 
 def _images_of(corpus: Corpus, data: DataConfig, names: Sequence[str] | None) -> Split:
     """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
-    from xpet.data.splits import source
+    from xpet.data.splits import split_for
 
-    test = source(corpus, "test")
+    test = split_for(corpus, "test")
     if names is not None:
         return named_images(test, names)
     return cut(corpus, data).test if data.is_cut else test
