@@ -1,4 +1,4 @@
-"""What a PET method is: a row with its defaults and one function that hangs it into a tower."""
+"""What a PET method is: defaults, and functions that hang it into a tower, run it for many runs, and fold it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from xpet.methods.bridge import DeltaSite
 Attach = Callable[[nn.Module, MethodConfig, tuple[str, ...]], list[DeltaSite]]
 """(tower, settings, module names) -> delta sites; may instead unfreeze parameters of the tower itself."""
 
+BatchedDelta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
+"""(a run's delta module, parameters of all runs by name [runs, ...], hidden [runs, n, d]) -> output
+[runs, n, d_out]."""
+
 Change = Callable[[Tensor], Tensor]
-"""A float32 weight of the base -> what stands in its place in the merged tower, float32 of the same shape."""
+"""A float32 weight of the base -> the float32 weight of the same shape that takes its place in the merged tower."""
 
 Fold = Callable[[MethodConfig, Mapping[str, Tensor]], dict[str, Change]]
-"""(settings, what was trained by name) -> changes of the tower's weights by name."""
+"""(settings, trained parameters by name) -> changes of the tower's weights by name."""
 
 
 @dataclass(frozen=True)
 class Method:
     """One PET method.
 
-    `modules` and `train` are the defaults of `--modules` and `--train`; `settings` names the MethodConfig fields the
-    method reads (recorded in the run, shown in the help). `fold` merges what was trained into the
-    weights, None where that is impossible. `stackable`: many runs can be trained side by side.
+    Attributes:
+        name: as in `--method`.
+        summary: one line for the help.
+        attach: hangs delta modules into a tower, or unfreezes parameters of its own.
+        modules: default of `--modules`, endings of names of the modules to attach to.
+        train: default of `--train`, parts of the tower that are trained too.
+        settings: fields of MethodConfig the method reads; giving another one is an error.
+        batched: computes the method's delta modules for many runs at once; None where it has none, or its own.
+        fold: merges what was trained into the weights; None where that is impossible.
+        stackable: many runs can be trained side by side.
+        whole_tower: a run holds every weight of the text tower, so that the base's own are not needed.
     """
 
     name: str
@@ -35,5 +47,7 @@ class Method:
     modules: tuple[str, ...] = ()
     train: tuple[str, ...] = ("layernorm",)
     settings: tuple[str, ...] = ()
+    batched: BatchedDelta | None = None
     fold: Fold | None = None
     stackable: bool = True
+    whole_tower: bool = False

@@ -15,7 +15,7 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     return []
 
 
-BITFIT = Method(
+METHOD = Method(
     name="bitfit",
     summary="the bias terms of every layer",
     attach=_attach,

@@ -142,7 +142,7 @@ def as_delta(
         return values, config
     rank = max(vector.rank, rank or 1)
     pairs = {host: _padded(product, rank) for host, product in vector.products.items()}
-    return {**lora.joined(pairs), **values}, replace(config, rank=rank, alpha=float(rank))
+    return {**lora.join(pairs), **values}, replace(config, rank=rank, alpha=float(rank))
 
 
 def joint(configs: Sequence[MethodConfig]) -> MethodConfig:

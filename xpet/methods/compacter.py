@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
@@ -10,7 +11,7 @@ from xpet.methods import bridge
 from xpet.methods.base import Method
 
 DIVISION = 4
-"""Hypercomplex division of the reference (SPEC section 5)."""
+"""Hypercomplex division, the number of Kronecker products in a weight, as in the paper's published code."""
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[bridge.DeltaSite]:
@@ -27,10 +28,25 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     )  # fmt: skip
 
 
-COMPACTER = Method(
+def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    """Two hypercomplex layers with a ReLU between them, [runs, n, d], of hidden states [runs, n, d]."""
+    down = _hypercomplex(parameters, "down_sampler", hidden).relu()  # [runs, n, d / reduction]
+    return _hypercomplex(parameters, "up_sampler", down)
+
+
+def _hypercomplex(parameters: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
+    """Hidden times the sum of Kronecker products of the rule with the rank-one blocks (Compacter, equation 5)."""
+    rule, left, right = (parameters[f"{name}.{part}"] for part in ("phm_rule", "W_left", "W_right"))
+    product = torch.einsum("gnac,gnkp->gakcp", rule, left @ right)
+    weight = product.reshape(len(product), hidden.shape[-1], -1)  # [runs, in, out]
+    return torch.baddbmm(parameters[f"{name}.b"].unsqueeze(1), hidden, weight)
+
+
+METHOD = Method(
     name="compacter",
     summary="adapter out of Kronecker products, a tenth of its parameters",
     attach=_attach,
     modules=("output.dense",),
     settings=("reduction",),
+    batched=_batched,
 )

@@ -15,11 +15,12 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     return []
 
 
-FULL = Method(
+METHOD = Method(
     name="full",
     summary="every parameter of the text tower (baseline, no PET)",
     attach=_attach,
     train=(),
     fold=replaced,
     stackable=False,
+    whole_tower=True,
 )

@@ -1,9 +1,10 @@
-"""LoRA: a low-rank product beside linear layers (Hu et al. 2021; paper section 4.2)."""
+"""LoRA: a low-rank product beside linear layers (Hu et al. 2021; paper, section 4.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
@@ -21,19 +22,29 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     return bridge.attach(backbone, "LoraModel", modules, lora_r=config.rank, lora_alpha=config.alpha)
 
 
+def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    """`scaling * hidden A^T B^T`, [runs, n, out], of hidden states [runs, n, in]."""
+    scaling: float = module.scaling  # type: ignore[assignment]
+    down = torch.bmm(hidden, parameters["lora_A"].mT)  # [runs, n, rank]
+    return torch.bmm(down, (parameters["lora_B"] * scaling).mT)  # scaling the small factor is cheaper
+
+
 def _fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
     """`W + alpha / rank * B A` for every layer with a product (Hu et al. 2021, equation 3); the rest is replaced."""
-    products, own = split(config, delta)
+    products, others = split(config, delta)
     if not products:
         raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in []")
     scaling = config.alpha / config.rank
-    return {**replaced(config, own), **{f"{host}.weight": _added(*pair, scaling) for host, pair in products.items()}}
+    return {
+        **replaced(config, others),
+        **{f"{host}.weight": _add_product(*pair, scaling) for host, pair in products.items()},
+    }
 
 
 def split(
     config: MethodConfig, delta: Mapping[str, Tensor]
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-    """Linear layer -> its A [rank, in] and B [out, rank], and what else was trained, by name.
+    """Split a delta into products and the rest: linear layer -> its A [rank, in] and B [out, rank]; name -> tensor.
 
     Raises ModelError for a product of another rank, or half of one.
     """
@@ -42,25 +53,26 @@ def split(
     unlike = [host for host in downs if downs[host].shape[0] != config.rank] + sorted(downs.keys() ^ ups.keys())
     if unlike:
         raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in {unlike[:3]}")
-    own = {name: value for name, value in delta.items() if not name.endswith((_DOWN, _UP))}
-    return {host: (downs[host], ups[host]) for host in downs}, own
+    others = {name: value for name, value in delta.items() if not name.endswith((_DOWN, _UP))}
+    return {host: (downs[host], ups[host]) for host in downs}, others
 
 
-def joined(products: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """A and B of every linear layer by the names they are trained under, the reverse of `split`."""
+def join(products: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Products A [rank, in] and B [out, rank] by linear layer -> a delta by name; the reverse of `split`."""
     downs = {host + _DOWN: down for host, (down, _) in products.items()}
     return {**downs, **{host + _UP: up for host, (_, up) in products.items()}}
 
 
-def _added(down: Tensor, up: Tensor, scaling: float) -> Change:
+def _add_product(down: Tensor, up: Tensor, scaling: float) -> Change:
     return lambda base: base + (up.float() @ down.float()) * scaling
 
 
-LORA = Method(
+METHOD = Method(
     name="lora",
     summary="low-rank product beside the attention's query and value",
     attach=_attach,
     modules=("query", "value"),
     settings=("rank", "alpha"),
+    batched=_batched,
     fold=_fold,
 )

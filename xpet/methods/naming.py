@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from torch import Tensor
 
 from xpet.core.errors import ModelError
-from xpet.methods.build import PARTS
+from xpet.methods.parts import PARTS, ends_with
 
 WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
 """What PEFT, data parallel training and torch.compile put before every name, in whatever order they were applied."""
@@ -65,11 +65,6 @@ def parts_of(names: Iterable[str], source: str) -> tuple[str, ...]:
             f"{', '.join(other[:3])}"
         )
     return tuple(part for part, found in endings.items() if found)
-
-
-def ends_with(module: str, endings: Iterable[str]) -> bool:
-    """Whether a module is one of those that endings such as `output.dense` select, as OpenDelta and PEFT read them."""
-    return any(module == ending or module.endswith("." + ending) for ending in endings)
 
 
 def selecting(hosts: Collection[str], modules: Iterable[str], endings: Sequence[str]) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from torch import Tensor
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.methods import embeddings
-from xpet.methods.build import PARTS
 from xpet.methods.compacter import DIVISION
-from xpet.methods.naming import OUTER, as_in_tower, ends_with, in_backbone, parts_of
+from xpet.methods.naming import OUTER, as_in_tower, in_backbone, parts_of
+from xpet.methods.parts import PARTS, ends_with
 from xpet.methods.table import find_method
 from xpet.methods.tensorfile import read_settings, read_tensors
 from xpet.version import VERSION

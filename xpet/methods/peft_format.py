@@ -23,8 +23,8 @@ from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.core.tensors import to_safetensors
 from xpet.methods import embeddings
-from xpet.methods.build import PARTS
 from xpet.methods.naming import as_in_tower, in_backbone, parts_of, selecting
+from xpet.methods.parts import PARTS
 from xpet.methods.table import find_method
 from xpet.methods.tensorfile import read_settings, read_tensors
 from xpet.version import VERSION

@@ -1,4 +1,4 @@
-"""Soft prompt: trained embeddings inserted after `<s>` (Lester et al. 2021; SPEC section 5).
+"""Soft prompt: trained embeddings inserted after `<s>` (Lester et al. 2021).
 
 xpet's own module: OpenDelta's puts the prompt before `<s>` and decorates the whole backbone.
 """
@@ -20,8 +20,8 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, tokens: int, like: Tensor, initial: Tensor | None = None) -> None:
         super().__init__()
-        drawn = torch.randn(tokens, like.shape[-1], dtype=like.dtype, device=like.device) * INITIAL_STD
-        self.soft_embeddings = nn.Parameter(drawn if initial is None else initial.detach().clone())
+        random = torch.randn(tokens, like.shape[-1], dtype=like.dtype, device=like.device) * INITIAL_STD
+        self.soft_embeddings = nn.Parameter(random if initial is None else initial.detach().clone())
 
     def forward(self, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token embeddings [rows, length, hidden] and mask with the prompt inserted after the first token."""
@@ -33,33 +33,39 @@ class SoftPrompt(nn.Module):
 
 
 def insert(prompt: Tensor, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Put a prompt [rows, tokens, hidden] behind the first token of every row; the mask grows alike."""
+    """Put a prompt [rows, tokens, hidden] behind the first token of embeddings [rows, length, hidden].
+
+    Returns these, and the attention mask [rows, length] with as many ones more.
+    """
     ones = attention_mask.new_ones(prompt.shape[:2])
     longer = torch.cat([embeddings[:, :1], prompt.to(embeddings.dtype), embeddings[:, 1:]], dim=1)
     return longer, torch.cat([attention_mask[:, :1], ones, attention_mask[:, 1:]], dim=1)
 
 
 def fill(prompt: Tensor, embeddings: Tensor, slot: Tensor) -> Tensor:
-    """Embeddings [runs * lines, length, hidden] with each run's own prompt [runs, tokens, hidden] in its slots."""
-    places = slot.reshape(len(prompt), -1, 1)
-    inserted = torch.gather(prompt, 1, places.clamp_min(0).expand(-1, -1, prompt.shape[-1]))
-    mine = embeddings.reshape(len(prompt), -1, embeddings.shape[-1])
-    return torch.where(places >= 0, inserted.to(embeddings.dtype), mine).reshape(embeddings.shape)
+    """Put each run's prompt [runs, tokens, hidden] into its slots of embeddings [runs * lines, length, hidden].
+
+    `slot` [runs * lines, length] says which prompt token stands there; -1: none, the embedding stays.
+    """
+    slots = slot.reshape(len(prompt), -1, 1)
+    inserted = torch.gather(prompt, 1, slots.clamp_min(0).expand(-1, -1, prompt.shape[-1]))
+    by_run = embeddings.reshape(len(prompt), -1, embeddings.shape[-1])
+    return torch.where(slots >= 0, inserted.to(embeddings.dtype), by_run).reshape(embeddings.shape)
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[DeltaSite]:
     words = tower.transformer.get_input_embeddings().weight  # type: ignore[union-attr, operator]
-    given: Tensor | None = getattr(tower, "prompt_initial", None)
+    initial: Tensor | None = getattr(tower, "prompt_initial", None)
 
     def fresh() -> nn.Module:
-        return SoftPrompt(config.tokens, words, given)
+        return SoftPrompt(config.tokens, words, initial)
 
     module = fresh()
     tower.prompt = module
     return [DeltaSite("prompt", tower, "prompt", module, fresh)]
 
 
-SOFT_PROMPT = Method(
+METHOD = Method(
     name="soft-prompt",
     summary="a few trained embeddings after the start token",
     attach=_attach,

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpet.methods.base import BatchedDelta
+
 
 @dataclass
 class Selection:
@@ -32,16 +34,16 @@ class Selection:
         return self.stop - self.start if self.each is None else len(self.each)
 
     def pick(self, values: Tensor) -> Tensor:
-        """Of something that all runs have, [all runs, ...], that of the selected ones, [runs, ...]."""
+        """The selected runs' part [runs, ...] of values that all runs have [all runs, ...]."""
         if self.each is not None:
             return values[self.each]
-        return (
-            values if self.runs == len(values) else values[self.start : self.stop]
-        )  # a slice costs a node of autograd
+        if self.runs == len(values):
+            return values  # a slice costs a node of autograd
+        return values[self.start : self.stop]
 
     @contextmanager
     def of(self, start: int, stop: int, each: Tensor | None = None) -> Iterator[None]:
-        """Select runs start..stop-1, or a run for each row, for the time of the block."""
+        """Select runs `start` to `stop` - 1, or `each` row's own run [rows], for the time of the block."""
         before = (self.start, self.stop, self.each)
         self.start, self.stop, self.each = start, stop, each
         try:
@@ -52,7 +54,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Share:
-    """One module's part of a stack: which of the stack's `values` it owns, by its own short names."""
+    """One module's part of a stack.
+
+    Attributes:
+        values: all parameters of the stack by name, each [all runs, ...].
+        names: the module's own short names of those it uses -> their names in `values`.
+        selection: which runs the present forward is for.
+    """
 
     values: Mapping[str, Tensor]
     names: Mapping[str, str]
@@ -60,7 +68,7 @@ class Share:
 
 
 class Stacked(nn.Module):
-    """Base: parameters of all runs by name, and their slice for the selected ones."""
+    """A module with parameters of its own for every run, and their slice for the selected runs."""
 
     def __init__(self, share: Share) -> None:
         super().__init__()
@@ -72,67 +80,34 @@ class Stacked(nn.Module):
         return self.share.selection.runs
 
     def selected(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Short name -> parameter of the selected runs, [runs, ...], as `dtype`."""
+        """Short name -> parameter [runs, ...] of the selected runs, as `dtype`."""
         share = self.share
         return {short: share.selection.pick(share.values[name]).to(dtype) for short, name in share.names.items()}
 
     def grouped(self, rows: Tensor) -> Tensor:
-        """[runs * rows, ..., d] -> [runs, everything else, d]."""
+        """Group rows [runs * rows, ..., d] by run: [runs, everything else, d]."""
         return rows.reshape(self.runs, -1, rows.shape[-1])
 
 
-Delta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
-"""(template module, parameters [runs, ...], hidden [runs, n, d]) -> what the delta module adds, [runs, n, d_out]."""
-
-
-def _lora(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    scaling: float = template.scaling  # type: ignore[assignment]
-    down = torch.bmm(hidden, p["lora_A"].mT)
-    return torch.bmm(down, (p["lora_B"] * scaling).mT)  # scaling the small factor spares a pass over the output
-
-
-def _adapter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    def linear(name: str, value: Tensor) -> Tensor:
-        return torch.baddbmm(p[f"modulelist.{name}.bias"].unsqueeze(1), value, p[f"modulelist.{name}.weight"].mT)
-
-    return linear("up_proj", functional.gelu(linear("down_proj", hidden), approximate="tanh"))
-
-
-def _hypercomplex(p: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
-    """Hidden times the sum of Kronecker products of the rule with the rank-one blocks (Compacter, equation 5)."""
-    rule, left, right = p[f"{name}.phm_rule"], p[f"{name}.W_left"], p[f"{name}.W_right"]
-    product = torch.einsum("gnac,gnkp->gakcp", rule, left @ right)
-    weight = product.reshape(len(product), hidden.shape[-1], -1)
-    return torch.baddbmm(p[f"{name}.b"].unsqueeze(1), hidden, weight)
-
-
-def _compacter(template: nn.Module, p: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    return _hypercomplex(p, "up_sampler", _hypercomplex(p, "down_sampler", hidden).relu())
-
-
-DELTAS: dict[str, Delta] = {"LowRankLinear": _lora, "AdapterLayer": _adapter, "HyperComplexAdapterLayer": _compacter}
-"""Batched forms of OpenDelta's modules by class name."""
-
-
 class StackedDelta(Stacked):
-    """Stands where OpenDelta hung its delta module, with both calls OpenDelta makes: parallel and sequential."""
+    """Takes the place of OpenDelta's delta module, with both calls OpenDelta makes: parallel and sequential."""
 
-    def __init__(self, template: nn.Module, share: Share) -> None:
+    def __init__(self, module: nn.Module, batched: BatchedDelta, share: Share) -> None:
         super().__init__(share)
-        self.template = [template]  # in a list: its own parameters are not ours
-        self.delta = DELTAS[type(template).__name__]
+        self.module = [module]  # in a list: its own parameters are not ours
+        self.batched = batched
 
     def added(self, hidden: Tensor) -> Tensor:
-        """What the delta adds to the backbone's output, shaped as that output."""
-        out = self.delta(self.template[0], self.selected(hidden.dtype), self.grouped(hidden))
+        """The delta's output of hidden states [rows, length, d], [rows, length, d_out]."""
+        out = self.batched(self.module[0], self.selected(hidden.dtype), self.grouped(hidden))
         return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Parallel insertion (LoRA): the summand for the host's output."""
+        """Parallel insertion (LoRA): what is added to the host's output, of its input [rows, length, d]."""
         return self.added(hidden) if self.runs else hidden.new_zeros(())
 
     def post_forward(self, output: Tensor) -> Tensor:
-        """Sequential insertion (adapters): the host's output plus what the delta makes of it."""
+        """Sequential insertion (adapters): the host's output [rows, length, d] plus the delta's output of it."""
         return output + self.added(output) if self.runs else output
 
 
@@ -140,7 +115,7 @@ class StackedPrompt(Stacked):
     """Soft prompts, one per run."""
 
     def forward(self, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """See `SoftPrompt.forward`; without a selection nothing is inserted."""
+        """As `SoftPrompt.forward`, with each run's own prompt; without a selection nothing is inserted."""
         from xpet.methods.soft_prompt import insert
 
         if not self.runs:
@@ -150,7 +125,7 @@ class StackedPrompt(Stacked):
         return insert(rows, embeddings, attention_mask)
 
     def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
-        """See `soft_prompt.fill`."""
+        """As `SoftPrompt.fill`, with each run's own prompt."""
         from xpet.methods.soft_prompt import fill
 
         return fill(self.selected(embeddings.dtype)["soft_embeddings"], embeddings, slot)
@@ -164,14 +139,14 @@ class StackedLayerNorm(Stacked):
         self.base = base
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Normalise the last dimension, then scale and shift with each run's own values."""
+        """Normalise hidden states [..., d] over d, then scale and shift them with each run's own values."""
         base = self.base
         if not self.runs:
             return base(hidden)
         p = self.selected(hidden.dtype)
         if self.runs == 1:
-            own = {n: p[n].squeeze(0) if n in p else getattr(base, n) for n in ("weight", "bias")}
-            return functional.layer_norm(hidden, base.normalized_shape, **own, eps=base.eps)
+            affine = {n: p[n].squeeze(0) if n in p else getattr(base, n) for n in ("weight", "bias")}
+            return functional.layer_norm(hidden, base.normalized_shape, **affine, eps=base.eps)
         unit = functional.layer_norm(self.grouped(hidden), base.normalized_shape, eps=base.eps)
         weight, bias = (p[n].unsqueeze(1) if n in p else getattr(base, n).to(unit.dtype) for n in ("weight", "bias"))
         return torch.addcmul(bias, unit, weight).reshape(hidden.shape)
@@ -185,7 +160,7 @@ class StackedLinear(Stacked):
         self.base = base
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """`hidden @ weight.T + bias` with each run's own values."""
+        """`hidden W^T + b`, [..., d_out], of hidden states [..., d_in] with each run's own values."""
         base, runs = self.base, self.runs
         if not runs:
             return base(hidden)
@@ -197,5 +172,5 @@ class StackedLinear(Stacked):
         return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
 
-OWN: dict[type[nn.Module], Callable[..., Stacked]] = {nn.LayerNorm: StackedLayerNorm, nn.Linear: StackedLinear}
-"""Backbone modules whose own parameters can be trained per run."""
+TRAINABLE: dict[type[nn.Module], Callable[..., Stacked]] = {nn.LayerNorm: StackedLayerNorm, nn.Linear: StackedLinear}
+"""Kinds of backbone modules whose parameters can be trained per run -> what takes their place."""

@@ -1,24 +1,27 @@
-"""The explicit table of methods; a new method is one file and one row here."""
+"""The methods by name. A new one is a file of this room that holds `METHOD`, and its name in `core.choices`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import import_module
 
 from torch import Tensor
 
+from xpet.core.choices import METHOD_NAMES
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
 from xpet.methods import embeddings
-from xpet.methods.adapter import ADAPTER
 from xpet.methods.base import Change, Method
-from xpet.methods.bitfit import BITFIT
-from xpet.methods.compacter import COMPACTER
-from xpet.methods.full import FULL
-from xpet.methods.lora import LORA
-from xpet.methods.soft_prompt import SOFT_PROMPT
 
-METHODS: dict[str, Method] = {m.name: m for m in (LORA, ADAPTER, COMPACTER, SOFT_PROMPT, BITFIT, FULL)}
+
+def method_named(name: str) -> Method:
+    """The `METHOD` of the file with this name, hyphens as underscores."""
+    method: Method = import_module(f"xpet.methods.{name.replace('-', '_')}").METHOD
+    return method
+
+
+METHODS: dict[str, Method] = {name: method_named(name) for name in METHOD_NAMES}
 
 SETTINGS = {
     field.name: field.default
@@ -31,7 +34,7 @@ SETTINGS = {
 def find_method(config: MethodConfig) -> Method:
     """The method of a configuration.
 
-    Raises ConfigError listing the known methods, or naming settings that the method does not have.
+    Raises ConfigError for an unknown method, and for settings that the method does not have.
     """
     problems = config.problems()
     if problems:
@@ -60,13 +63,16 @@ def check_foldable(config: MethodConfig, run: str, instead: str | None = None) -
 
 def is_whole_tower(config: MethodConfig) -> bool:
     """Whether a run of the method holds every weight of the text tower, so that the base's own are not needed."""
-    return config.name == FULL.name
+    return METHODS[config.name].whole_tower
 
 
 def fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
-    """Changes of a tower's weights by name; raises ConfigError, and ModelError when the delta does not fit."""
-    folding = find_method(config).fold
-    if folding is None:
+    """What a run's delta makes of the tower's weights, by their names.
+
+    Raises ConfigError for a method that cannot be folded, ModelError when the delta does not fit its settings.
+    """
+    fold_method = find_method(config).fold
+    if fold_method is None:
         raise ConfigError(f"method '{config.name}' cannot be folded")
-    own, words = embeddings.split(delta)
-    return {**folding(config, own), **embeddings.fold(words, config.embedding_rank)}
+    method_part, words = embeddings.split(delta)
+    return {**fold_method(config, method_part), **embeddings.fold(words, config.embedding_rank)}

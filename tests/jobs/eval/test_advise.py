@@ -12,9 +12,9 @@ import typer
 from torch import Tensor
 
 from xpet.core.captions import LanguageCaptions, Split
-from xpet.core.choices import LOSS_NAMES
 from xpet.core.config import AlignConfig, DataConfig, ModelConfig
 from xpet.core.errors import ConfigError
+from xpet.core.losses import ALIGNMENT_LOSSES
 from xpet.core.prompts import TEMPLATES, parse
 from xpet.jobs.eval.advise import RULES, Case, align_command, measure, recommend
 from xpet.jobs.eval.prompts import prompted
@@ -91,7 +91,7 @@ def test_english_is_left_alone_and_every_rule_names_a_known_loss() -> None:
         None, None, None, None, "nothing changes",
         "R@1 92.5, 92.5 with English captions: the other languages are aligned with it.",
     )  # fmt: skip
-    assert {rule.loss for rule in RULES} <= {None, *LOSS_NAMES}
+    assert {rule.loss for rule in RULES} <= {None, *ALIGNMENT_LOSSES}
     assert RULES[-1].applies(case("anything", 0.0))
 
 

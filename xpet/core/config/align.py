@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from xpet.core.choices import LOSS_NAMES, PICTURE_LOSSES, default_weight, loss_terms
 from xpet.core.config.fit import FitConfig, FitPlan
 from xpet.core.config.options import OPTIMISATION, OUTPUT, WHAT, group, option, problems_of
 from xpet.core.config.parts import DEMO, DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
 from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError
+from xpet.core.losses import ALIGNMENT_LOSSES, default_weight, loss_terms, reads_images
 from xpet.core.presets import DEFAULT, PRESETS, preset_of
 from xpet.core.routines import ROUTINES, SHORT, find_routine
 
@@ -40,8 +40,8 @@ class AlignConfig:
     )  # fmt: skip
     """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short (paper, section 3.2)."""
     losses: tuple[str, ...] | None = option(
-        None, "--loss", f"Of alignment: {', '.join(LOSS_NAMES)}, or a sum a+0.1*b", OPTIMISATION, choices=LOSS_NAMES,
-        common=True,
+        None, "--loss", f"Of alignment: {', '.join(ALIGNMENT_LOSSES)}, or a sum a+0.1*b", OPTIMISATION,
+        choices=tuple(ALIGNMENT_LOSSES), common=True,
     )  # fmt: skip
     """None: the preset's, which for routine `text` alone is another."""
     align_weights: tuple[float, ...] | None = option(
@@ -51,7 +51,7 @@ class AlignConfig:
         OPTIMISATION,
         default_text="0.1, or 1 for scale-free ones",
     )
-    """None: the preset's, or each loss's own (`xpet.core.choices.default_weight`)."""
+    """None: the preset's, or each loss's own (`xpet.core.losses.default_weight`)."""
     learning_rates: tuple[float, ...] | None = option(None, "--lr", "Learning rate of Adam", OPTIMISATION, common=True)
     seeds: tuple[int, ...] = option((1,), "--seed", "Of initial values and batches", OPTIMISATION, common=True)
     out: str | None = option(
@@ -165,7 +165,7 @@ class AlignConfig:
                 "routine 'text' is validated on text here and the others on pictures, which is not comparable: train "
                 "them one after another by --chain, or all with --validate-on pictures"
             )
-        seen = [name for name in self.losses or () if set(loss_terms(name)) & set(PICTURE_LOSSES)]
+        seen = [name for name in self.losses or () if reads_images(name)]
         if seen:
             found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
         return found
