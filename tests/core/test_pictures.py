@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from xpet.core.errors import DataError
-from xpet.core.pictures import TREATMENTS, rgb
+from xpet.core.pictures import CONVERSIONS, rgb
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 WHITE = 255
@@ -62,7 +62,7 @@ def as_grey(values: np.ndarray) -> np.ndarray:
 
 
 def test_every_mode_of_pillow_is_treated_on_purpose() -> None:
-    assert set(TREATMENTS) >= set(Image.MODES)
+    assert set(CONVERSIONS) >= set(Image.MODES)
 
 
 def test_grey_and_colour_stay_as_they_are() -> None:

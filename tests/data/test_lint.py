@@ -61,9 +61,9 @@ def test_both_are_blamed_where_texts_do_not_tell(one, other, texts):
 def test_what_is_not_used_blocks_nobody():
     whole = corpus(it={"target": ITALIAN}, ko={"target": ITALIAN})
     used = Corpus("tiny", {"all": Split(whole.splits["all"].images, {"it": whole.splits["all"].captions["it"]})})
-    assert lint(used, beside=whole) == []
+    assert lint(used, compared=whole) == []
     used = Corpus("tiny", {"all": Split(whole.splits["all"].images, {"ko": whole.splits["all"].captions["ko"]})})
-    assert [(f.check, f.languages) for f in lint(used, beside=whole)] == [("identical", ("ko",)), ("script", ("ko",))]
+    assert [(f.check, f.languages) for f in lint(used, compared=whole)] == [("identical", ("ko",)), ("script", ("ko",))]
 
 
 def test_partial_overlap_counts_from_half_of_the_long_lines():

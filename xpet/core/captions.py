@@ -1,9 +1,9 @@
 """Aligned captions: what every data source delivers and every other room consumes.
 
-Texts of one language are aligned row by row over four slots (SPEC section 2):
+Texts of one language are aligned row by row over four slots:
 `pivot` (natural English), `target` (natural caption in the language), `from_pivot` (machine translation English ->
 language) and `to_pivot` (machine translation language -> English). A slot may be absent. For English all present
-slots hold the English captions. `image_index[row]` is the index of the image a row describes.
+slots hold the English captions. `image_index[row]` is the index of the image that a row describes.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
 
 @dataclass(frozen=True)
 class LanguageCaptions:
-    """Captions of one language in one split: `texts[slot][row]` describes image `image_index[row]`.
-
-    `flagged[slot]` holds the rows whose machine translation looks wrong, where that was checked; `lacking[slot]` those
-    for which there is no text, which is empty then: they are neither trained on nor searched with by that slot.
-    """
+    """Captions of one language in one split."""
 
     language: str
     image_index: tuple[int, ...]
+    """Per row, the index of the image it describes, in `Split.images`."""
     texts: Mapping[str, tuple[str, ...]]
+    """Per slot, the text of each row; empty where it is lacking."""
     flagged: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Per slot, the rows whose machine translation looks wrong, where that was checked."""
     lacking: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Per slot, the rows without a text: they are neither trained on nor searched with by that slot."""
 
     def __post_init__(self) -> None:
         for slot, rows in self.texts.items():
@@ -45,12 +45,14 @@ class LanguageCaptions:
     def slot(self, name: str) -> tuple[str, ...]:
         """The texts of a slot; raises DataError naming the missing translation."""
         if name not in self.texts:
-            have = ", ".join(self.texts) or "nothing"
-            raise DataError(f"{self.language}: expected {name} texts, found only {have}; provide the translation file")
+            present = ", ".join(self.texts) or "nothing"
+            raise DataError(
+                f"{self.language}: expected {name} texts, found only {present}; provide the translation file"
+            )
         return self.texts[name]
 
     def only(self, slots: Sequence[str]) -> LanguageCaptions:
-        """The captions with only the given slots, as far as they are there."""
+        """The captions with only those of the given slots that are there."""
         return replace(
             self,
             texts={s: t for s, t in self.texts.items() if s in slots},
@@ -59,7 +61,7 @@ class LanguageCaptions:
         )
 
     def complete(self, slots: Sequence[str]) -> LanguageCaptions:
-        """The captions that have a text in every one of some slots."""
+        """The rows that have a text in each of the slots."""
         lacking = frozenset().union(*(self.lacking.get(slot, frozenset()) for slot in slots))
         return self.take([row for row in range(len(self.image_index)) if row not in lacking]) if lacking else self
 
@@ -73,9 +75,9 @@ class LanguageCaptions:
         return LanguageCaptions(self.language, tuple(self.image_index[r] for r in rows), texts, flagged, lacking)
 
     def with_texts(self, slot: str, texts: Sequence[str], flagged: frozenset[int] = frozenset()) -> LanguageCaptions:
-        """The captions with the texts of one slot put in, in place of earlier ones.
+        """The captions with these texts in one slot, which replace earlier ones.
 
-        Of a translation lack what its source lacks.
+        A translation lacks the rows that its source lacks.
         """
         lacking = {s: rows for s, rows in self.lacking.items() if s != slot}
         if (source := TRANSLATED.get(slot)) in lacking:
@@ -93,7 +95,7 @@ class Split:
 
     def take(self, images: Sequence[int]) -> Split:
         """The split restricted to the given image indices, in that order; image indices are renumbered."""
-        place = {image: new for new, image in enumerate(images)}
+        new_index = {image: new for new, image in enumerate(images)}
         captions = {}
         for language, column in self.captions.items():
             by_image: dict[int, list[int]] = {}
@@ -101,7 +103,7 @@ class Split:
                 by_image.setdefault(image, []).append(row)
             rows = [row for image in images for row in by_image.get(image, [])]
             taken = column.take(rows)
-            captions[language] = replace(taken, image_index=tuple(place[image] for image in taken.image_index))
+            captions[language] = replace(taken, image_index=tuple(new_index[image] for image in taken.image_index))
         return Split(tuple(self.images[i] for i in images), captions)
 
 
@@ -119,19 +121,19 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Corpus:
-    """A whole data set.
-
-    `splits` holds either the official `train`, `validation`, `test` or a single `all` that xpet cuts by itself.
-    `fingerprints` are hex digests of the files read. `synthetic` marks worlds whose numbers must be labelled. `notes`
-    are what a user of a language should know of how its captions were read.
-    """
+    """A data set."""
 
     name: str
     splits: Mapping[str, Split]
+    """Either the official `train`, `validation`, `test`, or a single `all` that is cut into these later."""
     pictures: ImageSource | None = None
+    """None when there are no pictures: image features must then come from a file."""
     synthetic: bool = False
+    """Whether the data is made up, so that its numbers must be labelled."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 (hex) of each file read, by its path below the data root."""
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per language, what its users should know of how its captions were read."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -141,12 +143,16 @@ class Corpus:
 
 
 Reader = Callable[["ReadRequest"], Corpus]
+"""Reads a data set; raises ConfigError for a request it cannot serve and DataError naming all that is wrong."""
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What a reader is asked for. `languages` None means all the source has; `root` is `--data-root`."""
+    """What a reader is to read."""
 
     root: str | None = None
+    """`--data-root`."""
     languages: tuple[str, ...] | None = None
+    """None: all that the data set has."""
     variant: str | None = None
+    """`--data-variant`, for data sets that have several."""

@@ -1,4 +1,4 @@
-"""Languages as the command line spells them."""
+"""Language names: how they are spelled, which are valid, and which ones `--lang` chooses."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def is_language(name: str) -> bool:
     return plain != ALL and len(plain) <= LONGEST and plain.isprintable() and NAME.fullmatch(plain) is not None
 
 
-def choose(asked: Sequence[str], present: Sequence[str], source: str, with_pivot: bool) -> tuple[str, ...]:
+def choose(requested: Sequence[str], present: Sequence[str], source: str, with_pivot: bool) -> tuple[str, ...]:
     """The languages meant by `--lang`; `all` is every language present, the pivot only if `with_pivot`.
 
     Raises DataError naming every language the data does not have, and those it has.
     """
-    names = list(dict.fromkeys(normalise(name) for name in asked))
+    names = list(dict.fromkeys(normalise(name) for name in requested))
     if ALL in names:
         rest = [n for n in names if n not in (ALL, *present)]
         names = [n for n in present if with_pivot or n != PIVOT or PIVOT in names] + rest

@@ -1,4 +1,4 @@
-"""Where xpet keeps things: one cache folder, by the platform's conventions or `XPET_CACHE`."""
+"""Folders in which xpet stores files: one cache folder, by the platform's conventions or `XPET_CACHE`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is at a path; nothing is at one that no file can have, or that may not be looked at."""
+    """Whether there is a file or folder at a path; False also for a path that is not valid or may not be read."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):  # too long, no permission, a NUL byte
@@ -20,7 +20,7 @@ def absolute(path: str | None) -> str | None:
 
 
 def cache_folder() -> Path:
-    """The cache; not created here. `XPET_CACHE` overrides the platform's choice."""
+    """The cache folder, which is not created here; `XPET_CACHE` overrides the platform's choice."""
     if chosen := os.environ.get("XPET_CACHE"):
         return Path(chosen)
     import platformdirs
@@ -29,10 +29,10 @@ def cache_folder() -> Path:
 
 
 def features_folder() -> Path:
-    """Stored image features."""
+    """The folder of stored image features."""
     return cache_folder() / "features"
 
 
 def runs_folder() -> Path:
-    """Runs whose place the user did not name."""
+    """The folder of runs for which the user named no other."""
     return cache_folder() / "runs"

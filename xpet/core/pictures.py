@@ -1,8 +1,8 @@
-"""Any picture as 8-bit RGB: the one way in for files, for pictures in memory and for thumbnails.
+"""Converts any picture to 8-bit RGB: picture files, pictures in memory, thumbnails.
 
-What becomes of every mode of Pillow is a row of TREATMENTS:
+How each mode of Pillow is converted is a row of CONVERSIONS:
 
-| modes | treatment |
+| modes | conversion |
 |---|---|
 | RGB, L, 1, RGBX, CMYK, YCbCr, HSV | colours as Pillow converts them; a colour that is declared transparent is white |
 | P, PA, LA, La, RGBA, RGBa | laid on white |
@@ -59,7 +59,7 @@ _KEY_SCALES: Mapping[str, Callable[[int], int]] = {
 
 
 def rgb(picture: Image, name: object) -> Image:
-    """The picture upright in 8-bit RGB, all at once in memory; the picture itself where that is what it is.
+    """The picture upright in 8-bit RGB, loaded into memory; the picture itself if it is that already.
 
     Args:
         picture: a file just opened, or a picture in memory, of any mode.
@@ -76,17 +76,17 @@ def rgb(picture: Image, name: object) -> Image:
         if not picture.width or not picture.height:
             raise ValueError(f"{picture.width} x {picture.height} pixels")
         turn = _TURNS.get(_orientation(picture))
-        found = TREATMENTS.get(picture.mode, _refused)(picture, stored)
-        if found is picture and turn is None:
+        colours = CONVERSIONS.get(picture.mode, _refused)(picture, stored)
+        if colours is picture and turn is None:
             return picture
-        upright = found if turn is None else found.transpose(Image.Transpose[turn])
+        upright = colours if turn is None else colours.transpose(Image.Transpose[turn])
         upright.info = {}
         return upright
 
 
 @contextmanager
 def readable(name: object) -> Iterator[None]:
-    """Any error of the block as the DataError of a picture that cannot be read: decoders raise what they please."""
+    """Turn any error of the block into the DataError of a picture that cannot be read: decoders raise many kinds."""
     try:
         yield
     except DataError:
@@ -113,6 +113,7 @@ def _orientation(picture: Image) -> int:
 
 
 def _plain(picture: Image, stored: str) -> Image:
+    """Colours as Pillow converts them; white where the picture has a colour that is declared transparent."""
     key = picture.info.get("transparency")
     if key is None or picture.mode not in ("1", "L", "RGB"):
         return picture if _is_plain(picture) else picture.convert("RGB")
@@ -137,11 +138,13 @@ def _without_colour(picture: Image, key: Any, scale: Callable[[int], int]) -> Im
 
 
 def _laid_on_white(picture: Image, _stored: str) -> Image:
+    """A picture with transparency, laid on white."""
     whole = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
     return _on_white(whole.convert("RGB"), whole.getchannel("A"))
 
 
 def _on_white(colours: Image, opacity: Image) -> Image:
+    """RGB colours laid on white, with opacity 0 (white) to 255 per pixel."""
     from PIL import Image
 
     white = Image.new("RGB", colours.size, (255, 255, 255))
@@ -150,12 +153,14 @@ def _on_white(colours: Image, opacity: Image) -> Image:
 
 
 def _mask(seen: Any) -> Image:
+    """Opacity 255 where a bool array [height, width] holds, else 0."""
     from PIL import Image
 
     return Image.fromarray((seen * 255).astype("uint8"))
 
 
 def _lab(picture: Image, _stored: str) -> Image:
+    """CIELAB (D50) to sRGB, by LittleCMS."""
     from PIL import ImageCms
 
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -163,30 +168,33 @@ def _lab(picture: Image, _stored: str) -> Image:
 
 
 def _sixteen_bits(picture: Image, stored: str) -> Image:
+    """Grey of 16 bits (or 12, where the file holds so many) to 8 bits."""
     import numpy
     from PIL import Image
 
     values, most = numpy.asarray(picture), _RANGES.get(stored, _FULL)
     grey = (2 * 255 * values.clip(0, most).astype("uint32") + most) // (2 * most)  # value * 255 / most, rounded
-    found = Image.fromarray(grey.astype("uint8")).convert("RGB")
+    colours = Image.fromarray(grey.astype("uint8")).convert("RGB")
     key = picture.info.get("transparency")
-    return found if key is None else _on_white(found, _mask(values != key))
+    return colours if key is None else _on_white(colours, _mask(values != key))
 
 
 def _integers(picture: Image, stored: str) -> Image:
+    """Mode I: 16 bits in some formats, and refused in all others."""
     if picture.format not in _INTEGER_FORMATS:
         return _refused(picture, stored)
     return _sixteen_bits(picture, stored)
 
 
 def _refused(picture: Image, _stored: str) -> Image:
+    """Raises ValueError: nobody knows what black and white are."""
     raise ValueError(
         f"pixels of mode {picture.mode}, whose values have no agreed range; scale them to 0-255 and save 8-bit grey "
         "or RGB"
     )
 
 
-TREATMENTS: Mapping[str, Callable[[Image, str], Image]] = {
+CONVERSIONS: Mapping[str, Callable[[Image, str], Image]] = {
     **dict.fromkeys(("RGB", "L", "1", "RGBX", "CMYK", "YCbCr", "HSV"), _plain),
     **dict.fromkeys(("P", "PA", "LA", "La", "RGBA", "RGBa"), _laid_on_white),
     "LAB": _lab,

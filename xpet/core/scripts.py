@@ -68,7 +68,7 @@ NAME_OF = {"IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA"}
 
 @lru_cache(maxsize=1 << 10)
 def expected_scripts(language: str) -> tuple[str, ...]:
-    """The scripts of a language code, as Unicode names begin; none where they are not known: then judge nothing.
+    """The scripts of a language code, as Unicode names begin; none where they are not known.
 
     The script that a code names (`sr-Latn`, `jpn_Jpan`) decides, else the language does, in few cases with its region.
     """
@@ -98,6 +98,7 @@ def letters(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _script(char: str) -> str:
+    """The script of a letter, as its Unicode name begins; nothing for other characters."""
     if not char.isalpha():
         return ""
     words = unicodedata.name(char, "UNKNOWN").split()

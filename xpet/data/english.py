@@ -1,6 +1,6 @@
-"""Whether a text is English: told from its script and from the small words every sentence of a language holds.
+"""Whether a text is English, by its script and by the function words that every sentence of a language holds.
 
-Light on purpose. A line votes for the language whose function words it has most of; short captions often have none, or
+A line votes for the language whose function words it has most of; short captions often have none, or
 words of several languages, and do not vote. Only when a clear majority of the lines votes for one other language is a
 corpus called foreign.
 """
@@ -53,6 +53,7 @@ WORD = re.compile(r"[^\W\d_]+")
 
 
 def _by_word() -> dict[str, tuple[str, ...]]:
+    """The languages of each function word and letter; English words belong to English alone."""
     english = set(WORDS[PIVOT].split())
     table: dict[str, tuple[str, ...]] = {}
     for language, words in WORDS.items():
@@ -66,7 +67,7 @@ LANGUAGES_OF = _by_word()
 
 
 def likely_language(text: str) -> str | None:
-    """The code of the language a text looks like; None where it does not say."""
+    """The code of the language a text looks like; None where that is not clear."""
     if not is_latin(text):
         counted = letters(text)
         return next((language for script, language in SCRIPT_OF.items() if counted[script]), None)
@@ -80,12 +81,12 @@ def likely_language(text: str) -> str | None:
 
 def foreign(texts: Sequence[str]) -> tuple[str, int] | None:
     """The one other language that a clear majority of the texts looks like, and how many do; None if there is none."""
-    found = clear_language(texts)
-    return None if found is None or found[0] == PIVOT else found
+    language = clear_language(texts)
+    return None if language is None or language[0] == PIVOT else language
 
 
 def clear_language(texts: Sequence[str]) -> tuple[str, int] | None:
-    """The language that a clear majority of the texts looks like, and how many do; None where they do not say."""
+    """The language that a clear majority of the texts looks like, and how many do; None where there is none."""
     votes = Counter(filter(None, map(likely_language, texts)))
     if len(texts) < MIN_LINES or not votes:
         return None
@@ -94,7 +95,7 @@ def clear_language(texts: Sequence[str]) -> tuple[str, int] | None:
 
 
 def expect_english(texts: Iterable[str], name: str) -> Iterator[str]:
-    """The texts themselves, once the first 2,000 (distinct, not blank) were looked at.
+    """The texts themselves, once the first 2,000 (distinct, not blank) were checked.
 
     Raises:
         DataError: they look like another language; says which, and `name`.
@@ -108,8 +109,8 @@ def expect_english(texts: Iterable[str], name: str) -> Iterator[str]:
             distinct[text] = None
         if len(distinct) == SAMPLE or len(seen) == 10 * SAMPLE:
             break
-    if found := foreign(list(distinct)):
-        language, count = found
+    if other := foreign(list(distinct)):
+        language, count = other
         raise DataError(
             f"{name}: expected English text, found lines that look {NAMES[language]} ({count:,} of {len(distinct):,}); "
             "pass English captions"

@@ -58,7 +58,7 @@ def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequen
     """
     from xpet.data.lint import lint
 
-    findings = lint(used, beside=restrict(whole, whole.languages, slots))
+    findings = lint(used, compared=restrict(whole, whole.languages, slots))
     errors = [f for f in findings if f.severity == "error"]
     stops = [f for f in errors if f.slot in needed]
     if stops:
