@@ -1,1 +1,1 @@
-"""Interpreter: packages, translators, cache and quality checks; the only room with argostranslate."""
+"""Offline machine translation: packages, translators, cache and checks; see README.md. Only it knows argostranslate."""

@@ -39,7 +39,7 @@ def _import_package() -> Any:
 
 @contextmanager
 def _environment(home: Path) -> Iterator[None]:
-    """Argos' folders below `home`, and none of the user's Argos or snap settings."""
+    """Run the block with Argos' folders below `home` and without the user's Argos and snap settings."""
     before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith("ARGOS_") or name == "SNAP":

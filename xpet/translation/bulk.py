@@ -124,7 +124,7 @@ def _is_translatable(entry: Entry) -> bool:
 
 
 def _with_next_hop(entry: Entry, done: dict[str, Entry]) -> Entry:
-    """The next hop's result with the flags of both."""
+    """The result of the next hop, with the flags of both hops."""
     if not _is_translatable(entry):
         return entry
     new = done[entry.text]

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 class Cache:
-    """The store; a context manager. Every method raises OutputError when the disk refuses or the file is damaged."""
+    """The store, a context manager. Every method raises OutputError where the disk is full or the file damaged."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or cache_folder()) / FILE
@@ -79,7 +79,7 @@ class Cache:
         return entries
 
     def put(self, scope: str, entries: Iterable[tuple[str, Entry]]) -> None:
-        """Store translations of texts; they are on disk when this returns."""
+        """Store translations by text; they are on disk when this returns."""
         new = dict(entries)
         keys = _keys(scope, new)
         rows = sorted((*key, e.text, " ".join(e.flags), e.retried) for key, e in zip(keys, new.values(), strict=True))
@@ -87,7 +87,7 @@ class Cache:
             self._database.executemany("INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)", rows)
 
     def fingerprint(self, package: Installed) -> str:
-        """SHA-256 over the files that decide a package's translations; a file is read again only when it changed."""
+        """The SHA-256 of the files that decide a package's translations; a file is read again only when it changed."""
         names = ["metadata.json", *TOKENIZERS]
         digest = hashlib.sha256()
         try:
@@ -140,7 +140,7 @@ class Cache:
 
 
 def _keys(scope: str, texts: Iterable[str]) -> list[tuple[int, bytes]]:
-    """BLAKE2b of scope and text, for each text: the number SQLite finds a row by, and the rest that proves it."""
+    """BLAKE2b digest of scope and each text: 8 bytes that number SQLite's row, and 12 that tell equal numbers apart."""
     start = hashlib.blake2b(f"{scope}\n".encode(), digest_size=20)
     keys: list[tuple[int, bytes]] = []
     for text in texts:

@@ -13,7 +13,10 @@ from xpet.translation.packages import need_chain
 def make_chain(
     folder: Path, source: str, target: str, cache: Cache, fast: bool = False, device: str = "auto"
 ) -> list[ArgosTranslator]:
-    """One translator per hop, `fast` with beam 1; codes are Argos'. Raises ModelError, ConfigError (no such device)."""
+    """One translator for each hop; `fast` is beam 1, codes are Argos'.
+
+    Raises ModelError for a missing package, ConfigError for a missing device.
+    """
     device = find_device(device)
     return [
         ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, device)
@@ -43,7 +46,7 @@ class Ranked:
 
     @property
     def identity(self) -> str:
-        """The translator's, and the rank."""
+        """The other translator's identity, and the rank."""
         return f"{self.translator.identity} rank {self.rank}"
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:

@@ -64,7 +64,7 @@ def _line(text: str, rate: float, seed: int) -> str:
 
 
 def _chance(text: str, seed: int) -> random.Random:
-    """The generator of a line; of it only `random()` is used, whose values Python keeps the same in all versions."""
+    """The random generator of a line. Only its `random()` is used: Python gives the same values in all versions."""
     return random.Random(int.from_bytes(hashlib.blake2b(f"{seed}\n{text}".encode(), digest_size=16).digest(), "big"))
 
 

@@ -42,14 +42,14 @@ def read_records(lines: Iterable[bytes], name: str, column: str | None = None, i
 
 
 def count_records(lines: Iterable[bytes], name: str, column: str | None = None) -> int:
-    """How many texts a file has; reads and checks all of it. Raises DataError as `read_records` does."""
+    """Count the texts of a file, which reads and checks all of it. Raises DataError as `read_records` does."""
     if column is None:
         return sum(count for _, _, count, _ in _blocks(lines, name))
     return sum(record.counts for record in read_records(lines, name, column, column))
 
 
 def _blocks(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, int, str]]:
-    """Many lines as one text: number of the first, byte-order mark (first block only), how many, text."""
+    """Blocks of lines: number of the first line, byte-order mark (first block only), count of lines, their text."""
     lines, first = iter(lines), 1
     while raw := list(itertools.islice(lines, LINES_PER_BLOCK)):
         mark = BOM if first == 1 and raw[0].startswith(BOM) else b""

@@ -1,4 +1,4 @@
-"""Translators: what one has to do, and Argos packages driven directly through CTranslate2 in large batches."""
+"""What a translator is, and the one there is: Argos packages, run by CTranslate2 in large batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Hypothesis:
 
 
 class Translator(Protocol):
-    """One hop. A text's translation depends on nothing but the text and `identity`, whatever it is batched with."""
+    """One hop of a chain. A translation depends on the text and on `identity` alone, not on the rest of its batch."""
 
     @property
     def source(self) -> str:
@@ -47,7 +47,7 @@ class Translator(Protocol):
 
     @property
     def identity(self) -> str:
-        """What the result depends on besides the text: model and options, as a short digest."""
+        """Digest of what a translation depends on besides the text: model, options, device."""
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
         """The best translation of each text; texts have no line breaks and are not blank."""
@@ -98,7 +98,7 @@ class ArgosTranslator:
 
     @property
     def identity(self) -> str:
-        """Digest of package, options and the limits of this file."""
+        """Digest of the package, the options, the device and the limits of this module."""
         facts = [self.fingerprint, self.beam, self.device, BEAM, LENGTH_PENALTY, MAX_SOURCE, MAX_TARGET]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -174,7 +174,7 @@ class ArgosTranslator:
         ]
 
     def _text(self, pieces: list[str], source: str) -> str:
-        """The text of pieces as Argos makes it, but underscores stay underscores where the source has some."""
+        """The text of pieces, as Argos makes it; but underscores stay underscores where the source has some."""
         tokenizer = self._argos.tokenizer
         if "_" in source and hasattr(tokenizer, "lazy_processor"):
             text: str = tokenizer.lazy_processor().decode_pieces(pieces).replace("\u2581", " ")

@@ -40,12 +40,12 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 PAIR = re.compile(r"([a-z]{2,3}(?:_[a-z0-9]+)*)-([a-z]{2,3}(?:_[a-z0-9]+)*)", re.IGNORECASE)
 
 OnBytes = Callable[[int, int], None]
-"""Called with the bytes that are here and those expected (0 when the server does not say)."""
+"""Called with the bytes that have come and those expected (0 when the server does not say)."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A package of the index and the places it can be had from."""
+    """A package of the index, and the addresses of its file."""
 
     source: str
     target: str
@@ -59,19 +59,19 @@ class Offer:
 
     @property
     def file(self) -> str:
-        """A name for the file, whatever its links are called."""
+        """The name of the downloaded file, whatever its links are called."""
         version = re.sub(r"[^0-9A-Za-z]+", "_", self.version)[:32]
         return f"translate-{self.source}_{self.target}-{version}.argosmodel"
 
 
 def parse_pair(text: str) -> tuple[str, str] | None:
-    """Argos' codes of a pair such as `de-en` or `zh_TW-en`; None for what is no pair."""
+    """Argos' codes of a pair such as `de-en` or `zh_TW-en`; None where the text is no pair."""
     match = PAIR.fullmatch(text)
     return (argos_code(match[1]), argos_code(match[2])) if match else None
 
 
 def index_address() -> str:
-    """Where the index is: `ARGOS_PACKAGE_INDEX`, else Argos' own."""
+    """The address of the index: that of `ARGOS_PACKAGE_INDEX`, else Argos' own."""
     base = os.environ.get(VARIABLE) or INDEX
     return base if base.endswith(".json") else base.rstrip("/") + "/index.json"
 
@@ -109,7 +109,7 @@ def _offer(entry: object) -> Offer | None:
 
 
 def find_offer(offers: Sequence[Offer], source: str, target: str) -> Offer:
-    """The newest package of a pair; raises ModelError saying what there is instead, two hops through English too."""
+    """The newest package of a pair. Raises ModelError, which says what the index has instead."""
     for offer in offers:
         if (offer.source, offer.target) == (source, target):
             return offer
@@ -163,7 +163,7 @@ def _fetch(
 
 
 def _open(address: str, origin: str | None) -> http.client.HTTPResponse:
-    """The open answer at an address, behind its redirects, each of them checked like a link."""
+    """Open an address and follow its redirects, each of them checked like a link."""
     for _ in range(MAX_REDIRECTS + 1):
         _check_address(address, origin)
         response: http.client.HTTPResponse = _opener(address).open(_request(address), timeout=TIMEOUT)
@@ -191,7 +191,7 @@ class _NoRedirect(urllib.request.HTTPErrorProcessor):
 
 
 def _opener(address: str) -> urllib.request.OpenerDirector:
-    """Knows http and https and nothing else; the environment's proxies, but not for this machine."""
+    """An opener of http and https alone, through the environment's proxies except for this machine."""
     opener = urllib.request.OpenerDirector()
     proxies: dict[str, str] | None = {} if urlsplit(address).hostname in LOCAL else None
     for handler in (
@@ -206,7 +206,7 @@ def _opener(address: str) -> urllib.request.OpenerDirector:
 
 
 def _check_address(address: str, origin: str | None) -> None:
-    """https, or http of this machine when the user's own index there (and not a page of the web) points to it."""
+    """Raises NetworkError unless it is https, or http of this machine that the user or an index on it named."""
     parts = urlsplit(address)
     local = parts.hostname in LOCAL and (origin is None or urlsplit(origin).hostname in LOCAL)
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
@@ -224,7 +224,7 @@ def _reason(error: object) -> str:
 
 
 def _blocks(response: http.client.HTTPResponse, limit: int, on_bytes: OnBytes) -> Iterator[bytes]:
-    """The whole body as it comes; raises NetworkError when it is too long, cut short or trickles."""
+    """The body of a response, block by block. Raises NetworkError when it is too long, cut short or too slow."""
     address = response.geturl()
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else 0

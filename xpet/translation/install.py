@@ -1,4 +1,4 @@
-"""Installs Argos packages from files: everything is checked aside, then a package is activated by one rename."""
+"""Installs Argos packages from files: unpacks and checks them aside, then activates each by one rename."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _activate(stage: Path, folder: Path) -> None:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[tuple[Path, str]]:
-    """The unpacked and checked package in xpet's cache, and the SHA-256 of the file; gone after the block."""
+    """A package, unpacked and checked in xpet's cache, and the SHA-256 of its file; removed after the block."""
     base = cache_folder() / "staging" / uuid.uuid4().hex
     try:
         with _archive(path) as (archive, sha):
@@ -154,7 +154,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of the archive, every name and size found harmless; raises ModelError."""
+    """The files of the archive. Raises ModelError for a name, kind or size that could do harm."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
         raise ModelError(f"{path}: expected at most {MAX_MEMBERS} members, found {len(infos)}")
@@ -214,7 +214,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInf
 
 
 def _check_package(path: Path, folder: Path) -> None:
-    """Metadata, model, vocabularies and tokenizer belong together; raises ModelError."""
+    """Raises ModelError unless metadata, model, vocabularies and tokenizer belong together."""
     try:
         if read_installed(folder) is None:
             raise ModelError(f"package {folder}: expected a translation package, found one of another type")

@@ -23,7 +23,7 @@ DECODER = json.JSONDecoder(parse_int=_whole)
 
 
 def read_json_lines(lines: Iterable[bytes], name: str, column: str, into: str) -> Iterator[Record]:
-    """The objects of a file, one a line; of a repeated key the last counts. Raises DataError with the line."""
+    """The records of a file of objects, one a line; the last of equal keys counts. Raises DataError with the line."""
     for number, mark, line in decoded(lines, name):
         if not line.strip():
             yield constant(number, mark + line.encode())
@@ -58,7 +58,7 @@ def _text(fields: dict[str, Any], column: str, where: str) -> str:
 
 
 def _around(line: str, fields: dict[str, Any], into: str) -> tuple[str, str]:
-    """What stands before and after the value of `into` in an object's text; at its end where it has no such key."""
+    """The text before and after the value of `into` in an object; both stand at its end where it has no such key."""
     if into in fields:
         start, end = _value(line, into)
         return line[:start], line[end:]

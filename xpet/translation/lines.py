@@ -1,15 +1,15 @@
-"""Cuts a text at everything that any reader may take for the end of a line, so that no line is ever gained or lost."""
+"""Splits a text at everything that any reader may take for the end of a line: no line is ever gained or lost."""
 
 from __future__ import annotations
 
 import re
 
 BREAKS = re.compile("([\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+)")
-"""What `str.splitlines` and text editors break lines at."""
+"""The characters at which `str.splitlines` and text editors break lines."""
 
 
 def pieces(text: str) -> list[str]:
-    """Text between breaks at even places, the breaks at odd ones; joined they are the text again."""
+    """Split at breaks: texts have even indices, breaks odd ones; joined they are the text again."""
     return BREAKS.split(text)
 
 

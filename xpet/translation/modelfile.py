@@ -47,7 +47,7 @@ def check_model(folder: Path) -> dict[str, list[str]]:
 
 
 def _rows(path: Path) -> dict[str, int]:
-    """First dimension of every variable, aliases included."""
+    """The first dimension of every variable by name, aliases included."""
     size = path.stat().st_size
     with path.open("rb") as file:
         version = _number(file, "<I")

@@ -35,7 +35,7 @@ class Installed:
 
     @property
     def rank(self) -> tuple[list[int], str]:
-        """Where several packages serve one pair the highest rank is used: newest version, then name."""
+        """Version, then name: of several packages for one pair the one with the highest rank is used."""
         return version_number(self.version), self.folder.name
 
 
@@ -74,7 +74,7 @@ def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
 
 
 def read_installed(folder: Path) -> Installed | None:
-    """The package in a folder; None when it is one for another purpose than translation. Raises ModelError."""
+    """The package in a folder; None where it is for another purpose than translation. Raises ModelError."""
     facts = read_metadata(folder)
     if facts.get("type", "translate") != "translate":
         return None
@@ -115,7 +115,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def best_of_pairs(packages: Sequence[Installed]) -> dict[tuple[str, str], Installed]:
-    """The package used for each pair."""
+    """The package that is used for each pair."""
     best: dict[tuple[str, str], Installed] = {}
     for package in packages:
         best.setdefault((package.source, package.target), package)
@@ -139,7 +139,7 @@ def all_chains(packages: Sequence[Installed]) -> dict[tuple[str, str], tuple[Ins
 
 
 def need_chain(folder: Path, source: str, target: str) -> tuple[Installed, ...]:
-    """The chain of a pair; raises ModelError saying what is missing, what is there and how to install it."""
+    """The chain of a pair. Raises ModelError, which says what is missing and how to install it."""
     packages, problems = find_packages(folder)
     chain = find_chain(packages, source, target)
     if chain is not None:

@@ -31,7 +31,7 @@ WORD = re.compile(r"[^\W\d_]+")
 
 
 def flags(source: str, hypothesis: Hypothesis, languages: tuple[str, str]) -> tuple[str, ...]:
-    """Names from FLAGS that apply to a translation; `languages` are the codes of source and target."""
+    """The FLAGS that apply to a translation; `languages` are the codes of source and target."""
     target = hypothesis.text
     checks = (
         (repeats := _repeats(target)) > 1 and repeats > _repeats(source),
@@ -59,14 +59,14 @@ def choose(
 
 
 def _units(text: str) -> tuple[list[str], str]:
-    """Words, or characters where the text is one long word."""
+    """The units of a text, and their kind: words, or characters where most of it has no spaces."""
     counts = Counter[str]() if text.isascii() else letters(text)
     dense = sum(counts[script] for script in ("CJK", "HIRAGANA", "KATAKANA", "THAI", "KHMER", "LAO"))
     return (list(text), "characters") if 2 * dense > len(text) else (text.lower().split(), "words")
 
 
 def _repeats(text: str) -> int:
-    """How often in a row the most repeated run of words (or characters) stands, if often enough to be odd; or 1."""
+    """How often in a row the most repeated run of words (or characters) stands; 1 below the limit of RUNS."""
     units, kind = _units(text)
     if len(set(units)) == len(units):
         return 1
@@ -109,7 +109,7 @@ def is_foreign(source: str, language: str) -> bool:
 
 
 def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
-    """The source's own words: all of two and more, most of four and more; any where the scripts differ."""
+    """Whether the target is the source's words: all of two and more, COPIED of four and more, any across scripts."""
     if languages[0] == languages[1]:
         return False
     source_words, target_words = WORD.findall(source.lower()), WORD.findall(target.lower())
@@ -123,7 +123,7 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
 
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
-    """Many letters of scripts the language is not written in (as far as known), but for Latin words of the source."""
+    """Whether many letters are of scripts that the language does not use; Latin words of the source do not count."""
     expected = expected_scripts(language)
     if not expected or (target.isascii() and "LATIN" in expected):
         return False
@@ -139,13 +139,13 @@ def _is_wrong_script(source: str, target: str, language: str) -> bool:
 
 
 def _numbers(text: str) -> Counter[str]:
-    """Numbers in ASCII digits without separators."""
+    """The numbers of a text in ASCII digits, without separators and leading zeros."""
     numbers = (re.sub(r"\D", "", match) for match in NUMBER.findall(text))
     return Counter("".join(str(unicodedata.digit(c)) for c in number).lstrip("0") or "0" for number in numbers)
 
 
 def _loses_numbers(source: str, target: str, language: str) -> bool:
-    """A number of the source that the target does not have; small ones may be words (looked up in English only)."""
+    """Whether the target lacks a number of the source; small ones may be words, which are only looked up in English."""
     if not NUMBER.search(source):
         return False
     lost = _numbers(source) - _numbers(target)

@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 def decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple[int, bytes, str]]:
-    """Line number, byte-order mark (first line only) and text with its line ending. Raises DataError with the byte."""
+    """Number, byte-order mark (first line only) and text of each line with its ending. Raises DataError."""
     for number, raw in enumerate(lines, start=first):
         mark = BOM if number == 1 and raw.startswith(BOM) else b""
         try:
@@ -37,10 +37,10 @@ def decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple
 
 
 def constant(line: int, data: bytes) -> Record:
-    """What is written as it is, such as a header or an empty line."""
+    """A record that is written as it is, such as a header or an empty line."""
     return Record(line, "", lambda text: data, counts=False)
 
 
 def spliced(mark: bytes, before: str, after: str, encode: Callable[[str], str]) -> Callable[[str], bytes]:
-    """Writes a translation, in the form that `encode` gives it, between what stands before and after it."""
+    """A writer that puts a translation, in the form that `encode` gives it, between two texts."""
     return lambda text: mark + f"{before}{encode(text)}{after}".encode()

@@ -1,4 +1,4 @@
-"""A translation's scores against references, by sacrebleu, so that they compare with published ones."""
+"""Scores translations against references by sacrebleu, so that the figures compare with published ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ dependency, and a score must not depend on what happens to be installed."""
 
 
 def read_references(name: str, column: str | None = None) -> list[str]:
-    """The references of a text file, a line each, or of a table's or JSON lines' column. Raises DataError."""
+    """The references of a file: its lines, or a column of a table or of JSON lines. Raises DataError."""
     try:
         with open(name, "rb") as file:
             return [record.text for record in read_records(file, name, column, column or "") if record.counts]
@@ -28,7 +28,7 @@ def read_references(name: str, column: str | None = None) -> list[str]:
 
 
 def check_counts(references: Sequence[str], name: str, lines: int, source: str) -> None:
-    """Raises DataError unless there is one reference a line."""
+    """Raises DataError unless there is one reference for each line."""
     if len(references) != lines:
         raise DataError(
             f"expected a reference for each line, found {len(references)} in {name} and {lines} in {source}"

@@ -71,7 +71,7 @@ def read_csv(lines: Iterable[bytes], name: str, column: str, into: str) -> Itera
 
 
 def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, str, list[str]]]:
-    """Line a row begins on, byte-order mark (first row only), its own text, its fields."""
+    """Number of each row's first line, byte-order mark (first row only), the row's own text, its fields."""
     row_lines: list[tuple[int, bytes, str]] = []  # of the row at hand: the reader takes no line before it needs it
 
     def texts() -> Iterator[str]:
@@ -99,7 +99,7 @@ def _bad_row(name: str, first: int, raw: str, error: csv.Error) -> DataError:
 
 
 def _fields(body: str) -> list[tuple[int, int]]:
-    """Where the fields of a row begin and end, quotation marks included; up to the first that has no end."""
+    """Start and end of each field of a row, quotation marks included; up to the first that has no end."""
     spans, start = [], 0
     while True:
         match = (QUOTED if body.startswith('"', start) else PLAIN).match(body, start)

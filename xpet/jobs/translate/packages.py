@@ -75,7 +75,7 @@ def _info(file: InstalledFile, used: Container[str]) -> PackageInfo:
 
 
 def _parse(name: str) -> Path | Pair:
-    """A file, or a pair of the index; raises ConfigError for what is neither."""
+    """The file or the pair of the index that a name means. Raises ConfigError where it is neither."""
     from xpet.translation.index import parse_pair
 
     if Path(name).exists() or name.endswith(ENDING):
@@ -120,7 +120,7 @@ def _download(
 
 
 def _with_links(text: str, downloads: dict[Pair, tuple[Path, str]]) -> str:
-    """The message with the links of downloaded files, which are gone, instead of their paths."""
+    """The message with the links of downloaded files in place of their paths, which are gone."""
     for path, link in downloads.values():
         text = text.replace(str(path), link)
     return text

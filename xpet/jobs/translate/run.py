@@ -1,4 +1,4 @@
-"""`xpet translate`: records, chain of packages, cache, bulk translation, output and report: wired together here."""
+"""`xpet translate`: reads records, translates them through packages and cache, writes them and a report."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class _RecordTranslator:
             self._progress(0)
 
     def _progress(self, more: int) -> None:
-        """`more` lines of the chunk at hand are done."""
+        """Tell that `more` lines of the chunk at hand are done."""
         done = self.lines + more
         self.on_event(Progress("translate", done, max(self.total, done)))
 
@@ -145,7 +145,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _count(config: TranslateConfig) -> int:
-    """Reads the whole file once; raises DataError for what cannot be read."""
+    """Count the texts, which reads the whole file once. Raises DataError for what cannot be read."""
     with _open_source(config, None) as file:
         name = str(config.file)
         return count_records(_lines(file, name), name, config.column)
@@ -179,7 +179,7 @@ def _without_garbage_collector() -> Iterator[None]:
 
 
 def _write(sink: BinaryIO, data: bytes) -> None:
-    """Standard output fails with OutputError, as a file of `replacing_file` does; a reader that left is no failure."""
+    """Write to the output. Raises OutputError, also of standard output; that its reader left is no error of xpet's."""
     try:
         sink.write(data)
         sink.flush()
