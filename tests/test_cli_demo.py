@@ -208,11 +208,12 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
 
 def result_of(document: dict[str, Any]) -> Any:
     """The result the document was made of."""
+    from xpet.core.estimates import Disparity
     from xpet.core.run_record import RunResult
-    from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
+    from xpet.jobs.results.align import AlignResult, LanguageResult
 
     fields = {k: v for k, v in document.items() if k not in ("command", "schema", "note", "share")}
-    fields |= {name: Spread(**document[name]) for name in ("before", "after")}
+    fields |= {name: Disparity(document["compared"], best="en", **document[name]) for name in ("before", "after")}
     fields["languages"] = tuple(LanguageResult(**one) for one in document["languages"])
     fields["runs"] = tuple(RunResult(**one) for one in document["runs"])
     return AlignResult(**fields)

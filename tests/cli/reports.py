@@ -9,20 +9,18 @@ from functools import cache
 from typing import Any
 
 from xpet.cli.reports import render
+from xpet.core.estimates import DirectionEstimates, Disparity, Estimate
 from xpet.jobs.results.report import (
     Advice,
     Comparison,
     Cost,
     Diagnosis,
     Difference,
-    Direction,
-    Figure,
     Gate,
     LanguageScores,
     Latency,
     PerImage,
     Report,
-    Spread,
     System,
     WorstQuery,
 )
@@ -44,13 +42,13 @@ HOSTILE = 'a_b&100%#$x^{~}\\ </script><b onclick="x()">|`*[e](http://x.y) "q", \
 """Special in LaTeX, HTML, markdown and CSV, with a line break and Arabic."""
 
 
-def figure(value: float, half: float | None = 2.0) -> Figure:
-    return Figure(value) if half is None else Figure(value, value - half, value + half)
+def figure(value: float, half: float | None = 2.0) -> Estimate:
+    return Estimate(value) if half is None else Estimate(value, value - half, value + half)
 
 
-def direction(r1: float, half: float | None) -> Direction:
+def direction(r1: float, half: float | None) -> DirectionEstimates:
     values = (r1, min(100.0, r1 + 12), min(100.0, r1 + 18), min(100.0, r1 + 6))
-    return Direction(*(figure(v, half) for v in values), median_rank=Figure(1.0 if r1 > 50 else 3.0))
+    return DirectionEstimates(*(figure(v, half) for v in values), median_rank=Estimate(1.0 if r1 > 50 else 3.0))
 
 
 def scores(r1: float, half: float | None = 2.0, **more: Any) -> LanguageScores:
@@ -58,17 +56,17 @@ def scores(r1: float, half: float | None = 2.0, **more: Any) -> LanguageScores:
     return LanguageScores(1000, 1000, *both, **more)
 
 
-def spread(r1: Mapping[str, float], half: float | None = 2.0) -> Spread:
+def spread(r1: Mapping[str, float], half: float | None = 2.0) -> Disparity[Estimate]:
     values = list(r1.values())
     gap = statistics.fmean(r1["en"] - v for k, v in r1.items() if k != "en") if "en" in r1 and len(r1) > 1 else None
-    return Spread(
+    return Disparity(
         tuple(r1), figure(statistics.fmean(values), half), figure(max(values) - min(values), half),
         figure(statistics.pstdev(values), half), min(r1, key=r1.__getitem__), max(r1, key=r1.__getitem__),
         None if gap is None else figure(gap, half),
     )  # fmt: skip
 
 
-def groups(r1: Mapping[str, float]) -> dict[str, Spread]:
+def groups(r1: Mapping[str, float]) -> dict[str, Disparity[Estimate]]:
     present = {name: {k: r1[k] for k in langs if k in r1} for name, langs in SCRIPTS.items()}
     return {name: spread(part) for name, part in present.items() if part}
 

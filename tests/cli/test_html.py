@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.reports import HOSTILE, SAMPLES, html
 from xpet.cli.reports.grids import clean
-from xpet.jobs.results.report import from_dict
+from xpet.jobs.results.from_json import from_dict
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 EVERY = pytest.mark.parametrize("name", SAMPLES)

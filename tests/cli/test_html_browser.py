@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli import browser as driver
 from tests.cli.reports import BEFORE, SAMPLES, html
-from xpet.jobs.results.report import from_dict
+from xpet.jobs.results.from_json import from_dict
 
 PAGES = ("full", "several", "hostile")
 pytestmark = pytest.mark.skipif(driver.find() is None, reason="no Chromium in PATH, and XPET_TEST_BROWSER is not set")

@@ -19,7 +19,8 @@ from xpet.cli.reports.csv import HEADER
 from xpet.cli.reports.grids import Cell, change, clean, interval, positive_zero
 from xpet.cli.reports.look import Look, look
 from xpet.cli.reports.markdown import escape as markdown_escape
-from xpet.jobs.results.report import Figure, from_dict
+from xpet.core.estimates import Estimate
+from xpet.jobs.results.from_json import from_dict
 
 EVERY = pytest.mark.parametrize("name", SAMPLES)
 NUMBER = re.compile(r"[+-]?\d+\.\d")
@@ -150,14 +151,14 @@ def test_languages_are_ordered_by_the_reference_and_marked_once() -> None:
     [(2.04, "+2.0", "good"), (-2.0, "-2.0", "bad"), (-0.04, "0.0", ""), (0.04, "0.0", ""), (0.05, "+0.1", "good")],
 )
 def test_a_change_has_a_sign_and_a_tone(value: float, shown: str, tone: str) -> None:
-    assert (change(Figure(value)).text, change(Figure(value)).tone) == (shown, tone)
-    assert change(Figure(value), sure=False).tone == ""
-    assert change(Figure(value), fewer_is_better=True).tone == {"good": "bad", "bad": "good"}.get(tone, "")
+    assert (change(Estimate(value)).text, change(Estimate(value)).tone) == (shown, tone)
+    assert change(Estimate(value), sure=False).tone == ""
+    assert change(Estimate(value), fewer_is_better=True).tone == {"good": "bad", "bad": "good"}.get(tone, "")
 
 
 def test_intervals_and_zeros() -> None:
-    assert interval(Figure(1.0, -0.01, 2.0)).text == "[0.0, 2.0]"
-    assert interval(Figure(1.0)) == Cell()
+    assert interval(Estimate(1.0, -0.01, 2.0)).text == "[0.0, 2.0]"
+    assert interval(Estimate(1.0)) == Cell()
     shown = {"-0.0": "0.0", "+0.0": "0.0", "-0.1": "-0.1", "0.0": "0.0", "-10.0": "-10.0", "+0.0001": "+0.0001"}
     assert {given: positive_zero(given) for given in shown} == shown
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tests import naive
 from xpet.core import ranking
+from xpet.core.disparity import disparity
 from xpet.core.errors import DataError
-from xpet.core.metrics import Retrieval, disparity, retrieval
+from xpet.core.metrics import Retrieval, retrieval
 from xpet.core.ranking import Ranks
 
 FIELDS = ("image_hits", "text_hits", "image_reciprocal", "text_reciprocal")

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from xpet.core.comparison import compare, hits
+from xpet.core.disparity import disparity, disparity_estimates, disparity_figures
 from xpet.core.errors import DataError
-from xpet.core.metrics import Retrieval, Search, disparity, retrieval
+from xpet.core.estimates import Estimate
+from xpet.core.metrics import Retrieval, Search, retrieval
 from xpet.core.resampling import Resamples, holm, permutation_test
-from xpet.core.statistics import Estimate, estimate, spread, spread_estimates
+from xpet.core.statistics import estimate
 
 IMAGES = 24
 OWNERS = {"en": [*range(24), 3, 3], "de": [i for i in range(24) if i != 5], "ja": [0, 0, *range(24)]}
@@ -117,7 +119,7 @@ def test_disparity_and_groups(drawn: list[list[int]]) -> None:
 
 
 def test_no_intervals_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpet.core.statistics.interval", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr("xpet.core.resampling.interval", lambda *_: pytest.fail("computed"))
     whole = estimate({"de": found(1.0, 1)["de"]})
     assert whole.spread.range == Estimate(0.0)
     assert whole.spread.mean_gap is None
@@ -199,14 +201,14 @@ def covered(levels: Tensor, images: int, sets: int = 200) -> dict[str, float]:
     """Share of simulated data sets whose intervals hold the truth: mean and range, and range by plain percentiles."""
     generator = torch.Generator().manual_seed(7)
     ease = torch.randn(100_000, 1, generator=generator).double()
-    true = spread(100 * torch.sigmoid(levels + ease).mean(dim=0))
+    true = disparity_figures(100 * torch.sigmoid(levels + ease).mean(dim=0))
     draws = torch.cat(list(Resamples(images, 300, 1).chunks()))
     count = dict.fromkeys(("mean", "range", "percentile"), 0)
     for _ in range(sets):
         ease = torch.randn(images, 1, generator=generator).double()
         hit = torch.rand(images, len(levels), generator=generator).double() < torch.sigmoid(levels + ease)
-        replicates = spread(100 * draws @ hit.double() / images)
-        mean, extent, *_ = spread_estimates(spread(100 * hit.double().mean(dim=0)), replicates)
+        replicates = disparity_figures(100 * draws @ hit.double() / images)
+        mean, extent, *_ = disparity_estimates(disparity_figures(100 * hit.double().mean(dim=0)), replicates)
         low, high = limits(replicates[:, 1].tolist())
         inside = {"mean": mean, "range": extent, "percentile": Estimate(0.0, low, high)}
         for name, one in inside.items():

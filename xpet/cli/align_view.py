@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from xpet.cli.view import Block, Column, Paragraph, TextTable
 
 if TYPE_CHECKING:
+    from xpet.core.estimates import Disparity
     from xpet.jobs.align.dry_run import EstimateResult
-    from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
+    from xpet.jobs.results.align import AlignResult, LanguageResult
 
 HEADINGS = ("runs", "steps", "English lines", "preparing", "training", "disk")
 LEFT_OUT = {
@@ -87,7 +88,7 @@ def _language(result: AlignResult, r: LanguageResult, seeds: int) -> tuple[str, 
     )  # fmt: skip
 
 
-def _spread(before: Spread, after: Spread | None, where: str) -> TextTable:
+def _spread(before: Disparity[float], after: Disparity[float] | None, where: str) -> TextTable:
     figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
     columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
     rows = []

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xpet.core.disparity import disparity_estimates, disparity_figures
 from xpet.core.errors import DataError
+from xpet.core.estimates import ComparisonEstimates, DifferenceEstimates, Estimate
 from xpet.core.metrics import Retrieval
-from xpet.core.resampling import Resamples, holm, permutation_test, ratio
-from xpet.core.statistics import Estimate, estimates, one_size, spread, spread_estimates
+from xpet.core.resampling import Resamples, estimates, holm, permutation_test, ratio
+from xpet.core.statistics import one_size
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,12 @@ class Hits:
     captions: Tensor
 
 
-@dataclass(frozen=True)
-class DifferenceEstimates:
-    """Mean R@1 of one language, system minus reference, in points; p of the paired permutation test, and Holm's."""
-
-    r1: Estimate
-    p: float | None = None
-    p_holm: float | None = None
-
-
-@dataclass(frozen=True)
-class ComparisonEstimates:
-    """What changes from the reference to a system, per language and in disparity (of R@1 averaged over seeds)."""
-
-    languages: Mapping[str, DifferenceEstimates]
-    mean: Estimate
-    range: Estimate
-    std: Estimate
-    mean_gap: Estimate | None
-
-
 def hits(result: Retrieval | Mapping[int, Retrieval]) -> Hits:
     """Hits at 1 per image of one language, averaged over seeds where there are several (seed -> retrieval)."""
     seeds = [result] if isinstance(result, Retrieval) else list(result.values())
-    sums = [torch.stack([search.per_image(search.ranks.hits(1)) for search in found.searches]) for found in seeds]
-    forth, back = torch.stack(sums).mean(dim=0)
-    return Hits(forth, back, seeds[0].searches[1].per_image())
+    sums = [torch.stack([search.per_image(search.ranks.hits(1)) for search in one.searches]) for one in seeds]
+    image_to_text, text_to_image = torch.stack(sums).mean(dim=0)
+    return Hits(image_to_text, text_to_image, seeds[0].searches[1].per_image())
 
 
 def compare(
@@ -76,36 +58,43 @@ def compare(
     for lang in names:
         if not torch.allclose(reference[lang].captions.double(), system[lang].captions.double()):
             raise DataError(f"{lang}: expected both systems on the same captions per image, found others")
-    before, after = (_Table([side[lang] for lang in names]) for side in (reference, system))
+    before, after = (_RecallTable([side[lang] for lang in names]) for side in (reference, system))
     once = torch.ones(1, images).double()
     value, drawn = (before(once), after(once)), None
     if resamples is not None:
-        parts = [(before(part), after(part)) for part in resamples.chunks()]
+        parts = [(before(draws), after(draws)) for draws in resamples.chunks()]
         drawn = (torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts]))
-    p: dict[str, float] = {}
-    if permutations:
-        found = permutation_test(after.shares - before.shares, permutations, seed)
-        p = {lang: value for lang, value in zip(names, found.tolist(), strict=True) if tested is None or lang in tested}
+    p = _p_values(names, after.shares - before.shares, permutations, seed, tested)
     corrected = holm(p)
-    moved = estimates((value[1] - value[0])[0], None if drawn is None else drawn[1] - drawn[0])
+    changes = estimates((value[1] - value[0])[0], None if drawn is None else drawn[1] - drawn[0])
     languages = {
-        lang: DifferenceEstimates(r1, p.get(lang), corrected.get(lang)) for lang, r1 in zip(names, moved, strict=True)
+        lang: DifferenceEstimates(r1, p.get(lang), corrected.get(lang)) for lang, r1 in zip(names, changes, strict=True)
     }
-    mean, extent, std, gap = _spreads(value, drawn, names.index(pivot) if pivot in names else None)
-    return ComparisonEstimates(languages, mean, extent, std, None if math.isnan(gap.value) else gap)
+    mean, range_, std, gap = _disparity_changes(value, drawn, names.index(pivot) if pivot in names else None)
+    return ComparisonEstimates(languages, mean, range_, std, None if math.isnan(gap.value) else gap)
 
 
-def _spreads(value: Sequence[Tensor], drawn: Sequence[Tensor] | None, pivot: int | None) -> list[Estimate]:
+def _p_values(
+    languages: Sequence[str], differences: Tensor, permutations: int, seed: int, tested: Sequence[str] | None
+) -> dict[str, float]:
+    """P of the permutation test per tested language, from differences [images, languages]; empty without flips."""
+    if not permutations:
+        return {}
+    p = zip(languages, permutation_test(differences, permutations, seed).tolist(), strict=True)
+    return {lang: value for lang, value in p if tested is None or lang in tested}
+
+
+def _disparity_changes(value: Sequence[Tensor], drawn: Sequence[Tensor] | None, pivot: int | None) -> list[Estimate]:
     """Change of mean, range, std and mean gap from R@1 [b, languages] of reference and system."""
 
-    def moved(tables: Sequence[Tensor]) -> Tensor:
-        before, after = (spread(table, None if pivot is None else table[..., pivot], pivot) for table in tables)
+    def change(tables: Sequence[Tensor]) -> Tensor:
+        before, after = (disparity_figures(r1, None if pivot is None else r1[..., pivot], pivot) for r1 in tables)
         return after - before
 
-    return spread_estimates(moved(value)[0], None if drawn is None else moved(drawn), least=-math.inf)
+    return disparity_estimates(change(value)[0], None if drawn is None else change(drawn), least=-math.inf)
 
 
-class _Table:
+class _RecallTable:
     """Mean R@1 in percent of several languages as a function of the draws: [b, images] -> [b, languages].
 
     `shares` [images, languages] is what each image contributes when all are drawn once, summing to R@1 / 100.

@@ -1,4 +1,4 @@
-"""Retrieval metrics and disparity (SPEC section 8): exact, tie-safe, and linear in memory.
+"""Retrieval metrics: exact, tie-safe, and linear in memory (disparity between languages: `disparity`).
 
 Ties are resolved by expected value: a query whose best score is shared by `t` candidates, `p` of them right, counts as
 `p/t` found at rank 1. Several captions per image: an image counts as found when any of its captions is on top; several
@@ -7,8 +7,6 @@ images per caption: a caption counts as found when any of its images is.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -148,34 +146,3 @@ def _unit(features: Tensor, what: str) -> Tensor:
         )
     unit: Tensor = features / norm
     return unit
-
-
-@dataclass(frozen=True)
-class Disparity:
-    """Spread of R@1 over languages, in percentage points; `std` is the population standard deviation."""
-
-    mean: float
-    range: float
-    std: float
-    worst: str
-    best: str
-    mean_gap: float | None
-    """Mean of (English - language) over the other languages; None without English."""
-
-
-def disparity(recall: Mapping[str, float], pivot: str = "en") -> Disparity:
-    """Disparity of R@1 per language (English included); raises DataError without any language."""
-    if not recall:
-        raise DataError("expected R@1 of at least one language, found none")
-    values = list(recall.values())
-    mean = sum(values) / len(values)
-    others = [value for language, value in recall.items() if language != pivot]
-    gap = recall[pivot] - sum(others) / len(others) if pivot in recall and others else None
-    return Disparity(
-        mean=mean,
-        range=max(values) - min(values),
-        std=math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)),
-        worst=min(recall, key=recall.__getitem__),
-        best=max(recall, key=recall.__getitem__),
-        mean_gap=gap,
-    )

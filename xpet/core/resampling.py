@@ -8,11 +8,13 @@ subtracted and combined (disparity, differences between systems) and keep their 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xpet.core.errors import DataError
+from xpet.core.estimates import Estimate
 
 CHUNK_CELLS = 2_000_000
 """Cells (resamples x images) worked on at a time."""
@@ -144,6 +146,20 @@ def interval(values: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
         bounds[:, partly] = np.nanquantile(table[:, partly], shares, axis=0)
     low, high = torch.from_numpy(bounds).view(2, *values.shape[1:])
     return low, high
+
+
+def estimates(value: Tensor, replicates: Tensor | None) -> Any:
+    """Estimates in nested lists shaped like `value`; percentile intervals of `replicates` [count, *shape], if given."""
+    low, high = (None, None) if replicates is None else interval(replicates)
+
+    def nested(*parts: Tensor | None) -> Any:
+        first = parts[0]
+        assert first is not None
+        if first.ndim == 0:
+            return Estimate(*(None if part is None else float(part) for part in parts))  # type: ignore[arg-type]
+        return [nested(*(None if part is None else part[i] for part in parts)) for i in range(len(first))]
+
+    return nested(value, low, high)
 
 
 def permutation_test(differences: Tensor, count: int = 10_000, seed: int = 0) -> Tensor:

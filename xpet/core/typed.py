@@ -22,7 +22,7 @@ def build(kind: Any, value: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _one_of(inner, value)
-    if is_dataclass(kind):
+    if is_dataclass(origin or kind):
         return _record(kind, _checked(value, dict, "an object"))
     if origin is not None and issubclass(origin, Mapping):
         return {key: _inside(key, inner[1], item) for key, item in _checked(value, dict, "an object").items()}
@@ -53,7 +53,7 @@ def _record(kind: Any, value: Mapping[str, Any]) -> Any:
     extra = sorted(set(value) - set(hints))
     if extra:
         raise ValueError(f"unknown field {extra[0]:.60}")
-    return kind(**{name: _inside(name, hints[name], item) for name, item in value.items()})
+    return (get_origin(kind) or kind)(**{name: _inside(name, hints[name], item) for name, item in value.items()})
 
 
 def _inside(name: str, kind: Any, value: Any) -> Any:
@@ -65,10 +65,20 @@ def _inside(name: str, kind: Any, value: Any) -> Any:
 
 
 @cache
-def field_types(kind: type) -> dict[str, Any]:
-    """The annotated types of a record's fields, by name."""
-    hints = get_type_hints(kind)
-    return {f.name: hints[f.name] for f in fields(kind)}
+def field_types(kind: Any) -> dict[str, Any]:
+    """The annotated types of a record's fields, by name; of a generic record `kind[type]` those with its type."""
+    record = get_origin(kind) or kind
+    hints = get_type_hints(record)
+    given = dict(zip(getattr(record, "__parameters__", ()), get_args(kind), strict=False))
+    return {f.name: _filled(hints[f.name], given) for f in fields(record)}
+
+
+def _filled(hint: Any, given: Mapping[Any, Any]) -> Any:
+    """An annotation with its type variables replaced by the types given for them."""
+    if hint in given:
+        return given[hint]
+    variables = getattr(hint, "__parameters__", ()) if given else ()
+    return hint[tuple(given[variable] for variable in variables)] if variables else hint
 
 
 def _checked(value: Any, types: Any, what: str) -> Any:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from xpet.core.config import MethodConfig
+from xpet.core.disparity import disparity_over_seeds
 from xpet.core.errors import ConfigError
 from xpet.core.run_record import RunResult
-from xpet.jobs.shared.best_setting import after_spread, choose_setting
+from xpet.jobs.shared.best_setting import choose_setting
 from xpet.methods.table import find_method
 
 
@@ -45,7 +46,8 @@ def test_a_setting_that_lost_a_seed_comes_last_and_ties_go_to_the_earlier() -> N
 
 
 def test_disparity_after_is_taken_per_seed_and_then_averaged() -> None:
-    spread = after_spread({"de": {1: 40.0, 2: 60.0}, "ja": {1: 60.0, 2: 40.0}}, {"en": 90.0, "de": 1.0, "ja": 1.0})
+    trained = {"de": {1: 40.0, 2: 60.0}, "ja": {1: 60.0, 2: 40.0}}
+    spread = disparity_over_seeds(trained, {"en": 90.0, "de": 1.0, "ja": 1.0})
     assert spread.range == pytest.approx(50.0)  # 90 - 40 in either seed, not 90 - 50
     assert spread.mean == pytest.approx(190 / 3)
     assert spread.mean_gap == pytest.approx(40.0)

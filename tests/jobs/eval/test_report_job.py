@@ -21,7 +21,8 @@ from xpet.core.config import DataConfig, GateConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
-from xpet.jobs.results.report import Report, from_dict
+from xpet.jobs.results.from_json import from_dict
+from xpet.jobs.results.report import Report
 from xpet.jobs.shared.run_records import read_runs
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts

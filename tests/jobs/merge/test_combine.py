@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from tests.jobs.conftest import World
 from tests.tiny import tiny_text_checkpoint
 from xpet.core.config import CombineConfig, FitConfig, MergeConfig, MethodConfig
+from xpet.core.disparity import disparity
 from xpet.core.errors import ConfigError, XpetError
 from xpet.core.events import Event, Notice, Progress
-from xpet.core.metrics import disparity
 from xpet.jobs.align import run as align
 from xpet.jobs.merge import combine
 from xpet.jobs.merge import combine_measure as combinebench

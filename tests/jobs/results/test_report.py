@@ -11,7 +11,8 @@ import pytest
 from tests.cli import reports
 from tests.cli.reports import SAMPLES
 from xpet.core.errors import DataError
-from xpet.jobs.results.report import SCHEMA, from_dict
+from xpet.jobs.results.from_json import from_dict
+from xpet.jobs.results.report import SCHEMA
 
 
 def document(**changed: Any) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 
 from xpet.cli.reports.details import DIRECTIONS, METRICS
 from xpet.cli.reports.look import Look
-from xpet.jobs.results.report import Comparison, Difference, Figure, LanguageScores, Report, Spread, System
+from xpet.core.estimates import Disparity, Estimate
+from xpet.jobs.results.report import Comparison, Difference, LanguageScores, Report, System
 
 HEADER = ("level", "system", "reference", "language", "group", "direction", "metric", "value", "low", "high")
 SPREADS = ("mean", "range", "std", "mean_gap")
@@ -53,7 +54,7 @@ def _language(scores: LanguageScores) -> Iterator[Row]:
         for _, metric in METRICS:
             yield (label, metric, *_cells(getattr(getattr(scores, direction), metric)))
     if scores.seeds > 1:
-        yield ("mean", "seeds_std", *_cells(Figure(scores.std)))
+        yield ("mean", "seeds_std", *_cells(Estimate(scores.std)))
     if scores.english:
         yield ("mean", "english_r1", *_cells(scores.english))
 
@@ -67,19 +68,19 @@ def _comparison(comparison: Comparison) -> Iterator[Row]:
         yield (*start, "", ALL, "mean", name, *_cells(figure))
 
 
-def _difference(difference: Difference) -> Iterator[tuple[str, Figure]]:
+def _difference(difference: Difference) -> Iterator[tuple[str, Estimate]]:
     yield "r1", difference.r1
     for name, p in (("p", difference.p), ("p_holm", difference.p_holm)):
         if p is not None:
-            yield name, Figure(p)
+            yield name, Estimate(p)
 
 
-def _spread(spread: Spread | Comparison) -> Iterator[tuple[str, Figure]]:
+def _spread(spread: Disparity[Estimate] | Comparison) -> Iterator[tuple[str, Estimate]]:
     for name in SPREADS:
         figure = getattr(spread, name)
         if figure is not None:
             yield name, figure
 
 
-def _cells(figure: Figure) -> tuple[object, object, object]:
+def _cells(figure: Estimate) -> tuple[object, object, object]:
     return figure.value, figure.low, figure.high

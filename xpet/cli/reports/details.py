@@ -10,8 +10,8 @@ from xpet.cli.reports.grids import (
     GOOD,
     WARN,
     Cell,
-    Column,
     Grid,
+    Heading,
     between,
     change,
     clean,
@@ -21,7 +21,8 @@ from xpet.cli.reports.grids import (
     text,
 )
 from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
-from xpet.jobs.results.report import Figure, Latency, Report, System
+from xpet.core.estimates import Estimate
+from xpet.jobs.results.report import Latency, Report, System
 
 DIRECTIONS = (("image->text", "image_to_text"), ("text->image", "text_to_image"), ("mean", "mean"))
 METRICS = (("R@1", "r1"), ("R@5", "r5"), ("R@10", "r10"), ("MRR", "mrr"), ("median rank", "median_rank"))
@@ -39,9 +40,9 @@ def systems(report: Report) -> Grid | None:
         return None
     names = labels(report)
     columns = [
-        Column("system", False), Column("name", False, 1, wrap=True), Column("is", False, 4),
-        Column("method", False, 5), Column("routine", False, 6), Column("shots", True, 7),
-        Column("searches with", False, 3, wrap=True), Column("prompt", False, 2, wrap=True),
+        Heading("system", False), Heading("name", False, 1, wrap=True), Heading("is", False, 4),
+        Heading("method", False, 5), Heading("routine", False, 6), Heading("shots", True, 7),
+        Heading("searches with", False, 3, wrap=True), Heading("prompt", False, 2, wrap=True),
     ]  # fmt: skip
     rows = [
         [text(names[s.name]), text("" if names[s.name] == s.name else s.name), text(s.kind), text(s.method),
@@ -58,9 +59,9 @@ def cost(report: Report) -> Grid | None:
     if not priced:
         return None
     columns = [
-        Column("system", False), Column("trained"), Column("share"), Column("size", True, 3),
-        Column("training", True, 5), Column("peak memory", True, 7), Column("ms/query", True, 2),
-        Column("texts/s", True, 6), Column("vs. bare", True, 4), Column("on", False, 8),
+        Heading("system", False), Heading("trained"), Heading("share"), Heading("size", True, 3),
+        Heading("training", True, 5), Heading("peak memory", True, 7), Heading("ms/query", True, 2),
+        Heading("texts/s", True, 6), Heading("vs. bare", True, 4), Heading("on", False, 8),
     ]  # fmt: skip
     rows = [_cost_row(labels(report)[s.name], s) for s in priced]
     return Grid("cost", "Cost per language", columns, rows).trimmed()
@@ -82,9 +83,9 @@ def _cost_row(name: str, system: System) -> list[Cell]:
 
 def directions(report: Report) -> Grid:
     """Every recall, MRR and median rank in both directions, one row per language, system and direction."""
-    columns = [Column("lang", False), Column("system", False), Column("direction", False)]
+    columns = [Heading("lang", False), Heading("system", False), Heading("direction", False)]
     for label, _ in METRICS:
-        columns += [Column(label), between(1)]
+        columns += [Heading(label), between(1)]
     rows = []
     for language in ordered(report):
         for system in (s for s in report.systems if language in s.languages):
@@ -99,8 +100,14 @@ def directions(report: Report) -> Grid:
 
 def runs(report: Report) -> Grid:
     """Where every figure comes from: captions, seeds and the folder of the best seed."""
-    columns = [Column("lang", False), Column("system", False), Column("images"), Column("captions"), Column("seeds")]
-    columns.append(Column("run", False, 1, wrap=True))
+    columns = [
+        Heading("lang", False),
+        Heading("system", False),
+        Heading("images"),
+        Heading("captions"),
+        Heading("seeds"),
+    ]
+    columns.append(Heading("run", False, 1, wrap=True))
     rows = [
         [text(language), text(labels(report)[system.name]), number(scores.images, ",d"), number(scores.captions, ",d"),
          number(scores.seeds, ",d"), text(scores.run)]
@@ -122,12 +129,12 @@ def forgetting(report: Report) -> Grid | None:
     for system, lang in modules:
         moved = system.languages[lang].untrained
         cells = [
-            change(Figure(moved[other].value - first.languages[other].mean.r1.value))
+            change(Estimate(moved[other].value - first.languages[other].mean.r1.value))
             if other in moved and other in first.languages else Cell()
             for other in others
         ]  # fmt: skip
         rows.append([text(lang), text(labels(report)[system.name]), *cells])
-    columns = [Column("module of", False), Column("system", False, 1), *(Column(other) for other in others)]
+    columns = [Heading("module of", False), Heading("system", False, 1), *(Heading(other) for other in others)]
     return Grid("forgetting", "Languages not trained, under each module", columns, rows).trimmed()
 
 
@@ -138,10 +145,10 @@ def gates(report: Report) -> Grid | None:
         for g in report.gates
     ]
     columns = [
-        Column("gate", False),
-        Column("option", False),
-        Column("limit", True, 1),
-        Column("found", False, wrap=True),
+        Heading("gate", False),
+        Heading("option", False),
+        Heading("limit", True, 1),
+        Heading("found", False, wrap=True),
     ]
     return Grid("gates", "Gates", columns, rows) if rows else None
 
@@ -149,8 +156,8 @@ def gates(report: Report) -> Grid | None:
 def advice(report: Report) -> Grid | None:
     """What to do for every language."""
     columns = [
-        Column("lang", False), Column("do", False, wrap=True), Column("when serving", False, 1, wrap=True),
-        Column("because", False, 2, wrap=True), Column("command", False, 3, wrap=True),
+        Heading("lang", False), Heading("do", False, wrap=True), Heading("when serving", False, 1, wrap=True),
+        Heading("because", False, 2, wrap=True), Heading("command", False, 3, wrap=True),
     ]  # fmt: skip
     rows = []
     for language, a in report.advice.items():
@@ -166,9 +173,9 @@ KINDS = {"lexical": WARN, "geometric": WARN, "none": GOOD, "unclear": ""}
 def diagnosis(report: Report) -> Grid | None:
     """Geometry and tokens of every language that was looked into."""
     columns = [
-        Column("lang", False), Column("gap is", False), Column("alignment", True, 1), Column("words known", True, 2),
-        Column("modality gap", True, 6), Column("hubness", True, 4), Column("anisotropy", True, 5),
-        Column("tokens/caption", True, 7), Column("unknown tokens", True, 3),
+        Heading("lang", False), Heading("gap is", False), Heading("alignment", True, 1),
+        Heading("words known", True, 2), Heading("modality gap", True, 6), Heading("hubness", True, 4),
+        Heading("anisotropy", True, 5), Heading("tokens/caption", True, 7), Heading("unknown tokens", True, 3),
     ]  # fmt: skip
     rows = [
         [text(language), text(d.kind, KINDS.get(d.kind, "")), number(d.alignment, ".2f"),
@@ -189,8 +196,8 @@ def _percent(share: float | None) -> float | None:
 
 def worst_queries(report: Report) -> list[Grid]:
     """The captions that find their picture worst, a table per language."""
-    columns = [Column("rank"), Column("caption", False, wrap=True), Column("English", False, 1, wrap=True)]
-    columns += [Column("found instead", False, wrap=True)]
+    columns = [Heading("rank"), Heading("caption", False, wrap=True), Heading("English", False, 1, wrap=True)]
+    columns += [Heading("found instead", False, wrap=True)]
     grids = []
     for language, d in report.diagnosis.items():
         rows = [[number(q.rank, ",.0f"), text(q.text), text(q.english, DIM), text(q.found_caption)] for q in d.worst]

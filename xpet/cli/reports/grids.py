@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from xpet.jobs.results.report import Figure
+from xpet.core.estimates import Estimate
 
 GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
 """Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""
@@ -32,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A heading. Of columns with `drop` above 0 the highest goes first where there is no room.
 
     `wrap`: prose. `part`: belongs to the value on its left, so that a format may show both in one cell.
@@ -48,14 +48,14 @@ class Column:
 INTERVAL = "95 % interval"
 
 
-def between(drop: int) -> Column:
+def between(drop: int) -> Heading:
     """The column of intervals of the value on its left."""
-    return Column(INTERVAL, True, drop, part=True)
+    return Heading(INTERVAL, True, drop, part=True)
 
 
-def mark(drop: int) -> Column:
+def mark(drop: int) -> Heading:
     """A word or sign that says something of the value on its left."""
-    return Column("", False, drop, part=True)
+    return Heading("", False, drop, part=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Grid:
 
     name: str
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[Heading]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[tuple[str, str]] = ()
 
@@ -125,12 +125,12 @@ def number(value: float | None, pattern: str = ",.1f", tone: str = "", unit: str
     return Cell(NONE, DIM) if value is None else Cell(positive_zero(format(value, pattern)) + unit, tone, value)
 
 
-def points(figure: Figure | None, tone: str = "") -> Cell:
+def points(figure: Estimate | None, tone: str = "") -> Cell:
     """The value of a figure with one decimal."""
     return number(None if figure is None else figure.value, ".1f", tone)
 
 
-def interval(figure: Figure | None, pattern: str = ".1f") -> Cell:
+def interval(figure: Estimate | None, pattern: str = ".1f") -> Cell:
     """`[low, high]`, empty without an interval."""
     if figure is None or figure.low is None or figure.high is None:
         return Cell()
@@ -138,7 +138,7 @@ def interval(figure: Figure | None, pattern: str = ".1f") -> Cell:
     return Cell(f"[{low}, {high}]", DIM, figure.high - figure.low)
 
 
-def change(figure: Figure | None, fewer_is_better: bool = False, sure: bool | None = None) -> Cell:
+def change(figure: Estimate | None, fewer_is_better: bool = False, sure: bool | None = None) -> Cell:
     """A signed difference in the tone of what it means; without one where it rounds to nothing or may be chance."""
     if figure is None:
         return Cell(NONE, DIM)

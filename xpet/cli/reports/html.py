@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from xpet.cli.reports import details, sections
-from xpet.cli.reports.grids import INTERVAL, Cell, Column, Grid, clean
+from xpet.cli.reports.grids import INTERVAL, Cell, Grid, Heading, clean
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.page import SCRIPT, STYLE
 from xpet.jobs.results.report import Report, WorstQuery
@@ -125,7 +125,7 @@ def _table(grid: Grid) -> str:
     )
 
 
-def _merged(columns: Sequence[Column]) -> list[list[int]]:
+def _merged(columns: Sequence[Heading]) -> list[list[int]]:
     """Places of the columns that share a cell: a value and its parts."""
     groups: list[list[int]] = []
     for place, column in enumerate(columns):
@@ -136,7 +136,7 @@ def _merged(columns: Sequence[Column]) -> list[list[int]]:
     return groups
 
 
-def _head(column: Column) -> str:
+def _head(column: Heading) -> str:
     return f'<th scope="col"{_classes("right" if column.right else "")}>{_text(column.head)}</th>'
 
 
@@ -154,7 +154,7 @@ def _row(grid: Grid, row: Sequence[Cell], places: list[list[int]]) -> str:
     return "".join(cells)
 
 
-def _cell(column: Column, cell: Cell, parts: Sequence[tuple[Column, Cell]], first: bool) -> str:
+def _cell(column: Heading, cell: Cell, parts: Sequence[tuple[Heading, Cell]], first: bool) -> str:
     """A value; before it best or worst, after it the sign of significance and the interval."""
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
     inner, right = _text(cell.whole), "right" if column.right else ""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from xpet.cli.reports.grids import clean, positive_zero
 from xpet.cli.reports.sections import difference, labels, ordered
-from xpet.jobs.results.report import Figure, Report, System
+from xpet.core.estimates import Estimate
+from xpet.jobs.results.report import Report, System
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,7 +170,7 @@ def _valued(system: System, axes: Axes, names: Sequence[str]) -> None:
             _beside(axes, row, [figure], f"{figure.value:.1f}")
 
 
-def _beside(axes: Axes, row: float, figures: Sequence[Figure], words: str) -> None:
+def _beside(axes: Axes, row: float, figures: Sequence[Estimate], words: str) -> None:
     right = max(f.value if f.high is None else f.high for f in figures)
     axes.annotate(words, (right, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
 
@@ -212,7 +213,7 @@ def _tradeoff(report: Report, part: Any) -> None:
     part.supxlabel(f"Dotted: {reference}.", fontsize=8, x=0.01, ha="left")
 
 
-def _priced_dot(axes: Axes, report: Report, system: System, figure: Figure) -> None:
+def _priced_dot(axes: Axes, report: Report, system: System, figure: Estimate) -> None:
     assert system.cost is not None
     place = list(report.systems).index(system)
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]

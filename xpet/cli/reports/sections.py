@@ -10,8 +10,8 @@ from xpet.cli.reports.grids import (
     INTERVAL,
     WORST,
     Cell,
-    Column,
     Grid,
+    Heading,
     between,
     change,
     clean,
@@ -21,7 +21,8 @@ from xpet.cli.reports.grids import (
     points,
     text,
 )
-from xpet.jobs.results.report import Comparison, Difference, Figure, Report, Spread, System
+from xpet.core.estimates import Disparity, Estimate
+from xpet.jobs.results.report import Comparison, Difference, Report, System
 
 LONGEST = 16
 """Characters of a system's name that fit into a heading."""
@@ -63,25 +64,25 @@ def difference(report: Report, system: System, language: str) -> Difference | No
     if language not in reference.languages or language not in system.languages:
         return None
     change = system.languages[language].mean.r1.value - reference.languages[language].mean.r1.value
-    return Difference(Figure(change))
+    return Difference(Estimate(change))
 
 
 def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar | None = None) -> Grid:
     """R@1 of every language: the reference, then each other system with what it changes; `bar` draws the last one."""
     systems = others(report) if systems is None else systems
     reference, names, rows = report.systems[0], labels(report), []
-    columns = [Column("lang", right=False), Column(names[reference.name]), mark(4)]
+    columns = [Heading("lang", right=False), Heading(names[reference.name]), mark(4)]
     columns.append(between(5))
     for system in systems:
-        columns += [Column(names[system.name]), mark(4), between(10)]
-        columns += [Column("change"), mark(1), between(6), Column("seeds std", True, 8), Column(ENGLISH, True, 9)]
+        columns += [Heading(names[system.name]), mark(4), between(10)]
+        columns += [Heading("change"), mark(1), between(6), Heading("seeds std", True, 8), Heading(ENGLISH, True, 9)]
     for language in ordered(report):
         row = [text(language), *_measured(reference, language)]
         for system in systems:
             row += _measured(system, language) + _changed(report, system, language)
         rows.append(row)
     if bar:
-        columns.append(Column("", False, 3))
+        columns.append(Heading("", False, 3))
         for row, language in zip(rows, ordered(report), strict=True):
             values = [_value(system, language) for system in (reference, *systems)]
             row.append(Cell() if values[0] is None else bar(values[0], values[-1] if len(values) > 1 else None))
@@ -124,7 +125,7 @@ def _measured(system: System, language: str) -> list[Cell]:
     return [points(scores.mean.r1, word), text(word, word), interval(scores.mean.r1)]
 
 
-def _extreme(spread: Spread, language: str) -> str:
+def _extreme(spread: Disparity[Estimate], language: str) -> str:
     if spread.best == spread.worst:
         return ""
     return {spread.best: BEST, spread.worst: WORST}.get(language, "")
@@ -145,7 +146,7 @@ def _forgotten(report: Report, system: System, language: str) -> Cell:
     scores, english = system.languages.get(language), report.systems[0].english
     if scores is None or scores.english is None or english is None:
         return Cell()
-    return change(Figure(scores.english.value - english.value))
+    return change(Estimate(scores.english.value - english.value))
 
 
 FIGURES = (("mean", "mean", False), ("range", "range", True), ("std", "std", True),
@@ -156,9 +157,9 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
     """Mean, range, std, gap, worst and best language of every system, and what changes."""
     systems = others(report) if systems is None else systems
     reference, names = report.systems[0], labels(report)
-    columns = [Column("disparity", right=False), Column(names[reference.name]), between(3)]
+    columns = [Heading("disparity", right=False), Heading(names[reference.name]), between(3)]
     for system in systems:
-        columns += [Column(names[system.name]), between(4), Column("change", True)]
+        columns += [Heading(names[system.name]), between(4), Heading("change", True)]
         columns += [between(2)]
     rows = []
     for label, name, fewer in FIGURES:
@@ -177,13 +178,13 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
                 rows).trimmed()  # fmt: skip
 
 
-def _spread_change(report: Report, system: System, name: str) -> Figure | None:
+def _spread_change(report: Report, system: System, name: str) -> Estimate | None:
     comparison = against(report, system)
     if comparison:
-        figure: Figure | None = getattr(comparison, name)
+        figure: Estimate | None = getattr(comparison, name)
         return figure
     old, new = getattr(report.systems[0].spread, name), getattr(system.spread, name)
-    return None if old is None or new is None else Figure(new.value - old.value)
+    return None if old is None or new is None else Estimate(new.value - old.value)
 
 
 def groups(report: Report) -> Grid | None:
@@ -202,9 +203,9 @@ def groups(report: Report) -> Grid | None:
     if not rows:
         return None
     columns = [
-        Column("group", False), Column("system", False), Column("languages", False, 4, wrap=True), Column("mean"),
-        between(5), Column("range"), between(6), Column("std", True, 3),
-        Column("worst", False, 1), Column("mean gap", True, 2),
+        Heading("group", False), Heading("system", False), Heading("languages", False, 4, wrap=True), Heading("mean"),
+        between(5), Heading("range"), between(6), Heading("std", True, 3),
+        Heading("worst", False, 1), Heading("mean gap", True, 2),
     ]  # fmt: skip
     return Grid("groups", "Disparity within groups", columns, rows).trimmed()
 
@@ -212,8 +213,8 @@ def groups(report: Report) -> Grid | None:
 def comparisons(report: Report) -> list[Grid]:
     """Every comparison in full, with p values."""
     grids = []
-    columns = [Column("lang", False), Column("change"), between(1), Column("p", True, 3)]
-    columns += [Column("p (Holm)", True, 2), Column("significant", False, 1)]
+    columns = [Heading("lang", False), Heading("change"), between(1), Heading("p", True, 3)]
+    columns += [Heading("p (Holm)", True, 2), Heading("significant", False, 1)]
     names = labels(report)
     for place, comparison in enumerate(report.comparisons, 1):
         rows = [

@@ -10,18 +10,21 @@ from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
+from xpet.core.estimates import Disparity
 from xpet.core.files import write_file
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunResult
 from xpet.core.selection import RULES
-from xpet.jobs.results.align import AlignResult, LanguageResult, Spread
-from xpet.jobs.shared.best_setting import after_spread, choose_setting, mean_known, spread
+from xpet.jobs.results.align import AlignResult, LanguageResult
+from xpet.jobs.shared.best_setting import choose_setting, mean_known
 
 
 def summarise(
     config: AlignPlan, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""
+    from xpet.core.disparity import disparity
+
     chosen = [_chosen(language, runs, config.fit.select) for language in dict.fromkeys(r.language for r in runs)]
     english: float | None = facts["english_before"]
     before = {c.language: c.target_before for c in chosen}
@@ -30,7 +33,7 @@ def summarise(
     several = len(before) > 1
     result = AlignResult(
         method=config.method.name, data=corpus.name, shots=shots, synthetic=corpus.synthetic,
-        compared=tuple(before), before=spread([before]) if several else None,
+        compared=tuple(before), before=disparity(before) if several else None,
         after=_after(chosen, runs, before) if several else None,
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
         translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
@@ -67,13 +70,17 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
     )
 
 
-def _after(chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: Mapping[str, float]) -> Spread:
+def _after(
+    chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: Mapping[str, float]
+) -> Disparity[float]:
+    from xpet.core.disparity import disparity_over_seeds
+
     settings = {c.language: (c.routine, c.loss, c.align_weight, c.learning_rate) for c in chosen}
     aligned: dict[str, dict[int, float]] = {}
     for run in runs:
         if run.setting == settings[run.language]:
             aligned.setdefault(run.language, {})[run.seed] = run.aligned
-    return after_spread(aligned, before)
+    return disparity_over_seeds(aligned, before)
 
 
 def _write(path: Path, result: AlignResult) -> None:

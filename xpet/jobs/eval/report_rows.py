@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpet.core.errors import DataError
+from xpet.core.estimates import Estimate
 from xpet.core.groups import group
 from xpet.jobs.eval.systems import Measured
-from xpet.jobs.results.report import (
-    Comparison,
-    Difference,
-    Direction,
-    Figure,
-    LanguageScores,
-    PerImage,
-    Spread,
-    System,
-)
+from xpet.jobs.results.report import Comparison, Difference, LanguageScores, PerImage, System
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xpet.core.comparison import Hits
+    from xpet.core.metrics import Retrieval
     from xpet.core.resampling import Resamples
-    from xpet.core.statistics import SpreadEstimates
 
 SIGNIFICANT = 0.05
 PERMUTATIONS = 10_000
@@ -37,34 +31,28 @@ def system_of(
 
     names = list(measured.results)
     groups = {f"{by}: {name}": list(m) for by in groupings for name, m in group(by, names, trained).items()}
-    found = estimate(measured.results, resamples, groups)
+    figures = estimate(measured.results, resamples, groups)
     english = estimate(measured.english, resamples).languages if measured.english else {}
     languages = {
         lang: LanguageScores(
-            images=own.images, captions=own.captions, image_to_text=_direction(own.image_to_text),
-            text_to_image=_direction(own.text_to_image), mean=_direction(own.mean), seeds=own.seeds, std=own.std,
-            run=measured.runs.get(lang), english=_figure(english[lang].mean.r1) if lang in english else None,
-            untrained=_plain(measured.untrained.get(lang, {})), per_image=_per_image(measured.results[lang]),
+            **vars(scores), run=measured.runs.get(lang), english=english[lang].mean.r1 if lang in english else None,
+            untrained={other: Estimate(one.recall) for other, one in measured.untrained.get(lang, {}).items()},
+            per_image=_per_image(measured.results[lang]),
         )
-        for lang, own in found.languages.items()
+        for lang, scores in figures.languages.items()
     }  # fmt: skip
     return System(
-        name=measured.name, kind=measured.kind, text=measured.text, languages=languages, spread=_spread(found.spread),
-        groups={name: _spread(spread) for name, spread in found.groups.items()}, prompt=measured.prompt,
+        name=measured.name, kind=measured.kind, text=measured.text, languages=languages, spread=figures.spread,
+        groups=figures.groups, prompt=measured.prompt,
         method=measured.method, routine=measured.routine, shots=measured.shots, aligned=measured.aligned,
         translates_queries=measured.translates, cost=measured.cost,
-        english=Figure(measured.bare_english.recall) if measured.bare_english else None,
+        english=Estimate(measured.bare_english.recall) if measured.bare_english else None,
     )  # fmt: skip
 
 
 def primary(systems: Sequence[System]) -> System:
     """The system that a report is about: the last one of runs, else the reference."""
     return next((system for system in reversed(systems) if system.kind == "run"), systems[0])
-
-
-def _plain(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """Mean R@1 without intervals."""
-    return {lang: Figure(result.recall) for lang, result in results.items()}
 
 
 def comparison_of(reference: System, system: System, resamples: Resamples | None, seed: int = 0) -> Comparison:
@@ -77,43 +65,24 @@ def comparison_of(reference: System, system: System, resamples: Resamples | None
     permutations = PERMUTATIONS if resamples is not None else 0
     before, after = reference.languages, system.languages
     tested = [lang for lang in after if lang in before and after[lang].per_image != before[lang].per_image]
-    found = compare(_hits(reference), _hits(system), resamples, permutations, seed, tested=tested)
+    changes = compare(_hits(reference), _hits(system), resamples, permutations, seed, tested=tested)
     languages = {
-        lang: Difference(_figure(own.r1), own.p, own.p_holm, None if own.p_holm is None else own.p_holm < SIGNIFICANT)
-        for lang, own in found.languages.items()
+        lang: Difference(**vars(change), significant=None if change.p_holm is None else change.p_holm < SIGNIFICANT)
+        for lang, change in changes.languages.items()
     }
-    gap = None if found.mean_gap is None else _figure(found.mean_gap)
-    return Comparison(
-        reference.name, system.name, languages, _figure(found.mean), _figure(found.range), _figure(found.std), gap
-    )
+    return Comparison(reference.name, system.name, **{**vars(changes), "languages": languages})
 
 
-def _figure(estimate: Any) -> Figure:
-    return Figure(estimate.value, estimate.low, estimate.high)
-
-
-def _direction(estimates: Any) -> Direction:
-    names = ("r1", "r5", "r10", "mrr", "median_rank")
-    return Direction(**{name: _figure(getattr(estimates, name)) for name in names})
-
-
-def _spread(found: SpreadEstimates) -> Spread:
-    return Spread(
-        found.languages, _figure(found.mean), _figure(found.range), _figure(found.std), found.worst, found.best,
-        None if found.mean_gap is None else _figure(found.mean_gap),
-    )  # fmt: skip
-
-
-def _per_image(result: Any) -> PerImage:
+def _per_image(result: Retrieval | Mapping[int, Retrieval]) -> PerImage:
     from xpet.core.comparison import hits
 
-    found = hits(result)
+    counts = hits(result)
+    return PerImage(_rounded(counts.image), _rounded(counts.text), _rounded(counts.captions))
 
-    def short(values: Any) -> tuple[float, ...]:
-        """Whole numbers as such: most hits are 0 or 1, and files stay small."""
-        return tuple(int(v) if v == int(v) else v for v in (round(v, DIGITS) for v in values.tolist()))
 
-    return PerImage(short(found.image), short(found.text), short(found.captions))
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    """Numbers of a tensor [images]; whole ones as such: most hits are 0 or 1, and files stay small."""
+    return tuple(int(v) if v == int(v) else v for v in (round(v, DIGITS) for v in values.tolist()))
 
 
 def _hits(system: System) -> Mapping[str, Hits]:
@@ -121,12 +90,12 @@ def _hits(system: System) -> Mapping[str, Hits]:
 
     from xpet.core.comparison import Hits
 
-    found = {}
-    for lang, own in system.languages.items():
-        if own.per_image is None:
+    per_language = {}
+    for lang, scores in system.languages.items():
+        if scores.per_image is None:
             raise DataError(f"{system.name}: expected hits per image of {lang} to compare, found none")
-        parts = (own.per_image.image, own.per_image.text, own.per_image.captions)
+        parts = (scores.per_image.image, scores.per_image.text, scores.per_image.captions)
         if len({len(part) for part in parts}) > 1:
             raise DataError(f"{system.name}: expected hits of every image of {lang}, found a damaged result")
-        found[lang] = Hits(*(torch.tensor([float(v) for v in part], dtype=torch.float64) for part in parts))
-    return found
+        per_language[lang] = Hits(*(torch.tensor([float(v) for v in part], dtype=torch.float64) for part in parts))
+    return per_language

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from xpet.core.config import RESULT
 from xpet.core.errors import DataError
-from xpet.jobs.results.report import Report, from_dict
+from xpet.jobs.results.from_json import from_dict
+from xpet.jobs.results.report import Report
 
 
 def read_result(path: str) -> Report:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from xpet.core.captions import PIVOT
 from xpet.core.config import CombineConfig, MergeConfig, MethodConfig
 from xpet.core.errors import ConfigError, DataError
+from xpet.core.estimates import Disparity
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.run_record import RunRecord
 from xpet.core.search import Point, Score, search
 from xpet.jobs.merge import combine_measure as combinebench
 from xpet.jobs.merge.combine_measure import Bench, Ingredients
 from xpet.jobs.merge.formats.base import Task, task_of
-from xpet.jobs.results.align import Spread
 from xpet.jobs.results.merge import Combination, Price, WeightSearch
-from xpet.jobs.shared.best_setting import spread
 from xpet.jobs.shared.run_records import (
     SAME_DATA,
     Alike,
@@ -165,7 +164,7 @@ def _recipe(asked: CombineConfig, languages: list[str]) -> Recipe:
 
 def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEvent) -> tuple[Recipe, WeightSearch]:
     """Weights and density with the largest mean R@1 on validation, English included; the smaller range decides ties."""
-    from xpet.core.metrics import disparity
+    from xpet.core.disparity import disparity
     from xpet.methods.combining import combine
 
     languages = list(recipe.weights)
@@ -189,11 +188,13 @@ def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEven
     return made(point), WeightSearch(len(tried), images, (first, -gap), (mean, -rest))
 
 
-def _spreads(prices: Mapping[str, Price]) -> dict[str, Spread]:
+def _spreads(prices: Mapping[str, Price]) -> dict[str, Disparity[float]]:
+    from xpet.core.disparity import disparity
+
     if not prices:
         return {}
     columns = ("base", "separate", "combined")
-    return {name: spread([{lang: getattr(price, name) for lang, price in prices.items()}]) for name in columns}
+    return {name: disparity({lang: getattr(price, name) for lang, price in prices.items()}) for name in columns}
 
 
 def _record(

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from xpet.core.estimates import Disparity
 from xpet.core.run_record import RunResult
-from xpet.jobs.results.synthetic import SYNTHETIC
+from xpet.jobs.results.document import disparity_fields, document
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,6 @@ class LanguageResult:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean, range, std (population), worst language and mean gap to English of R@1 over languages; mean of seeds."""
-
-    mean: float
-    range: float
-    std: float
-    worst: str
-    mean_gap: float | None
-
-
-@dataclass(frozen=True)
 class AlignResult:
     """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
 
@@ -58,8 +48,8 @@ class AlignResult:
     synthetic: bool
     compared: tuple[str, ...]
     english_before: float | None
-    before: Spread | None
-    after: Spread | None
+    before: Disparity[float] | None
+    after: Disparity[float] | None
     languages: tuple[LanguageResult, ...]
     runs: tuple[RunResult, ...]
     translates_queries: bool
@@ -79,5 +69,5 @@ class AlignResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "align", "schema": 1, **note, **asdict(self), "share": self.share}
+        spreads = {name: getattr(self, name) and disparity_fields(getattr(self, name)) for name in ("before", "after")}
+        return document("align", {**asdict(self), **spreads, "share": self.share})

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xpet.jobs.results.document import document
+
 
 @dataclass(frozen=True)
 class LintResult:
@@ -21,4 +23,4 @@ class LintResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        return {"command": "lint", "schema": 1, "errors": self.errors, **asdict(self)}
+        return document("lint", {"errors": self.errors, **asdict(self)})

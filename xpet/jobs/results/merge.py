@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xpet.jobs.results.align import Spread
-from xpet.jobs.results.synthetic import SYNTHETIC
+from xpet.core.estimates import Disparity
+from xpet.jobs.results.document import disparity_fields, document
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class PackResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "merge", "schema": 1, **note, **asdict(self)}
+        return document("merge", _fields(self))
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Combination:
     trainable: int
     search: WeightSearch | None
     languages: Mapping[str, Price]
-    spreads: Mapping[str, Spread]
+    spreads: Mapping[str, Disparity[float]]
 
 
 @dataclass(frozen=True)
@@ -127,5 +126,12 @@ class MergeResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "merge", "schema": 1, **note, **asdict(self)}
+        return document("merge", _fields(self))
+
+
+def _fields(result: PackResult | MergeResult) -> dict[str, Any]:
+    fields = asdict(result)
+    if result.combination is not None:
+        spreads = {name: disparity_fields(spread) for name, spread in result.combination.spreads.items()}
+        fields["combination"]["spreads"] = spreads
+    return fields

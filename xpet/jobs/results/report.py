@@ -11,30 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from xpet.core.errors import DataError
-from xpet.core.typed import build
+from xpet.core.estimates import DifferenceEstimates, Disparity, Estimate, LanguageEstimates
+from xpet.jobs.results.document import document
 
 SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its 95 % interval (bootstrap over images); None where no interval was asked for."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Retrieval in one direction, or the mean of both: recall at 1, 5, 10 and MRR in percent, and the median rank."""
-
-    r1: Figure
-    r5: Figure
-    r10: Figure
-    mrr: Figure
-    median_rank: Figure
 
 
 @dataclass(frozen=True)
@@ -51,38 +31,15 @@ class PerImage:
 
 
 @dataclass(frozen=True)
-class LanguageScores:
+class LanguageScores(LanguageEstimates):
     """One language under one system. `std` is of mean R@1 over `seeds`; `run` the folder of the best seed."""
 
-    images: int
-    captions: int
-    image_to_text: Direction
-    text_to_image: Direction
-    mean: Direction
-    seeds: int = 1
-    std: float = 0.0
     run: str | None = None
-    english: Figure | None = None
+    english: Estimate | None = None
     """Mean R@1 of English under this language's module (forgetting)."""
-    untrained: Mapping[str, Figure] = field(default_factory=dict)
+    untrained: Mapping[str, Estimate] = field(default_factory=dict)
     """Mean R@1 of the languages without a module of their own, under this one."""
     per_image: PerImage | None = None
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Disparity of mean R@1 over `languages`: percentage points; `std` is the population's.
-
-    `mean_gap` is the mean of (English - language), None without English.
-    """
-
-    languages: Sequence[str]
-    mean: Figure
-    range: Figure
-    std: Figure
-    worst: str
-    best: str
-    mean_gap: Figure | None
 
 
 @dataclass(frozen=True)
@@ -121,8 +78,8 @@ class System:
     kind: str
     text: str
     languages: Mapping[str, LanguageScores]
-    spread: Spread
-    groups: Mapping[str, Spread] = field(default_factory=dict)
+    spread: Disparity[Estimate]
+    groups: Mapping[str, Disparity[Estimate]] = field(default_factory=dict)
     prompt: str | None = None
     method: str | None = None
     routine: str | None = None
@@ -131,20 +88,17 @@ class System:
     """Languages searched with a module of their own; all others use the base."""
     translates_queries: bool = False
     cost: Cost | None = None
-    english: Figure | None = None
+    english: Estimate | None = None
     """Mean R@1 of English under the bare tower, also where English is not shown; of the reference only."""
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(DifferenceEstimates):
     """Mean R@1 of one language, system minus reference: points with interval, and paired permutation test.
 
     `p_holm` is corrected over the languages of the comparison; `significant` is `p_holm < 0.05`.
     """
 
-    r1: Figure
-    p: float | None = None
-    p_holm: float | None = None
     significant: bool | None = None
 
 
@@ -155,10 +109,10 @@ class Comparison:
     reference: str
     system: str
     languages: Mapping[str, Difference]
-    mean: Figure
-    range: Figure
-    std: Figure
-    mean_gap: Figure | None
+    mean: Estimate
+    range: Estimate
+    std: Estimate
+    mean_gap: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -249,22 +203,4 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report as one JSON-ready document."""
-        from xpet.jobs.results.synthetic import SYNTHETIC
-
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "eval", "schema": SCHEMA, **note, **asdict(self)}
-
-
-def from_dict(document: Any, where: str) -> Report:
-    """The report of a document made by `Report.to_dict`; `where` names its file in errors. Raises DataError."""
-    if not isinstance(document, dict) or document.get("command") != "eval":
-        raise DataError(f"{where}: expected a result of `xpet eval --json`, found something else")
-    if document.get("schema") != SCHEMA:
-        raise DataError(
-            f"{where}: expected result schema {SCHEMA}, found {document.get('schema')!r}; measure again with this xpet"
-        )
-    try:
-        report: Report = build(Report, {k: v for k, v in document.items() if k not in ("command", "schema", "note")})
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise DataError(f"{where}: expected a result of `xpet eval --json`, found a damaged one ({error})") from error
-    return report
+        return document("eval", asdict(self), SCHEMA)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xpet.jobs.results.synthetic import SYNTHETIC
+from xpet.jobs.results.document import document
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TranslateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        return {"command": "translate", "schema": 1, **asdict(self)}
+        return document("translate", asdict(self))
 
 
 def describe_scores(scores: Mapping[str, Any]) -> str:
@@ -79,8 +79,7 @@ class TranslateDataResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        note = {"note": SYNTHETIC} if self.synthetic else {}
-        return {"command": "translate", "schema": 1, **note, **asdict(self)}
+        return document("translate", asdict(self))
 
 
 @dataclass(frozen=True)
@@ -106,4 +105,4 @@ class PackagesResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        return {"command": "translate", "schema": 1, **asdict(self)}
+        return document("translate", asdict(self))
