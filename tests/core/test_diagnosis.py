@@ -178,7 +178,7 @@ def test_worst_queries_by_expected_rank(monkeypatch: pytest.MonkeyPatch, cells: 
     found = diagnosis.worst_queries(image, text, owner, count=12)
     assert [(m.rank, m.text) for m in found] == [(rank, t) for rank, t, _ in worst[:12]]
     for missed, (_, _, scores) in zip(found, worst, strict=False):
-        assert scores[missed.found] == max(scores)
+        assert scores[missed.top] == max(scores)
     assert diagnosis.worst_queries(image, image[3:5].mean(dim=0, keepdim=True), owner[:1], count=0) == []
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from xpet.core.errors import ConfigError
-from xpet.core.prompts import SETS, TEMPLATES, ensemble, fill, parse
+from xpet.core.prompts import SETS, TEMPLATES, ensemble, ensemble_features, fill, parse
 from xpet.core.scripts import expected_scripts, letters
 
 XTD_AND_CZECH = {"en", "de", "fr", "es", "it", "ja", "ko", "pl", "ru", "tr", "zh", "cs"}
@@ -81,3 +82,10 @@ def test_an_ensemble_has_the_templates_of_all() -> None:
     mixed = ensemble([parse("native"), parse("b {}")])
     assert mixed.templates("de") == (TEMPLATES["de"][0], "b {}")
     assert not mixed.covers("xx")
+
+
+def test_features_of_an_ensemble_are_the_mean_of_unit_features() -> None:
+    one, other = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 9.0], [5.0, 0.0]])
+    assert ensemble_features([one]) is one
+    expected = torch.tensor([[0.3, 0.9], [0.5, 0.5]])
+    torch.testing.assert_close(ensemble_features([one, other]), expected)

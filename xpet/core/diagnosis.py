@@ -5,7 +5,7 @@ few captioned pictures can move them) or are not known (*lexical*: they cannot).
 shift, rotation and scale of half of the captions onto their English ones and looking at the other half: such a map
 mends a wrong place, but cannot teach words. A free linear map can (in the demo's small world it relearns a randomised
 vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment on the demo world;
-`tests/core/test_diagnosis.py` and `tests/jobs/test_diagnose.py` hold the cases.
+`tests/core/test_diagnosis.py` and `tests/jobs/eval/test_diagnose.py` hold the cases.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xpet.core.metrics import retrieval
 from xpet.core.ranking import CHUNK_CELLS
 
 NEIGHBOURS = 10
+"""Nearest candidates of a query that count as a hub's."""
 MIN_PAIRS = 80
 """Fewer pairs fit no map: with 40 the demo's displaced languages came out anywhere between 0 and 1."""
 MOST_IMAGES = 5000
@@ -130,58 +131,59 @@ def recovery(image: Tensor, text: Tensor, english: Tensor, image_index: Tensor, 
     features without a direction, and for fewer than two pictures with captions.
     """
     image, text, english = image.cpu(), text.cpu(), english.cpu()
-    own = torch.unique(image_index.cpu())
-    if len(own) < 2:
-        raise DataError(f"expected captions of at least 2 pictures, found {len(own)}")
-    order = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))][:MOST_IMAGES]
+    captioned = torch.unique(image_index.cpu())
+    if len(captioned) < 2:
+        raise DataError(f"expected captions of at least 2 pictures, found {len(captioned)}")
+    order = captioned[torch.randperm(len(captioned), generator=torch.Generator().manual_seed(seed))][:MOST_IMAGES]
     one, other = (torch.isin(image_index.cpu(), half) for half in order.tensor_split([len(order) // 2]))
-    found = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64)
     for fit, test in ((one, other), (other, one)):
-        pictures, place = torch.unique(image_index.cpu()[test], return_inverse=True)
+        pictures, index = torch.unique(image_index.cpu()[test], return_inverse=True)
         moved = procrustes(text[fit], english[fit])(text[test])
-        found += torch.tensor([
+        sums += torch.tensor([
             100 * retrieval(english[test].double(), moved).text_hits.mean().item(),
-            *(retrieval(image[pictures].double(), x.double(), place).recall for x in (text[test], moved, english[test]))
+            *(retrieval(image[pictures].double(), x.double(), index).recall for x in (text[test], moved, english[test]))
         ], dtype=torch.float64)  # fmt: skip
-    return Recovery(int((one | other).sum()), *(found / 2).tolist())
+    return Recovery(int((one | other).sum()), *(sums / 2).tolist())
 
 
-def kind(found: Recovery | None) -> str:
+def kind(recovered: Recovery | None) -> str:
     """`none`, `geometric`, `lexical` or `unclear` (in between, too few pairs, or no English captions)."""
-    if found is None or found.pairs < MIN_PAIRS:
+    if recovered is None or recovered.pairs < MIN_PAIRS:
         return "unclear"
-    if found.gap < NO_GAP:
+    if recovered.gap < NO_GAP:
         return "none"
-    if found.closed >= GEOMETRIC:
+    if recovered.closed >= GEOMETRIC:
         return "geometric"
-    return "lexical" if found.closed <= LEXICAL else "unclear"
+    return "lexical" if recovered.closed <= LEXICAL else "unclear"
 
 
 @dataclass(frozen=True)
 class Missed:
-    """A caption (row) that finds its image badly: its expected rank, from 1, and the image (row) on top instead."""
+    """A caption (row) whose image ranks badly: that expected rank, from 1, and the image (row) on top instead."""
 
     text: int
     rank: float
-    found: int
+    top: int
 
 
 def worst_queries(image: Tensor, text: Tensor, image_index: Tensor, count: int = 10) -> list[Missed]:
-    """The `count` captions whose own image [images, d] ranks worst for them, worst first; found at rank 1 is no miss.
+    """The `count` captions [texts, d] whose image [images, d] ranks worst, worst first; rank 1 is no miss.
 
-    Ties have their expected rank, by earlier rows first between equally bad captions. Equal images tie exactly.
+    `image_index` [texts] is each caption's image. Ties have their expected rank; of equally bad captions the earlier
+    rows come first. Equal images tie exactly.
     """
     image, text = normalize(image.float(), dim=1), normalize(text.float(), dim=1)
     image_index = image_index.to(image.device)
-    distinct, place = torch.unique(image, dim=0, return_inverse=True)
-    weight = torch.bincount(place, minlength=len(distinct)).double()
+    distinct, index = torch.unique(image, dim=0, return_inverse=True)
+    weight = torch.bincount(index, minlength=len(distinct)).double()
     every = torch.arange(len(image), device=image.device)
-    first = torch.zeros_like(every[: len(distinct)]).scatter_reduce(0, place, every, "amin", include_self=False)
+    first = torch.zeros_like(every[: len(distinct)]).scatter_reduce(0, index, every, "amin", include_self=False)
     ranks, tops = [], []
     for rows in torch.arange(len(text), device=image.device).split(max(1, CHUNK_CELLS // len(distinct))):
         scores = text[rows] @ distinct.T  # [chunk, distinct]
-        own = scores.gather(1, place[image_index[rows]].unsqueeze(1))
-        ahead, tied = ((scores > own) * weight).sum(dim=1), ((scores == own) * weight).sum(dim=1)
+        right = scores.gather(1, index[image_index[rows]].unsqueeze(1))
+        ahead, tied = ((scores > right) * weight).sum(dim=1), ((scores == right) * weight).sum(dim=1)
         ranks.append(ahead + (tied + 1) / 2)
         tops.append(first[scores.argmax(dim=1)])
     rank, top = torch.cat(ranks), torch.cat(tops)

@@ -21,7 +21,7 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Search:
-    """One direction of retrieval: the ranks of its queries and the ones of `images` images that they belong to.
+    """One direction of retrieval: the ranks of its queries, and which of `images` images each query belongs to.
 
     Entry `i` says that query `query[i]` belongs to image `image[i]` with `weight[i]`; a query's weights sum to 1 (a
     caption of m images belongs to each by 1/m). Image queries come in ascending order of image.
@@ -82,23 +82,25 @@ def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pa
     """
     text_of, image_of = _relevance(len(image), len(text), image_index, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
-    asked, _, image_ranks = _search(image, text, image_of, text_of)
-    _, text_place, text_ranks = _search(text, image, text_of, image_of)
-    weight = 1 / torch.bincount(text_place).double()
+    captioned, _, image_ranks = _search(image, text, image_of, text_of)
+    _, text_query, text_ranks = _search(text, image, text_of, image_of)
+    weight = 1 / torch.bincount(text_query).double()
     return Retrieval(
         image_hits=image_ranks.hits(1),
         text_hits=text_ranks.hits(1),
         image_reciprocal=image_ranks.reciprocal(),
         text_reciprocal=text_ranks.reciprocal(),
-        by_image=Search(image_ranks, torch.arange(len(asked)), asked, torch.ones(len(asked)).double(), len(image)),
-        by_text=Search(text_ranks, text_place, image_of.cpu(), weight[text_place], len(image)),
+        by_image=Search(
+            image_ranks, torch.arange(len(captioned)), captioned, torch.ones(len(captioned)).double(), len(image)
+        ),
+        by_text=Search(text_ranks, text_query, image_of.cpu(), weight[text_query], len(image)),
     )
 
 
 def _relevance(
     images: int, texts: int, image_index: Tensor | None, pairs: Tensor | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Right pairs as two columns, (text, image), each pair once, sorted by text."""
+    """Right pairs as two columns, texts [pairs] and images [pairs], each pair once, sorted by text."""
     given = [] if pairs is None else [_checked(pairs, images, texts).to(device)]
     if image_index is not None or pairs is None:
         image_index = torch.arange(texts, device=device) if image_index is None else image_index.to(device)
@@ -115,6 +117,7 @@ def _relevance(
 
 
 def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
+    """Pairs [n, 2] of (text, image); raises DataError for other shapes and for indices out of range."""
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
         raise DataError(f"expected at least 1 pair (text, image), found shape {tuple(pairs.shape)}")
     low, high = pairs.amin(dim=0).tolist(), pairs.amax(dim=0).tolist()
@@ -127,14 +130,18 @@ def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
 
 
 def _search(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Ranks]:
-    """Rows of `query` with a right candidate, the place among them of every pair (both on the CPU), their ranks."""
-    asked, place = torch.unique(of_query, return_inverse=True)
-    ranks = rank(query if len(asked) == len(query) else query[asked], candidates, place, right)
-    return asked.cpu(), place.cpu(), ranks
+    """Ranks of the rows of `query` [q, d] that have a right candidate among `candidates` [c, d].
+
+    Pair `i` says that `right[i]` is right for row `of_query[i]`. Returns those rows [queries], each pair's index among
+    them [pairs] (both on the CPU), and the ranks.
+    """
+    rows, index = torch.unique(of_query, return_inverse=True)
+    ranks = rank(query if len(rows) == len(query) else query[rows], candidates, index, right)
+    return rows.cpu(), index.cpu(), ranks
 
 
 def _unit(features: Tensor, what: str) -> Tensor:
-    """Rows divided by their norm; raises DataError naming rows without a direction."""
+    """Rows of features [n, d] divided by their norm; raises DataError naming rows without a direction."""
     features = features.detach()
     features = features if features.dtype == torch.float64 else features.float()
     norm = features.norm(dim=-1, keepdim=True)

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ConfigError, unknown
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PLACE = "{}"
+"""Where the caption goes in a template."""
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "en": ("a photo of {}", "a picture of {}", "an image of {}", "a photo showing {}"),
     "de": ("Foto: {}", "ein Bild: {}", "auf dem Foto: {}", "auf dem Bild ist zu sehen: {}"),
@@ -95,6 +100,19 @@ def ensemble(prompts: Sequence[Prompt]) -> Prompt:
     return Prompt(
         name, by_language={lang: tuple(t for prompt in prompts for t in prompt.templates(lang)) for lang in common}
     )
+
+
+def ensemble_features(versions: Sequence[Tensor]) -> Tensor:
+    """Features [texts, d] of texts in several templates, from those of each: the mean of unit features.
+
+    CLIP's prompt ensemble (Radford et al. 2021, section 3.1.4). Features of a single template stay as they are.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    if len(versions) == 1:
+        return versions[0]
+    return torch.stack([normalize(features, dim=-1) for features in versions]).mean(dim=0)
 
 
 def fill(template: str, text: str) -> str:

@@ -52,17 +52,17 @@ class Ranks:
         open_ = (self.tied > self.good).nonzero().flatten()
         if len(open_):
             ties = torch.stack([self.greater, self.tied, self.good], dim=1)[open_]
-            distinct, place = torch.unique(ties, dim=0, return_inverse=True)  # collapsed features: all the same
-            value[open_] = torch.tensor([_mean_reciprocal(*row) for row in distinct.tolist()]).double()[place]
+            distinct, index = torch.unique(ties, dim=0, return_inverse=True)  # collapsed features: all the same
+            value[open_] = torch.tensor([_mean_reciprocal(*row) for row in distinct.tolist()]).double()[index]
         return value
 
 
 def _mean_reciprocal(greater: int, tied: int, good: int) -> Tensor:
-    """E[1 / (greater + J)], J the place of the first of `good` right ones in a random order of `tied`."""
-    place = torch.arange(1, tied - good + 2, dtype=torch.float64)
-    later = (tied - good - place + 1) / (tied - place + 1)  # P(J > place | J >= place)
+    """E[1 / (greater + J)], J the position, from 1, of the first of `good` right ones in a random order of `tied`."""
+    position = torch.arange(1, tied - good + 2, dtype=torch.float64)
+    later = (tied - good - position + 1) / (tied - position + 1)  # P(J > position | J >= position)
     reached = torch.cat([torch.ones(1, dtype=torch.float64), later.cumprod(0)[:-1]])
-    return (reached * (1 - later) / (greater + place)).sum()
+    return (reached * (1 - later) / (greater + position)).sum()
 
 
 def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> Ranks:
@@ -71,9 +71,9 @@ def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> 
     Every query needs a right candidate, and pairs must differ. Distinct candidates are scored once and weighted, so
     that duplicates tie exactly. Runs on the device of the features, CHUNK_CELLS scores at a time.
     """
-    distinct, place, extra = _distinct(candidates)
+    distinct, index, extra = _distinct(candidates)
     order = torch.argsort(of_query, stable=True)
-    right, of_query = place[right[order]], of_query[order]
+    right, of_query = index[right[order]], of_query[order]
     bounds = torch.searchsorted(of_query, torch.arange(len(query) + 1, device=query.device)).tolist()
     size = max(1, min(len(query), CHUNK_CELLS // max(1, len(distinct))))
     buffer = query.new_empty(size, len(distinct))
@@ -81,31 +81,34 @@ def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> 
     for start in range(0, len(query), size):
         stop = min(start + size, len(query))
         scores = torch.matmul(query[start:stop], distinct.T, out=buffer[: stop - start])  # [chunk, distinct]
-        mine = slice(bounds[start], bounds[stop])
-        row, column = of_query[mine] - start, right[mine]
-        own = scores[row, column]
-        best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, own, "amax")
+        pairs = slice(bounds[start], bounds[stop])
+        row, column = of_query[pairs] - start, right[pairs]
+        right_scores = scores[row, column]
+        best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, right_scores, "amax")
         count = torch.zeros(stop - start, dtype=torch.int64, device=query.device)
-        count.index_add_(0, row, (own == best[row]).long())
+        count.index_add_(0, row, (right_scores == best[row]).long())
         greater[start:stop], tied[start:stop] = count_around(scores, best, extra)
         good[start:stop] = count.cpu()
     return Ranks(greater, tied, good)
 
 
 def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct candidates, repeated ones first; each candidate's place; how many more the repeated ones stand for."""
-    _, place, count = torch.unique(candidates[:, 0], return_inverse=True, return_counts=True)
-    suspect = count[place] > 1  # comparing whole rows is dear, and only rows that begin alike can be equal
-    rows, place, weight = torch.unique(candidates[suspect], dim=0, return_inverse=True, return_counts=True)
-    if len(rows) == len(place):
+    """Distinct rows of candidates [c, d], repeated ones first; each candidate's index among them [c].
+
+    And for each repeated one how many more candidates it stands for.
+    """
+    _, index, count = torch.unique(candidates[:, 0], return_inverse=True, return_counts=True)
+    suspect = count[index] > 1  # comparing whole rows is dear, and only rows that begin alike can be equal
+    rows, index, weight = torch.unique(candidates[suspect], dim=0, return_inverse=True, return_counts=True)
+    if len(rows) == len(index):
         return candidates, torch.arange(len(candidates), device=candidates.device), weight[:0]
     order = torch.argsort(weight == 1, stable=True)
-    moved = torch.empty_like(order)
-    moved[order] = torch.arange(len(order), device=order.device)
-    where = torch.empty(len(candidates), dtype=torch.int64, device=candidates.device)
-    where[suspect] = moved[place]
-    where[~suspect] = torch.arange(len(rows), len(rows) + len(candidates) - len(place), device=where.device)
-    return torch.cat([rows[order], candidates[~suspect]]), where, weight[weight > 1] - 1
+    reordered = torch.empty_like(order)
+    reordered[order] = torch.arange(len(order), device=order.device)
+    index_of = torch.empty(len(candidates), dtype=torch.int64, device=candidates.device)
+    index_of[suspect] = reordered[index]
+    index_of[~suspect] = torch.arange(len(rows), len(rows) + len(candidates) - len(index), device=index_of.device)
+    return torch.cat([rows[order], candidates[~suspect]]), index_of, weight[weight > 1] - 1
 
 
 def count_around(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,27 +118,27 @@ def count_around(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, T
     """
     if scores.device.type == "cpu":
         return _count_on_cpu(scores, best, extra)
-    found = []
+    counts = []
     for compare in (torch.gt, torch.eq):
         mask = compare(scores, best.unsqueeze(1))
         repeated = (mask[:, : len(extra)] * extra).sum(dim=1)
-        found.append((mask.sum(dim=1) + repeated).cpu())
-    return found[0], found[1]
+        counts.append((mask.sum(dim=1) + repeated).cpu())
+    return counts[0], counts[1]
 
 
 def _count_on_cpu(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-    """The same in blocks that fit the cache, by numpy, whose counting of booleans is several times torch's."""
+    """`count_around` in blocks that fit the cache, by numpy, whose counting of booleans is several times torch's."""
     import numpy as np
 
     table, level, more = scores.numpy(), best.numpy()[:, None], extra.numpy()
-    found = np.zeros((2, len(table)), dtype=np.int64)
+    counts = np.zeros((2, len(table)), dtype=np.int64)
     size = max(1, COUNT_CELLS // max(1, table.shape[1]))
     for start in range(0, len(table), size):
         block = slice(start, start + size)
         for i, compare in enumerate((np.greater, np.equal)):
             mask = compare(table[block], level[block])
-            found[i, block] = np.count_nonzero(mask, axis=1)
+            counts[i, block] = np.count_nonzero(mask, axis=1)
             if len(more):
-                found[i, block] += mask[:, : len(more)] @ more
-    greater, tied = torch.from_numpy(found)
+                counts[i, block] += mask[:, : len(more)] @ more
+    greater, tied = torch.from_numpy(counts)
     return greater, tied

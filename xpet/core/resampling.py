@@ -66,15 +66,15 @@ class Resamples:
         return torch.cat([ratio(drawn, sums, weights) for drawn in self.chunks()])
 
     def median(self, values: Tensor, image: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Medians [count] of values [n], value `i` counted as often as its image is drawn, times its weight."""
-        find = Median(values, image, weight, self.images)
-        return torch.cat([find(drawn) for drawn in self.chunks()])
+        """Medians [count] of values [n]; value `i` counts as often as its `image[i]` is drawn, times `weight[i]`."""
+        median = Median(values, image, weight, self.images)
+        return torch.cat([median(drawn) for drawn in self.chunks()])
 
 
 def ratio(drawn: Tensor, sums: Tensor, weights: Tensor) -> Tensor:
     """Sums [images, figures] over weights, for every row of drawn [b, images]: a tensor [b, figures]."""
-    found: Tensor = (drawn @ sums) / (drawn @ weights)
-    return found
+    means: Tensor = (drawn @ sums) / (drawn @ weights)
+    return means
 
 
 class Median:
@@ -93,10 +93,10 @@ class Median:
     def __call__(self, drawn: Tensor) -> Tensor:
         """Medians [b] for drawn [b, images]; NaN where nothing was drawn."""
         half = drawn @ self.total / 2
-        found, inside = self.near.middle(drawn, half)
+        medians, inside = self.near.middle(drawn, half)
         if not bool((inside | (half == 0)).all()):
-            found, _ = _Window(len(self.total), *self.entries, 0, len(self.entries[0])).middle(drawn, half)
-        return torch.where(half > 0, found, torch.nan)
+            medians, _ = _Window(len(self.total), *self.entries, 0, len(self.entries[0])).middle(drawn, half)
+        return torch.where(half > 0, medians, torch.nan)
 
 
 class _Window:
@@ -105,11 +105,11 @@ class _Window:
     def __init__(self, images: int, values: Tensor, image: Tensor, weight: Tensor, first: int, last: int) -> None:
         self.image, self.weight = image[first:last], weight[first:last]
         self.below = _per_image(images, image[:first], weight[:first]).unsqueeze(1)
-        steps, place = torch.unique(values[first:last], return_inverse=True)
+        steps, column = torch.unique(values[first:last], return_inverse=True)
         self.sums, self.values = None, torch.cat([values[:1], values[first:last]])
         if images * len(steps) < 300 * (last - first):  # one matrix product is then quicker than picking entries
             table = torch.zeros(images, len(steps), dtype=torch.float64)
-            table.index_put_((self.image, place), self.weight, accumulate=True)
+            table.index_put_((self.image, column), self.weight, accumulate=True)
             self.sums, self.values = torch.cat([self.below, table], dim=1).cumsum(dim=1), torch.cat([steps[:1], steps])
 
     def middle(self, drawn: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,13 +128,15 @@ class _Window:
 
 
 def _per_image(images: int, image: Tensor, weight: Tensor) -> Tensor:
+    """Sum of the weights [n] of each image: a tensor [images], double."""
     return torch.zeros(images, dtype=torch.float64).index_add_(0, image, weight)
 
 
 def interval(values: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
-    """Percentile interval over the first dimension of values [count, ...]; resamples without the figure are left out.
+    """Percentile interval over the first dimension of values [count, ...]: lower and upper bounds [...].
 
-    Linear between order statistics. Bounds are NaN for a figure that no resample has.
+    Resamples without the figure (NaN) are left out. Linear between order statistics. Bounds are NaN for a figure that
+    no resample has.
     """
     import numpy as np
 
@@ -168,17 +170,17 @@ def permutation_test(differences: Tensor, count: int = 10_000, seed: int = 0) ->
     Under the hypothesis the two systems are exchangeable on every image. p = (1 + flips at least as far from 0 as what
     was found) / (1 + count), never 0 (Phipson and Smyth 2010). The same flips serve all figures.
     """
-    moved = differences.double()
-    moved = moved[(moved != 0).any(dim=1)]  # the others contribute nothing, whatever their sign
-    observed = moved.sum(dim=0).abs()
-    slack = ROUNDING * moved.abs().sum(dim=0)
+    changed = differences.double()
+    changed = changed[(changed != 0).any(dim=1)]  # the others contribute nothing, whatever their sign
+    observed = changed.sum(dim=0).abs()
+    slack = ROUNDING * changed.abs().sum(dim=0)
     generator = torch.Generator().manual_seed(seed)
     extreme = torch.zeros(differences.shape[1], dtype=torch.int64)
-    size = max(1, CHUNK_CELLS // max(1, len(moved)))
+    size = max(1, CHUNK_CELLS // max(1, len(changed)))
     for start in range(0, count, size):
-        flips = torch.randint(2, (min(size, count - start), len(moved)), generator=generator, dtype=torch.int8)
-        found = (flips.double() * 2 - 1) @ moved
-        extreme += (found.abs() >= observed - slack).sum(dim=0)
+        flips = torch.randint(2, (min(size, count - start), len(changed)), generator=generator, dtype=torch.int8)
+        sums = (flips.double() * 2 - 1) @ changed
+        extreme += (sums.abs() >= observed - slack).sum(dim=0)
     return (1 + extreme).double() / (1 + count)
 
 
@@ -186,8 +188,8 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     """p-values corrected for their number (Holm 1979): step-down Bonferroni, monotone, at most 1."""
     corrected: dict[str, float] = {}
     highest = 0.0
-    for place, name in enumerate(sorted(p, key=p.__getitem__)):
-        highest = max(highest, min(1.0, (len(p) - place) * p[name]))
+    for smaller, name in enumerate(sorted(p, key=p.__getitem__)):
+        highest = max(highest, min(1.0, (len(p) - smaller) * p[name]))
         corrected[name] = highest
     return {name: corrected[name] for name in p}
 

@@ -1,31 +1,54 @@
-"""By which figure of validation the best checkpoint of a run and the best setting of a sweep are chosen."""
+"""How the best checkpoint of a run and the best setting of a sweep are chosen by their figures of validation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+Figures = Mapping[str, float]
+"""Figures of validation: `val_r1` and `val_mrr` in percent, `val_loss`."""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A rule of selection; figures of validation are `val_r1`, `val_mrr` (in percent) and `val_loss`.
+class SelectionRule:
+    """A rule of selection.
 
     A loss may choose among the checkpoints of one run; between settings, which may search with different texts, it is
     not comparable: a few mistranslated captions weigh more in it than many weak ones. So a setting is compared by
     retrieval, and only equal settings by the loss.
     """
 
-    checkpoint: Callable[[Mapping[str, float]], float]
+    checkpoint: Callable[[Figures], float]
     """The score of a checkpoint; higher is better."""
     setting: str
     """Figure that compares settings; higher is better."""
     words: str
     """What `setting` is called in reports."""
 
+    def replaces(self, figures: Figures, best: float | None, latest_tie_wins: bool) -> bool:
+        """Whether a checkpoint is kept in place of the one whose score is `best` (None: there is none)."""
+        score = self.checkpoint(figures)
+        return best is None or (score >= best if latest_tie_wins else score > best)
+
+    def run_score(self, figures: Figures) -> tuple[float, float]:
+        """Retrieval of a run's checkpoint, then its negative loss; a run too short to validate is behind all."""
+        worst = float("-inf")
+        return figures.get(self.setting, worst), -figures.get("val_loss", -worst)
+
+    def setting_score(self, runs: Sequence[Figures]) -> tuple[int, float, float]:
+        """A setting by its runs, one a seed: higher is better.
+
+        One that lost seeds to divergence is behind every complete one; then the mean over seeds of the retrieval figure
+        decides, then the loss.
+        """
+        retrieval, loss = zip(*map(self.run_score, runs), strict=True)
+        return len(runs), statistics.fmean(retrieval), statistics.fmean(loss)
+
 
 RULES = {
-    "mrr": Rule(lambda found: found["val_mrr"], "val_mrr", "MRR"),
-    "loss": Rule(lambda found: -found["val_loss"], "val_mrr", "MRR"),
-    "r1": Rule(lambda found: round(found["val_r1"] / 100, 4), "val_r1", "R@1"),
+    "mrr": SelectionRule(lambda figures: figures["val_mrr"], "val_mrr", "MRR"),
+    "loss": SelectionRule(lambda figures: -figures["val_loss"], "val_mrr", "MRR"),
+    "r1": SelectionRule(lambda figures: round(figures["val_r1"] / 100, 4), "val_r1", "R@1"),
 }
 """By the name in `--select`; `r1` rounds as the reference does."""

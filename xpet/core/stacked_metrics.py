@@ -50,14 +50,14 @@ def stacked_retrieval(image: Tensor, text: Tensor, image_index: Tensor) -> Score
 def _some(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
     scores = image @ _unit(text).mT  # [s, n, m]
     right = image_index.unsqueeze(1) == torch.arange(scores.shape[1], device=image_index.device).view(1, -1, 1)
-    found = [_count(scores, right), _count(scores.mT, right.mT)]
-    counts = torch.cat(found, dim=2).cpu()  # [4, s, n + m]
+    both = [_count(scores, right), _count(scores.mT, right.mT)]
+    counts = torch.cat(both, dim=2).cpu()  # [4, s, n + m]
     images = scores.shape[1]
     recalls, reciprocals = [], []
     for side in (counts[:, :, :images], counts[:, :, images:]):
-        greater, tied, good, asked = side
+        greater, tied, good, is_query = side
         ranks = Ranks(greater.flatten(), tied.flatten(), good.flatten().clamp_min(1))
-        weight = asked.double() / asked.sum(dim=1, keepdim=True)
+        weight = is_query.double() / is_query.sum(dim=1, keepdim=True)
         recalls.append((ranks.hits(1).view_as(weight) * weight).sum(dim=1))
         reciprocals.append((ranks.reciprocal().view_as(weight) * weight).sum(dim=1))
     return Scores(50.0 * (recalls[0] + recalls[1]), 50.0 * (reciprocals[0] + reciprocals[1]))

@@ -23,7 +23,7 @@ from xpet.core.config import DataConfig, EvalConfig, FitConfig, MethodConfig, Mo
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.events import ignore
 from xpet.jobs.align import run as align
-from xpet.jobs.eval import prepare as evalbench
+from xpet.jobs.eval import prepare as eval_setup
 from xpet.jobs.shared.run_records import chosen_runs, read_runs
 
 CODE = "expected a language code such as 'tr' or one of the modules de"
@@ -44,11 +44,11 @@ class Album:
     def pictures(self) -> list[Path]:
         return sorted(self.table.parent.glob("*.png"))
 
-    def bench(self, *runs: Path) -> evalbench.Bench:
+    def bench(self, *runs: Path) -> eval_setup.EvalSetup:
         model = ModelConfig("") if runs else ModelConfig(str(self.text), str(self.image))
         data = DataConfig(name="table", root=str(self.table))
         config = EvalConfig(tuple(map(str, runs)), model=model, data=data, fit=FitConfig(device="cpu"))
-        return evalbench.prepare(config, read_runs(config.runs) if runs else [], ignore)
+        return eval_setup.prepare(config, read_runs(config.runs) if runs else [], ignore)
 
 
 def draw(folder: Path, images: int) -> None:

@@ -127,6 +127,6 @@ def test_an_english_tower_that_comes_with_another_image_tower_is_told(tmp_path: 
     save_file(weights, other / "model.safetensors")
     for used, warned in ((folder, 0), (other, 1)):
         towers = SimpleNamespace(image=load_image_tower(used), names={"image": str(used)})
-        found = systems._stranger(str(folder), SimpleNamespace(towers=towers))  # type: ignore[arg-type]
+        found = systems._other_image_tower(str(folder), SimpleNamespace(towers=towers))  # type: ignore[arg-type]
         assert len(found) == warned
         assert all(f"comes with other weights of an image tower than '{other}'" in text for text in found)

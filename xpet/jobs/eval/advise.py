@@ -63,17 +63,18 @@ class Case:
 
     @property
     def translation_beats_training(self) -> bool:
-        """Whether it is even better than what routine 1 is likely to reach."""
+        """Whether translated text is even better than what routine 1 is likely to reach."""
         if self.translated is None or self.english is None:
             return False
         return self.translated > self.raw + CLOSED_BY_ROUTINE_1 * (self.english - self.raw) + MARGIN
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What to advise where it `applies`; `routine` is what `--routine` takes, `why` follows the numbers.
+class AdviceRule:
+    """What to advise where it `applies`: routine as `--routine` takes it, loss, and what serving then needs.
 
-    `few_shot`: with as many captioned pictures as the data has to give, at most 100; else with `train` parts on text.
+    `why` follows the numbers. `few_shot`: train with as many captioned pictures as the data has to give, at most 100;
+    else on text, with the `train` parts of the tower beside the module.
     """
 
     applies: Callable[[Case], bool]
@@ -90,23 +91,23 @@ def _is(*kinds: str) -> Callable[[Case], bool]:
 
 
 RULES = (
-    Rule(lambda case: case.language == PIVOT, None, None, AS_NOW, "the other languages are aligned with it"),
-    Rule(_is("none"), None, None, AS_NOW, "it is so near English that 100 shots bring nothing measurable"),
-    Rule(
+    AdviceRule(lambda case: case.language == PIVOT, None, None, AS_NOW, "the other languages are aligned with it"),
+    AdviceRule(_is("none"), None, None, AS_NOW, "it is so near English that 100 shots bring nothing measurable"),
+    AdviceRule(
         _is("lexical"), "text", "mse-normalized", MODULE,
         "the model does not know its words and a hundred captions cannot teach them, but English text without "
         "pictures, translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
     ),
-    Rule(
+    AdviceRule(
         lambda case: case.diagnosis.kind == "geometric" and not case.translation_beats_training,
         "1", "mse-normalized", MODULE,
         "its words are known and only lie apart from English, which few captions mend and no query need be translated",
     ),
-    Rule(
+    AdviceRule(
         lambda case: case.translation_helps, "1,3", "mse-normalized", EITHER,
         "translation promises more than training alone does here; let validation decide between both",
     ),
-    Rule(
+    AdviceRule(
         lambda case: True, "1", "mse-normalized", MODULE,
         "what is wrong is not clear, and this routine is the cheapest to serve and lost no language where we measured",
     ),
@@ -125,15 +126,15 @@ def advise(
     prompts: Sequence[str] = PROMPTS,
     on_event: OnEvent = ignore,
 ) -> dict[str, Advice]:
-    """Advice for every diagnosed language; `encode` is the bare tower's, `images` [images of test, d].
+    """Advice for every diagnosed language; `encode` is the bare tower's, `images` features [images of test, d].
 
     `model` and `data` are what the commands then name, `prompts` as `--prompt` takes them. Raises DataError on
     features without a direction, ConfigError for prompts that are none.
     """
-    advice, tried = {}, [parse(prompt) for prompt in prompts]
+    advice, prompt_sets = {}, [parse(prompt) for prompt in prompts]
     encode_once = lru_cache(maxsize=4)(encode)  # languages often share their English captions
     for done, (language, diagnosis) in enumerate(diagnoses.items(), start=1):
-        case = measure(encode_once, test, images, language, diagnosis, tried)
+        case = measure(encode_once, test, images, language, diagnosis, prompt_sets)
         advice[language] = recommend(case, model, data, shots)
         on_event(Progress("advising", done, len(diagnoses), language))
     return advice
@@ -144,19 +145,19 @@ def measure(
 ) -> Case:
     """Natural, translated and prompted zero-shot R@1 of a language; prompts without a template for it are left out."""
     captions = test.captions[language]
-    others = {
+    english = {
         slot: recall(encode, captions, slot, images) if slot in captions.texts and language != PIVOT else None
         for slot in ("pivot", "to_pivot")
     }
-    tried = {
+    by_prompt = {
         prompt.name: recall(prompted(encode, prompt, language), captions, "target", images)
         for prompt in prompts
         if prompt.covers(language)
     }
     raw = recall(encode, captions, "target", images)
-    best = max(tried, key=tried.__getitem__, default=None)
-    points = None if best is None else tried[best]
-    return Case(language, others["pivot"], raw, others["to_pivot"], best, points, diagnosis)
+    best = max(by_prompt, key=by_prompt.__getitem__, default=None)
+    points = None if best is None else by_prompt[best]
+    return Case(language, english["pivot"], raw, english["to_pivot"], best, points, diagnosis)
 
 
 def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHOTS) -> Advice:
@@ -166,9 +167,9 @@ def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHO
     if rule.routine is None:
         return Advice(None, None, None, None, rule.serving, why)
     names = ",".join(SHORT.get(short, short) for short in rule.routine.split(","))
-    wanted = shots if rule.few_shot else None
-    command = align_command(case.language, rule.routine, str(rule.loss), wanted, model, data, train=rule.train)
-    return Advice(names, "lora", wanted, rule.loss, rule.serving, why, command)
+    used = shots if rule.few_shot else None
+    command = align_command(case.language, rule.routine, str(rule.loss), used, model, data, train=rule.train)
+    return Advice(names, "lora", used, rule.loss, rule.serving, why, command)
 
 
 def _numbers(case: Case) -> str:

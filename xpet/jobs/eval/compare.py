@@ -17,7 +17,10 @@ from xpet.jobs.results.report import Report, System
 
 
 def compare(config: EvalConfig, on_event: OnEvent) -> Report:
-    """Every path a system of its own (its runs, or its base): the first is the reference of the others."""
+    """The report of several paths, each one system (its runs, or its base); the first is the others' reference.
+
+    Raises DataError where they were measured on other images, captions or towers, or share no language.
+    """
     reports = []
     for name in config.runs:
         stored = is_result(name)
@@ -34,29 +37,31 @@ def compare(config: EvalConfig, on_event: OnEvent) -> Report:
     return replace(
         reports[0], resamples=config.resamples, systems=tuple(systems), comparisons=tuple(compared),
         gates=tuple(gates_of(config.gate, systems, compared=True)),
-        warnings=tuple(_differing(names, systems)), configuration=to_dict(config),
+        warnings=tuple(_differing(systems)), configuration=to_dict(config),
     )  # fmt: skip
 
 
 def _check_comparable(names: Sequence[str], reports: Sequence[Report]) -> None:
+    """Raise DataError unless all were measured on the images, captions and towers of the first."""
     first = reports[0]
     for name, report in zip(names[1:], reports[1:], strict=True):
         where = f"{name} and {names[0]}"
         if report.fingerprint != first.fingerprint:
             raise DataError(f"{where} were measured on different test images: expected the same data and split")
-        mine, theirs = first.environment.get("captions", {}), report.environment.get("captions", {})
-        changed = [lang for lang in mine if lang in theirs and mine[lang] != theirs[lang]]
+        before, after = first.environment.get("captions", {}), report.environment.get("captions", {})
+        changed = [lang for lang in before if lang in after and before[lang] != after[lang]]
         if changed:
             raise DataError(f"{where} were measured on different captions of {', '.join(changed)}: expected the same")
         if not set(primary(first.systems).languages) & set(primary(report.systems).languages):
             raise DataError(f"{where} have no language in common: expected at least one")
-        for what, found in first.environment.get("fingerprints", {}).items():
+        for what, weights in first.environment.get("fingerprints", {}).items():
             other = report.environment.get("fingerprints", {}).get(what)
-            if None not in (found, other) and found != other:
+            if None not in (weights, other) and weights != other:
                 raise DataError(f"{where} were measured with different {what} towers: expected the same base")
 
 
-def _differing(names: Sequence[str], systems: Sequence[System]) -> list[str]:
+def _differing(systems: Sequence[System]) -> list[str]:
+    """A warning where systems have different languages."""
     every = [set(system.languages) for system in systems]
     if all(one == every[0] for one in every):
         return []

@@ -37,11 +37,11 @@ def diagnose(
     """
     chosen = list(languages or test.captions)
     encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
-    found = {}
+    diagnoses = {}
     for done, language in enumerate(chosen, start=1):
-        found[language] = _diagnose(encode_once, tokenizer, test, images, language, pictures, worst)
+        diagnoses[language] = _diagnose(encode_once, tokenizer, test, images, language, pictures, worst)
         on_event(Progress("diagnosing", done, len(chosen), language))
-    return found
+    return diagnoses
 
 
 def _diagnose(
@@ -71,20 +71,20 @@ def _diagnose(
         unknown_rate=tokenizer.unknown_rate(texts),
         kind="none" if language == PIVOT else diagnosis.kind(recovered),
         closed=recovered.closed if recovered and language != PIVOT else None,
-        worst=tuple(_query(test, captions, m.text, m.rank, m.found, pictures) for m in missed),
+        worst=tuple(_query(test, captions, m.text, m.rank, m.top, pictures) for m in missed),
     )
 
 
 def _query(
-    test: Split, captions: LanguageCaptions, row: int, rank: float, found: int, pictures: ImageSource | None
+    test: Split, captions: LanguageCaptions, row: int, rank: float, top: int, pictures: ImageSource | None
 ) -> WorstQuery:
     texts, english = captions.slot("target"), captions.texts.get("pivot")
-    of_found = (text for text, image_index in zip(texts, captions.image_index, strict=True) if image_index == found)
-    own, other = test.images[captions.image_index[row]], test.images[found]
+    of_top = (text for text, image_index in zip(texts, captions.image_index, strict=True) if image_index == top)
+    right, top_image = test.images[captions.image_index[row]], test.images[top]
     return WorstQuery(
-        text=texts[row], image=own, rank=rank, found=other, found_caption=next(of_found, ""),
+        text=texts[row], image=right, rank=rank, found=top_image, found_caption=next(of_top, ""),
         english=english[row] if english else None,
-        thumbnail=_thumbnail(pictures, own), found_thumbnail=_thumbnail(pictures, other),
+        thumbnail=_thumbnail(pictures, right), found_thumbnail=_thumbnail(pictures, top_image),
     )  # fmt: skip
 
 

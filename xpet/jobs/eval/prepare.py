@@ -18,7 +18,7 @@ from xpet.jobs.shared.run_records import (
     check_captions,
     method_of,
 )
-from xpet.jobs.shared.test_captions import asked, captions_of
+from xpet.jobs.shared.test_captions import measurement_settings, read_test_captions
 from xpet.jobs.shared.towers import Towers, features_of, load_towers
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """`languages` are shown; `images` are features of the test pictures, [images of test, d]."""
+class EvalSetup:
+    """What is measured, and what it is measured with.
+
+    `languages` are those to show; `images` features of the test pictures [images of test, d]; `stack` holds the module
+    of one run at a time (None without runs); `encode` runs the text tower in its present state.
+    """
 
     model: ModelConfig
     data: DataConfig
@@ -63,19 +67,19 @@ class Bench:
 
     @contextmanager
     def tuned(self, record: RunRecord) -> Iterator[measure.Encode]:
-        """The encoder with a run's module."""
+        """The encoder with the module of a run."""
         assert self.stack is not None
         self.stack.load(0, record.delta)
         with self.stack.one(0):
             yield self.encode
 
 
-def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
+def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> EvalSetup:
     """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
     from xpet.methods.build import build_stack, total_parameters
 
-    model, data, names, needed = asked(config, records)
-    corpus, test, languages = captions_of(config, data, names, needed, on_event)
+    model, data, image_names, needed = measurement_settings(config, records)
+    corpus, test, languages = read_test_captions(config, data, image_names, needed, on_event)
     check_captions(test, records)
     complete = {lang: captions.complete(config.texts or ()) for lang, captions in test.captions.items()}
     test = Split(test.images, complete)  # systems are compared on the same captions
@@ -88,7 +92,7 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> Bench:
     stack = build_stack(towers.text.tower, method_of(records[0][1], towers), [1]).to(device) if records else None
     tower = stack.tower if stack is not None else towers.text.tower.to(device)
     encode = measure.encoder(tower, towers.text.tokenizer)
-    return Bench(model, data, corpus, test, languages, towers, images, device, stack, encode, total)
+    return EvalSetup(model, data, corpus, test, languages, towers, images, device, stack, encode, total)
 
 
 def _check_images(images: Tensor, test: Split) -> None:

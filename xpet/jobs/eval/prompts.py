@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xpet.core.prompts import Prompt
+from xpet.core.prompts import Prompt, ensemble_features
 from xpet.jobs.shared.measure import Encode
 
 if TYPE_CHECKING:
@@ -15,17 +15,12 @@ if TYPE_CHECKING:
 def prompted(encode: Encode, prompt: Prompt, language: str) -> Encode:
     """`encode` over texts of a language in the prompt's templates; raises ConfigError where it has none for it.
 
-    Of several templates the mean of the unit features is taken (CLIP's prompt ensemble, Radford et al. 2021, 3.1.4).
+    Of several templates the mean of the unit features is taken, see `ensemble_features`.
     """
     prompt.templates(language)
 
     def encode_prompted(texts: Sequence[str]) -> Tensor:
-        import torch
-        from torch.nn.functional import normalize
-
         versions = prompt.apply(texts, language)
-        if len(versions) == 1:
-            return encode(versions[0])
-        return torch.stack([normalize(encode(version), dim=-1) for version in versions]).mean(dim=0)
+        return ensemble_features([encode(version) for version in versions])
 
     return encode_prompted

@@ -11,7 +11,7 @@ from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.prompts import Prompt, ensemble, parse
-from xpet.jobs.eval.prepare import Bench
+from xpet.jobs.eval.prepare import EvalSetup
 from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
 from xpet.jobs.shared import measure
@@ -52,56 +52,58 @@ class Measured:
     cost: Cost | None = None
 
 
-def measure_all(config: EvalConfig, bench: Bench, records: Runs, on_event: OnEvent) -> tuple[list[Measured], list[str]]:
+def measure_all(
+    config: EvalConfig, setup: EvalSetup, records: Runs, on_event: OnEvent
+) -> tuple[list[Measured], list[str]]:
     """All systems asked for, the reference first, and what a reader must be warned of."""
     warnings: list[str] = []
-    step = _Steps(bench, _count(config, bench, records), on_event)
-    with bench.bare() as encode:
-        systems = [_base(bench, encode, "target", None, step)]
-        systems[0].bare_english = _english(bench, encode, systems[0])
-        for text in _texts(config, bench):
-            systems.append(_base(bench, encode, text, None, step, systems[0]))
+    steps = _Steps(setup, _count(config, setup, records), on_event)
+    with setup.bare() as encode:
+        systems = [_base(setup, encode, "target", None, steps)]
+        systems[0].bare_english = _english(setup, encode, systems[0])
+        for text in _texts(config, setup):
+            systems.append(_base(setup, encode, text, None, steps, systems[0]))
         for prompt in _prompts(config):
-            plain = _base(bench, encode, "target", prompt, step)
-            systems += [plain, *(_base(bench, encode, text, prompt, step, plain) for text in _named(config))]
+            natural = _base(setup, encode, "target", prompt, steps)
+            systems += [natural, *(_base(setup, encode, text, prompt, steps, natural) for text in _named(config))]
     if config.english is not None:
-        systems.append(_english_tower(config.english, bench, step))
-        warnings += _stranger(config.english, bench)
+        systems.append(_english_tower(config.english, setup, steps))
+        warnings += _other_image_tower(config.english, setup)
     if records:
-        systems.append(_aligned(bench, records, systems[0], step))
+        systems.append(_aligned(setup, records, systems[0], steps))
         if not systems[-1].aligned:
-            warnings.append(f"none of the runs is for {', '.join(bench.languages)}: all that is shown is the base")
+            warnings.append(f"none of the runs is for {', '.join(setup.languages)}: all that is shown is the base")
         elif config.latency:
-            systems[-1].cost = _with_latency(bench, records, systems[-1])
+            systems[-1].cost = _with_latency(setup, records, systems[-1])
     for system in systems:
-        left = [lang for lang in bench.languages if lang not in system.results]
-        if left:
-            warnings.append(f"{system.name}: no such texts or templates for {', '.join(left)}; compare with care")
+        missing = [lang for lang in setup.languages if lang not in system.results]
+        if missing:
+            warnings.append(f"{system.name}: no such texts or templates for {', '.join(missing)}; compare with care")
     return systems, warnings
 
 
 def _prompts(config: EvalConfig) -> list[Prompt]:
-    found = [parse(prompt) for prompt in config.prompts]
-    return [ensemble(found)] if config.ensemble else found
+    prompts = [parse(prompt) for prompt in config.prompts]
+    return [ensemble(prompts)] if config.ensemble else prompts
 
 
 class _Steps:
-    """Counts languages measured."""
+    """Counts the languages measured, over all systems, and reports each."""
 
-    def __init__(self, bench: Bench, total: int, on_event: OnEvent) -> None:
-        self.bench, self.total, self.on_event, self.done = bench, total, on_event, 0
+    def __init__(self, setup: EvalSetup, total: int, on_event: OnEvent) -> None:
+        self.setup, self.total, self.on_event, self.done = setup, total, on_event, 0
 
     def languages(self) -> Iterator[str]:
         """The languages to show, with progress."""
-        for language in self.bench.languages:
+        for language in self.setup.languages:
             yield language
             self.done += 1
             self.on_event(Progress("evaluating", self.done, max(self.total, self.done), language))
 
 
-def _count(config: EvalConfig, bench: Bench, records: Runs) -> int:
+def _count(config: EvalConfig, setup: EvalSetup, records: Runs) -> int:
     prompted = len(_prompts(config)) * (1 + len(_named(config)))
-    return (1 + len(_texts(config, bench)) + prompted + bool(config.english) + bool(records)) * len(bench.languages)
+    return (1 + len(_texts(config, setup)) + prompted + bool(config.english) + bool(records)) * len(setup.languages)
 
 
 def _named(config: EvalConfig) -> list[str]:
@@ -109,11 +111,11 @@ def _named(config: EvalConfig) -> list[str]:
     return [text for text in config.texts or () if text != "target"]
 
 
-def _texts(config: EvalConfig, bench: Bench) -> list[str]:
+def _texts(config: EvalConfig, setup: EvalSetup) -> list[str]:
     """Slots the base searches with besides natural captions: as asked, else translations where there are any."""
     if config.texts is not None:
         return _named(config)
-    others = [bench.test.captions[lang] for lang in bench.languages if lang != PIVOT]
+    others = [setup.test.captions[lang] for lang in setup.languages if lang != PIVOT]
     return ["to_pivot"] if any("to_pivot" in captions.texts for captions in others) else []
 
 
@@ -123,8 +125,9 @@ def _slot(language: str, text: str) -> str:
 
 
 def _base(
-    bench: Bench, encode: measure.Encode, text: str, prompt: Prompt | None, step: _Steps, first: Measured | None = None
-) -> Measured:
+    setup: EvalSetup, encode: measure.Encode, text: str, prompt: Prompt | None, steps: _Steps,
+    first: Measured | None = None,
+) -> Measured:  # fmt: skip
     """The base by one text, in a prompt where there is one; English by another text is what it was in `first`.
 
     A set's templates are in the language the text is in: English ones around what is translated to English.
@@ -132,8 +135,8 @@ def _base(
     name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
     name += f", {NAMES[text]}" if prompt is not None and text != "target" else ""
     system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
-    for language in step.languages():
-        captions, slot = bench.test.captions[language], _slot(language, text)
+    for language in steps.languages():
+        captions, slot = setup.test.captions[language], _slot(language, text)
         written = PIVOT if slot in ENGLISH else language
         if slot not in captions.texts or (prompt is not None and not prompt.covers(written)):
             continue
@@ -141,53 +144,53 @@ def _base(
             if language in first.results:
                 system.results[language] = first.results[language]
             continue
-        own = encode if prompt is None else prompted(encode, prompt, written)
-        system.results[language] = measure.search(own, captions, slot, bench.images)
+        encode_text = encode if prompt is None else prompted(encode, prompt, written)
+        system.results[language] = measure.retrieval(encode_text, captions, slot, setup.images)
     if not system.results:
-        raise DataError(f"expected {text} texts of {', '.join(bench.languages)}, found none")
+        raise DataError(f"expected {text} texts of {', '.join(setup.languages)}, found none")
     return system
 
 
-def _english(bench: Bench, encode: measure.Encode, base: Measured) -> Retrieval | None:
+def _english(setup: EvalSetup, encode: measure.Encode, base: Measured) -> Retrieval | None:
     """English by the bare tower, what forgetting is measured against; None without English captions."""
     known = base.results.get(PIVOT)
-    if known is not None or PIVOT not in bench.test.captions:
+    if known is not None or PIVOT not in setup.test.captions:
         return known  # type: ignore[return-value]
-    return measure.search(encode, bench.test.captions[PIVOT], "target", bench.images)
+    return measure.retrieval(encode, setup.test.captions[PIVOT], "target", setup.images)
 
 
-def _english_tower(name: str, bench: Bench, step: _Steps) -> Measured:
+def _english_tower(name: str, setup: EvalSetup, steps: _Steps) -> Measured:
     """A mono-lingual English text tower, on captions translated to English (the paper's CLIP + MT)."""
     from xpet.models.clip_text import load_english_tower
     from xpet.models.encode import check_dimensions
 
     loaded = load_english_tower(english_path(name))
-    check_dimensions(loaded.tower, Width(bench.images.shape[1]))
-    encode = measure.encoder(loaded.tower.to(bench.device), loaded.tokenizer)
+    check_dimensions(loaded.tower, Width(setup.images.shape[1]))
+    encode = measure.encoder(loaded.tower.to(setup.device), loaded.tokenizer)
     system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
-    for language in step.languages():
-        captions, slot = bench.test.captions[language], _slot(language, "to_pivot")
+    for language in steps.languages():
+        captions, slot = setup.test.captions[language], _slot(language, "to_pivot")
         if slot in captions.texts:
-            system.results[language] = measure.search(encode, captions, slot, bench.images)
+            system.results[language] = measure.retrieval(encode, captions, slot, setup.images)
     return system
 
 
-def _stranger(name: str, bench: Bench) -> list[str]:
+def _other_image_tower(name: str, setup: EvalSetup) -> list[str]:
     """A warning where the English tower was trained beside another image tower than the one measured with."""
     from xpet.models.clip_text import image_half
 
-    if bench.towers.image is None:  # the user's own features do not tell what made them
+    if setup.towers.image is None:  # the user's own features do not tell what made them
         return []
-    own, used = image_half(english_path(name)), bench.towers.image.fingerprint
-    if own in (None, used):
+    expected, used = image_half(english_path(name)), setup.towers.image.fingerprint
+    if expected in (None, used):
         return []
     return [
-        f"the English tower {name} comes with other weights of an image tower than '{bench.towers.names['image']}', "
+        f"the English tower {name} comes with other weights of an image tower than '{setup.towers.names['image']}', "
         "which these figures are with: its own is --image-model " + name
     ]
 
 
-def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measured:
+def _aligned(setup: EvalSetup, records: Runs, base: Measured, steps: _Steps) -> Measured:
     """Every aligned language by its own modules, the others by the base."""
     chosen = chosen_runs(records)
     first = next(iter(chosen.values()))[0][1]
@@ -198,33 +201,33 @@ def _aligned(bench: Bench, records: Runs, base: Measured, step: _Steps) -> Measu
         f"aligned, {first.method.name}", "run", texts.pop() if len(texts) == 1 else "target",
         method=first.method.name, routine=", ".join(routines),
         shots=(shots.pop() or None) if len(shots) == 1 else None,
-        aligned=tuple(lang for lang in bench.languages if lang in chosen),
-        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records, bench.total),
+        aligned=tuple(lang for lang in setup.languages if lang in chosen),
+        translates=any(routine.translates_queries for routine in routines.values()), cost=_cost(records, setup.total),
     )  # fmt: skip
-    for language in step.languages():
+    for language in steps.languages():
         system.results[language] = base.results[language]
         if language in chosen:
-            _with_module(bench, chosen[language], language, system)
+            _with_module(setup, chosen[language], language, system)
     return system
 
 
-def _with_module(bench: Bench, runs: Runs, language: str, system: Measured) -> None:
+def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured) -> None:
     """One language by the modules of its runs (one a seed), and English under them."""
-    captions, slot = bench.test.captions, runs[0][1].routine.evaluation
-    found: dict[int, Retrieval] = {}
+    captions, slot = setup.test.captions, runs[0][1].routine.evaluation
+    by_seed: dict[int, Retrieval] = {}
     english: dict[int, Retrieval] = {}
     for number, (_, record) in enumerate(runs):
         seed = record.run.seed
-        with bench.tuned(record) as encode:
-            found[seed] = measure.search(encode, captions[language], slot, bench.images)
+        with setup.tuned(record) as encode:
+            by_seed[seed] = measure.retrieval(encode, captions[language], slot, setup.images)
             if PIVOT in captions:
-                english[seed] = measure.search(encode, captions[PIVOT], "target", bench.images)
+                english[seed] = measure.retrieval(encode, captions[PIVOT], "target", setup.images)
             if number == 0:
-                others = [lang for lang in bench.languages if lang not in (PIVOT, *system.aligned)]
+                others = [lang for lang in setup.languages if lang not in (PIVOT, *system.aligned)]
                 system.untrained[language] = {
-                    lang: measure.search(encode, captions[lang], "target", bench.images) for lang in others
+                    lang: measure.retrieval(encode, captions[lang], "target", setup.images) for lang in others
                 }
-    system.results[language] = found
+    system.results[language] = by_seed
     system.runs[language] = str(runs[0][0])
     if english:
         system.english[language] = english
@@ -242,15 +245,15 @@ def _cost(records: Runs, total: int) -> Cost:
     )
 
 
-def _with_latency(bench: Bench, records: Runs, system: Measured) -> Cost:
+def _with_latency(setup: EvalSetup, records: Runs, system: Measured) -> Cost:
     """The cost with the encoding speed of the first aligned language's module."""
     from xpet.models.latency import compare_speed
 
-    assert bench.stack is not None
+    assert setup.stack is not None
     assert system.cost is not None
-    stack, record = bench.stack, next(r for _, r in records if r.language in system.aligned)
+    stack, record = setup.stack, next(r for _, r in records if r.language in system.aligned)
     stack.load(0, record.delta)
-    texts = bench.test.captions[record.language].slot(record.routine.evaluation)
-    speed = compare_speed(bench.encode, texts, lambda: stack.one(0), stack.bare, bench.device)
-    latency = Latency(bench.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
+    texts = setup.test.captions[record.language].slot(record.routine.evaluation)
+    speed = compare_speed(setup.encode, texts, lambda: stack.one(0), stack.bare, setup.device)
+    latency = Latency(setup.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
     return replace(system.cost, latency=latency)

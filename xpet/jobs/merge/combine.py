@@ -13,7 +13,7 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.core.estimates import Disparity
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.run_record import RunRecord
-from xpet.core.search import Point, Score, search
+from xpet.core.weight_search import Point, Score, objective, search
 from xpet.jobs.merge import combine_measure as combinebench
 from xpet.jobs.merge.combine_measure import Bench, Ingredients
 from xpet.jobs.merge.formats.base import Task, task_of
@@ -164,7 +164,6 @@ def _recipe(asked: CombineConfig, languages: list[str]) -> Recipe:
 
 def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEvent) -> tuple[Recipe, WeightSearch]:
     """Weights and density with the largest mean R@1 on validation, English included; the smaller range decides ties."""
-    from xpet.core.disparity import disparity
     from xpet.methods.combining import combine
 
     languages = list(recipe.weights)
@@ -176,16 +175,16 @@ def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEven
 
     def evaluate(point: Point) -> Score:
         nonlocal done, best
-        found = disparity(bench.validated(combine(bench.ingredients.vectors, made(point))))
-        done, best = done + 1, max(best, found.mean)
+        score = objective(bench.validated(combine(bench.ingredients.vectors, made(point))))
+        done, best = done + 1, max(best, score[0])
         on_event(Progress("searching", min(done, asked.search), asked.search, f"mean R@1 {best:.1f}"))
-        return found.mean, -found.range
+        return score
 
     start = Point(tuple(recipe.weights.values()), recipe.density)
     point, tried = search(start, evaluate, asked.search, asked.seed)
     images = len(bench.parts[combinebench.VALIDATION][0].images)
-    (first, gap), (mean, rest) = tried[start], tried[point]
-    return made(point), WeightSearch(len(tried), images, (first, -gap), (mean, -rest))
+    (mean_before, range_before), (mean, range_) = tried[start], tried[point]
+    return made(point), WeightSearch(len(tried), images, (mean_before, -range_before), (mean, -range_))
 
 
 def _spreads(prices: Mapping[str, Price]) -> dict[str, Disparity[float]]:

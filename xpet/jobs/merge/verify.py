@@ -18,7 +18,7 @@ from xpet.jobs.results.merge import Verification
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.foreign_modules import foreign_changes
 from xpet.jobs.shared.run_records import check_base, check_captions
-from xpet.jobs.shared.test_captions import asked, captions_of
+from xpet.jobs.shared.test_captions import measurement_settings, read_test_captions
 from xpet.jobs.shared.towers import features_of, text_alone, text_path, with_images
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def tested_captions(task: Task, on_event: OnEvent) -> Data:
     place = DataConfig(name="", root=task.config.data_root)
     asking = EvalConfig(task.config.runs, tuple(_searched(task)), model, place, fit=fit, texts=())
     try:
-        model, data, names, needed = asked(asking, task.runs)
-        corpus, test, _ = captions_of(asking, data, names, needed, on_event)
+        model, data, names, needed = measurement_settings(asking, task.runs)
+        corpus, test, _ = read_test_captions(asking, data, names, needed, on_event)
         check_captions(test, task.runs)
     except (ConfigError, DataError) as error:
         raise DataError(f"{error}; --no-verify merges without comparing on the run's test captions") from error

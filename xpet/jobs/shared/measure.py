@@ -25,23 +25,23 @@ def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
     return lambda texts: encode_texts(tower, tokenizer, texts)  # type: ignore[arg-type]
 
 
-def search(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
+def retrieval(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
     """Retrieval of images [images, d] by the texts of a slot, and back; captions that lack one are left out.
 
     Raises DataError naming the language.
     """
     import torch
 
-    from xpet.core.metrics import retrieval
+    from xpet.core import metrics
 
     captions = captions.complete((slot,))
     features = encode(captions.slot(slot))
     try:
-        return retrieval(images, features.to(images), torch.tensor(captions.image_index))
+        return metrics.retrieval(images, features.to(images), torch.tensor(captions.image_index))
     except DataError as error:
         raise DataError(f"{captions.language}: {error}") from error
 
 
 def recall(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> float:
-    """R@1 in percent of one language by the texts of a slot (SPEC section 8)."""
-    return search(encode, captions, slot, images).recall
+    """R@1 in percent of one language by the texts of a slot, mean of both directions; `images` [images, d]."""
+    return retrieval(encode, captions, slot, images).recall

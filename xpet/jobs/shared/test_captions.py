@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from xpet.core.run_record import RunRecord
 
 
-def asked(config: EvalConfig, records: Runs) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
+def measurement_settings(
+    config: EvalConfig, records: Runs
+) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
     """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
     needed = {*(config.texts or ()), *(record.routine.evaluation for _, record in records)}
     slots = sorted(needed & set(TRANSLATED))
@@ -55,10 +57,10 @@ def _split_of(config: EvalConfig) -> RunRecord | None:
     return record
 
 
-def captions_of(
-    config: EvalConfig, data: DataConfig, names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
+def read_test_captions(
+    config: EvalConfig, data: DataConfig, image_names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
-    """Corpus, test split (or the named images of it) and languages to show; linted, translated where that is wanted."""
+    """Corpus, test split (or its images of these names) and languages to show; linted, translated where needed."""
     from xpet.data.splits import WHOLE, split_for
 
     whole = read_corpus(data)
@@ -67,21 +69,21 @@ def captions_of(
     whole = translations.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
-    where = WHOLE if WHOLE in corpus.splits else "test"
-    beside, used = (as_corpus(one, **{where: split_for(one, "test")}) for one in (whole, corpus))
-    checked = check_lint(beside, used, slots, ("target", *needed), on_event)
+    split = WHOLE if WHOLE in corpus.splits else "test"
+    all_slots, used_slots = (as_corpus(one, **{split: split_for(one, "test")}) for one in (whole, corpus))
+    checked = check_lint(all_slots, used_slots, slots, ("target", *needed), on_event)
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
-    part = as_corpus(corpus, test=_images_of(corpus, data, names))
-    wanted = () if config.texts is not None else ("to_pivot",)
-    filled = translations.fill(part, languages, needed, wanted, translations.data_options(data), on_event)
+    measured = as_corpus(corpus, test=_test_split(corpus, data, image_names))
+    optional = () if config.texts is not None else ("to_pivot",)
+    filled = translations.fill(measured, languages, needed, optional, translations.data_options(data), on_event)
     return corpus, filled.splits["test"], languages
 
 
-def _images_of(corpus: Corpus, data: DataConfig, names: Sequence[str] | None) -> Split:
+def _test_split(corpus: Corpus, data: DataConfig, image_names: Sequence[str] | None) -> Split:
     """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
     from xpet.data.splits import split_for
 
     test = split_for(corpus, "test")
-    if names is not None:
-        return named_images(test, names)
+    if image_names is not None:
+        return named_images(test, image_names)
     return cut(corpus, data).test if data.is_cut else test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 FIRST_STEP, LAST_STEP = 2.0, 1.05
@@ -25,17 +25,26 @@ class Point:
         """All weights times a factor."""
         return replace(self, weights=tuple(weight * factor for weight in self.weights))
 
-    def weighted(self, place: int, factor: float) -> Point:
-        """One weight times a factor."""
-        own = tuple(weight * factor if i == place else weight for i, weight in enumerate(self.weights))
-        return replace(self, weights=own)
+    def weighted(self, index: int, factor: float) -> Point:
+        """The weight of one language times a factor."""
+        weights = tuple(weight * factor if i == index else weight for i, weight in enumerate(self.weights))
+        return replace(self, weights=weights)
 
     def thinned(self, factor: float) -> Point:
         """The density times a factor, at most 1."""
         return self if self.density is None else replace(self, density=min(1.0, self.density * factor))
 
 
-Move = Callable[[Point, float], Point]
+Step = Callable[[Point, float], Point]
+"""(point, factor) -> the point moved along one coordinate."""
+
+
+def objective(recall: Mapping[str, float]) -> Score:
+    """What a combination is chosen by: mean R@1 over languages in percent; the smaller range decides ties."""
+    from xpet.core.disparity import disparity
+
+    figures = disparity(recall)
+    return figures.mean, -figures.range
 
 
 def search(
@@ -51,10 +60,10 @@ def search(
     rng = random.Random(seed)
     tried: dict[Point, Score] = {start: evaluate(start)}
     best = start
-    moves: list[Move] = [Point.scaled, *([Point.thinned] if start.density is not None else [])]
+    moves: list[Step] = [Point.scaled, *([Point.thinned] if start.density is not None else [])]
     for move in moves:
         best = _climb(best, move, FIRST_STEP, evaluate, tried, budget)
-    moves += [_of(place) for place in range(len(start.weights))]
+    moves += [_weight(index) for index in range(len(start.weights))]
     step = math.sqrt(FIRST_STEP)
     while step > LAST_STEP and len(tried) < budget:
         before = best
@@ -65,25 +74,25 @@ def search(
     return best, tried
 
 
-def _of(place: int) -> Move:
-    return lambda point, factor: point.weighted(place, factor)
+def _weight(index: int) -> Step:
+    return lambda point, factor: point.weighted(index, factor)
 
 
 def _climb(
-    best: Point, move: Move, step: float, evaluate: Callable[[Point], Score], tried: dict[Point, Score], budget: int,
+    best: Point, move: Step, factor: float, evaluate: Callable[[Point], Score], tried: dict[Point, Score], budget: int,
     most: int | None = None,
 ) -> Point:  # fmt: skip
-    """Larger while that helps, else smaller while that helps; `most` steps of success at most."""
-    for factor in (step, 1 / step):
-        taken = 0
-        while len(tried) < budget and taken != most:
-            point = move(best, factor)
+    """Times the factor while that helps, else divided by it while that helps; `most` successes at most."""
+    for step in (factor, 1 / factor):
+        successes = 0
+        while len(tried) < budget and successes != most:
+            point = move(best, step)
             if point in tried:
                 break
             tried[point] = evaluate(point)
             if tried[point] <= tried[best]:
                 break
-            best, taken = point, taken + 1
-        if taken:
+            best, successes = point, successes + 1
+        if successes:
             break
     return best

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from xpet.core.search import Point, Score, search
+from xpet.core.weight_search import Point, Score, objective, search
 
 BEST = Point((1.2, 0.3, 0.7), 0.4)
 
@@ -59,3 +59,9 @@ def test_density_is_a_share_and_a_weight_of_zero_stays() -> None:
     best, tried = search(Point((0.0, 1.0), 0.3), lambda p: ((p.density or 0) - abs(p.weights[1] - 1),), 40, seed=2)
     assert max(point.density or 0 for point in tried) == best.density == 1.0
     assert {point.weights[0] for point in tried} == {0.0}
+
+
+def test_the_objective_is_the_mean_and_then_the_smaller_range() -> None:
+    close, apart = {"en": 60.0, "de": 40.0}, {"en": 90.0, "de": 10.0}
+    assert objective(close) == (50.0, -20.0)
+    assert max(apart, close, {"en": 49.0, "de": 49.0}, key=objective) is close
