@@ -35,11 +35,6 @@ Examples:
   xpet eval --lang ja,ko --diagnose --advise
   xpet eval --lint --data xtd --data-root XTD10
 """
-ENDINGS = {
-    ".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
-    ".txt": "table",
-}  # fmt: skip
-"""What `-o FILE` writes when no `--format` is given."""
 
 
 def build(values: Mapping[str, Any], base: EvalConfig | None = None) -> EvalConfig:
@@ -91,9 +86,10 @@ def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
     if as_json or name is not None or out is None:
         return "json" if as_json else name
     ending = Path(out).suffix.lower()
-    if ending not in ENDINGS:
-        raise ConfigError(f"--out {out}: expected --format, or an ending of {', '.join(ENDINGS)}, found '{ending}'")
-    return ENDINGS[ending]
+    by_ending = {known: name for name, format_ in FORMATS.items() for known in format_.endings}
+    if ending not in by_ending:
+        raise ConfigError(f"--out {out}: expected --format, or an ending of {', '.join(by_ending)}, found '{ending}'")
+    return by_ending[ending]
 
 
 def _check_paths(*paths: str | None) -> None:
