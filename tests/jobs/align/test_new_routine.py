@@ -21,7 +21,7 @@ def test_a_row_is_trained_and_evaluated(world: World, tmp_path: Path, monkeypatc
     assert [language.routine for language in result.languages] == ["mixed"]
     (run,) = result.runs
     record = read_run(Path(run.folder))
-    assert record.config["run"]["routine"] == "mixed"
+    assert record.run.routine == "mixed"
     assert [entry["step"] for entry in record.history] == [0, 2, 4]
     report = evaluate.run(world.evaluation(tmp_path / "runs"))
     assert isinstance(report, Report)
