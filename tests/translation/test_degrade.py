@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.translation.test_command import ODD
+from tests.jobs.translate.test_command import ODD
 from xpet.translation.degrade import degrade
 
 TEXTS = [
