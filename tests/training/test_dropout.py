@@ -45,7 +45,7 @@ def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -
 def features(stack: Stack, rows: Sequence[Sequence[Sequence[int]]], layout: str, places: Sequence[int]) -> Tensor:
     """Of the runs in these places, with dropout, [runs * rows, d]."""
     batch = LAYOUTS[layout](rows, LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
-    stack.drop(SEEDS[places], STEPS[places])
+    stack.set_dropout(SEEDS[places], STEPS[places])
     with stack.some(places[0], places[-1] + 1):
         return batch.encode()
 
@@ -158,7 +158,7 @@ def test_noise_differs_from_step_to_step_and_run_to_run() -> None:
     batch = LAYOUTS["packed"](ROWS[1:2], LayoutContext(stack, make_engine("cpu"), towers.pad, towers.HIDDEN))
     found = []
     for seed, step in ((1, 0), (1, 1), (2, 0), (1, 0)):
-        stack.drop(torch.tensor([seed]), torch.tensor([step]))
+        stack.set_dropout(torch.tensor([seed]), torch.tensor([step]))
         with stack.all(), torch.no_grad():
             found.append(batch.encode())
     assert torch.equal(found[0], found[3])

@@ -55,7 +55,7 @@ def _unavailable(*args: object, **kwargs: object) -> None:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Put the stand-ins into sys.modules for the time of the import, then restore what was there."""
+    """Put the stand-ins into sys.modules for the time of the block, then restore what was there."""
     stubs = {
         "DeltaCenter": _stub("DeltaCenter", OssClient=None),
         "turtle": _stub("turtle", back=None),
@@ -104,7 +104,7 @@ _drawing = threading.RLock()
 
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    """Let torch's generator, which OpenDelta draws from, go on from `seed`; as before afterwards.
+    """Seed torch's generator, which OpenDelta draws from, for the time of the block; as before afterwards.
 
     There is one generator for all threads: whoever draws has it to themselves.
     """
@@ -115,14 +115,14 @@ def drawing(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class DeltaSite:
-    """One delta module hung into the backbone: `host.<name>` is `module`, `path` is its dotted name in the tower."""
+    """One delta module hung into the backbone: `host.<name>` is `module`, `path` is its dotted name in the backbone."""
 
     path: str
     host: nn.Module
     name: str
     module: nn.Module
     fresh: Callable[[], nn.Module]
-    """Makes an equally shaped module with newly drawn initial values, as a fresh attach would."""
+    """Makes a module of the same shapes with newly drawn initial values, as a fresh attach would."""
 
 
 def attach(backbone: nn.Module, delta_class: str, modules: tuple[str, ...], **settings: object) -> list[DeltaSite]:

@@ -31,14 +31,14 @@ from xpet.methods.table import find_method
 
 @dataclass(frozen=True)
 class Product:
-    """The change of a matrix [out, in] in two factors: `up` [out, rank] @ `down` [rank, in]."""
+    """The change `up @ down` of a matrix [out, in], in factors `up` [out, rank] and `down` [rank, in]."""
 
     up: Tensor
     down: Tensor
 
     @property
     def rank(self) -> int:
-        """Columns of `up`."""
+        """The number of columns of `up`."""
         return self.up.shape[1]
 
     def full(self) -> Tensor:
@@ -48,7 +48,7 @@ class Product:
 
 @dataclass(frozen=True)
 class TaskVector:
-    """A change of the base, float64: of linear layers by their name, in factors, and of other weights by name."""
+    """A change of the base in float64: `products` of linear layers by name, `values` of other weights by name."""
 
     products: Mapping[str, Product]
     values: Mapping[str, Tensor]
@@ -88,18 +88,18 @@ class Strategy:
 
 
 def task_vector(config: MethodConfig, delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> TaskVector:
-    """What a run changed of its base's weights; raises ModelError where it does not fit them."""
-    pairs, own = lora.split(config, delta)
+    """What a run's delta changed of its base's weights, both by name; raises ModelError where it does not fit them."""
+    pairs, others = lora.split(config, delta)
     scaling = config.alpha / config.rank
     products = {host: Product(up.double() * scaling, down.double()) for host, (down, up) in pairs.items()}
-    unlike = [name for name, value in own.items() if name not in base or base[name].shape != value.shape]
+    unlike = [name for name, value in others.items() if name not in base or base[name].shape != value.shape]
     if unlike:
         raise ModelError(f"delta does not fit: expected weights of the base, found other in {unlike[:3]}")
-    return TaskVector(products, {name: value.double() - base[name].double() for name, value in own.items()})
+    return TaskVector(products, {name: value.double() - base[name].double() for name, value in others.items()})
 
 
 def completed(vectors: Mapping[str, TaskVector]) -> dict[str, TaskVector]:
-    """Task vectors that all change the same weights: what one of them leaves alone it changes by zero."""
+    """Task vectors by language, made to change the same weights: what a language leaves alone it changes by zero."""
     products = {host: product for vector in vectors.values() for host, product in vector.products.items()}
     values = {name: value for vector in vectors.values() for name, value in vector.values.items()}
     nothing = {host: Product(product.up[:, :0], product.down[:0]) for host, product in products.items()}
@@ -111,14 +111,14 @@ def completed(vectors: Mapping[str, TaskVector]) -> dict[str, TaskVector]:
 
 
 def absent(vectors: Mapping[str, TaskVector]) -> dict[str, list[str]]:
-    """Language -> what others changed and it leaves alone, where there is any."""
+    """Language -> names of weights that others changed and it did not; only languages with any."""
     every = dict.fromkeys(name for v in vectors.values() for name in (*v.products, *v.values))
     lacking = {lang: [n for n in every if n not in v.products and n not in v.values] for lang, v in vectors.items()}
     return {language: names for language, names in lacking.items() if names}
 
 
 def combine(vectors: Mapping[str, TaskVector], recipe: Recipe) -> TaskVector:
-    """One change out of the languages' own, which are `completed`; the same recipe gives the same one."""
+    """Combine the languages' task vectors, which are `completed`, to one; the same recipe gives the same one."""
     first = next(iter(vectors.values()))
     merge = STRATEGIES[recipe.strategy].merge
     products, values = {}, {}
@@ -132,10 +132,10 @@ def combine(vectors: Mapping[str, TaskVector], recipe: Recipe) -> TaskVector:
 def as_delta(
     vector: TaskVector, config: MethodConfig, base: Mapping[str, Tensor], rank: int | None = None
 ) -> tuple[dict[str, Tensor], MethodConfig]:
-    """A task vector as a run holds it, float32, with its settings; weights that it does not change are the base's.
+    """Turn a task vector into a run's delta, float32 by name, and its settings; weights without a change are the base's.
 
     LoRA gets one rank everywhere, that of the largest product or a larger `rank`, filled up with zeros, and an alpha
-    with which its scaling is 1. `config` names the method and what it covers, see `joint`.
+    that makes its scaling 1. `config` names the method and what it covers, see `joint`.
     """
     values = {name: (base[name].double() + value).float() for name, value in vector.values.items()}
     if not vector.products:
@@ -146,7 +146,7 @@ def as_delta(
 
 
 def joint(configs: Sequence[MethodConfig]) -> MethodConfig:
-    """Settings of one method that cover what any of the runs covers."""
+    """Settings of one method that cover the modules and parts of all these runs."""
     method = find_method(configs[0])
     modules = dict.fromkeys(name for config in configs for name in config.modules or method.modules)
     train = dict.fromkeys(
@@ -156,7 +156,7 @@ def joint(configs: Sequence[MethodConfig]) -> MethodConfig:
 
 
 def truncated(product: Product, rank: int) -> Product:
-    """The best approximation of a rank (in the Frobenius norm), its singular values shared out evenly.
+    """The best approximation of this rank (Frobenius norm; Eckart and Young 1936), singular values shared out evenly.
 
     The factors are orthogonalised first, so that only a small matrix is decomposed.
     """
@@ -196,7 +196,7 @@ def _padded(product: Product, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def _sum(name: str, changes: Changes, recipe: Recipe) -> Tensor:
-    """`sum w_i t_i` (task arithmetic, Ilharco et al. 2023; with weights of sum 1 an average)."""
+    """`sum w_i t_i` of changes of one shape (task arithmetic, Ilharco et al. 2023; an average for weights of sum 1)."""
     return torch.stack([change * recipe.weights[language] for language, change in changes.items()]).sum(dim=0)
 
 
@@ -218,7 +218,7 @@ def _ties(name: str, changes: Changes, recipe: Recipe) -> Tensor:
 
 
 def _trimmed(change: Tensor, density: float | None) -> Tensor:
-    """The values of largest magnitude, the others zero; equal ones at the border all stay."""
+    """Keep the share `density` of values of largest magnitude, zero the others; equal ones at the border all stay."""
     keep = max(1, round((density or 1.0) * change.numel()))
     border = change.abs().flatten().kthvalue(change.numel() - keep + 1).values
     return torch.where(change.abs() >= border, change, 0)

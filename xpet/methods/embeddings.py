@@ -18,14 +18,19 @@ from xpet.methods.base import Change
 from xpet.methods.stacked import Share, Stacked
 
 PART = "embeddings"
-"""The `--train` part that asks for it."""
+"""The `--train` part that trains it."""
 WORDS = "transformer.embeddings.word_embeddings"
 TOKENS, DOWN, UP = f"{WORDS}.tokens", f"{WORDS}.delta_A", f"{WORDS}.delta_B"
 """Names in a run's delta: token ids [n], ascending; A [n, rank]; B [rank, hidden]."""
 
 
 class TokenTable:
-    """Which tokens have a row, for each run of a stack; `table` [runs, most] is padded with ids no token has."""
+    """Which tokens have a row of A, for each run of a stack.
+
+    Attributes:
+        tokens: each run's token ids, ascending, int64 [n] on the CPU.
+        table: the same in one tensor [runs, most] on the stack's device, padded with an id no token has.
+    """
 
     PADDING = 2**62
 
@@ -35,16 +40,16 @@ class TokenTable:
 
     @property
     def most(self) -> int:
-        """Rows the largest run has; at least 1."""
+        """Rows of the run with the most; at least 1."""
         return self.table.shape[1]
 
     def set(self, tokens: Sequence[Sequence[int] | Tensor], device: torch.device | str) -> None:
-        """Give every run its tokens, in any order and with repetitions."""
+        """Give every run its token ids, in any order and with repetitions."""
         self.tokens = [torch.unique(torch.as_tensor(row, dtype=torch.long).cpu()) for row in tokens]
         most = max([1, *map(len, self.tokens)])
         table = torch.full((len(self.tokens), most), self.PADDING)
-        for row, own in zip(table, self.tokens, strict=True):
-            row[: len(own)] = own
+        for row, ids in zip(table, self.tokens, strict=True):
+            row[: len(ids)] = ids
         self.table = table.to(device)
 
 
@@ -64,10 +69,10 @@ class StackedEmbedding(Stacked):
         p = self.selected(embedded.dtype)
         table = self.share.selection.pick(self.rows.table)
         ids = input_ids.reshape(self.runs, -1)
-        place = torch.searchsorted(table, ids).clamp_max(table.shape[1] - 1)
-        known = table.gather(1, place) == ids
+        index = torch.searchsorted(table, ids).clamp_max(table.shape[1] - 1)  # [runs, tokens]
+        has_row = table.gather(1, index) == ids
         down = p["delta_A"]
-        rows = torch.gather(down, 1, place.unsqueeze(-1).expand(-1, -1, down.shape[-1])) * known.unsqueeze(-1)
+        rows = torch.gather(down, 1, index.unsqueeze(-1).expand(-1, -1, down.shape[-1])) * has_row.unsqueeze(-1)
         return embedded + (rows @ p["delta_B"]).reshape(embedded.shape)
 
 
@@ -78,13 +83,13 @@ def scale_of(words: nn.Module) -> float:
 
 
 def split(delta: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
-    """A run's delta without its embedding delta, and that alone; where there is none, the delta itself and nothing."""
+    """Split a run's delta into what is not of the embeddings, and tokens, A and B of its embedding delta, if any."""
     words = {name: delta[name] for name in (TOKENS, DOWN, UP) if name in delta}
     return {name: value for name, value in delta.items() if name not in words} if words else delta, words
 
 
 def check(words: Mapping[str, Tensor], rank: int) -> None:
-    """Raise ModelError unless tokens, A and B belong together and have the rank."""
+    """Raise ModelError unless tokens [n], A [n, rank] and B [rank, hidden] belong together."""
     if set(words) != {TOKENS, DOWN, UP}:
         raise ModelError(f"delta does not fit: expected {TOKENS}, delta_A and delta_B, found {sorted(words)}")
     tokens, down, up = words[TOKENS], words[DOWN], words[UP]
@@ -96,23 +101,24 @@ def check(words: Mapping[str, Tensor], rank: int) -> None:
 
 
 def fold(words: Mapping[str, Tensor], rank: int) -> dict[str, Change]:
-    """`E[tokens] + A B` as a change of the word embeddings; nothing where there is no embedding delta."""
+    """The change `E[tokens] + A B` of the word embeddings [vocabulary, hidden]; empty without an embedding delta."""
     if not words:
         return {}
     check(words, rank)
-    return {f"{WORDS}.weight": lambda base: _added(base, words)}
+    return {f"{WORDS}.weight": lambda base: _add_rows(base, words)}
 
 
-def _added(base: Tensor, words: Mapping[str, Tensor]) -> Tensor:
+def _add_rows(base: Tensor, words: Mapping[str, Tensor]) -> Tensor:
     if len(words[TOKENS]) and not 0 <= int(words[TOKENS].min()) <= int(words[TOKENS].max()) < len(base):
         raise ModelError(f"delta does not fit: expected tokens below {len(base)}, found {int(words[TOKENS].max())}")
     return base.index_add(0, words[TOKENS], words[DOWN].float() @ words[UP].float())
 
 
 def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A stored state to go on from, with rows for the tokens of the `fresh` one as well (zero where it had none).
+    """A stored state to continue from, with rows for the tokens of the `fresh` state too (zero where it had none).
 
-    Parts that only the fresh state has (more is trained now) start fresh; parts it lacks are an error of `Stack.load`.
+    Parameters that only the fresh state has (more is trained now) start as they are there; `Stack.load` raises for
+    those it lacks.
     """
     joined = {**fresh, **state}
     if TOKENS not in fresh or TOKENS not in state:

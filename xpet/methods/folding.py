@@ -1,4 +1,4 @@
-"""Folding: from what a run trained to changes of the plain tower's weights."""
+"""Folding by replacement: trained weights take the place of the plain tower's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from xpet.methods.base import Change
 
 
 def replaced(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
-    """Trained weights take the place of the base's own."""
-    return {name: _instead(delta, name) for name in delta}
+    """Name -> the change that puts the trained weight in the base weight's place."""
+    return {name: _replacement(delta, name) for name in delta}
 
 
-def _instead(delta: Mapping[str, Tensor], name: str) -> Change:
+def _replacement(delta: Mapping[str, Tensor], name: str) -> Change:
     return lambda base: delta[name].float()  # read when its turn comes: a delta may be as large as the tower

@@ -1,4 +1,4 @@
-"""Names of trained tensors made elsewhere, brought to those of the tower, and the parts they belong to."""
+"""Names of trained tensors made elsewhere, translated to those of the tower, and the parts they belong to."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ABSENT = "embeddings.position_ids"
 
 
 def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The tensors, as float32, by their names in the tower; raises ModelError for names of another model."""
+    """Tensors in float32 by their names in the tower, given by other tools' names; raises ModelError for another model's."""
 
-    def short(name: str) -> str:
+    def in_tower(name: str) -> str:
         inner = name
         while wrapper := next((wrapper for wrapper in WRAPPERS if inner.startswith(wrapper)), ""):
             inner = inner.removeprefix(wrapper)
@@ -36,13 +36,13 @@ def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]
 
     return {
         name: value.float() if value.is_floating_point() else value
-        for name, value in renamed(tensors, short, source).items()
+        for name, value in renamed(tensors, in_tower, source).items()
         if not name.endswith(_ABSENT)
     }
 
 
 def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], source: str) -> dict[str, Tensor]:
-    """The tensors by other names; raises ModelError where two get the same one."""
+    """Tensors by new names; raises ModelError where two get the same one."""
     given: dict[str, str] = {}
     for name in tensors:
         other = given.setdefault(rename(name), name)
@@ -55,7 +55,7 @@ def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], source:
 
 
 def parts_of(names: Iterable[str], source: str) -> tuple[str, ...]:
-    """The parts, as of `--train`, that parameters of the tower's own make up; raises ModelError for any other."""
+    """The `--train` parts that trained parameters of the tower belong to; raises ModelError for any other parameter."""
     modules = {name.rpartition(".")[0] for name in names}
     endings = {part: {m for m in modules if ends_with(m, [ending])} for part, ending in PARTS.items()}
     other = sorted(modules.difference(*endings.values()))
@@ -64,17 +64,17 @@ def parts_of(names: Iterable[str], source: str) -> tuple[str, ...]:
             f"{source}: expected trained modules {', '.join(PARTS.values())} beside what was added, found "
             f"{', '.join(other[:3])}"
         )
-    return tuple(part for part, found in endings.items() if found)
+    return tuple(part for part, members in endings.items() if members)
 
 
 def selecting(hosts: Collection[str], modules: Iterable[str], endings: Sequence[str]) -> tuple[str, ...]:
-    """Endings that select exactly the hosts among all modules: those given where they do, else the hosts themselves."""
+    """Endings that select exactly the hosts among all modules: the given ones if they do, else the hosts' names."""
     exact = {module for module in modules if ends_with(module, endings)} == set(hosts)
     return tuple(endings) if exact else tuple(sorted(hosts))
 
 
 def in_backbone(hosts: Iterable[str], source: str) -> tuple[str, ...]:
-    """Names of hosts within the transformer, where xpet adds modules; raises ModelError for hosts outside."""
+    """Hosts' names within the transformer, where xpet adds modules; raises ModelError for hosts outside it."""
     outside = sorted(host for host in hosts if not host.startswith(OUTER[0]))
     if outside:
         raise ModelError(f"{source}: expected additions inside the transformer, found one at {outside[0]}")

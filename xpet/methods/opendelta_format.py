@@ -49,10 +49,10 @@ class Kind:
 
 
 def _rank(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """The rank of a product, which is that of the settings: OpenDelta's scale is alpha over it."""
+    """The rank of a product; raises ValueError unless the settings say the same: OpenDelta's scale is alpha over it."""
     rank = len(tensors["lora_A"])
-    if (said := settings.get("lora_r", rank)) != rank:
-        raise ValueError(f"lora_r {said!s:.60} and a product of rank {rank}")
+    if (stated := settings.get("lora_r", rank)) != rank:
+        raise ValueError(f"lora_r {stated!s:.60} and a product of rank {rank}")
     return rank
 
 
@@ -79,7 +79,7 @@ _FIXED: dict[str, dict[str, object]] = {
     "adapter": {"non_linearity": "gelu_new"},
     "compacter": {"non_linearity": "relu", "hypercomplex_division": DIVISION, "phm_rank": 1},
 }
-"""Settings xpet has one value of."""
+"""Settings of which xpet has one value only."""
 
 
 def check_inside(delta: Iterable[str], source: str) -> None:
@@ -124,7 +124,7 @@ def is_ours(folder: Path) -> bool:
 
 
 def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
-    """Method and trained tensors, by their names in the tower, of a folder of OpenDelta's; raises ModelError."""
+    """Read a folder of OpenDelta's: method and trained tensors by their names in the tower; raises ModelError."""
     settings = read_settings(folder / CONFIG, "the settings of an OpenDelta module")
     kind = settings.get(KIND)
     if not isinstance(kind, str) or kind not in KINDS:
@@ -133,25 +133,25 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) < math.inf:
         raise ModelError(f"{folder}/{CONFIG}: expected a number lora_alpha, found {alpha!s:.60}")
     for name, expected in _FIXED.get(kind, {}).items():
-        found = settings.get(name, expected)
-        if found != expected:
-            raise ModelError(f"{folder}/{CONFIG}: expected {name} {expected} as xpet has it, found {found}")
-    return _understood(read_tensors(folder / WEIGHTS), settings, str(folder))
+        if (value := settings.get(name, expected)) != expected:
+            raise ModelError(f"{folder}/{CONFIG}: expected {name} {expected} as xpet has it, found {value}")
+    return _parse(read_tensors(folder / WEIGHTS), settings, str(folder))
 
 
 def read_state(path: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
-    """Method and trained tensors of a file with the state of a text tower, as `text_model_best.ckpt` is.
+    """Read a file with the state of a text tower, as `text_model_best.ckpt` is: method and trained tensors by name.
 
     With names of OpenDelta's inside: these, and the parts of the tower that its file holds, which are taken for trained
     (LayerNorms, head, pooler); what is frozen is left to the base. Without: BitFit where there are no weights but those
     of such parts, else full fine-tuning. Alpha and activations are those of the published code. Raises ModelError.
     """
-    return _understood(read_tensors(path), {}, str(path))
+    return _parse(read_tensors(path), {}, str(path))
 
 
-def _understood(
+def _parse(
     tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: str
 ) -> tuple[MethodConfig, dict[str, Tensor]]:
+    """Method and trained tensors of a state by names of OpenDelta's; raises ModelError."""
     state = as_in_tower(tensors, source)
     kinds = [name for name, kind in KINDS.items() if any(kind.marker in key for key in state)]
     if len(kinds) > 1:
@@ -161,7 +161,7 @@ def _understood(
     kind = KINDS[kinds[0]]
     added = {name for name in state if kind.marker in name}
     hosts = {name.partition(kind.marker)[0] for name in added}
-    own = {name for name in state.keys() - added if ends_with(name.rpartition(".")[0], PARTS.values())}
+    parts = {name for name in state.keys() - added if ends_with(name.rpartition(".")[0], PARTS.values())}
     first = min(hosts) + kind.marker
     try:
         config = kind.config(settings, {n.removeprefix(first): state[n] for n in added if n.startswith(first)})
@@ -169,16 +169,16 @@ def _understood(
         raise ModelError(
             f"{source}: expected {kinds[0]} modules as OpenDelta makes them, found others ({error})"
         ) from None
-    method = MethodConfig(**{**vars(config), "modules": in_backbone(hosts, source), "train": parts_of(own, source)})
+    method = MethodConfig(**{**vars(config), "modules": in_backbone(hosts, source), "train": parts_of(parts, source)})
     if problems := method.problems():
         raise ModelError(f"{source}: expected {kinds[0]} modules as OpenDelta makes them, found others ({problems[0]})")
-    return method, {name: state[name] for name in sorted(added | own)}
+    return method, {name: state[name] for name in sorted(added | parts)}
 
 
 def _plain(state: dict[str, Tensor]) -> tuple[MethodConfig, dict[str, Tensor]]:
-    """A state without added modules."""
-    own = {name for name in state if ends_with(name.rpartition(".")[0], PARTS.values())}
-    rest = state.keys() - own
+    """Method and trained tensors of a state without added modules: BitFit or full fine-tuning."""
+    parts = {name for name in state if ends_with(name.rpartition(".")[0], PARTS.values())}
+    rest = state.keys() - parts
     if rest and all(name.endswith(".bias") for name in rest):
-        return MethodConfig("bitfit", train=parts_of(own, "")), state
+        return MethodConfig("bitfit", train=parts_of(parts, "")), state
     return MethodConfig("full"), state

@@ -32,7 +32,7 @@ from xpet.version import VERSION
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MAKER = "xpet"
-"""Entry of the weights' metadata that says who wrote them."""
+"""Entry of the weights' metadata that marks those xpet wrote."""
 PREFIX = "base_model.model."
 DOWN, UP = ".lora.lora_A", ".lora.lora_B"
 _ENDINGS = {".lora_A.weight": DOWN, ".lora_B.weight": UP}
@@ -53,7 +53,7 @@ _HARMLESS = {
     "lora_dropout", "layers_to_transform", "layers_pattern", "exclude_modules", "megatron_core", "qalora_group_size",
     "fan_in_fan_out", "eva_config", "runtime_config",
 }  # fmt: skip
-"""Settings that say nothing about what an adapter on linear layers computes once it is trained."""
+"""Settings that do not change what a trained adapter on linear layers computes."""
 
 
 def write(
@@ -65,13 +65,13 @@ def write(
         folder: an empty folder.
         config: the run's method.
         delta: what was trained, by its names in the tower.
-        modules: names of all modules of the tower, among which those with additions are to be told.
+        modules: names of all modules of the tower, among which the endings written select those with additions.
         base: what the tower is called.
         vocabulary: how many word embeddings it has.
 
     Raises ModelError when products are missing a half or parts were trained that PEFT could not name.
     """
-    known = tuple(modules)
+    names = tuple(modules)
     delta, words = embeddings.split(delta)
     tensors = _embedding_tensors(words, config.embedding_rank, vocabulary) if words else {}
     for name, value in delta.items():
@@ -81,34 +81,29 @@ def write(
         tensors[PREFIX + name] = value.float().contiguous()
     hosts = {name.removesuffix(DOWN) for name in delta if name.endswith(DOWN)}
     whole = {name.rpartition(".")[0] for name in delta if not name.endswith((DOWN, UP))}
-    saved = selecting(whole, known, [PARTS[part] for part in parts_of((f"{w}.weight" for w in whole), str(folder))])
+    saved = selecting(whole, names, [PARTS[part] for part in parts_of((f"{w}.weight" for w in whole), str(folder))])
     settings: dict[str, Any] = {
         "peft_type": "LORA", "task_type": None, "inference_mode": True, "base_model_name_or_path": base,
         "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": 0.0, "bias": "none", "fan_in_fan_out": False,
-        "target_modules": list(selecting(hosts, known, config.modules or find_method(config).modules)),
+        "target_modules": list(selecting(hosts, names, config.modules or find_method(config).modules)),
         "modules_to_save": list(saved) or None,
     }  # fmt: skip
     if words:
-        own = {_WORDS: config.embedding_rank}  # alpha equal to the rank: a scale of 1
-        settings |= {"rank_pattern": own, "alpha_pattern": own}
+        pattern = {_WORDS: config.embedding_rank}  # alpha equal to the rank: a scale of 1
+        settings |= {"rank_pattern": pattern, "alpha_pattern": pattern}
         settings["target_modules"] = [*settings["target_modules"], _WORDS]
     to_safetensors(tensors, folder / WEIGHTS[0], {"format": "pt", _MAKER: VERSION})
     (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _embedding_tensors(words: Mapping[str, Tensor], rank: int, vocabulary: int) -> dict[str, Tensor]:
-    """PEFT's halves of LoRA on an embedding: A [rank, vocabulary] and B [hidden, rank]."""
+    """An embedding delta as PEFT's LoRA on an embedding: A [rank, vocabulary] and B [hidden, rank], by PEFT's names."""
     embeddings.check(words, rank)
     down = torch.zeros(rank, vocabulary)
     down[:, words[embeddings.TOKENS]] = words[embeddings.DOWN].float().T
     start = f"{PREFIX}{embeddings.WORDS}."
     up = words[embeddings.UP].float().T.contiguous()
     return {start + _EMBEDDING_DOWN: down, start + _EMBEDDING_UP: up}
-
-
-def is_adapter(path: Path) -> bool:
-    """Whether a folder is an adapter of PEFT's."""
-    return (path / CONFIG).is_file()
 
 
 def is_ours(folder: Path) -> bool:
@@ -164,10 +159,13 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
 
 @dataclass(frozen=True)
 class _Product:
-    """Two halves of a low-rank change as they stand in a file, in float32.
+    """Two halves of a low-rank change as they are in a file, in float32.
 
-    `key` is PEFT's name of the changed module, which patterns are matched with, and `host` the tower's; `down`
-    [rank, in] and `up` [out, rank].
+    Attributes:
+        key: PEFT's name of the changed module, which patterns are matched with.
+        host: the tower's name of it.
+        down: A [rank, in].
+        up: B [out, rank].
     """
 
     key: str
@@ -177,12 +175,12 @@ class _Product:
 
     @property
     def rank(self) -> int:
-        """The halves' own rank."""
+        """The rank the halves have."""
         return len(self.down)
 
 
 def _products(folder: Path) -> tuple[list[_Product], dict[str, Tensor]]:
-    """The products in an adapter's file, and what else was trained, by its name in the tower; raises ModelError."""
+    """Read an adapter's file: its products, and other trained tensors by name in the tower; raises ModelError."""
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise ModelError(f"{folder}: expected weights in {' or '.join(WEIGHTS)}, found neither")
@@ -196,10 +194,10 @@ def _products(folder: Path) -> tuple[list[_Product], dict[str, Tensor]]:
             host = ours.removesuffix(ending)
             if ending and ending.startswith(".lora_embedding") != (host == embeddings.WORDS):
                 raise ModelError(f"{folder}: expected LoRA on linear layers and the word embeddings, found {name}")
-            found = halves.setdefault(host, {}) if ending else rest
-            if _HALVES.get(ending, ours) in found:
+            tensors = halves.setdefault(host, {}) if ending else rest
+            if _HALVES.get(ending, ours) in tensors:
                 raise ModelError(f"{folder}: expected every tensor once, found {ours} under two names")
-            found[_HALVES.get(ending, ours)] = tensor
+            tensors[_HALVES.get(ending, ours)] = tensor
             keys[host] = plain.removesuffix(ending).removeprefix(PREFIX)
     for host, pair in sorted(halves.items()):
         if len(pair) != 2 or any(half.dim() != 2 for half in pair.values()) or len(pair[DOWN]) != pair[UP].shape[1]:
@@ -208,14 +206,14 @@ def _products(folder: Path) -> tuple[list[_Product], dict[str, Tensor]]:
 
 
 def _embedding_delta(product: _Product, scale: float) -> dict[str, Tensor]:
-    """LoRA on the word embeddings as an embedding delta, with rows for the tokens that it changes."""
+    """LoRA on the word embeddings as an embedding delta: tokens [n] that it changes, A [n, rank], B [rank, hidden]."""
     tokens = (product.down != 0).any(dim=0).nonzero().flatten()
     rows = (product.down[:, tokens].T * scale).contiguous()
     return {embeddings.TOKENS: tokens, embeddings.DOWN: rows, embeddings.UP: product.up.T.contiguous()}
 
 
 def weight_changes(folder: Path) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What an adapter makes of the tower's weights, straight from its file by PEFT's formula, to prove a merge by.
+    """What an adapter makes of the tower's weights, straight from its file by PEFT's formula, to verify a merge by.
 
     `W + s B A`, transposed for the word embeddings, with `s` alpha over the rank that the halves have (over its root
     with rsLoRA); modules trained whole are replaced. Shares nothing with `read` but the names. Raises ModelError.
@@ -244,20 +242,20 @@ def _add(change: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def base_of(folder: Path) -> str | None:
-    """What an adapter calls its base, if it does."""
+    """The base that an adapter names; None where it names none."""
     name = read_settings(folder / CONFIG, "the settings of a PEFT adapter").get("base_model_name_or_path")
     return name if isinstance(name, str) and name else None
 
 
 def _plain(name: str) -> str:
-    """A name in a file without what PEFT puts into it for its own bookkeeping."""
+    """A tensor's name without what PEFT puts into it for its bookkeeping."""
     name = name.replace(_SAVED, "").replace(".default.", ".")
     return name.removesuffix(".default")
 
 
 @dataclass(frozen=True)
 class _Scaling:
-    """PEFT's rules: rank and alpha of a module are those of the first pattern its name matches, else the adapter's."""
+    """An adapter's ranks and alphas: a module's are those of the first pattern it matches, else `r` and `alpha`."""
 
     r: int
     alpha: float
@@ -270,7 +268,7 @@ class _Scaling:
         return int(self._of(self.rank_pattern, key, self.r))
 
     def scale(self, key: str) -> float:
-        """What a module's product is multiplied by: alpha over its own rank, with rsLoRA over that one's root."""
+        """What a module's product is multiplied by: alpha over its rank, with rsLoRA (`stabilised`) over its root."""
         rank = self.rank(key)
         return self._of(self.alpha_pattern, key, self.alpha) / (math.sqrt(rank) if self.stabilised else rank)
 
@@ -280,12 +278,12 @@ class _Scaling:
 
 
 def _expression(pattern: str) -> str:
-    """What PEFT makes of a pattern: it matches a module's whole name, or the end of it behind a dot."""
+    """PEFT's regular expression for a pattern: it matches a module's whole name, or the end of it behind a dot."""
     return rf"(.*\.)?({pattern})$"
 
 
 def _scaling(settings: Mapping[str, Any], folder: Path) -> _Scaling:
-    """The adapter's rules of scaling; raises ModelError for settings that are none, or that xpet does not have."""
+    """Read ranks and alphas from an adapter's settings; raises ModelError for wrong ones, or ones xpet lacks."""
     kind, rank, alpha = settings.get("peft_type"), settings.get("r"), settings.get("lora_alpha")
     if kind != "LORA":
         raise ModelError(f"{folder}: expected a PEFT adapter of type LORA, found {kind!s:.60}")
@@ -322,7 +320,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _check_plain(settings: Mapping[str, Any], folder: Path) -> None:
-    """Raise ModelError for settings that change what an adapter computes and that xpet has no counterpart of."""
+    """Raise ModelError for settings that change what an adapter computes in a way xpet does not have."""
     bias, initial = settings.get("bias", "none"), settings.get("init_lora_weights", True)
     plain = _READ | _HARMLESS
     odd = {name: v for name, v in settings.items() if name not in plain and v not in (None, False, {}, [])}

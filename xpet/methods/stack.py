@@ -1,4 +1,4 @@
-"""A stack: one frozen tower carrying the trained parameters of many runs (DESIGN: training is over a stack of runs)."""
+"""A stack: one frozen tower carrying the trained parameters of many runs, which share its forwards."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from xpet.methods import embeddings
 from xpet.methods.stacked import Selection
 
 Tokens = Sequence[Sequence[int] | Tensor]
-"""For each run the ids of the tokens whose embeddings are trained; any order, repetitions are fine."""
+"""For each run the ids of the tokens whose embeddings it trains; in any order, repetitions are fine."""
 
 Reindex = Callable[[Tensor], Tensor]
-"""See `xpet.training.stacklike.Reindex`."""
+"""A tensor [runs before, n] laid out as `Stack.flat` was -> as it is now [runs now, n]; zero for new runs."""
 
 Draw = Callable[[Sequence[int]], dict[str, Tensor]]
-"""Seeds -> initial values of one run per seed, [runs, *shape] by name."""
+"""Seeds -> initial values of one new run per seed: name -> [runs, *shape]."""
 
 
 class Stack:
     """Trained parameters of `runs` runs on one frozen text tower.
 
-    `values[name]` is [runs, *shape]; for stackable methods all are views into one flat [runs, parameters] tensor, so
-    that an optimiser step is a handful of kernels. `names` are those of the plain tower with OpenDelta attached.
-    `words` says which tokens have a row where word embeddings are trained: runs have different ones, and the rows
-    of `values` that a run does not use stay zero.
+    Attributes:
+        tower: the text tower, whose modules read `values` for the runs that are selected.
+        values: name, as in the plain tower with OpenDelta attached -> parameters [runs, *shape].
+        flat: the same in one tensor [runs, n], of which all values are views, so that an optimiser step is a handful of
+            kernels. Several tensors, one per value, where the parameters are the tower's own.
+        draw: makes initial values of new runs.
+        selection: the runs that a forward is for.
+        words: which tokens have a row, where word embeddings are trained: runs have different ones, and rows of
+            `values` that a run does not use stay zero. None where they are not trained.
     """
 
     def __init__(self, tower: nn.Module, values: dict[str, Tensor], draw: Draw, flat: list[Tensor]) -> None:
@@ -49,7 +54,7 @@ class Stack:
 
     @property
     def trainable(self) -> int:
-        """Trained parameters of one run, of the first one where runs train different numbers of embeddings."""
+        """How many parameters one run trains; the first one's, where runs train different numbers of embeddings."""
         unused = 0
         if self.words is not None:
             down = self.values[embeddings.DOWN]
@@ -57,25 +62,25 @@ class Stack:
         return sum(value[0].numel() for value in self.values.values()) - unused
 
     def reset(self, seeds: Sequence[int], tokens: Tokens | None = None) -> None:
-        """Start over with one run per seed, freshly drawn; the tower is not touched.
+        """Start over with one newly initialised run per seed; the tower is not touched.
 
-        `tokens` are each run's own, where word embeddings are trained.
+        `tokens`: for each run the ids of the tokens whose embeddings it trains.
         """
         self.reindex([], seeds, tokens)
 
     def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Reindex:
-        """Keep these runs, in this order, and add one freshly drawn run per seed behind them.
+        """Rebuild the stack: keep runs `kept`, in this order, then append one newly initialised run per seed.
 
-        Returns what does the same to something laid out as the parameters were (moments, checkpoints), with zeros for
-        the new runs.
+        `tokens`: for each new run the ids of the tokens whose embeddings it trains. Returns a function that re-indexes
+        a tensor [runs before, n] laid out as the parameters (moments, checkpoints) the same way, zero for new runs.
         """
         before = {name: value.shape for name, value in self.values.items()}
         if self.words is not None:
-            mine = [self.words.tokens[run] for run in kept]
-            self.words.set([*mine, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
+            known = [self.words.tokens[run] for run in kept]
+            self.words.set([*known, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
 
         def reindex(flat: Tensor) -> Tensor:
-            return self._laid_out(flat.detach(), before, kept, len(seeds))
+            return self._reindexed(flat.detach(), before, kept, len(seeds))
 
         self._hold(reindex(self.flat[0]), len(kept) + len(seeds))
         if seeds:
@@ -84,8 +89,8 @@ class Stack:
                     self.values[name][len(kept) :] = value.to(self.flat[0].device)
         return reindex
 
-    def _laid_out(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
-        """The kept rows of a flat tensor of these shapes and `more` of zeros, with room for the words there are."""
+    def _reindexed(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
+        """The kept rows of a flat tensor [runs, n] of these shapes, then `more` rows of zeros; room for all words."""
         index = torch.tensor(kept, dtype=torch.long, device=flat.device)
         parts = []
         for name, value in _split(flat, shapes).items():
@@ -98,60 +103,63 @@ class Stack:
         return torch.cat(parts, dim=1)
 
     def _shape(self, name: str, runs: int, like: Sequence[int]) -> tuple[int, ...]:
-        """The shape of something trained for so many runs."""
+        """The shape of the parameter `name` for so many runs; `like` is its shape for any number of runs."""
         if self.words is not None and name == embeddings.DOWN:
             return runs, self.words.most, *like[2:]
         return runs, *like[1:]
 
     def _hold(self, flat: Tensor, runs: int) -> None:
-        """Take over all values from a flat tensor."""
+        """Take over all values from a flat tensor [runs, n]."""
         shapes = {name: torch.Size(self._shape(name, runs, value.shape)) for name, value in self.values.items()}
         self.flat = [flat]
         self.values.update(_views(flat, shapes))
 
     def all(self) -> AbstractContextManager[None]:
-        """Select every run: rows come run-major."""
+        """Select every run for the time of the block: rows come run after run."""
         return self.selection.of(0, self.runs)
 
     def some(self, start: int, stop: int) -> AbstractContextManager[None]:
-        """Select the runs from `start` to before `stop`."""
+        """Select the runs `start` to `stop` - 1 for the time of the block."""
         return self.selection.of(start, stop)
 
     def one(self, run: int) -> AbstractContextManager[None]:
-        """Select one run: all rows are its own."""
+        """Select one run for the time of the block: all rows are its own."""
         return self.selection.of(run, run + 1)
 
     def each(self, runs: Sequence[int]) -> AbstractContextManager[None]:
-        """Select a run for every row: a batch of mixed languages, in any order."""
+        """Select a run for every row for the time of the block: a batch of mixed languages, in any order."""
         return self.selection.of(0, 0, torch.tensor(runs, device=self.flat[0].device))
 
     def bare(self) -> AbstractContextManager[None]:
-        """Select nothing: the untouched base tower."""
+        """Select no run for the time of the block: the untouched base tower."""
         return self.selection.of(0, 0)
 
-    def drop(self, seeds: Tensor, steps: Tensor) -> None:
-        """Dropout as these runs' steps have it, both int64 [runs], until the tower is put into eval mode."""
+    def set_dropout(self, seeds: Tensor, steps: Tensor) -> None:
+        """Drop out as runs of these seeds do in these steps, both int64 [runs]; until the tower is in eval mode."""
         if not self.tower.training:
             self.tower.train()
         self.tower.source.draws = dropout_bits.draws(seeds, steps)  # type: ignore[union-attr]
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
-        """Un-normalised text features [rows, dimensions] with the current selection (see `TextTower.forward`)."""
+        """Un-normalised text features [rows, d] of the selected runs, of token ids and mask [rows, length].
+
+        `captions` [rows]: see `TextTower.forward`.
+        """
         return self.tower(input_ids, attention_mask, captions)  # type: ignore[no-any-return]
 
     def packed(self, batch: PackedBatch) -> Tensor:
-        """The same [captions, dimensions] of packed captions, run-major where several runs are selected."""
+        """The same features [captions, d] of packed captions, run after run."""
         return self.tower.packed(batch)  # type: ignore[no-any-return, operator]
 
     @property
     def inserted(self) -> int:
-        """Prompt tokens that stand in every caption."""
+        """How many prompt tokens are inserted into every caption."""
         prompt = next((value for name, value in self.values.items() if name.startswith("prompt.")), None)
         return 0 if prompt is None else prompt.shape[1]
 
     @contextmanager
     def lowered(self, dtype: torch.dtype | None) -> Iterator[None]:
-        """The frozen weights in `dtype` for the time of the block (None: as they are); what is trained stays."""
+        """Hold the frozen weights in `dtype` for the time of the block (None: as they are); trained parameters stay."""
         self._loaded = {p: p.data for p in self.tower.parameters()} if dtype is not None else {}
         for parameter, data in self._loaded.items():
             parameter.data = data.to(dtype)
@@ -164,7 +172,7 @@ class Stack:
 
     @contextmanager
     def _as_loaded(self) -> Iterator[None]:
-        """The frozen weights as they were loaded, even while `lowered`: initial values are drawn beside these."""
+        """Hold the frozen weights as they were loaded, even within `lowered`: initial values depend on their type."""
         low = {p: p.data for p in self._loaded}
         for parameter, data in self._loaded.items():
             parameter.data = data
@@ -175,7 +183,7 @@ class Stack:
                 parameter.data = data
 
     def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-        """A forward in `dtype` with `lowered` weights: they decide it themselves."""
+        """A forward in `dtype` with `lowered` weights: these decide it themselves, there is nothing to do."""
         return nullcontext()
 
     def to(self, device: torch.device | str) -> Stack:
@@ -188,7 +196,7 @@ class Stack:
         return self
 
     def gradients(self) -> list[Tensor]:
-        """Gradients laid out as `flat`; parameters no loss reached have zeros."""
+        """Gradients laid out as `flat`, tensors [runs, n]; zero for parameters no loss reached."""
         parts = []
         for value in self.values.values():
             gradient = value.grad if value.grad is not None else torch.zeros_like(value)
@@ -201,7 +209,7 @@ class Stack:
             value.grad = None
 
     def state(self, run: int) -> dict[str, Tensor]:
-        """Copies of one run's parameters by plain name, on the CPU, and the tokens whose embeddings are trained."""
+        """Copies of one run's parameters [*shape] by name, on the CPU, with the tokens whose embeddings it trains."""
         state = {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
         if self.words is None:
             return state
@@ -209,23 +217,23 @@ class Stack:
         return {**state, embeddings.TOKENS: tokens, embeddings.DOWN: state[embeddings.DOWN][: len(tokens)].clone()}
 
     def load(self, run: int, state: Mapping[str, Tensor]) -> None:
-        """Give one run the parameters of a state; raises ModelError when names or shapes differ."""
+        """Give one run the parameters of a `state`; raises ModelError when names or shapes differ."""
         missing, extra = self.values.keys() - state.keys(), state.keys() - self.values.keys()
         if self.words is not None:
             missing, extra = missing | {embeddings.TOKENS} - state.keys(), extra - {embeddings.TOKENS}
         if missing or extra:
             raise ModelError(f"delta does not fit: missing {sorted(missing)[:3]}, unexpected {sorted(extra)[:3]}")
         if self.words is not None:
-            state = self._seated(run, state)
+            state = self._with_all_rows(run, state)
         with torch.no_grad():
             for name, value in self.values.items():
                 if value[run].shape != state[name].shape:
-                    found, wanted = tuple(state[name].shape), tuple(value[run].shape)
-                    raise ModelError(f"delta does not fit: {name} is {found}, expected {wanted}")
+                    shape, expected = tuple(state[name].shape), tuple(value[run].shape)
+                    raise ModelError(f"delta does not fit: {name} is {shape}, expected {expected}")
                 value[run].copy_(state[name])
 
-    def _seated(self, run: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give a run the tokens of a state, and return the state with A padded to the rows there are then."""
+    def _with_all_rows(self, run: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give a run the tokens of a state; returns the state with A padded to the rows of the largest run."""
         assert self.words is not None
         rank = self.values[embeddings.UP].shape[1]
         embeddings.check(embeddings.split(state)[1], rank)
@@ -237,14 +245,14 @@ class Stack:
             raise ModelError("delta does not fit: expected the tokens of the word embeddings ascending, each once")
         if self.words.most != before:
             shapes = {name: value.shape for name, value in self.values.items()}
-            self._hold(self._laid_out(self.flat[0].detach(), shapes, range(self.runs), 0), self.runs)
+            self._hold(self._reindexed(self.flat[0].detach(), shapes, range(self.runs), 0), self.runs)
         down = state[embeddings.DOWN].new_zeros(self.words.most, rank)
         down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
         return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}
 
 
 def flatten(initial: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """One [runs, parameters] tensor and, per name, a leaf that is a view into it."""
+    """Put initial values [runs, *shape] into one tensor [runs, n]; returns it and, by name, leaves that view it."""
     flat = torch.cat([value.reshape(len(value), -1) for value in initial.values()], dim=1)
     if flat.dtype in (torch.bfloat16, torch.float16):
         flat = flat.float()
@@ -256,10 +264,10 @@ def _views(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
 
 
 def _split(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Views [runs, *shape] of a flat tensor, by name."""
-    parts, place = {}, 0
+    """Views [runs, *shape] of a flat tensor [runs, n], by name."""
+    parts, start = {}, 0
     for name, shape in shapes.items():
         size = shape[1:].numel()
-        parts[name] = flat[:, place : place + size].view(shape)
-        place += size
+        parts[name] = flat[:, start : start + size].view(shape)
+        start += size
     return parts

@@ -1,4 +1,4 @@
-"""Reads modules made elsewhere: files of tensors and of settings."""
+"""Reads files of modules made elsewhere: tensors and settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file or of a PyTorch one, seen to be whole and finite; raises ModelError."""
+    """Tensors by name of a safetensors or PyTorch file, checked to be plain and finite; raises ModelError."""
     tensors = from_safetensors(path) if path.suffix == ".safetensors" else _state(path)
     check_kinds(tensors, path)
     check_finite(tensors, path)

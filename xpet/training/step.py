@@ -83,7 +83,7 @@ def step_losses(setup: FitSetup, occupancy: Occupancy, batch: StepBatch, steps: 
     A loss that the runs do not have is zero. See `xpet.core.losses` for the formulas.
     """
     if setup.fit.dropout == "model":
-        setup.stack.drop(occupancy.seeds, steps)
+        setup.stack.set_dropout(occupancy.seeds, steps)
     runs, size = len(occupancy.slots), batch.size
     features = setup.encode(batch.captions, 0, runs)  # [runs, captions, d]
     student = features[:, :size]  # [runs, size, d]
