@@ -1,4 +1,4 @@
-"""Files of tensors made by anybody: read without unpickling anything but tensors, and seen to hold sound numbers."""
+"""Files of tensors made by anybody: read without unpickling anything but tensors, and checked for sound numbers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BUFFERS = ("position_ids", "token_type_ids")
-"""How names end of what older transformers releases saved and nobody reads."""
+"""Endings of names of buffers that older transformers releases saved; they are ignored."""
 COUNTS = (".tokens",)
-"""How names end of tensors that hold numbers of tokens: those an embedding delta has rows for."""
+"""Endings of names of tensors that hold token ids: those an embedding delta has rows for."""
 ROWS = (".tokens", ".delta_A")
-"""How names end of tensors with a row for each token, of which there may be none."""
+"""Endings of names of tensors with a row per token, of which there may be none."""
 BLOCK = 1 << 15
-"""Numbers checked at a time: so few that torch starts no threads, which would wait for one another's pages."""
+"""Numbers checked at a time: so few that torch starts no threads, which would wait for each other's pages."""
 SHOWN = 80
 """Characters of another library's error that are shown."""
 
 
 def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file, mapped: nothing is read yet; raises ModelError for a damaged one."""
+    """Tensors by name of a safetensors file, memory-mapped (nothing is read yet); raises ModelError if it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -39,7 +39,7 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
 
 
 def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors by name, on the CPU; raises OSError, SafetensorError.
+    """Write tensors on the CPU by name, in safetensors; raises OSError, SafetensorError.
 
     Who may read the file is what the system says of any new file: safetensors alone leaves it to its owner.
     """
@@ -52,7 +52,7 @@ def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str
 
 
 def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safetensors") -> Any:
-    """What a PyTorch file holds, mapped where that is possible; nothing but tensors and plain containers is unpickled.
+    """Load a PyTorch file, memory-mapped where possible; nothing but tensors and plain containers is unpickled.
 
     One class more is let through: `typing.OrderedDict`, which the paper's published code fills with a state dict, and
     which does nothing but name its kind. Raises ModelError for what is damaged or holds anything else.
@@ -73,7 +73,7 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
 
 
 def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Raise ModelError unless all are plain tensors of floating point (but for counts), and none without a number.
+    """Raise ModelError unless all are dense floating-point tensors (token ids: int64), and none is empty.
 
     Reads no number. Numbers of 8 bits mean nothing without scales, which every tool keeps elsewhere. DeepSpeed's ZeRO-3
     saves parameters that it has apart as tensors of nothing.
@@ -100,7 +100,7 @@ def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path | str, remedy: str = "restore the file") -> None:
-    """Raise ModelError naming the first tensor with NaN, infinity or more than float32 holds; reads every number."""
+    """Raise ModelError naming the first tensor with NaN, infinity or a number too large for float32; reads them all."""
     import torch
 
     largest = torch.finfo(torch.float32).max

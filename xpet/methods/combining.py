@@ -132,7 +132,7 @@ def combine(vectors: Mapping[str, TaskVector], recipe: Recipe) -> TaskVector:
 def as_delta(
     vector: TaskVector, config: MethodConfig, base: Mapping[str, Tensor], rank: int | None = None
 ) -> tuple[dict[str, Tensor], MethodConfig]:
-    """Turn a task vector into a run's delta, float32 by name, and its settings; weights without a change are the base's.
+    """A task vector as a run's delta, float32 by name, and its settings; weights without a change are the base's.
 
     LoRA gets one rank everywhere, that of the largest product or a larger `rank`, filled up with zeros, and an alpha
     that makes its scaling 1. `config` names the method and what it covers, see `joint`.

@@ -19,7 +19,7 @@ _ABSENT = "embeddings.position_ids"
 
 
 def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Tensors in float32 by their names in the tower, given by other tools' names; raises ModelError for another model's."""
+    """Tensors of other tools in float32 by their names in the tower; raises ModelError for another model's names."""
 
     def in_tower(name: str) -> str:
         inner = name
