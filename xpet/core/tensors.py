@@ -25,7 +25,7 @@ SHOWN = 80
 
 
 def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Tensor]:
-    """Tensors by name of a safetensors file, memory-mapped (nothing is read yet); raises ModelError if it is damaged."""
+    """Tensors by name of a safetensors file, memory-mapped: nothing is read yet; raises ModelError if it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
