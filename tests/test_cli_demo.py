@@ -293,7 +293,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpet.jobs.align.run.run", interrupted)
+    monkeypatch.setattr("xpet.jobs.align.chain.run_phase", interrupted)
     assert app._run(["align", "--lang", "de"]) == 130
     out, error = capsys.readouterr()
     assert out == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from xpet.core.config.align import AlignConfig
@@ -32,7 +33,11 @@ def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
 
 def eval_config(document: Mapping[str, Any], source: str) -> EvalConfig:
     """What measures a stored result of `xpet eval` again; raises DataError, naming `source` and the field."""
-    return _section(document, "configuration", EvalConfig, source)
+    config: EvalConfig = _section(document, "configuration", EvalConfig, source)
+    if not config.runs and config.split_of is None:
+        return config
+    # Runs bring their split; the result says what it was.
+    return replace(config, data=replace(config.data, shots=None, val_shots=None, split_file=None))
 
 
 def _section(document: Mapping[str, Any], name: str, kind: type, source: str) -> Any:
