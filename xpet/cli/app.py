@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +19,8 @@ from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError, XpetW
 from xpet.version import VERSION
 
 EXIT_CODES = """\
+Start with: xpet align --lang de
+
 Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a limit of xpet eval was broken, 130 interrupted.
 """
 INTERRUPTED = "interrupted; what was finished is kept, nothing half-written is left"
@@ -56,30 +57,33 @@ def root(
 
 
 COMMANDS: dict[Command, Callable[[Request], None]] = {
-    translate.COMMAND: translate.run,
     align.COMMAND: align.run,
     evaluation.COMMAND: evaluation.run,
     merge.COMMAND: merge.run,
+    translate.COMMAND: translate.run,
 }
 
 
-def _answer_to(command: Command, given: Mapping[str, Any]) -> None:
-    """Do what was typed for a command, or show with which settings it would be done."""
-    request = settings.read(command, [each.name for each in COMMANDS], given)
-    if request["show-config"]:
-        shown = show_config.shown_config(request)
-        view.show(shown.blocks(), shown, request["json"])
-        return
-    if not request["quiet"] and not request.is_typed("config"):
-        for source, options in request.sources.items():
-            view.note(f"settings from {source}: {', '.join(options)}")
-    COMMANDS[command](request)
+def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) -> None:
+    """Add a command to the command line: with all its options, its help, and what it runs."""
+
+    def answer(given: Mapping[str, Any]) -> None:
+        request = settings.read(command, [each.name for each in COMMANDS], given)
+        if request["show-config"]:
+            shown = show_config.shown_config(request)
+            view.show(shown.blocks(), shown, request["json"])
+            return
+        if not request["quiet"] and not request.is_typed("config"):
+            for source, options in request.sources.items():
+                view.note(f"settings from {source}: {', '.join(options)}")
+        run(request)
+
+    add = where.command(command.name, epilog=command.examples, short_help=command.summary, cls=help_of(command))
+    add(command.function(answer, help_all=HelpAll))
 
 
-for _command in COMMANDS:
-    app.command(_command.name, epilog=_command.examples, cls=help_of(_command))(
-        _command.function(partial(_answer_to, _command), help_all=HelpAll)
-    )
+for _command, _run_command in COMMANDS.items():
+    offer(_command, _run_command, app)
 
 
 def main(arguments: list[str] | None = None) -> None:

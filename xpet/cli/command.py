@@ -19,14 +19,16 @@ from xpet.core.config.options import OptionField, options_of
 class Command:
     """A command.
 
-    `kinds` are the classes whose fields are its options, configurations first; `sections` the order of help. `build`
-    makes the configuration of values by option, on top of a stored one where that is given; `check` raises ConfigError
-    for a configuration with problems; what it returns has nothing left open. `stored` reads a configuration that an
-    earlier command left, for `--config`.
+    `summary` is one line, `purpose` says what the command is for and what to type first. `kinds` are the classes whose
+    fields are its options, configurations first; `sections` the order of help. `build` makes the configuration of
+    values by option, on top of a stored one where that is given; `check` raises ConfigError for a configuration with
+    problems; what it returns has nothing left open. `stored` reads a configuration that an earlier command left, for
+    `--config`.
     """
 
     name: str
     summary: str
+    purpose: str
     examples: str
     sections: tuple[str, ...]
     kinds: tuple[type, ...]
@@ -68,7 +70,7 @@ class Command:
         parameters = [_parameter(entry) for entry in self.entries.values()]
         parameters += [_keyword(name, annotation, False) for name, annotation in switches.items()]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__doc__ = self.summary
+        command.__doc__ = self.purpose
         return command
 
 

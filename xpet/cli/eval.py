@@ -44,7 +44,9 @@ def build(values: Mapping[str, Any], base: EvalConfig | None = None) -> EvalConf
 
 
 COMMAND = Command(
-    "eval", "Measure recall per language and the disparity between languages: zero-shot, or before and after of runs.",
+    "eval", "Measure recall per language and the disparity between languages.",
+    "Measure recall per language and the disparity between languages: zero-shot, or before and after of runs.\n\n"
+    "Try first: xpet eval --lang de,ja; after xpet align -o runs/de: xpet eval runs/de",
     EXAMPLES, (o.MEASURED, o.WHERE, o.STATISTICS, o.GATE, o.SPEED, o.OUTPUT, o.SETTINGS), (EvalConfig, EvalSwitches),
     build, EvalConfig.check, stored_config.of_result,
 )  # fmt: skip

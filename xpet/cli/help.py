@@ -35,6 +35,10 @@ def help_of(command: Command) -> type[TyperCommand]:
     class Sections(TyperCommand):
         """A command whose help has sections."""
 
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            arguments = [str(e.option.metavar) for e in command.entries.values() if not e.option.flags]
+            return [*arguments, "[OPTIONS]"]
+
         def format_options(self, ctx: Any, formatter: Any) -> None:
             whole = bool(ctx.meta.get(ALL))
             sections = dict(_sections(command, whole))
@@ -55,6 +59,7 @@ def help_of(command: Command) -> type[TyperCommand]:
 def _sections(command: Command, whole: bool) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Title and rows of each section that has something to show; arguments come first."""
     shown = [entry for entry in command.entries.values() if whole or entry.option.common or not entry.option.flags]
+    shown.sort(key=lambda entry: bool(entry.option.flags))
     for title in command.sections:
         rows = [_row(entry) for entry in shown if entry.option.section == title]
         if title == SETTINGS:

@@ -57,7 +57,9 @@ def _output(out: str | None, pack: str | None) -> str:
 
 
 COMMAND = Command(
-    "merge", "Fold a run, or several languages combined, into the weights, or export it: proven to compute the same.",
+    "merge", "Fold runs into a model, pack or export them.",
+    "Fold a run, or several languages combined, into the weights, or export it: proven to compute the same.\n\n"
+    "After xpet align --lang tr -o runs/tr: xpet merge runs/tr -o tower-tr",
     EXAMPLES, (o.RUNS, o.OUTPUT, o.STORED, o.SEVERAL, o.WHERE, o.SETTINGS), (MergeConfig, MergeSwitches), build,
     MergeConfig.check,
 )  # fmt: skip

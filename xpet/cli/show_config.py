@@ -38,15 +38,17 @@ class ShownConfig:
 
 def shown_config(request: Request) -> ShownConfig:
     """Every option of a request; what the preset decides is shown as decided, where that is known before the work."""
-    decided = values_of(request.checked, request.command.kinds[0]) if request.checked is not None else {}
+    kind = next((each for each in request.command.kinds if isinstance(request.checked, each)), None)
+    decided = {} if kind is None else values_of(request.checked, kind)
     options = {}
     for entry in fields_of(request.command):
         value, source = request[entry.key], DEFAULT
         if entry.key in request.settings:
             source = request.settings[entry.key].source
-        if value in (None, "") and decided.get(entry.key) is not None:
-            value = decided[entry.key]
-            source = f"preset {request['preset']}" if entry.path[-1] in PRESET_FIELDS else source
+        if value is None and entry.path[-1] in PRESET_FIELDS and decided.get(entry.key) is not None:
+            value, source = decided[entry.key], f"preset {request['preset']}"
+        if value == "":  # a name that is decided where there is no run to have it from
+            value = decided.get(entry.key, "")
         options[entry.key] = (list(value) if isinstance(value, tuple) else value, source)
     return ShownConfig(request.command.name, options)
 

@@ -10,6 +10,7 @@ from typing import Any
 from xpet.core.config import AlignConfig, EvalConfig
 from xpet.core.config.stored import align_config, eval_config
 from xpet.core.errors import ConfigError, DataError, one_line
+from xpet.core.run_record import SCHEMA
 from xpet.core.rundir import find_runs
 
 
@@ -22,7 +23,11 @@ def of_run(path: str) -> AlignConfig:
             names = ", ".join(str(run.relative_to(file)) for run in runs[:5])
             raise ConfigError(f"--config {path}: expected one run, found {len(runs)}: name one of them, {names}")
         file = runs[0] / "config.json"
-    return align_config(_document(file), str(file))
+    document = _document(file)
+    if document.get("schema") != SCHEMA:
+        found = str(document.get("schema"))
+        raise DataError(f"{file}: expected schema {SCHEMA} of a run's config.json, found {found:.60}")
+    return align_config(document, str(file))
 
 
 def of_result(path: str) -> EvalConfig:

@@ -18,7 +18,7 @@ class Switches:
     )
     quiet: bool = option(False, "--quiet -q", "No progress, no notices", OUTPUT)
     config: str | None = option(
-        None, "--config", "Settings from this .toml, or from a run", SETTINGS, metavar="FILE",
+        None, "--config", "Settings from this file", SETTINGS, metavar="FILE",
         default_text="./xpet.toml", stored=False, common=True,
     )  # fmt: skip
     show_config: bool = option(
@@ -59,7 +59,7 @@ class MergeSwitches(Switches):
     """What `xpet merge` has besides."""
 
     pack: str | None = option(
-        None, "--pack", "Put all languages' modules into this one file, in place of --out", OUTPUT, metavar="FILE",
+        None, "--pack", "One file with all languages' modules instead", OUTPUT, metavar="FILE",
         common=True,
         instead_of=("out", "export", "dtype", "shard-size", "pytorch-bin"),
     )  # fmt: skip

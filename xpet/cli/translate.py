@@ -71,7 +71,9 @@ def check(config: TranslateConfig | TranslateDataConfig | None) -> TranslateConf
 
 
 COMMAND = Command(
-    "translate", "Translate texts with Argos packages, offline: a line for a line, cached, checked.", EXAMPLES,
+    "translate", "Translate texts or a data set, offline.",
+    "Translate texts with Argos packages, offline: a line for a line, cached, checked.\n\n"
+    "First: xpet translate --install de-en; then: xpet translate FILE --from de --to en -o OUT", EXAMPLES,
     (o.TEXTS, o.DATA_SET, o.QUALITY, o.PACKAGES, o.SPEED, o.OUTPUT, o.SETTINGS),
     (TranslateConfig, TranslateDataConfig, TranslateSwitches), build, check,
 )  # fmt: skip

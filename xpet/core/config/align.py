@@ -68,8 +68,8 @@ class AlignConfig:
         None, "--from", "Go on from a run, folder of runs, pack, adapter", WHAT, metavar="PATH", common=True
     )
     preset: str = option(
-        "default", "--preset", "Defaults: default, or paper (search of 15 runs)", WHAT, choices=tuple(PRESETS),
-        common=True,
+        "default", "--preset", "Other defaults: paper, its search of 15 runs", WHAT, default_text="",
+        choices=tuple(PRESETS), common=True,
     )  # fmt: skip
     """What stands where None was given: a name of `xpet.core.presets.PRESETS`."""
     chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)

@@ -48,9 +48,7 @@ class FitConfig:
     dropout: str | None = option(
         None, "--dropout", "off, or model: the frozen tower's rates, as in the paper", OPTIMISATION, choices=DROPOUTS
     )
-    device: str = option(
-        "auto", "--device", "auto (a GPU if there is one), cpu, cuda", SPEED, choices=DEVICES, common=True
-    )
+    device: str = option("auto", "--device", "auto (a GPU if there is one), cpu or cuda", SPEED, choices=DEVICES)
     precision: str | None = option(
         None, "--precision", "Of training: auto (tf32 on a GPU, fp32 on a CPU), fp32, tf32 or bf16", SPEED,
         choices=PRECISIONS,

@@ -39,7 +39,7 @@ class CombineConfig:
     )
     """None: the smallest that loses nothing; for `svd` the largest of the runs'."""
     search: int = option(
-        0, "--search", "Find weights and density on validation: combinations to try", SEVERAL, owner=_STRATEGY,
+        0, "--search", "Combinations to try on validation for weights", SEVERAL, owner=_STRATEGY,
         common=True,
     )  # fmt: skip
     seed: int = option(1, "--seed", "Seed of what dare drops and --search tries", SEVERAL, owner=_STRATEGY)

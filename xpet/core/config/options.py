@@ -232,7 +232,7 @@ def problems_of(config: Any) -> list[str]:
 
 def _chosen(value: Any) -> tuple[str, ...]:
     """The names that an option's value chooses."""
-    if value is None:
+    if value is None or value == "":
         return ()
     return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 

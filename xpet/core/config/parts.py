@@ -32,7 +32,7 @@ class MethodConfig:
         "lora", "--method -m", f"What to train: {', '.join(METHOD_NAMES)}", WHAT, choices=METHOD_NAMES,
         common=True,
     )  # fmt: skip
-    rank: int = option(8, "--rank", "Rank", METHOD, owner=_LORA, common=True)
+    rank: int = option(8, "--rank", "Rank", METHOD, owner=_LORA)
     """Of the product of two matrices beside a weight (the paper's choice)."""
     alpha: float = option(16.0, "--alpha", "Scale; what is added is multiplied by alpha over rank", METHOD, owner=_LORA)
     bottleneck: int = option(24, "--bottleneck", "Width", METHOD, owner=Owner("method", ("adapter",), unless="from"))
@@ -154,7 +154,7 @@ class DataConfig:
 class ModelConfig:
     """Which towers: names on the hub or local folders."""
 
-    text: str = option("", "--model", "M-CLIP text tower: folder or hub name", WHERE, default_text=DEMO, common=True)
+    text: str = option("", "--model", "M-CLIP text tower, folder or hub name", WHERE, default_text=DEMO, common=True)
     """Empty: that of the runs at hand, or the demo's."""
     image: str | None = option(
         None, "--image-model", "CLIP image tower", WHERE, default_text="the text tower's partner"

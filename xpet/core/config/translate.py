@@ -29,8 +29,8 @@ DIRECTIONS = {"to-pivot": ("to_pivot",), "from-pivot": ("from_pivot",), "both": 
 """Values of `--direction`, each with the slots it makes."""
 _DATA = Owner("data")
 _OUT = Option(
-    ("--out", "-o"), "File for the translation; with --data a folder", OUTPUT, metavar="PATH", common=True,
-    default_text="standard output; with --data where align and eval look",
+    ("--out", "-o"), "File; with --data a folder", OUTPUT, metavar="PATH", common=True,
+    default_text="standard output",
 )  # fmt: skip
 _FAST = Option(("--fast",), "Beam 1 in place of Argos' 4: faster, less exact", SPEED, common=True)
 _DEVICE = Option(("--device",), "auto (a GPU where there is one), cpu or cuda", SPEED, choices=DEVICES)
