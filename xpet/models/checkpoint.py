@@ -1,4 +1,4 @@
-"""Text-tower checkpoints in the M-CLIP layout (SPEC section 4): loading strictly, saving whole."""
+"""Text-tower checkpoints in the layout of multilingual-clip (M-CLIP): loaded strictly, saved whole or not at all."""
 
 from __future__ import annotations
 
@@ -35,34 +35,35 @@ _PURPOSE = "an M-CLIP text tower"
 
 @dataclass(frozen=True)
 class LoadedText:
-    """A frozen text tower in eval mode with its tokenizer.
-
-    `fingerprint` is that of the stored weights, so it does not depend on the dtype they were loaded in; `config` is the
-    checkpoint's config.json.
-    """
+    """A frozen text tower in eval mode with its tokenizer."""
 
     tower: TextTower
     tokenizer: TextTokenizer
     fingerprint: str
+    """Of the stored weights, so it does not depend on the dtype they were loaded in."""
     config: Mapping[str, Any]
+    """Contents of the checkpoint's config.json."""
 
 
 @dataclass(frozen=True)
 class OpenText:
-    """A checked text tower whose weights are not loaded: `tower` is on the meta device, `tensors` are mapped files."""
+    """A checked text tower whose weights are not loaded."""
 
     folder: Path
     config: Mapping[str, Any]
+    """Contents of config.json."""
     tensors: Mapping[str, Tensor]
+    """By name, mapped from the files."""
     tower: TextTower
+    """On the meta device."""
     tokenizer: TextTokenizer
 
     def streamed(self) -> Mapping[str, Tensor]:
-        """The tensors for one pass over them, which does not leave them all in memory."""
+        """The tensors by name, for one pass over them that does not leave them all in memory."""
         return Remapped(lambda: without_position_ids(read_tensors(self.folder)))
 
     def fingerprint(self) -> str:
-        """That of the stored weights; reads them all."""
+        """Fingerprint (SHA-256, hex) of the stored weights; reads them all."""
         return fingerprint(self.streamed())
 
 
@@ -93,23 +94,31 @@ def load_text_tower(
 ) -> LoadedText:
     """A text tower from a local M-CLIP folder or hub name; the base model's weights are not needed.
 
-    `attention` is transformers' implementation, 'sdpa' or 'eager'. `trained` are weights that take the place of all
-    the checkpoint's own (full fine-tuning), which are only read for the fingerprint then. Raises ModelError for a
-    checkpoint that is missing, damaged, of another layout, or whose tensors do not fit exactly.
+    Args:
+        name_or_path: a folder, or a name on the hub.
+        dtype: of the loaded weights.
+        allow_download: whether the hub may be asked.
+        attention: transformers' implementation, 'sdpa' or 'eager'.
+        trained: weights by name that replace all of the checkpoint's (full fine-tuning); those are then only read for
+            the fingerprint.
+
+    Raises:
+        ModelError: the checkpoint is missing, damaged or of another layout, or its tensors do not fit exactly.
     """
     opened = open_text_tower(name_or_path, allow_download, attention)
     if trained is not None:
         fill(opened.tower, trained, dtype, "the run's delta")
     else:
-        copied = any(tensor.dtype != dtype for tensor in opened.tensors.values())
-        fill(opened.tower, opened.streamed() if copied else opened.tensors, dtype, opened.folder)
+        is_copied = any(tensor.dtype != dtype for tensor in opened.tensors.values())
+        fill(opened.tower, opened.streamed() if is_copied else opened.tensors, dtype, opened.folder)
     return LoadedText(opened.tower, opened.tokenizer, opened.fingerprint(), opened.config)
 
 
 def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError unless a config.json has the keys of the layout."""
     kind = config.get("model_type", "unknown")
-    spare = ("modelBase",) if kind in tuple(FAMILIES) else ()  # the settings of the base itself stand there then
-    missing = [key for key in _KEYS if key not in config and key not in spare]
+    optional = ("modelBase",) if kind in tuple(FAMILIES) else ()  # config.json has the transformer's settings then
+    missing = [key for key in _KEYS if key not in config and key not in optional]
     if missing:
         raise ModelError(
             f"{folder}: expected {_PURPOSE}, found a model of type '{kind}' whose config.json lacks "
@@ -120,13 +129,13 @@ def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _empty_tower(config: Mapping[str, Any], tensors: Mapping[str, Tensor], attention: str, folder: Path) -> TextTower:
-    own = config.get("transformerConfig") or {}
-    if not isinstance(own, dict):
-        raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(own).__name__}")
-    beside = {key: value for key, value in config.items() if key != "model_type" or value in tuple(FAMILIES)}
-    written = {**beside, **own}
+    """The tower that config.json and the tensors describe, on the meta device; raises ModelError."""
+    nested = config.get("transformerConfig") or {}
+    if not isinstance(nested, dict):
+        raise ModelError(f"{folder}: expected transformerConfig to be an object, found {type(nested).__name__}")
+    outer = {key: value for key, value in config.items() if key != "model_type" or value in tuple(FAMILIES)}
     try:
-        settings = transformer_config(config.get("modelBase", ""), written, tensors)
+        settings = transformer_config(config.get("modelBase", ""), {**outer, **nested}, tensors)
         pooler = "transformer.pooler.dense.weight" in tensors
         with torch.device("meta"):
             tower = TextTower(build_transformer(settings, pooler, attention), _dimensions(config, tensors, settings))
@@ -136,7 +145,7 @@ def _empty_tower(config: Mapping[str, Any], tensors: Mapping[str, Tensor], atten
 
 
 def _dimensions(config: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: Any) -> int:
-    """Output size of the projection; config.json and weights must agree on both of its sides."""
+    """Output size of the projection [numDims, transformerDimensions]; raises ModelError where config.json disagrees."""
     weight = tensors.get("LinearTransformation.weight")
     if weight is None or weight.dim() != 2:
         raise ModelError("the weights are not in the M-CLIP layout: expected a matrix LinearTransformation.weight")
@@ -162,14 +171,14 @@ def save_text_tower(
     """
 
     def write(stage: Path) -> None:
-        write_beside(stage, tower, tokenizer, config or {})
+        write_settings(stage, tower, tokenizer, config or {})
         write_tensors(stage / "model.safetensors", tower)
 
     write_folder(folder, write)
 
 
-def write_beside(folder: Path, tower: TextTower, tokenizer: TextTokenizer, config: Mapping[str, Any]) -> None:
-    """All of the M-CLIP layout but the weights: config.json, tokenizer.json, tokenizer_config.json."""
+def write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, config: Mapping[str, Any]) -> None:
+    """Write all files of the M-CLIP layout but the weights: config.json, tokenizer.json, tokenizer_config.json."""
     settings: Any = tower.transformer.config
     document = {
         "architectures": ["MultilingualCLIP"],

@@ -29,7 +29,7 @@ _SETTINGS = (
 )  # fmt: skip
 _PURPOSE = "a CLIP text tower"
 _PAD = 0
-"""What rows are filled up with: behind the end token nothing counts, and no rule of finding that takes 0 for it."""
+"""Id of padding: what follows the end token has no effect, and no rule for finding that token picks id 0."""
 
 
 class ClipText(nn.Module):
@@ -61,22 +61,23 @@ def load_english_tower(name_or_path: str | Path, allow_download: bool = True) ->
     if not isinstance(settings, Mapping):
         raise ModelError(f"{folder}: expected a text_config in config.json, found none")
     tensors = without_position_ids(read_tensors(folder))
-    own = {name: tensor for name, tensor in tensors.items() if name.startswith(TEXT_HALF)}
-    tower = _empty_tower(settings, own, folder)
-    fill(tower.model, own, torch.float32, folder)
+    text = {name: tensor for name, tensor in tensors.items() if name.startswith(TEXT_HALF)}
+    tower = _empty_tower(settings, text, folder)
+    fill(tower.model, text, torch.float32, folder)
     tower.requires_grad_(False).eval()
     tokenizer = _tokenizer(folder, tower)
-    return LoadedText(tower, tokenizer, fingerprint(own), config)  # type: ignore[arg-type]
+    return LoadedText(tower, tokenizer, fingerprint(text), config)  # type: ignore[arg-type]
 
 
 def image_half(name_or_path: str | Path, allow_download: bool = True) -> str | None:
     """Fingerprint of the image tower in the same checkpoint, as `load_image_tower` gives it; None without one."""
     tensors = without_position_ids(read_tensors(checkpoint_folder(name_or_path, allow_download)))
-    own = {name: tensor for name, tensor in tensors.items() if name.startswith(IMAGE_HALF)}
-    return fingerprint(own) if own else None
+    image = {name: tensor for name, tensor in tensors.items() if name.startswith(IMAGE_HALF)}
+    return fingerprint(image) if image else None
 
 
 def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> ClipText:
+    """The tower of these settings, on the meta device; its output size is that of the projection's tensor."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     weight = tensors.get("text_projection.weight")
@@ -94,7 +95,7 @@ def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], fol
 
 
 def _tokenizer(folder: Path, tower: ClipText) -> TextTokenizer:
-    """The checkpoint's tokenizer, seen to end every row with the one end token the tower looks for."""
+    """The checkpoint's tokenizer; raises ModelError unless it ends every row with the end token the tower looks for."""
     settings: Any = tower.model.config
     limit = int(settings.max_position_embeddings)
     if (folder / "tokenizer.json").is_file():

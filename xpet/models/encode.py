@@ -1,4 +1,4 @@
-"""Texts to features with a frozen tower, and whether two towers fit together."""
+"""Encodes texts with a frozen tower, and checks whether two towers fit together."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from xpet.core.errors import ModelError
 from xpet.models.tokenizer import TextTokenizer
 
-# published M-CLIP text tower -> the image tower it was distilled for
 IMAGE_OF_TEXT = {
     "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
     "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
     "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
 }
+"""Published M-CLIP text tower -> the image tower it was distilled for."""
 NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
 
 
 class HasDimensions(Protocol):
-    """A tower, or what holds one, that knows the size of its output."""
+    """A tower, or an object with one, that knows the size of its output."""
 
     @property
     def dimensions(self) -> int:
@@ -43,7 +43,7 @@ def image_tower_of(text_name: str) -> str:
 
 
 def check_dimensions(text: HasDimensions, image: HasDimensions) -> None:
-    """Raise ModelError unless both towers, or their holders, end in spaces of one size."""
+    """Raise ModelError unless both towers have outputs of the same size."""
     if text.dimensions != image.dimensions:
         raise ModelError(
             f"the towers do not fit together: the text tower gives {text.dimensions} dimensions, the image tower "
@@ -52,12 +52,12 @@ def check_dimensions(text: HasDimensions, image: HasDimensions) -> None:
 
 
 Select = Callable[[Sequence[int]], AbstractContextManager[None]]
-"""Module numbers of the rows of a batch -> a block in which every row goes through its own module."""
+"""Module numbers of the rows of a batch -> a context in which each row passes through its own module."""
 
 
 @contextmanager
 def unselected(modules: Sequence[int]) -> Iterator[None]:
-    """The tower as it is, for every row."""
+    """No choice of modules: every row passes through the tower as it is."""
     yield
 
 
@@ -73,13 +73,21 @@ def encode_texts(
     """Un-normalised features [texts, dimensions] in the tower's dtype, on the CPU and usable in autograd.
 
     Each distinct row of tokens is encoded once, so equal texts get bit-equal features; rows are batched by length. The
-    tower must be on `device` (default: where its first parameter is); it is run in eval mode and its mode is restored.
-    `modules` [texts] numbers the module of each text, which `select` switches on for a batch of them, in any mixture.
+    tower is run in eval mode and its mode is restored.
+
+    Args:
+        tower: called with token ids and 0/1 mask, both [rows, length].
+        tokenizer: the tower's.
+        texts: to encode.
+        batch_size: rows encoded at a time.
+        device: where the tower is (default: where its first parameter is).
+        modules: for each text the number of the module it is encoded with; `select` applies them to a batch.
+        select: see Select.
     """
     tokens = map(tuple, tokenizer.encode(texts))
     rows = list(zip(tokens, modules if modules is not None else [0] * len(texts), strict=True))
     distinct = sorted(set(rows), key=lambda row: (len(row[0]), row))
-    place = {row: number for number, row in enumerate(distinct)}
+    index_of = {row: index for index, row in enumerate(distinct)}
     first = next(tower.parameters())
     target = torch.device(device) if device is not None else first.device
     features = torch.empty((len(distinct), int(tower.dimensions)), dtype=first.dtype)  # type: ignore[arg-type]
@@ -94,4 +102,4 @@ def encode_texts(
                     features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
     finally:
         tower.train(training)
-    return features[[place[row] for row in rows]]
+    return features[[index_of[row] for row in rows]]

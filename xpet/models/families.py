@@ -18,24 +18,30 @@ ATTENTION = ("sdpa", "eager")
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of transformer: its classes in transformers and the settings its published bases share.
-
-    `counts_after_pad`: positions are numbered from `pad id + 1`, so that many rows of the position table are unusable.
-    """
+    """One kind of transformer. Its modules are named as BERT's (`embeddings`, `encoder.layer`, `pooler`)."""
 
     config_class: str
+    """Name of its configuration in transformers."""
     model_class: str
+    """Name of its model in transformers; called with a configuration and `add_pooling_layer`."""
     layer_norm_eps: float
+    """Of its published bases, as are the special ids."""
     special_ids: Mapping[str, int]
     counts_after_pad: bool
+    """Whether positions are numbered from `pad_token_id + 1`: that many rows of the position table are not used."""
+
+    def first_position(self, pad_token_id: int) -> int:
+        """Position of a text's first token."""
+        return pad_token_id + 1 if self.counts_after_pad else 0
 
 
-FAMILIES = {
+FAMILIES: dict[str, Family] = {
     "xlm-roberta": Family(
         "XLMRobertaConfig", "XLMRobertaModel", 1e-5, {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}, True
     ),
     "bert": Family("BertConfig", "BertModel", 1e-12, {"pad_token_id": 0}, False),
 }
+"""By transformers' `model_type`. A family is added by a row here; its published bases, if any, by rows of BASES."""
 
 BASES = {
     "xlm-roberta-base": ("xlm-roberta", 64), "xlm-roberta-large": ("xlm-roberta", 64),
@@ -51,9 +57,9 @@ BASES = {
 }  # fmt: skip
 """Published bases, by `modelBase` less its owner and in lower case: family, and channels of an attention head."""
 WIDTHS = {384: 32, 768: 64, 1024: 64}
-"""Channels of an attention head in published bases of so many channels."""
+"""Hidden size -> channels of an attention head, in published bases."""
 NEEDED = ("model_type", "num_attention_heads", "layer_norm_eps")
-"""What a checkpoint must say of a base that is not known: nothing of it shows in the weights, all in the features."""
+"""What config.json must say of a base that is not known: the weights do not show it, and the features depend on it."""
 EXAMPLE = (
     """for example "transformerConfig": {"model_type": "bert", "num_attention_heads": 12, "layer_norm_eps": 1e-12}"""
 )
@@ -65,14 +71,14 @@ _SETTINGS = (
 _FIXED: Mapping[str, object] = {
     "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
 }  # fmt: skip
-"""Settings of transformers' own that change the features, and of which xpet has one value."""
+"""Settings that change the features, with the one value that xpet supports."""
 _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size",
 )  # fmt: skip
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """The sizes a transformer's tensors show; raises ModelError when the layout is not M-CLIP's (SPEC section 4)."""
+    """The sizes a transformer's tensors show; raises ModelError when the layout is not M-CLIP's."""
     rows = {
         "vocab_size": ("embeddings.word_embeddings.weight", 0),
         "hidden_size": ("embeddings.word_embeddings.weight", 1),
@@ -95,11 +101,15 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """The configuration, in transformers' terms, of a text tower.
+    """The configuration of a text tower's transformer, as an object of transformers.
 
-    Sizes come from the tensors' shapes. Everything else: from `written`, what the checkpoint's config.json says of its
-    transformer, else from the published base of that name (`modelBase`). Raises ModelError where neither tells what
-    changes the features: nothing is guessed.
+    Args:
+        base: `modelBase` of config.json, which names a published base.
+        written: what config.json says of the transformer; it has precedence over the base.
+        tensors: by name; their shapes give the sizes.
+
+    Raises:
+        ModelError: a setting that changes the features is known from none of these, or they contradict each other.
     """
     import transformers
 
@@ -147,14 +157,15 @@ def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> i
 
     A tower may be narrower or wider than the base and has its size of a head then, but not where published bases of
     that width have another: 384 channels are MiniLM's 12 heads of 32, whose teachers have heads of 64. One head of all
-    channels is taken, and told, where there are fewer than a head of the base has: such towers are made for tests.
+    channels is assumed, with a warning, where there are fewer than a head of the base has: such towers are made for
+    tests.
     """
     hidden, size = sizes["hidden_size"], published[1]
     if hidden < size:
-        told = (
+        assumption = (
             f"the base '{base:.60}' has attention heads of {size} channels, this tower of {hidden} is taken to have one"
         )
-        warnings.warn(f"{told}; config.json can say it: {HEADS}", XpetWarning, stacklevel=2)
+        warnings.warn(f"{assumption}; config.json can say it: {HEADS}", XpetWarning, stacklevel=2)
         return 1
     if hidden % size or WIDTHS.get(hidden, size) != size:
         raise ModelError(
@@ -165,7 +176,7 @@ def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> i
 
 
 def _check_written(written: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-    """Raise ModelError for settings of a wrong kind, that contradict the tensors, or of which xpet has one value."""
+    """Raise ModelError for settings of a wrong type, against the tensors, or with a value that is not supported."""
     kind = written.get("model_type", "bert")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind!s:.60}'")
@@ -210,11 +221,10 @@ def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.
 
 
 def written_config(config: Any) -> dict[str, Any]:
-    """What a checkpoint of ours records of a transformer's configuration under `transformerConfig`."""
+    """The entry `transformerConfig` of config.json that xpet writes: enough to rebuild the transformer."""
     return {"model_type": config.model_type, **{key: getattr(config, key) for key in (*_SIZES, *_SETTINGS)}}
 
 
 def token_limit(config: Any) -> int:
     """The longest row of tokens, special ones included, that the position table has room for."""
-    reserved = (config.pad_token_id + 1) if FAMILIES[config.model_type].counts_after_pad else 0
-    return int(config.max_position_embeddings - reserved)
+    return int(config.max_position_embeddings - FAMILIES[config.model_type].first_position(config.pad_token_id))

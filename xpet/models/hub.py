@@ -1,4 +1,4 @@
-"""From what a user typed to a folder on disk: a local folder, the hub's cache, or a download from the hub."""
+"""Finds the folder of a checkpoint: a local folder, one in the hub's cache, or a download from the hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _SMALL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
-_TIME_OUT = 15.0  # seconds for the hub to answer at all
+_TIME_OUT = 15.0
+"""Seconds within which the hub must answer."""
 _SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _PYTORCH = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 
@@ -35,6 +36,7 @@ def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> 
 
 
 def _fetch(name: str, allow_download: bool) -> Path:
+    """The folder of a hub name, from the hub if it can be reached, else from the cache; raises ModelError."""
     from huggingface_hub import constants
 
     online = allow_download and not constants.HF_HUB_OFFLINE

@@ -43,15 +43,15 @@ _PURPOSE = "a CLIP image tower"
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A frozen image tower in eval mode with its pre-processing.
-
-    `preprocessing` spells the pre-processing out as sorted JSON; `key_on` stands for all that features depend on.
-    """
+    """A frozen image tower in eval mode with its pre-processing."""
 
     tower: nn.Module
     processor: Any
+    """transformers' image processor."""
     fingerprint: str
+    """SHA-256 (hex) of the weights."""
     preprocessing: str
+    """All settings of the pre-processing, as sorted JSON."""
 
     def key_on(self, device: str | torch.device = "cpu", precision: str = "auto") -> str:
         """SHA-256 (hex) of what features of a picture depend on besides the picture.
@@ -109,7 +109,7 @@ class LoadedImage:
         return result
 
     def _scaled(self, pixels: Tensor) -> Tensor:
-        """Rescaling and normalisation as the pre-processing says, [images, channels, height, width] float32."""
+        """Pixels [images, channels, height, width], rescaled and normalised as the pre-processing says, float32."""
         settings = json.loads(self.preprocessing)
         pixels = pixels.float()
         if settings["do_rescale"]:
@@ -126,9 +126,9 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     Raises ModelError for a checkpoint that is missing, damaged, of another layout, or whose tensors do not fit exactly.
     """
     folder = checkpoint_folder(name_or_path, allow_download)
-    settings, whole = _settings(read_json(folder / "config.json", _PURPOSE), folder)
+    settings, has_text = _settings(read_json(folder / "config.json", _PURPOSE), folder)
     tensors = without_position_ids(read_tensors(folder))
-    if whole:
+    if has_text:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TEXT_HALF)}
     tower = _empty_tower(settings, tensors, folder)
     processing = read_processing(folder, _side(tower, folder))
@@ -138,7 +138,7 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
 
 
 def _settings(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
-    """The vision settings of a config.json, and whether it describes a whole CLIP."""
+    """The vision settings of a config.json, and whether it is of a whole CLIP, with a text tower."""
     kind = config.get("model_type")
     if kind not in ("clip", "clip_vision_model"):
         raise ModelError(f"{folder}: expected {_PURPOSE} (model_type clip or clip_vision_model), found '{kind}'")
@@ -149,6 +149,7 @@ def _settings(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], 
 
 
 def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> nn.Module:
+    """The tower of these settings, on the meta device; its output size is that of the projection's tensor."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     weight = tensors.get("visual_projection.weight")

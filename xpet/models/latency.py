@@ -18,11 +18,14 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians: milliseconds per single query, texts per second in batches, and time per query over the bare tower's."""
+    """How fast a tower encodes texts; medians."""
 
     milliseconds_per_query: float
+    """Of single queries."""
     texts_per_second: float
+    """In batches."""
     against_bare: float
+    """Time per query, divided by the bare tower's."""
 
 
 def compare_speed(
@@ -60,10 +63,15 @@ def compare_speed(
         single.append(seconds(use, query))
         reference.append(seconds(bare, query))
     together = [seconds(use, many) for _ in range(batches)]
-    own = statistics.median(single)
-    return Speed(1000 * own, len(many) / statistics.median(together), own / statistics.median(reference))
+    seconds_per_query = statistics.median(single)
+    return Speed(
+        1000 * seconds_per_query,
+        len(many) / statistics.median(together),
+        seconds_per_query / statistics.median(reference),
+    )
 
 
 def _wait(device: torch.device) -> None:
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""A text tower as an ONNX graph: token ids and mask to un-normalised features, and the same graph as a tower again.
+"""A text tower as an ONNX graph (token ids and mask -> un-normalised features), and such a graph run as a tower.
 
 Exported by tracing (torch's `dynamo=False`): it needs the package onnx alone and a second for a small tower; the newer
 exporter needs onnxscript as well and is twenty times slower. Weights of more than 2 GB, which a protobuf message cannot
@@ -8,6 +8,7 @@ hold, torch writes into a file each; they are put into one file here.
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,7 +46,7 @@ def export(folder: Path, tower: TextTower) -> None:
 
 
 def join_weights(folder: Path) -> None:
-    """Put the weights that lie in a file each into one, as far as there are any; they are copied in small blocks."""
+    """Join the files of single weights, if there are any, into model.onnx.data; copied a small block at a time."""
     import onnx
 
     model = onnx.load(str(folder / MODEL), load_external_data=False)
@@ -54,21 +55,20 @@ def join_weights(folder: Path) -> None:
         return
     with (folder / DATA).open("wb") as file:
         for tensor in apart:
-            own = folder / next(entry.value for entry in tensor.external_data if entry.key == "location")
+            weight_file = folder / next(entry.value for entry in tensor.external_data if entry.key == "location")
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            place = {"location": DATA, "offset": str(file.tell()), "length": str(own.stat().st_size)}
-            with own.open("rb") as part:
-                while block := part.read(_BLOCK):
-                    file.write(block)
-            own.unlink()
+            position = {"location": DATA, "offset": str(file.tell()), "length": str(weight_file.stat().st_size)}
+            with weight_file.open("rb") as part:
+                shutil.copyfileobj(part, file, _BLOCK)
+            weight_file.unlink()
             del tensor.external_data[:]
-            for key, value in place.items():
+            for key, value in position.items():
                 tensor.external_data.add(key=key, value=value)
     (folder / MODEL).write_bytes(model.SerializeToString())
 
 
 def write_settings(folder: Path, tower: TextTower, **more: object) -> None:
-    """Write config.json: what one must know beside the graph to use it."""
+    """Write config.json: what a user of the graph must know; `more` are further entries."""
     settings: Any = tower.transformer.config
     document = {
         "inputs": list(INPUTS), "output": OUTPUT, "dimensions": tower.dimensions,

@@ -1,4 +1,4 @@
-"""What the image tower computes in, by name: fp32, bf16 or fp16."""
+"""The precision in which the image tower computes: fp32, bf16 or fp16."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_on(device: str | torch.device, precision: str = "auto") -> str:
-    """What is really computed in on a device: `auto` is bf16 on CUDA and fp32 elsewhere.
+    """The precision that a name means on a device: `auto` is bf16 on CUDA and fp32 elsewhere.
 
     Raises ConfigError for a precision that is not known.
     """
@@ -46,25 +46,28 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def _cast(kind: str, precision: str, half: bool) -> torch.autocast:
+    """Autocast to a half precision, or switched off; raises ConfigError where torch refuses."""
     try:
         return torch.autocast(kind, _DTYPES[precision] if half else None, enabled=half)
     except RuntimeError as error:
         raise _absent(kind, precision, one_line(error, LONG, first_only=True)) from None
 
 
-def _absent(kind: str, precision: str, found: str) -> ConfigError:
-    return ConfigError(f"feature precision {precision}: expected a device with it, found {kind} ({found}); use fp32")
+def _absent(kind: str, precision: str, reason: str) -> ConfigError:
+    """The error for a device that does not have a precision."""
+    return ConfigError(f"feature precision {precision}: expected a device with it, found {kind} ({reason}); use fp32")
 
 
 @dataclass
-class _Blocks:
-    """Blocks of `true_float32` that run now, and how torch's switches were set before the first of them."""
+class _Float32Blocks:
+    """The blocks of `true_float32` that run now."""
 
     running: int = 0
     before: list[tuple[Callable[[Any], None], Any]] = field(default_factory=list)
+    """Setter and state of each of torch's switches before the first of them."""
 
 
-_LOCK, _blocks = threading.Lock(), _Blocks()
+_LOCK, _blocks = threading.Lock(), _Float32Blocks()
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def true_float32() -> Iterator[None]:
     """
     with _LOCK:
         if not _blocks.running:
-            _blocks.before = [(put, found) for get, put, _ in _SWITCHES if (found := _now(get)) is not None]
+            _blocks.before = [(put, state) for get, put, _ in _SWITCHES if (state := _state(get)) is not None]
             for _, put, exact in _SWITCHES:
                 put(exact)
         _blocks.running += 1
@@ -84,11 +87,11 @@ def true_float32() -> Iterator[None]:
     finally:
         with _LOCK:
             _blocks.running -= 1
-            for put, found in () if _blocks.running else _blocks.before:
-                put(found)
+            for put, state in () if _blocks.running else _blocks.before:
+                put(state)
 
 
-def _now(get: Callable[[], Any]) -> Any:
+def _state(get: Callable[[], Any]) -> Any:
     """A switch's state; None where torch gives none, since it was set in another way."""
     try:
         return get()
@@ -101,16 +104,16 @@ def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]
     yield *_attribute(torch.backends.cuda.matmul, "allow_tf32"), False
     yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"  # says more than the first
     yield *_attribute(torch.backends.cudnn, "allow_tf32"), False
-    places = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")  # since torch 2.9, each apart
-    for place in places:
-        backend, operation = place.split(".")
-        owner = getattr(getattr(torch.backends, backend), operation, None)
-        if hasattr(owner, "fp32_precision"):
-            yield *_attribute(owner, "fp32_precision"), "ieee"
+    operations = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")  # since torch 2.9
+    for backend, _, operation in (name.partition(".") for name in operations):
+        settings = getattr(getattr(torch.backends, backend), operation, None)
+        if hasattr(settings, "fp32_precision"):
+            yield *_attribute(settings, "fp32_precision"), "ieee"
 
 
-def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    return partial(getattr, owner, name), partial(setattr, owner, name)
+def _attribute(settings: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Getter and setter of an attribute."""
+    return partial(getattr, settings, name), partial(setattr, settings, name)
 
 
 _SWITCHES = tuple(_switches())

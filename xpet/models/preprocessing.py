@@ -1,4 +1,4 @@
-"""CLIP's pre-processing of pictures. Its settings are read strictly: what is accepted works on every picture."""
+"""CLIP's pre-processing of pictures; its settings are read strictly: what is accepted works on every picture."""
 
 from __future__ import annotations
 
@@ -64,20 +64,20 @@ def read_processing(folder: Path, side: int) -> dict[str, Any]:
 
 def _check_size(settings: Mapping[str, Any], side: int, path: Path) -> None:
     """Raise ModelError where some picture would not become `side` x `side`, or one far larger on the way."""
-    size, crop, wanted = settings["size"], settings["crop_size"], dict.fromkeys(("height", "width"), side)
+    size, crop, square = settings["size"], settings["crop_size"], dict.fromkeys(("height", "width"), side)
     most = _LARGEST * side
-    if settings["do_center_crop"] and crop != wanted:
+    if settings["do_center_crop"] and crop != square:
         raise ModelError(
             f"{path.parent}: tower and pre-processing disagree: expected pictures of {side} x {side}, found crop_size "
             f"{crop['height']} x {crop['width']}"
         )
     if settings["do_resize"] and max(size.values()) > most:
         raise ModelError(f"{path}: the pre-processing is not valid: size: expected at most {most}, found {size}")
-    if not settings["do_center_crop"] and not (settings["do_resize"] and size == wanted):
+    if not settings["do_center_crop"] and not (settings["do_resize"] and size == square):
         found = f"size {size}" if settings["do_resize"] else "no resizing (do_resize false)"
         raise ModelError(
             f"{path}: expected every picture to become {side} x {side}, by a centre crop (do_center_crop true, "
-            f"crop_size {side}) or by size {wanted}, found {found} and no crop, which gives pictures of several shapes"
+            f"crop_size {side}) or by size {square}, found {found} and no crop, which gives pictures of several shapes"
         )
 
 
@@ -101,6 +101,7 @@ def canonical_processing(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _switch(value: object) -> bool | None:
+    """True or false; None for other values."""
     return value if isinstance(value, bool) else None
 
 
@@ -123,17 +124,20 @@ def _sides(value: object) -> dict[str, int] | None:
 
 
 def _size(value: object) -> dict[str, int] | None:
+    """A size to resize to; a number is that of the shortest edge. None for other values."""
     side = _whole(value)
     return _sides(value) if side is None else {"shortest_edge": side}
 
 
 def _crop(value: object) -> dict[str, int] | None:
+    """Height and width to crop to; a number is both. None for other values."""
     side = _whole(value)
     sides = _sides(value) if side is None else {"height": side, "width": side}
     return sides if sides and "height" in sides else None
 
 
 def _resample(value: object) -> int | None:
+    """The number of one of Pillow's filters; None for other values."""
     from PIL import Image
 
     known = {int(filter_) for filter_ in Image.Resampling}
@@ -141,12 +145,14 @@ def _resample(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
+    """A finite number of moderate size; None for other values."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _MOST:
         return None  # NaN among them
     return float(value)
 
 
 def _positive(value: object) -> float | None:
+    """Such a number above zero; None for other values."""
     number = _number(value)
     return number if number is not None and number > 0 else None
 
@@ -186,13 +192,13 @@ def cut(processor: Any, image: Image) -> Tensor:
     """An RGB picture resized and cropped, [channels, height, width]; in bytes, not yet scaled or normalised."""
     part = _middle(image, processor) if processor.do_resize and processor.do_center_crop else None
     switches = {} if part is None else {"do_resize": False}
-    found = processor(images=[part or image], return_tensors="pt", do_rescale=False, do_normalize=False, **switches)
-    pixels: Tensor = found["pixel_values"][0]
+    batch = processor(images=[part or image], return_tensors="pt", do_rescale=False, do_normalize=False, **switches)
+    pixels: Tensor = batch["pixel_values"][0]
     return pixels
 
 
 def _middle(image: Image, processor: Any) -> Image | None:
-    """What the centre crop keeps of a very elongated picture, resized; None for others.
+    """The part of a very elongated picture that the centre crop keeps, resized; None for other pictures.
 
     Its pixels are those of the whole, but for rounding and clipping on the way: a line of 1 x 30,000, resized whole,
     would take gigabytes.

@@ -26,7 +26,7 @@ _INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
 _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
 
 
-def write_folder(
+def write_sentence_folder(
     folder: Path, base: OpenText, changes: Mapping[str, Change], storage: StorageOptions, more: Mapping[str, Any],
     on_event: OnEvent = ignore,
 ) -> None:  # fmt: skip
@@ -36,18 +36,20 @@ def write_folder(
     """
     for name in (POOLING, DENSE):
         (folder / name).mkdir()
-    for place, theirs, ours in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
-        tensors, changed = (_renamed(values, ours, theirs) for values in (base.tensors, changes))
-        write_weights(place, tensors, changed, storage, on_event)
+    for part, prefix, ours in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
+        tensors, changed = (_with_prefix(values, ours, prefix) for values in (base.tensors, changes))
+        write_weights(part, tensors, changed, storage, on_event)
     _write_settings(folder, base.tower, base.tokenizer, {**more, "dtype": str(storage.dtype).removeprefix("torch.")})
     base.tokenizer.save(folder)
 
 
-def _renamed(values: Mapping[str, Any], ours: str, theirs: str) -> dict[str, Any]:
-    return {theirs + name.removeprefix(ours): value for name, value in values.items() if name.startswith(ours)}
+def _with_prefix(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The values whose names begin with `old`, under names that begin with `new` instead."""
+    return {new + name.removeprefix(old): value for name, value in values.items() if name.startswith(old)}
 
 
 def _write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, more: Mapping[str, Any]) -> None:
+    """Write the JSON files of the folder and its parts; `more` are further entries of config.json."""
     settings: Any = tower.transformer.config
     hidden = settings.hidden_size
     kind = FAMILIES[settings.model_type].model_class
@@ -69,7 +71,7 @@ def _write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, mo
     write_json(folder / DENSE / "config.json", dense)
 
 
-def read_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
+def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     """The tower and the tokenizer of such a folder as transformers itself reads them, in float32 and eval mode."""
     import torch
     from transformers import AutoModel, AutoTokenizer

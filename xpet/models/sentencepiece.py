@@ -43,6 +43,7 @@ def read_sentencepiece(path: Path) -> Tokenizer:
 
 
 def _parse(message: bytes) -> tuple[list[tuple[str, float]], bytes]:
+    """Pieces with their scores, and the compiled table of the normaliser."""
     pieces, charsmap = [], b""
     for field, value in _fields(message):
         if field == 1:
@@ -56,30 +57,31 @@ def _parse(message: bytes) -> tuple[list[tuple[str, float]], bytes]:
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     """Field numbers and raw values of a protobuf message."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        start, wire = place, key & 7
+    offset = 0
+    while offset < len(message):
+        key, offset = _varint(message, offset)
+        start, wire = offset, key & 7
         if wire == 0:
-            _, place = _varint(message, place)
+            _, offset = _varint(message, offset)
         elif wire == 2:
-            length, start = _varint(message, place)
-            place = start + length
+            length, start = _varint(message, offset)
+            offset = start + length
         elif wire in (1, 5):
-            place += {1: 8, 5: 4}[wire]
+            offset += {1: 8, 5: 4}[wire]
         else:
             raise ValueError(f"unknown wire type {wire}")
-        if place > len(message):
+        if offset > len(message):
             raise ValueError("the file ends within a field")
-        yield key >> 3, message[start:place]
+        yield key >> 3, message[start:offset]
 
 
-def _varint(message: bytes, place: int) -> tuple[int, int]:
+def _varint(message: bytes, offset: int) -> tuple[int, int]:
+    """The number at an offset, and the offset behind it; raises ValueError when the message ends within it."""
     value = shift = 0
     while True:
-        if place >= len(message) or shift > 63:
+        if offset >= len(message) or shift > 63:
             raise ValueError("the file ends within a number")
-        byte = message[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        byte = message[offset]
+        value, shift, offset = value | (byte & 127) << shift, shift + 7, offset + 1
         if byte < 128:
-            return value, place
+            return value, offset

@@ -15,9 +15,10 @@ from xpet.core.events import OnEvent, Progress, ignore
 from xpet.models.weights import write_json
 
 Change = Callable[[Tensor], Tensor]
-"""A float32 weight -> what is written in its place, float32 of the same shape."""
+"""A float32 weight -> the float32 weight of the same shape that is written instead."""
 
-_BLOCK = 1 << 24  # values converted at a time
+_BLOCK = 1 << 24
+"""Values converted at a time."""
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -61,7 +62,7 @@ def write_weights(
     files = [f"{stem}.{ending}"]
     if len(shards) > 1:
         files = [f"{stem}-{number:05d}-of-{len(shards):05d}.{ending}" for number in range(1, len(shards) + 1)]
-    progress = _Progress(len(tensors), on_event)
+    progress = _WritingProgress(len(tensors), on_event)
     for file, names in zip(files, shards, strict=True):
         blocks = {name: _blocks(name, tensors, changes.get(name), storage, progress) for name in names}
         write = _write_pytorch if storage.pytorch else _write_safetensors
@@ -89,8 +90,8 @@ def _shards(shapes: Mapping[str, torch.Size], storage: StorageOptions) -> list[l
     return shards
 
 
-class _Progress:
-    """Counts tensors written."""
+class _WritingProgress:
+    """Reports how many tensors are written."""
 
     def __init__(self, total: int, on_event: OnEvent) -> None:
         self.total, self.on_event, self.done = total, on_event, 0
@@ -101,9 +102,9 @@ class _Progress:
 
 
 def _blocks(
-    name: str, tensors: Mapping[str, Tensor], change: Change | None, storage: StorageOptions, progress: _Progress
+    name: str, tensors: Mapping[str, Tensor], change: Change | None, storage: StorageOptions, progress: _WritingProgress
 ) -> Iterator[Tensor]:
-    """The values of one tensor in their new type, flat, a block at a time."""
+    """The values of one tensor in their new type, flat [at most _BLOCK], a block at a time."""
     if change is None:
         for start in range(0, tensors[name].numel(), _BLOCK):  # asked for again: what is written need not stay mapped
             yield _converted(name, tensors[name].reshape(-1)[start : start + _BLOCK], storage.dtype)
@@ -124,7 +125,7 @@ def _changed(name: str, tensor: Tensor, change: Change) -> Tensor:
 
 
 def _converted(name: str, block: Tensor, dtype: torch.dtype) -> Tensor:
-    """A block in another type; raises ModelError where it is not finite before or after."""
+    """A block [values] in another type; raises ModelError where it is not finite before or after."""
     low, high = (float(value) for value in block.aminmax())  # NaN when any value is; makes no copy
     if not abs(low) + abs(high) < float("inf"):
         raise ModelError(f"expected finite weights, found NaN or infinity in {name}; train the run again")
@@ -137,32 +138,33 @@ def _converted(name: str, block: Tensor, dtype: torch.dtype) -> Tensor:
 def _write_safetensors(
     path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], storage: StorageOptions
 ) -> None:
-    """The format's own library wants all tensors at once; the format is a length, a JSON header and the bytes."""
+    """Write a safetensors file (header length, JSON header, bytes); its own library would want all tensors at once."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    place = 0
+    start = 0
     for name, shape in shapes.items():
-        end = place + shape.numel() * storage.dtype.itemsize
-        header[name] = {"dtype": _NAMES[storage.dtype], "shape": list(shape), "data_offsets": [place, end]}
-        place = end
+        end = start + shape.numel() * storage.dtype.itemsize
+        header[name] = {"dtype": _NAMES[storage.dtype], "shape": list(shape), "data_offsets": [start, end]}
+        start = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for own in blocks.values():
-            for block in own:
+        for tensor_blocks in blocks.values():
+            for block in tensor_blocks:
                 file.write(block.view(torch.uint8).numpy().data)
 
 
 def _write_pytorch(
     path: Path, shapes: Mapping[str, torch.Size], blocks: Mapping[str, Iterator[Tensor]], storage: StorageOptions
 ) -> None:
+    """Write a PyTorch file: a dictionary of tensors by name, which has to be in memory as a whole."""
     state = {}
     for name, shape in shapes.items():
         state[name] = torch.empty(shape, dtype=storage.dtype)
-        flat, place = state[name].view(-1), 0
+        flat, start = state[name].view(-1), 0
         for block in blocks[name]:
-            flat[place : place + len(block)] = block
-            place += len(block)
+            flat[start : start + len(block)] = block
+            start += len(block)
     with path.open("wb") as file:
         torch.save(state, file)

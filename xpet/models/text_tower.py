@@ -81,7 +81,7 @@ class TextTower(nn.Module):
         source, config = self.source, self.transformer.config
         if source.draws is not None and captions is not None:
             source.bits = DropoutBits.of(source.draws, captions, positions, words.shape[-1])
-        first = config.pad_token_id + 1 if FAMILIES[config.model_type].counts_after_pad else 0  # type: ignore[union-attr, operator, index]
+        first = FAMILIES[config.model_type].first_position(config.pad_token_id)  # type: ignore[union-attr, arg-type, index]
         return hidden_states(self.transformer, words, positions + first, mask, source.bits is not None)
 
     def packed(self, batch: PackedBatch) -> Tensor:

@@ -35,8 +35,8 @@ class TextTokenizer:
         self.pad_id = pad_id
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(limit)
-        found = [self._tokenizer.token_to_id(mark) for mark in _UNKNOWN]
-        self.unknown_id: int | None = next((i for i in found if i is not None), None)
+        ids = [self._tokenizer.token_to_id(mark) for mark in _UNKNOWN]
+        self.unknown_id: int | None = next((i for i in ids if i is not None), None)
 
     @property
     def highest_id(self) -> int:
@@ -44,7 +44,7 @@ class TextTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def reserve(self, tokens: int) -> None:
-        """Leave room for `tokens` inserted ones; raises ModelError when too little is left for a text."""
+        """Reserve positions for `tokens` inserted tokens; raises ModelError when too few are left for a text."""
         if self.limit - tokens < 3:
             raise ModelError(f"a prompt of {tokens} tokens does not fit into {self.limit} positions; use fewer tokens")
         self.limit -= tokens
@@ -56,7 +56,7 @@ class TextTokenizer:
         return [list(e.ids) or [self.pad_id] for e in encoded]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Token ids and 0/1 attention mask of rows, both int64 [rows, longest]."""
+        """Token ids, padded, and 0/1 attention mask of token rows, both int64 [rows, longest]."""
         longest = max(map(len, rows), default=0)
         ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
@@ -67,14 +67,15 @@ class TextTokenizer:
 
     def unknown_rate(self, texts: Sequence[str]) -> float:
         """Share of the texts' tokens, special ones aside, that the vocabulary does not know; 0.0 for no tokens."""
-        tokens = [token for row in self._plain(texts) for token in row]
+        tokens = [token for row in self._without_special(texts) for token in row]
         return sum(token == self.unknown_id for token in tokens) / len(tokens) if tokens else 0.0
 
     def tokens_per_text(self, texts: Sequence[str]) -> float:
         """Mean number of tokens, special ones aside and at most `limit`; 0.0 for no texts."""
-        return sum(map(len, self._plain(texts))) / len(texts) if texts else 0.0
+        return sum(map(len, self._without_special(texts))) / len(texts) if texts else 0.0
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+    def _without_special(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text without special tokens, at most `limit`."""
         encoded = self._tokenizer.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
         return [list(e.ids) for e in encoded]
 
@@ -96,7 +97,8 @@ class TextTokenizer:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates would stop the tokenizer
+    """The text with lone surrogates, at which the tokenizer would stop, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:

@@ -20,7 +20,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )  # in order of preference
-_SHOWN = 3  # names listed in an error
+_LISTED = 3
+"""Names that an error lists."""
 LONG = 160
 """Characters of another library's error that are shown."""
 
@@ -55,15 +56,16 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder}: expected weights in {WEIGHT_FILES[0]} or {WEIGHT_FILES[2]}, found neither")
     tensors: dict[str, Tensor] = {}
     for file in _shards(folder / name):
-        found = _READERS[file.suffix](file)
-        if twice := sorted(tensors.keys() & found.keys()):
+        shard = _READERS[file.suffix](file)
+        if twice := sorted(tensors.keys() & shard.keys()):
             raise ModelError(f"{folder}: expected every tensor in one shard, found {twice[0]} in {file.name}, too")
-        tensors.update(found)
+        tensors.update(shard)
     check_kinds(tensors, folder)
     return tensors
 
 
 def _shards(path: Path) -> list[Path]:
+    """The weight files that an index lists, or the one file itself; raises ModelError for a damaged index."""
     if path.suffix != ".json":
         return [path]
     index = read_json(path, "the list of shards").get("weight_map")
@@ -81,6 +83,7 @@ def _shards(path: Path) -> list[Path]:
 
 
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
+    """The tensors by name of a PyTorch file; raises ModelError when it holds anything else."""
     state = from_pytorch(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: expected a dictionary of tensors, found something else; convert it to safetensors")
@@ -91,10 +94,10 @@ _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": from
 
 
 class Remapped(Mapping[str, Tensor]):
-    """The tensors of files for one pass over them: mapped anew from time to time, so that pages read do not pile up.
+    """Tensors of files for one pass over them: mapped again from time to time, so that pages once read leave memory.
 
-    `read` maps them all; it is called again after each `after` bytes given out. A tensor of an earlier mapping stays
-    valid: its memory is free when nobody holds it any more.
+    `read` maps them all; it is called again after each `after` bytes of tensors taken. A tensor of an earlier mapping
+    stays valid as long as it is referenced.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, Tensor]], after: int = 1 << 25) -> None:
@@ -133,7 +136,7 @@ def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str) -> None:
-    """Put the tensors into a module built on the meta device, then freeze it in eval mode; costs at most one copy.
+    """Load the tensors into a module built on the meta device, then freeze it in eval mode; at most one copy is made.
 
     Raises ModelError as `check_fit` does, and for weights that are not finite.
     """
@@ -162,9 +165,10 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | s
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:
-    found = sorted(names)
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return [f"{len(found)} {what}: {', '.join(found[:_SHOWN])}{more}"] if found else []
+    """How many tensors are `what`, with the names of the first; nothing when there are none."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return [f"{len(ordered)} {what}: {', '.join(ordered[:_LISTED])}{more}"] if ordered else []
 
 
 _BUFFERS: dict[str, Callable[[int], Tensor]] = {
@@ -174,18 +178,19 @@ _BUFFERS: dict[str, Callable[[int], Tensor]] = {
 
 
 def _fill_buffers(module: nn.Module) -> None:
+    """Give buffers that are still on the meta device their values [1, positions]."""
     for name, buffer in list(module.named_buffers()):
         if buffer.is_meta:
-            owner, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(owner), leaf, _BUFFERS[leaf](buffer.shape[-1]))
+            parent, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(parent), leaf, _BUFFERS[leaf](buffer.shape[-1]))
 
 
 def write_tensors(path: Path, module: nn.Module) -> None:
-    """The module's state dict as one safetensors file."""
+    """Write the module's state dict as one safetensors file."""
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     to_safetensors(state, path, {"format": "pt"})
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """One sorted, indented JSON object."""
+    """Write one JSON object, sorted and indented."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

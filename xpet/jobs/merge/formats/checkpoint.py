@@ -48,7 +48,7 @@ def size(task: Task) -> int:
 
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
-    from xpet.models.checkpoint import open_text_tower, write_beside
+    from xpet.models.checkpoint import open_text_tower, write_settings
     from xpet.models.shards import write_weights
 
     form = stored(task)
@@ -59,7 +59,7 @@ def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
         **base.config, **({IMAGE_KEY: image} if image else {}),
         "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
     }  # fmt: skip
-    write_beside(stage, base.tower, base.tokenizer, document)
+    write_settings(stage, base.tower, base.tokenizer, document)
     return image
 
 

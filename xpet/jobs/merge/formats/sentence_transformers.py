@@ -20,20 +20,20 @@ _FILES = (
 def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
     """Fold and write the folder; returns the image tower of the base."""
     from xpet.models.checkpoint import open_text_tower
-    from xpet.models.sentence_folder import write_folder
+    from xpet.models.sentence_folder import write_sentence_folder
 
     base = open_text_tower(text_path(task.model.text))
     image = image_beside(base, task.model)
     more = {NOTE_KEY: note(task), **({IMAGE_KEY: image} if image else {})}
-    write_folder(stage, base, changes(task), stored(task), more, on_event)
+    write_sentence_folder(stage, base, changes(task), stored(task), more, on_event)
     return image
 
 
 def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
     """By transformers' own reading of the folder, as sentence-transformers does it."""
-    from xpet.models.sentence_folder import read_folder
+    from xpet.models.sentence_folder import read_sentence_folder
 
-    tower, tokenizer = read_folder(folder)
+    tower, tokenizer = read_sentence_folder(folder)
     return measure.encoder(tower.to(device), tokenizer)
 
 
