@@ -208,6 +208,8 @@ def missing_paths(page: Path, text: str) -> list[str]:
 
 def _is_there(page: Path, span: str) -> bool:
     named = NAMED.fullmatch(span)
+    if "NAME" in span:  # a file that the reader is to name
+        return True
     if named:
         files = [path for path in (page.parent / named[1], ROOT / named[1]) if path.is_file()]
         return bool(files) and (named[2] is None or named[2] in names_in(files[0]))
