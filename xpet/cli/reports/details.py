@@ -121,16 +121,16 @@ def runs(report: Report) -> Grid:
 def forgetting(report: Report) -> Grid | None:
     """What each module does to the languages it is not for: change of R@1 against the reference."""
     first = report.systems[0]
-    modules = [(s, lang) for s in report.systems for lang, own in s.languages.items() if own.untrained]
+    modules = [(s, lang) for s in report.systems for lang, scores in s.languages.items() if scores.untrained]
     others = list(dict.fromkeys(other for s, lang in modules for other in s.languages[lang].untrained))
     if not modules:
         return None
     rows = []
     for system, lang in modules:
-        moved = system.languages[lang].untrained
+        under_module = system.languages[lang].untrained
         cells = [
-            change(Estimate(moved[other].value - first.languages[other].mean.r1.value))
-            if other in moved and other in first.languages else Cell()
+            change(Estimate(under_module[other].value - first.languages[other].mean.r1.value))
+            if other in under_module and other in first.languages else Cell()
             for other in others
         ]  # fmt: skip
         rows.append([text(lang), text(labels(report)[system.name]), *cells])
@@ -210,25 +210,25 @@ def notes(report: Report) -> list[tuple[str, str]]:
     """(tone, sentence) of what a reader must not miss."""
     from xpet.jobs.results.synthetic import SYNTHETIC
 
-    found = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
+    sentences = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
     serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]
     if serving:
-        found.append(("", f"Queries must be translated to English when serving: {', '.join(serving)}."))
+        sentences.append(("", f"Queries must be translated to English when serving: {', '.join(serving)}."))
     if report.synthetic:
-        found.append((WARN, f"Note: {SYNTHETIC}."))
-    return found
+        sentences.append((WARN, f"Note: {SYNTHETIC}."))
+    return sentences
 
 
 def every(report: Report, full: bool) -> Sequence[Grid]:
     """The tables of a report in reading order; `full` adds both directions, comparisons and worst queries."""
     main = [languages(report), disparity(report), groups(report), systems(report), cost(report)]
-    told = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []
-    looked = [
+    compared = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []
+    closing = [
         forgetting(report),
         diagnosis(report),
         *(worst_queries(report) if full else []),
         advice(report),
         gates(report),
     ]
-    grids = [*main, *told, *([directions(report), runs(report)] if full else []), *looked]
+    grids = [*main, *compared, *([directions(report), runs(report)] if full else []), *closing]
     return [grid for grid in grids if grid is not None]

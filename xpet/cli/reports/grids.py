@@ -75,20 +75,20 @@ class Grid:
         return " ".join(sentence for head, sentence in self.notes if head in heads)
 
     def only(self, kept: Callable[[int], bool]) -> Grid:
-        """The columns whose place is kept."""
-        places = [place for place in range(len(self.columns)) if kept(place)]
-        rows = tuple(tuple(row[p] for p in places) for row in self.rows)
-        return replace(self, columns=tuple(self.columns[p] for p in places), rows=rows)
+        """The columns whose index is kept."""
+        indices = [index for index in range(len(self.columns)) if kept(index)]
+        rows = tuple(tuple(row[i] for i in indices) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[i] for i in indices), rows=rows)
 
     def trimmed(self) -> Grid:
-        """Without the droppable columns in which nothing is said."""
-        said = [any(row[p].whole not in ("", NONE) for row in self.rows) for p in range(len(self.columns))]
-        return self.only(lambda place: said[place] or not self.columns[place].drop)
+        """Without the droppable columns whose cells are all empty."""
+        filled = [any(row[i].whole not in ("", NONE) for row in self.rows) for i in range(len(self.columns))]
+        return self.only(lambda index: filled[index] or not self.columns[index].drop)
 
     def without_words(self) -> Grid:
         """Without the words best and worst, for formats that set these figures in bold and italics."""
-        words = [{row[p].whole for row in self.rows} <= {"", BEST, WORST} for p in range(len(self.columns))]
-        return self.only(lambda place: not (self.columns[place].part and words[place]))
+        words = [{row[i].whole for row in self.rows} <= {"", BEST, WORST} for i in range(len(self.columns))]
+        return self.only(lambda index: not (self.columns[index].part and words[index]))
 
     def fitted(self, width: int, length: Callable[[str], int], between: int = 2, prose: int = 16) -> Grid:
         """As many columns as go into `width`, those of one `drop` together; firm columns stay even if they do not."""
@@ -98,14 +98,14 @@ class Grid:
             if not max(drops, default=0):
                 return grid
             first = max(drops)
-            grid = grid.only(lambda place, drops=drops, first=first: drops[place] != first)  # type: ignore[misc]
+            grid = grid.only(lambda index, drops=drops, first=first: drops[index] != first)  # type: ignore[misc]
         return grid
 
     def width(self, length: Callable[[str], int], between: int = 2, prose: int = 16) -> int:
         """Characters a row takes; prose counts for at most `prose`."""
         widths = []
-        for place, column in enumerate(self.columns):
-            needed = max([length(column.head), *(length(row[place].whole) for row in self.rows)])
+        for index, column in enumerate(self.columns):
+            needed = max([length(column.head), *(length(row[index].whole) for row in self.rows)])
             widths.append(min(prose, needed) if column.wrap else needed)
         return sum(widths) + between * (len(widths) - 1)
 
@@ -142,12 +142,12 @@ def change(figure: Estimate | None, fewer_is_better: bool = False, sure: bool | 
     """A signed difference in the tone of what it means; without one where it rounds to nothing or may be chance."""
     if figure is None:
         return Cell(NONE, DIM)
-    shown = positive_zero(format(figure.value, "+.1f"))
-    if float(shown) == 0 or sure is False:
-        return Cell(shown, "", figure.value)
-    return Cell(shown, GOOD if (figure.value < 0) == fewer_is_better else BAD, figure.value)
+    difference = positive_zero(format(figure.value, "+.1f"))
+    if float(difference) == 0 or sure is False:
+        return Cell(difference, "", figure.value)
+    return Cell(difference, GOOD if (figure.value < 0) == fewer_is_better else BAD, figure.value)
 
 
-def positive_zero(shown: str) -> str:
+def positive_zero(digits: str) -> str:
     """`-0.0` and `+0.0` as `0.0`: a sign on nothing misleads."""
-    return shown[1:] if shown[:1] in ("-", "+") and not shown.strip("+-0.,") else shown
+    return digits[1:] if digits[:1] in ("-", "+") and not digits.strip("+-0.,") else digits

@@ -92,8 +92,8 @@ def _lead(report: Report) -> str:
 
 def _text(words: str) -> str:
     """Escaped, and isolated in its own direction: names and captions may be right-to-left."""
-    shown = escape(clean(words))
-    return shown if shown.isascii() else f'<bdi dir="auto">{shown}</bdi>'
+    escaped = escape(clean(words))
+    return escaped if escaped.isascii() else f'<bdi dir="auto">{escaped}</bdi>'
 
 
 def _attribute(words: str) -> str:
@@ -114,9 +114,9 @@ def _section(grid: Grid) -> Iterator[str]:
 
 
 def _table(grid: Grid) -> str:
-    places = _merged(grid.columns)
-    heads = "".join(_head(grid.columns[group[0]]) for group in places)
-    rows = "\n".join(f"<tr>{_row(grid, row, places)}</tr>" for row in grid.rows)
+    groups = _merged(grid.columns)
+    heads = "".join(_head(grid.columns[group[0]]) for group in groups)
+    rows = "\n".join(f"<tr>{_row(grid, row, groups)}</tr>" for row in grid.rows)
     # A box that scrolls must be reachable by keyboard.
     return (
         f'<div class="box" tabindex="0" role="region" aria-label="{_attribute(grid.title)}">'
@@ -126,13 +126,13 @@ def _table(grid: Grid) -> str:
 
 
 def _merged(columns: Sequence[Heading]) -> list[list[int]]:
-    """Places of the columns that share a cell: a value and its parts."""
+    """Indices of the columns that share a cell: a value and its parts."""
     groups: list[list[int]] = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         if column.part:
-            groups[-1].append(place)
+            groups[-1].append(index)
         else:
-            groups.append([place])
+            groups.append([index])
     return groups
 
 
@@ -145,11 +145,11 @@ def _classes(*names: str) -> str:
     return f' class="{given}"' if given else ""
 
 
-def _row(grid: Grid, row: Sequence[Cell], places: list[list[int]]) -> str:
+def _row(grid: Grid, row: Sequence[Cell], groups: list[list[int]]) -> str:
     cells: list[str] = []
-    for group in places:
+    for group in groups:
         column, cell = grid.columns[group[0]], row[group[0]]
-        parts = [(grid.columns[place], row[place]) for place in group[1:]]
+        parts = [(grid.columns[i], row[i]) for i in group[1:]]
         cells.append(_cell(column, cell, parts, first=not cells))
     return "".join(cells)
 
@@ -160,13 +160,13 @@ def _cell(column: Heading, cell: Cell, parts: Sequence[tuple[Heading, Cell]], fi
     inner, right = _text(cell.whole), "right" if column.right else ""
     if parts:
         inner = f'<span class="{cell.tone}">{inner}</span>' if cell.tone else inner
-    for part, said in parts:
+    for part, part_cell in parts:
         if part.head == INTERVAL:
-            inner += f"<small>{_text(said.whole)}</small>"
-        elif said.tone:
-            inner = f"<b{_classes(said.tone)}>{_text(said.whole)}</b> {inner}"
+            inner += f"<small>{_text(part_cell.whole)}</small>"
+        elif part_cell.tone:
+            inner = f"<b{_classes(part_cell.tone)}>{_text(part_cell.whole)}</b> {inner}"
         elif column.head == CHANGE:
-            inner += f'<span class="sign">{_text(said.whole)}</span>'
+            inner += f'<span class="sign">{_text(part_cell.whole)}</span>'
     if first and not column.right:
         return f'<th scope="row"{_classes(cell.tone)}{value}>{inner}</th>'
     shape = "prose" if column.wrap and len(cell.whole) > PROSE else "firm"
@@ -177,8 +177,8 @@ def _plots(report: Report) -> Iterator[str]:
     from xpet.cli.reports import plot
 
     words = ("R@1 per language and system", "Mean and range of R@1 against the share of trained parameters")
-    for place, (svg, label) in enumerate(zip(plot.inline(report), words, strict=False)):
-        yield f'<figure tabindex="0">{_svg(svg, f"plot{place}-", label)}</figure>'
+    for number, (svg, label) in enumerate(zip(plot.inline(report), words, strict=False)):
+        yield f'<figure tabindex="0">{_svg(svg, f"plot{number}-", label)}</figure>'
 
 
 def _svg(svg: str, prefix: str, label: str) -> str:
@@ -206,16 +206,14 @@ def _worst(report: Report) -> Iterator[str]:
 def _query(query: WorstQuery, language: str) -> str:
     lang = f' lang="{language}"' if CODE.fullmatch(language) else ""
     english = f'<p class="dim" lang="en">{_text(query.english)}</p>' if query.english else ""
-    wanted = (
-        f'<span class="dim">wanted</span> {_text(query.image)}{_picture(query.thumbnail, f"wanted: {query.image}")}'
-    )
-    found = (
+    right = f'<span class="dim">wanted</span> {_text(query.image)}{_picture(query.thumbnail, f"wanted: {query.image}")}'
+    top = (
         f'<span class="dim">found</span> {_text(query.found)}{_picture(query.found_thumbnail, f"found: {query.found}")}'
     )
     return (
         f"<li><p{lang}><strong>{_text(query.text)}</strong></p>{english}"
-        f'<p class="dim">rank {query.rank:,.0f}</p><div class="pair"><div>{wanted}</div>'
-        f"<div>{found}<span{lang}>{_text(query.found_caption)}</span></div></div></li>"
+        f'<p class="dim">rank {query.rank:,.0f}</p><div class="pair"><div>{right}</div>'
+        f"<div>{top}<span{lang}>{_text(query.found_caption)}</span></div></div></li>"
     )
 
 

@@ -21,10 +21,10 @@ OPEN = {BEST: r"\textbf{", WORST: r"\textit{"}
 
 def render(report: Report, look: Look) -> str:
     """The report as table environments; best figures bold, worst ones italic, notes in the first caption."""
-    told = " ".join(sentence for _, sentence in notes(report))
+    sentences = " ".join(sentence for _, sentence in notes(report))
     grids = every(report, look.full)
-    told = f"Best in bold, worst in italics. {told}".strip()
-    tables = [_grid(grid, told if place == 0 else "") for place, grid in enumerate(grids)]
+    caption_end = f"Best in bold, worst in italics. {sentences}".strip()
+    tables = [_grid(grid, "" if number else caption_end) for number, grid in enumerate(grids)]
     return "% Needs \\usepackage{booktabs}; \\textquotedbl needs \\usepackage[T1]{fontenc}.\n" + "\n".join(tables)
 
 
@@ -33,7 +33,7 @@ def escape(words: str) -> str:
     return "".join(ESCAPES.get(char, char) for char in clean(words)).replace("--", "-{}-")  # no ligature
 
 
-def _grid(grid: Grid, told: str) -> str:
+def _grid(grid: Grid, caption_end: str) -> str:
     from tabulate import tabulate
 
     grid = grid.without_words()
@@ -45,7 +45,7 @@ def _grid(grid: Grid, told: str) -> str:
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         body = body.replace(r"\hline", rule, 1)
     label = NOT_LABEL.sub("-", grid.name)
-    caption = escape(" ".join(part for part in (f"{grid.title}.", grid.note, told) if part))
+    caption = escape(" ".join(part for part in (f"{grid.title}.", grid.note, caption_end) if part))
     lines = [
         r"\begin{table}",
         r"\centering",

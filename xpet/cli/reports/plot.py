@@ -106,8 +106,8 @@ def _dumbbells(report: Report, part: Any) -> None:
         axes.axvline(english.mean.r1.value, color=COLOURS[0], linestyle=":", linewidth=1, zorder=0)
     apart = 0.16 if len(report.systems) < 4 else 0.6 / len(report.systems)
     middle = (len(report.systems) - 1) / 2
-    for place, system in enumerate(report.systems):
-        _dots(axes, system, names, place, (place - middle) * apart)
+    for number, system in enumerate(report.systems):
+        _dots(axes, system, names, number, (number - middle) * apart)
     if len(report.systems) == 2:
         _joined(report, axes, names)
     elif len(report.systems) == 1:
@@ -134,14 +134,14 @@ def _limits(report: Report) -> tuple[float, float]:
     return start, high + 0.12 * (high - start) + 1
 
 
-def _dots(axes: Axes, system: System, names: Sequence[str], place: int, shift: float) -> None:
-    """One system: a dot per language and its interval as a thin line."""
-    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-    shown = [(row + shift, system.languages[n].mean.r1) for row, n in enumerate(names) if n in system.languages]
-    for row, figure in shown:
+def _dots(axes: Axes, system: System, names: Sequence[str], number: int, shift: float) -> None:
+    """One system, the `number`-th: a dot per language and its interval as a thin line."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    dots = [(row + shift, system.languages[n].mean.r1) for row, n in enumerate(names) if n in system.languages]
+    for row, figure in dots:
         if figure.low is not None and figure.high is not None:
             axes.plot([figure.low, figure.high], [row, row], color=colour, linewidth=1, alpha=0.7, zorder=2)
-    axes.plot([f.value for _, f in shown], [row for row, _ in shown], marker, color=colour, markersize=5.5,
+    axes.plot([f.value for _, f in dots], [row for row, _ in dots], marker, color=colour, markersize=5.5,
               linestyle="none", zorder=3, label=_short(system.name))  # fmt: skip
 
 
@@ -182,15 +182,15 @@ def _legend(part: Any, systems: int) -> None:
 def _footer(report: Report, part: Any) -> None:
     from xpet.jobs.results.synthetic import SYNTHETIC
 
-    told = [SYNTHETIC[0].upper() + SYNTHETIC[1:] + "."] if report.synthetic else []
+    sentences = [SYNTHETIC[0].upper() + SYNTHETIC[1:] + "."] if report.synthetic else []
     if any(s.mean.r1.low is not None for system in report.systems for s in system.languages.values()):
-        told.append("Thin lines: 95 % intervals.")
+        sentences.append("Thin lines: 95 % intervals.")
     if "en" in report.systems[0].languages:
-        told.append("Dotted: English.")
+        sentences.append("Dotted: English.")
     if len(report.systems) == 2 and any(d.significant for c in report.comparisons for d in c.languages.values()):
-        told.append("*: significant.")
-    if told:
-        part.supxlabel("\n".join([told[0], " ".join(told[1:])]).strip(), fontsize=8, x=0.01, ha="left")
+        sentences.append("*: significant.")
+    if sentences:
+        part.supxlabel("\n".join([sentences[0], " ".join(sentences[1:])]).strip(), fontsize=8, x=0.01, ha="left")
 
 
 def _tradeoff(report: Report, part: Any) -> None:
@@ -215,8 +215,8 @@ def _tradeoff(report: Report, part: Any) -> None:
 
 def _priced_dot(axes: Axes, report: Report, system: System, figure: Estimate) -> None:
     assert system.cost is not None
-    place = list(report.systems).index(system)
-    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    number = list(report.systems).index(system)
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     share = system.cost.share
     if figure.low is not None and figure.high is not None:
         axes.plot([share, share], [figure.low, figure.high], color=colour, linewidth=1, alpha=0.7)

@@ -34,7 +34,7 @@ Bar = Callable[[float, float | None], Cell]
 def labels(report: Report) -> dict[str, str]:
     """Headings for systems: the name, or `#2` for the second one if its name is long (see the table of systems)."""
     names = [clean(system.name) for system in report.systems]
-    short = [name if len(name) <= LONGEST else f"#{place}" for place, name in enumerate(names, 1)]
+    short = [name if len(name) <= LONGEST else f"#{number}" for number, name in enumerate(names, 1)]
     return {system.name: label for system, label in zip(report.systems, short, strict=True)}
 
 
@@ -45,8 +45,8 @@ def others(report: Report) -> Sequence[System]:
 
 def against(report: Report, system: System) -> Comparison | None:
     """The comparison of a system with the reference."""
-    wanted = (report.systems[0].name, system.name)
-    return next((c for c in report.comparisons if (c.reference, c.system) == wanted), None)
+    pair = (report.systems[0].name, system.name)
+    return next((c for c in report.comparisons if (c.reference, c.system) == pair), None)
 
 
 def ordered(report: Report) -> list[str]:
@@ -193,10 +193,10 @@ def groups(report: Report) -> Grid | None:
     kinds = dict.fromkeys(name for system in report.systems for name in system.groups)
     rows = []
     for kind in kinds:
-        for place, system in enumerate(s for s in report.systems if kind in s.groups):
+        for row, system in enumerate(s for s in report.systems if kind in s.groups):
             spread = system.groups[kind]
             rows.append([
-                text("" if place else kind), text(names[system.name]), text(", ".join(spread.languages), DIM),
+                text("" if row else kind), text(names[system.name]), text(", ".join(spread.languages), DIM),
                 points(spread.mean), interval(spread.mean), points(spread.range), interval(spread.range),
                 points(spread.std), text(spread.worst, WORST), points(spread.mean_gap),
             ])  # fmt: skip
@@ -216,7 +216,7 @@ def comparisons(report: Report) -> list[Grid]:
     columns = [Heading("lang", False), Heading("change"), between(1), Heading("p", True, 3)]
     columns += [Heading("p (Holm)", True, 2), Heading("significant", False, 1)]
     names = labels(report)
-    for place, comparison in enumerate(report.comparisons, 1):
+    for number_, comparison in enumerate(report.comparisons, 1):
         rows = [
             [text(language), change(d.r1, sure=d.significant), interval(d.r1, "+.1f"), number(d.p, ".4f"),
              number(d.p_holm, ".4f"), text("" if d.significant is None else "yes" if d.significant else "no")]
@@ -224,7 +224,7 @@ def comparisons(report: Report) -> list[Grid]:
         ]  # fmt: skip
         pair = (names.get(name, name) for name in (comparison.system, comparison.reference))
         title = "Change of R@1: {} against {}".format(*pair)
-        grids.append(Grid(f"comparison-{place}", title, columns, rows).trimmed())
+        grids.append(Grid(f"comparison-{number_}", title, columns, rows).trimmed())
     return grids
 
 
