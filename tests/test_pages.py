@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tests import pages
 from tests.pages import ROOT
+from xpet.core import run_record
+from xpet.jobs.results import report
 
 FRONT = ROOT / "README.md"
 HOUSE = ROOT / "xpet" / "README.md"
@@ -96,6 +99,18 @@ def test_the_picture_shows_the_front_pages_figures_and_says_that_they_are_synthe
             labels = re.search(rf">{head}<.*>(\d+)<.*>(\d+)<", picture)
             assert labels is not None, head
             assert [int(label) for label in labels.groups()] == pytest.approx([float(low), float(high)], abs=0.6), head
+
+
+DOCUMENTS = (
+    report.Report, report.System, report.LanguageScores, report.Cost, report.Comparison, report.Difference, report.Gate,
+    run_record.RunMetrics, run_record.RunEnvironment, run_record.SplitNames,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_every_field_of_a_document_is_on_cores_page(kind: type) -> None:
+    named = set(pages.spans((ROOT / "xpet" / "core" / "README.md").read_text("utf-8")))
+    assert not {field.name for field in fields(kind)} - named
 
 
 GOOD = """\
