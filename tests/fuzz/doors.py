@@ -344,11 +344,11 @@ def _translations(folder: Path) -> None:
 
 def _stored_translations(folder: Path) -> object:
     from xpet.core.config import DataConfig
-    from xpet.jobs.shared import translated_captions as translations
+    from xpet.jobs.shared import translated_captions
     from xpet.jobs.shared.corpus import read_corpus
 
     corpus = read_corpus(DataConfig("table", str(folder / "table.jsonl")))
-    return translations.stored(corpus, ["de"], str(folder / "translations"))
+    return translated_captions.stored(corpus, ["de"], str(folder / "translations"))
 
 
 def _references(folder: Path) -> object:

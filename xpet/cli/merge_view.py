@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def summary(result: MergeResult) -> Iterator[Block]:
     """What was folded, whether it was proven, and where it is."""
-    from xpet.jobs.merge.formats import FORMS
+    from xpet.jobs.merge.formats import EXPORT_FORMATS
     from xpet.jobs.merge.formats.base import filled
 
-    form = FORMS[result.form]
+    form = EXPORT_FORMATS[result.form]
     if result.combination is not None:
         yield from _combined(result.combination)
     yield Paragraph(

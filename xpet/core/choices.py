@@ -9,7 +9,12 @@ UNSUPPORTED_METHODS = {
 STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 """How `xpet merge` combines languages -> share of the values it keeps unless given, None where it keeps all."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
-FORM_NAMES = ("checkpoint", "peft", "opendelta", "onnx", "sentence-transformers")
-"""What `xpet merge` writes: the first by itself, the others by `--export`."""
+EXPORT_OPTIONS = {
+    "checkpoint": ("dtype", "shard_size", "pytorch_bin"), "peft": (), "opendelta": (), "onnx": (),
+    "sentence-transformers": ("dtype", "shard_size"),
+}  # fmt: skip
+"""What `xpet merge` writes -> the settings of how weights are stored that it heeds. The first is written by itself, the
+others by `--export`; each is a file of `xpet.jobs.merge.formats`."""
+FORM_NAMES = tuple(EXPORT_OPTIONS)
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
 """Endings of files that hold texts in columns, for `xpet translate`."""

@@ -20,8 +20,7 @@ from xpet.core.disparity import disparity
 from xpet.core.errors import ConfigError, XpetError
 from xpet.core.events import Event, Notice, Progress
 from xpet.jobs.align import run as align
-from xpet.jobs.merge import combine
-from xpet.jobs.merge import combine_measure as combinebench
+from xpet.jobs.merge import combine, combine_measure
 from xpet.jobs.merge import run as merge
 from xpet.jobs.results.merge import MergeResult
 from xpet.models.checkpoint import load_text_tower
@@ -147,20 +146,20 @@ def test_the_same_command_writes_the_same_files(runs: Path, tmp_path: Path, tree
 
 
 def test_weights_are_searched_on_validation_alone(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    right = combinebench.Bench.recall
+    measured: list[str] = []
+    right = combine_measure.CombineSetup.recall
 
     def recall(self: Any, language: str, part: str = "test", slot: str | None = None) -> float:
-        asked.append(part)
+        measured.append(part)
         return right(self, language, part, slot)
 
-    monkeypatch.setattr(combinebench.Bench, "recall", recall)
+    monkeypatch.setattr(combine_measure.CombineSetup, "recall", recall)
     steps: list[Progress] = []
 
     def listen(event: Event) -> None:
         if isinstance(event, Progress) and event.stage == "searching":
             steps.append(event)
-            assert set(asked) == {"validation"}
+            assert set(measured) == {"validation"}
 
     two = (runs / "de", runs / "tr")
     found = made(tmp_path / "out", *two, on_event=listen, strategy="ties", search=4, seed=3).combination
@@ -168,7 +167,7 @@ def test_weights_are_searched_on_validation_alone(runs: Path, tmp_path: Path, mo
     assert found.search is not None
     assert (found.search.tried, found.search.images) == (4, 12)
     assert [(step.done, step.total) for step in steps] == [(number, 4) for number in range(1, 5)]
-    assert asked == ["validation"] * 4 * 3 + ["test"] * (3 + 2 + 3)
+    assert measured == ["validation"] * 4 * 3 + ["test"] * (3 + 2 + 3)
     mean, gap = found.search.start
     assert (found.search.found[0], -found.search.found[1]) >= (mean, -gap)
     settings: dict[str, Any] = {

@@ -15,7 +15,7 @@ from xpet.core.choices import FORM_NAMES
 from xpet.core.config import MergeConfig
 from xpet.core.errors import XpetError
 from xpet.jobs.merge import run as merge
-from xpet.jobs.merge.formats import FORMS
+from xpet.jobs.merge.formats import EXPORT_FORMATS
 from xpet.jobs.results.merge import MergeResult
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -51,8 +51,8 @@ def refused(run: Path, out: Path, form: str, **changes: Any) -> str:
 
 
 def test_the_table_and_the_names() -> None:
-    assert tuple(FORMS) == FORM_NAMES
-    for name, form in FORMS.items():
+    assert tuple(EXPORT_FORMATS) == FORM_NAMES
+    for name, form in EXPORT_FORMATS.items():
         assert form.name == name
         assert "{out}" in form.use
         assert form.about

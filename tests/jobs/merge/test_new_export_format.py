@@ -1,40 +1,72 @@
-"""An export format is one file and one row: one is added here, written, proven to compute the same, and described."""
+"""A new export format is one file and one row: shown on a copy of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.jobs.conftest import World
+
+ROOT = Path(__file__).resolve().parents[3]
+ROW = '"opendelta": (),'
+FORMAT = '''\
+"""`--export numbers-only`: the trained tensors as they are, on the same text tower."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pytest
-import torch
+from xpet.core.events import OnEvent
+from xpet.core.tensors import from_safetensors, to_safetensors
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
+from xpet.jobs.merge.formats.folded import module_bytes, with_module
+from xpet.jobs.shared.measure import Encode
 
-from tests.jobs.conftest import World
-from xpet.core.config import MergeConfig
-from xpet.jobs.align import run as align
-from xpet.jobs.merge import run as merge
-from xpet.jobs.merge.formats import FORMS
-from xpet.jobs.merge.formats.base import CARD, Form
-from xpet.jobs.merge.formats.folded import bytes_of, with_module
+_FILE = "numbers.safetensors"
 
 
-def _write(folder: Path, task: Any, on_event: object) -> None:
-    torch.save(dict(task.record.delta), folder / "delta.pt")
+def _write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
+    to_safetensors(job.record.delta, stage / _FILE)
+    return job.model.image
 
 
-def _encoder(folder: Path, task: Any, device: str) -> Any:
-    return with_module(task, task.record.method, torch.load(folder / "delta.pt"), device)
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
+    return with_module(job, job.record.method, from_safetensors(folder / _FILE, "make it again"), device)
 
 
-ROW = Form(
-    "torch", "a dictionary of tensors", _write, _encoder, bytes_of, (CARD, "delta.pt"), lambda folder: False,
-    folds=False, use="torch.load('{out}/delta.pt')", about="What was trained of {base}.",
+FORMAT = ExportFormat(
+    "numbers-only", "numbers", _write, _encoder, module_bytes, (CARD, _FILE), lambda folder: True, folds=False,
+    use="Read it from {out}", about="Nothing but numbers.",
 )  # fmt: skip
+'''
 
 
-def test_an_export_format_is_a_row(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FORMS, ROW.name, ROW)
-    align.run(world.config(tmp_path / "run", method="adapter"))
-    result = merge.run(MergeConfig((str(tmp_path / "run"),), str(tmp_path / "out"), form="torch", device="cpu"))
-    assert set(result.files) == {CARD, "delta.pt"}
-    assert result.verification is not None
-    assert f"What was trained of {world.text}." in (tmp_path / "out" / CARD).read_text("utf-8")
+def run_of(folder: Path, *arguments: str) -> str:
+    """What `xpet` of a folder says."""
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "xpet", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_a_new_format(world: World, runs: Path, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(ROOT / "xpet", tmp_path / "xpet", ignore=shutil.ignore_patterns("__pycache__")))
+    choices = package / "core" / "choices.py"
+    text = choices.read_text("utf-8")
+    assert text.count(ROW) == 1
+    choices.write_text(text.replace(ROW, f'{ROW} "numbers-only": (),'), "utf-8")
+    (package / "jobs" / "merge" / "formats" / "numbers_only.py").write_text(FORMAT, "utf-8")
+    assert "numbers-only" in run_of(tmp_path, "merge", "--help")
+    out = tmp_path / "out"
+    told = run_of(
+        tmp_path, "merge", str(runs / "lora"), "-o", str(out), "--export", "numbers-only", "--json", "--device", "cpu"
+    )
+    result = json.loads(told)
+    assert {path.name for path in out.iterdir()} == {"README.md", "numbers.safetensors"} == set(result["files"])
+    assert result["verification"]["relative"] <= result["verification"]["tolerance"]
+    assert "Nothing but numbers." in (out / "README.md").read_text("utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, dataclass
 
-from xpet.core.choices import FORM_NAMES, STRATEGY_DENSITIES
+from xpet.core.choices import EXPORT_OPTIONS, FORM_NAMES, STRATEGY_DENSITIES
 from xpet.core.config.fit import DEVICES
 from xpet.core.config.kinds import BYTES, REPEATED, WEIGHTS
 from xpet.core.config.options import OUTPUT, RUNS, SEVERAL, STORED, WHERE, Owner, group, option
@@ -14,7 +14,10 @@ from xpet.core.errors import ConfigError, unknown
 
 DTYPES = ("fp32", "fp16", "bf16")
 _STRATEGY = Owner("strategy")
-_WEIGHTS = Owner("export", (FORM_NAMES[0], "sentence-transformers"))
+_WEIGHTS, _PYTORCH_BIN = (
+    Owner("export", tuple(name for name, settings in EXPORT_OPTIONS.items() if setting in settings))
+    for setting in ("dtype", "pytorch_bin")
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class MergeConfig:
     )
     pytorch_bin: bool = option(
         False, "--pytorch-bin", "PyTorch files for older loaders, in place of safetensors", STORED,
-        owner=Owner("export", (FORM_NAMES[0],)),
+        owner=_PYTORCH_BIN,
     )  # fmt: skip
     verify: bool = option(True, "--verify", "Do not compare with the run on its test captions", STORED, default_text="")
     overwrite: bool = option(False, "--overwrite", "Replace an earlier output of xpet merge", OUTPUT, common=True)

@@ -14,9 +14,8 @@ from xpet.core.estimates import Disparity
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.run_record import RunRecord
 from xpet.core.weight_search import Point, Score, objective, search
-from xpet.jobs.merge import combine_measure as combinebench
-from xpet.jobs.merge.combine_measure import Bench, Ingredients
-from xpet.jobs.merge.formats.base import Task, task_of
+from xpet.jobs.merge.combine_measure import CombineSetup, Ingredients, prepare
+from xpet.jobs.merge.formats.base import MergeJob, job_of
 from xpet.jobs.results.merge import Combination, Price, WeightSearch
 from xpet.jobs.shared.run_records import (
     SAME_DATA,
@@ -45,7 +44,7 @@ def combined_records(config: MergeConfig, on_event: OnEvent = ignore) -> tuple[R
     `config.verify` is off); `config["combination"]` says how it was made. Raises the XpetError family, see `chosen`.
     """
     config = config.check()
-    return combined(task_of(config, chosen(config)), on_event)
+    return combined(job_of(config, chosen(config)), on_event)
 
 
 def chosen(config: MergeConfig) -> Runs:
@@ -58,7 +57,7 @@ def chosen(config: MergeConfig) -> Runs:
 
     assert config.combine is not None
     alike = {**SAME_DATA, **(_VALIDATION if config.combine.search else {})}
-    runs = [own[0] for own in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
+    runs = [best[0] for best in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
     _check_words(runs)
     _check_alike(runs)
     check_foldable(runs[0][1].method, str(runs[0][0]))
@@ -66,32 +65,29 @@ def chosen(config: MergeConfig) -> Runs:
     return runs
 
 
-def combined(task: Task, on_event: OnEvent) -> tuple[Runs, Combination]:
-    """The runs of a task, one per language, combined as its configuration says; see `combined_records`."""
+def combined(job: MergeJob, on_event: OnEvent) -> tuple[Runs, Combination]:
+    """The runs of a job, one per language, combined as its configuration says; see `combined_records`."""
     from xpet.methods.combining import combine
 
-    asked = task.config.combine
-    assert asked is not None
-    ingredients = _ingredients(task, on_event)
-    recipe = _recipe(asked, list(ingredients.vectors))
-    vector = combine(ingredients.vectors, recipe)
-    searched, prices = None, {}
-    if task.config.verify:
-        rank = max(vector.rank, ingredients.rank)
-        bench = combinebench.prepare(task, ingredients, rank, asked.search > 0, on_event)
-        if asked.search:
-            recipe, searched = _search(asked, bench, recipe, on_event)
+    config = job.config.combine
+    assert config is not None
+    ingredients = _ingredients(job, on_event)
+    recipe = _recipe(config, list(ingredients.vectors))
+    vector, searched, prices = combine(ingredients.vectors, recipe), None, {}
+    if job.config.verify:
+        setup = prepare(job, ingredients, max(vector.rank, ingredients.rank), config.search > 0, on_event)
+        if config.search:
+            recipe, searched = _search(config, setup, recipe, on_event)
             vector = combine(ingredients.vectors, recipe)
-        prices = bench.prices(vector, on_event)
-        del bench
+        prices = setup.prices(vector, on_event)
+        del setup
         gc.collect()  # OpenDelta ties towers into cycles
     delta, method = ingredients.delta(vector)
     combination = Combination(
         recipe.strategy, recipe.weights, recipe.density, method.rank if vector.products else None, recipe.seed,
         sum(value.numel() for value in delta.values()), searched, prices, _spreads(prices),
     )  # fmt: skip
-    records = [(path, _record(record, delta, method, combination)) for path, record in task.runs]
-    return records, combination
+    return [(path, _record(record, delta, method, combination)) for path, record in job.runs], combination
 
 
 def _check_words(runs: Runs) -> None:
@@ -108,18 +104,20 @@ def _check_alike(runs: Runs) -> None:
     """One model has one method, and is searched with one kind of text."""
     first_path, first = runs[0]
     for path, record in runs[1:]:
-        mine, other = record.method.name, first.method.name
-        if mine != other:
-            raise DataError(f"{path} was trained by {mine} and {first_path} by {other}: expected one method to combine")
-        text, known = (TEXTS[each.routine.evaluation] for each in (record, first))
-        if text != known:
+        method, first_method = record.method.name, first.method.name
+        if method != first_method:
             raise DataError(
-                f"{path} searches with {text} and {first_path} with {known}: expected routines that search with the "
-                "same, as one model must know what it is asked with"
+                f"{path} was trained by {method} and {first_path} by {first_method}: expected one method to combine"
+            )
+        text, first_text = (TEXTS[each.routine.evaluation] for each in (record, first))
+        if text != first_text:
+            raise DataError(
+                f"{path} searches with {text} and {first_path} with {first_text}: expected routines that search with "
+                "the same, as one model must know what it is asked with"
             )
 
 
-def _check_settings(asked: CombineConfig, languages: list[str], method: MethodConfig) -> None:
+def _check_settings(config: CombineConfig, languages: list[str], method: MethodConfig) -> None:
     from xpet.methods.combining import STRATEGIES
     from xpet.methods.table import find_method
 
@@ -128,63 +126,64 @@ def _check_settings(asked: CombineConfig, languages: list[str], method: MethodCo
         problems.append(
             f"--strategy: expected runs of at least two languages, found only {languages[0]}; leave it out to merge one"
         )
-    elif asked.weights is not None and len(asked.weights) != len(languages):
+    elif config.weights is not None and len(config.weights) != len(languages):
         problems.append(
             f"--weights: expected {len(languages)} numbers, for {', '.join(languages)} in this order, found "
-            f"{len(asked.weights)}"
+            f"{len(config.weights)}"
         )
-    cuts = STRATEGIES[asked.strategy].truncates or asked.rank is not None
+    cuts = STRATEGIES[config.strategy].truncates or config.rank is not None
     if cuts and "rank" not in find_method(method).settings:
         problems.append(f"--strategy svd and --rank cut products of LoRA: '{method.name}' has none")
     if problems:
         raise ConfigError(*problems)
 
 
-def _ingredients(task: Task, on_event: OnEvent) -> Ingredients:
+def _ingredients(job: MergeJob, on_event: OnEvent) -> Ingredients:
     """What every run changed of the base, which must be the one it was trained on."""
     from xpet.methods.combining import absent, completed, joint, task_vector
     from xpet.models.checkpoint import open_text_tower
 
-    opened = open_text_tower(text_path(task.model.text))
-    names, prints = {"text": task.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
-    check_base(Towers(opened, None, names, prints), task.runs)  # type: ignore[arg-type]
+    opened = open_text_tower(text_path(job.model.text))
+    names, prints = {"text": job.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
+    check_base(Towers(opened, None, names, prints), job.runs)  # type: ignore[arg-type]
     base = opened.tensors
-    vectors = {own.language: task_vector(own.method, own.delta, base) for _, own in task.runs}
+    vectors = {record.language: task_vector(record.method, record.delta, base) for _, record in job.runs}
     for language, missing in absent(vectors).items():
         on_event(Notice(f"{language}: {len(missing)} weights that other runs train count as unchanged ({missing[0]})"))
-    return Ingredients(completed(vectors), joint([record.method for _, record in task.runs]), base)
+    return Ingredients(completed(vectors), joint([record.method for _, record in job.runs]), base)
 
 
-def _recipe(asked: CombineConfig, languages: list[str]) -> Recipe:
+def _recipe(config: CombineConfig, languages: list[str]) -> Recipe:
     from xpet.methods.combining import Recipe
 
-    weights = asked.weights or (1 / len(languages),) * len(languages)
-    return Recipe(asked.strategy, dict(zip(languages, weights, strict=True)), asked.kept, asked.rank, asked.seed)
+    weights = config.weights or (1 / len(languages),) * len(languages)
+    return Recipe(config.strategy, dict(zip(languages, weights, strict=True)), config.kept, config.rank, config.seed)
 
 
-def _search(asked: CombineConfig, bench: Bench, recipe: Recipe, on_event: OnEvent) -> tuple[Recipe, WeightSearch]:
-    """Weights and density with the largest mean R@1 on validation, English included; the smaller range decides ties."""
+def _search(
+    config: CombineConfig, setup: CombineSetup, recipe: Recipe, on_event: OnEvent
+) -> tuple[Recipe, WeightSearch]:
+    """The recipe whose weights and density score best on validation, English included, and how it was found."""
     from xpet.methods.combining import combine
 
     languages = list(recipe.weights)
-    done = 0
-    best = 0.0
+    means: list[float] = []
 
-    def made(point: Point) -> Recipe:
+    def recipe_at(point: Point) -> Recipe:
         return replace(recipe, weights=dict(zip(languages, point.weights, strict=True)), density=point.density)
 
     def evaluate(point: Point) -> Score:
-        nonlocal done, best
-        score = objective(bench.validated(combine(bench.ingredients.vectors, made(point))))
-        done, best = done + 1, max(best, score[0])
-        on_event(Progress("searching", min(done, asked.search), asked.search, f"mean R@1 {best:.1f}"))
+        score = objective(setup.validation_recall(combine(setup.ingredients.vectors, recipe_at(point))))
+        means.append(score[0])
+        done = min(len(means), config.search)
+        on_event(Progress("searching", done, config.search, f"mean R@1 {max(means):.1f}"))
         return score
 
     start = Point(tuple(recipe.weights.values()), recipe.density)
-    point, tried = search(start, evaluate, asked.search, asked.seed)
-    images = len(bench.parts[combinebench.VALIDATION][0].images)
-    (mean_before, range_before), (mean, range_) = tried[start], tried[point]
-    return made(point), WeightSearch(len(tried), images, (mean_before, -range_before), (mean, -range_))
+    best, tried = search(start, evaluate, config.search, config.seed)
+    (first_mean, first_range), (mean, range_) = tried[start], tried[best]
+    searched = WeightSearch(len(tried), setup.validation_images, (first_mean, -first_range), (mean, -range_))
+    return recipe_at(best), searched
 
 
 def _spreads(prices: Mapping[str, Price]) -> dict[str, Disparity[float]]:

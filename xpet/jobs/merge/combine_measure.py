@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, Split
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import OnEvent, Progress
-from xpet.jobs.merge.formats.base import Task
-from xpet.jobs.merge.verify import Data, tested_captions
+from xpet.jobs.merge.formats.base import MergeJob
+from xpet.jobs.merge.verify import MeasuredData, tested_captions
 from xpet.jobs.results.merge import Price
-from xpet.jobs.shared import measure
-from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared import measure, translated_captions
 from xpet.jobs.shared.corpus import as_corpus
 from xpet.jobs.shared.run_records import check_base, named_images
 from xpet.jobs.shared.towers import features_of, text_path, with_images
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from xpet.core.config import MethodConfig
     from xpet.methods.combining import TaskVector
     from xpet.methods.stack import Stack
+    from xpet.models.checkpoint import LoadedText
 
 TEST, VALIDATION = "test", "validation"
 
@@ -50,18 +50,18 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """`parts` are captions with their images' features [images, d]; `slots` say what each language searches with.
-
-    The stack's products have rank `rank`, in which every run and the combination fit, filled up with zeros.
-    """
+class CombineSetup:
+    """A stack that holds one task vector at a time, and what it is measured with."""
 
     ingredients: Ingredients
-    rank: int
     stack: Stack
+    rank: int
+    """Rank of the stack's products, in which every run and the combination fit, filled up with zeros."""
     encode: measure.Encode
     slots: Mapping[str, str]
+    """Language -> slot of the texts it searches with."""
     parts: Mapping[str, tuple[Split, Tensor]]
+    """Test, and validation where weights are searched: captions, and features of their images [images, d]."""
 
     @contextmanager
     def holding(self, vector: TaskVector) -> Iterator[None]:
@@ -72,78 +72,81 @@ class Bench:
             yield
 
     def recall(self, language: str, part: str = TEST, slot: str | None = None) -> float:
-        """R@1 of one language by the tower as it is now, with the language's own kind of text unless told."""
+        """R@1 in percent of one language by the tower as it is now; `slot` None: the language's own kind of text."""
         split, images = self.parts[part]
         return measure.recall(self.encode, split.captions[language], slot or self.slots[language], images)
 
-    def validated(self, vector: TaskVector) -> dict[str, float]:
-        """R@1 of every language on validation, English included."""
+    def validation_recall(self, vector: TaskVector) -> dict[str, float]:
+        """R@1 in percent of every language on validation, English included, by the tower changed by a task vector."""
         with self.holding(vector):
             return {language: self.recall(language, VALIDATION) for language in self.slots}
 
+    @property
+    def validation_images(self) -> int:
+        """Number of validation images."""
+        return len(self.parts[VALIDATION][0].images)
+
     def prices(self, combined: TaskVector, on_event: OnEvent) -> dict[str, Price]:
         """Every language on the test images: by the base with natural captions, by its own module, by all combined."""
-        languages = list(self.slots)
+        languages, vectors = list(self.slots), self.ingredients.vectors
+        steps = len(vectors) + 2
         with self.stack.bare():
             base = {language: self.recall(language, slot="target") for language in languages}
-        on_event(Progress("measuring", 1, len(self.ingredients.vectors) + 2, "base"))
+        on_event(Progress("measuring", 1, steps, "base"))
         separate = dict(base)
-        for done, (language, vector) in enumerate(self.ingredients.vectors.items(), start=2):
+        for done, (language, vector) in enumerate(vectors.items(), start=2):
             with self.holding(vector):
                 separate[language] = self.recall(language)
-            on_event(Progress("measuring", done, len(self.ingredients.vectors) + 2, language))
+            on_event(Progress("measuring", done, steps, language))
         with self.holding(combined):
-            found = {language: self.recall(language) for language in languages}
+            together = {language: self.recall(language) for language in languages}
         on_event(Progress("measuring", len(separate) + 2, len(separate) + 2, "combined"))
         return {
-            lang: Price(base[lang], separate[lang], found[lang], found[lang] - separate[lang]) for lang in languages
-        }
+            lang: Price(base[lang], separate[lang], together[lang], together[lang] - separate[lang])
+            for lang in languages
+        }  # fmt: skip
 
 
-def prepare(task: Task, ingredients: Ingredients, rank: int, searched: bool, on_event: OnEvent) -> Bench:
+def prepare(job: MergeJob, ingredients: Ingredients, rank: int, searched: bool, on_event: OnEvent) -> CombineSetup:
     """Load what measuring needs; `searched` takes the validation images, too.
 
     Raises DataError or ModelError naming --no-verify when captions or images are not there, ModelError for another
     base.
     """
-    from dataclasses import replace
-
     from xpet.methods.build import build_stack
     from xpet.models.checkpoint import load_text_tower
     from xpet.training.device import make_engine
 
-    found = tested_captions(task, on_event)
-    model, _, _, test = found
-    device = str(make_engine(task.config.device, "fp32").device)
-    text = load_text_tower(text_path(model.text))
-    splits = {TEST: test, **({VALIDATION: _validation(task, found, on_event)} if searched else {})}
-    images = _images(task, found, list(splits.values()), text, device, on_event)
-    settings = replace(ingredients.method, rank=rank, alpha=float(rank)) if rank else ingredients.method
-    stack = build_stack(text.tower, settings, [1]).to(device)
-    slots = {**task.searched, **({PIVOT: "target"} if PIVOT in test.captions else {})}
+    data = tested_captions(job, on_event)
+    device = str(make_engine(job.config.device, "fp32").device)
+    text = load_text_tower(text_path(data.model.text))
+    splits = {TEST: data.test, **({VALIDATION: _validation(job, data, on_event)} if searched else {})}
+    images = _images(job, data, list(splits.values()), text, device, on_event)
+    method = replace(ingredients.method, rank=rank, alpha=float(rank)) if rank else ingredients.method
+    stack = build_stack(text.tower, method, [1]).to(device)
+    slots = {**job.searched, **({PIVOT: "target"} if PIVOT in data.test.captions else {})}
     parts = {name: (split, rows.to(device)) for (name, split), rows in zip(splits.items(), images, strict=True)}
-    return Bench(ingredients, rank, stack, measure.encoder(stack.tower, text.tokenizer), slots, parts)
+    return CombineSetup(ingredients, stack, rank, measure.encoder(stack.tower, text.tokenizer), slots, parts)
 
 
-def _validation(task: Task, found: Data, on_event: OnEvent) -> Split:
+def _validation(job: MergeJob, data: MeasuredData, on_event: OnEvent) -> Split:
     """The validation captions of the runs, with the translations they search with."""
     from xpet.data.splits import split_for
 
-    _, data, corpus, _ = found
-    split = named_images(split_for(corpus, VALIDATION), task.runs[0][1].split.validation)
-    needed = sorted({slot for slot in task.searched.values() if slot != "target"})
-    part = as_corpus(corpus, validation=split)
-    options = translations.data_options(data)
-    return translations.fill(part, list(task.searched), needed, (), options, on_event).splits[VALIDATION]
+    split = named_images(split_for(data.corpus, VALIDATION), job.runs[0][1].split.validation)
+    needed = sorted({slot for slot in job.searched.values() if slot != "target"})
+    part = as_corpus(data.corpus, validation=split)
+    options = translated_captions.data_options(data.data)
+    return translated_captions.fill(part, list(job.searched), needed, (), options, on_event).splits[VALIDATION]
 
 
-def _images(task: Task, found: Data, splits: list[Split], text: object, device: str, on_event: OnEvent) -> list[Tensor]:
-    model, data, corpus, _ = found
+def _images(
+    job: MergeJob, data: MeasuredData, splits: list[Split], text: LoadedText, device: str, on_event: OnEvent
+) -> list[Tensor]:
+    """Image features [images, d] of each split; raises DataError or ModelError naming --no-verify."""
     try:
-        towers = with_images(text, model, data.image_features)  # type: ignore[arg-type]
-        check_base(towers, task.runs)
-        return features_of(corpus, splits, towers, data, device, on_event)
-    except DataError as error:
-        raise DataError(f"{error}; --no-verify combines without measuring") from error
-    except ModelError as error:
-        raise ModelError(f"{error}; --no-verify combines without measuring") from error
+        towers = with_images(text, data.model, data.data.image_features)
+        check_base(towers, job.runs)
+        return features_of(data.corpus, splits, towers, data.data, device, on_event)
+    except (DataError, ModelError) as error:
+        raise type(error)(f"{error}; --no-verify combines without measuring") from error

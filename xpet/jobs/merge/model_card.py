@@ -8,7 +8,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT
 from xpet.core.run_record import RunRecord
-from xpet.jobs.merge.formats import FORMS
+from xpet.jobs.merge.formats import EXPORT_FORMATS
 from xpet.jobs.merge.formats.base import filled
 from xpet.jobs.results.merge import Combination, MergeResult, Verification
 from xpet.jobs.results.synthetic import SYNTHETIC
@@ -29,7 +29,7 @@ def _header(result: MergeResult) -> Iterator[str]:
     languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
     yield from ("---", "language:", *(f"- {language}" for language in languages))
     yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
-    tags = (f"- {tag}" for tag in (*FORMS[result.form].tags, "xpet"))
+    tags = (f"- {tag}" for tag in (*EXPORT_FORMATS[result.form].tags, "xpet"))
     yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", *tags, "---", "")
 
 
@@ -37,7 +37,7 @@ def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     data = record.data
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
-    form = FORMS[result.form]
+    form = EXPORT_FORMATS[result.form]
     yield filled(form.about, result)
     yield ""
     if form.code:

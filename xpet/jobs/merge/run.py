@@ -1,4 +1,4 @@
-"""`xpet merge`: run directories -> base and delta -> form, written beside its place -> proof -> there."""
+"""`xpet merge`: a run, or several combined, into an export format: written beside its folder, proven, put there."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from xpet.core.errors import ConfigError, OutputError, unknown
 from xpet.core.events import OnEvent, ignore
 from xpet.core.files import is_temporary, replacing_folder, writing
 from xpet.core.rundir import check_free
-from xpet.jobs.merge import combine
-from xpet.jobs.merge import model_card as modelcard
-from xpet.jobs.merge import verify as proof
-from xpet.jobs.merge.formats import FORMS
-from xpet.jobs.merge.formats.base import CARD, Task, task_of
+from xpet.jobs.merge import combine, verify
+from xpet.jobs.merge.formats import EXPORT_FORMATS
+from xpet.jobs.merge.formats.base import CARD, MergeJob, job_of
 from xpet.jobs.merge.formats.check import check_method, check_settings
+from xpet.jobs.merge.model_card import model_card
 from xpet.jobs.results.merge import Combination, MergeResult, Verification
 from xpet.jobs.shared.run_records import Runs, check_base, read_runs
 from xpet.jobs.shared.towers import Towers, text_path
 
 _BESIDE = 64 << 20
-"""Room asked for besides the weights: tokenizer, configuration, card."""
+"""Bytes of disk wanted besides the weights: tokenizer, configuration, card."""
 _SEVERAL = "; or combine the languages by --strategy, or keep each in one file by --pack"
 
 
@@ -39,44 +38,57 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
     """
     started = time.monotonic()
     config = config.check()
-    if config.form not in FORMS:
-        raise ConfigError(unknown("form", config.form, list(FORMS)))
-    check_settings(FORMS[config.form], config)
-    task = _task(config)
-    out = Path(config.out).absolute()
-    _check_place(out, task)
-    if (check := FORMS[config.form].check) is not None:
-        check(task)
-    _check_disk(out, task)
+    if config.form not in EXPORT_FORMATS:
+        raise ConfigError(unknown("form", config.form, list(EXPORT_FORMATS)))
+    out, job = Path(config.out).absolute(), _checked_job(config)
     combination = None
     if config.combine is not None:
-        records, combination = combine.combined(task, on_event)
-        task = replace(task, record=records[0][1])
-    before = None
+        records, combination = combine.combined(job, on_event)
+        job = replace(job, record=records[0][1])
+    features = None
     if config.verify:
-        before = proof.unmerged(task, on_event)
+        features = verify.encode_run(job, on_event)
         gc.collect()  # OpenDelta ties towers into cycles: without this the base would stay in memory
     else:
-        _check_base(task)
-    form = FORMS[config.form]
-    with writing(out, "free space or choose another --out"), replacing_folder(out, config.overwrite) as stage:
-        image = form.write(stage, task, on_event)
-        verification = None
-        if before is not None:
-            verification = proof.compare(before, form.encoder(stage, task, before.device), on_event)
-        result = _result(task, out, image, verification, combination)
-        (stage / CARD).write_text(modelcard.model_card(result, task.record), encoding="utf-8")
-        written = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
-    size = sum(written.values())
-    return replace(result, files=tuple(sorted(written)), size=size, seconds=time.monotonic() - started)
+        _check_base(job)
+    result = _write(out, job, features, combination, on_event)
+    return replace(result, seconds=time.monotonic() - started)
 
 
-def _task(config: MergeConfig) -> Task:
-    """The runs to write, whose method must fold where the form wants that; with the base's place if that is given."""
+def _checked_job(config: MergeConfig) -> MergeJob:
+    """The runs to write and their base, seen to go with the format, with `--out` and with the disk."""
+    export_format = EXPORT_FORMATS[config.form]
+    check_settings(export_format, config)
     runs = _single(config) if config.combine is None else combine.chosen(config)
-    check_method(FORMS[config.form], runs[0][1].method, str(runs[0][0]), FORMS)
-    task = task_of(config, runs)
-    return replace(task, model=replace(task.model, text=config.model or task.model.text or DEMO))
+    check_method(export_format, runs[0][1].method, str(runs[0][0]), EXPORT_FORMATS)
+    job = job_of(config, runs)
+    job = replace(job, model=replace(job.model, text=config.model or job.model.text or DEMO))
+    out = Path(config.out).absolute()
+    _check_out(out, job)
+    if export_format.check is not None:
+        export_format.check(job)
+    _check_disk(out, job)
+    return job
+
+
+def _write(
+    out: Path,
+    job: MergeJob,
+    features: verify.RunFeatures | None,
+    combination: Combination | None,
+    on_event: OnEvent,
+) -> MergeResult:
+    """Write the folder and its card, whole or not at all, once it is proven to give the run's `features`."""
+    export_format = EXPORT_FORMATS[job.config.form]
+    with writing(out, "free space or choose another --out"), replacing_folder(out, job.config.overwrite) as stage:
+        image = export_format.write(stage, job, on_event)
+        verification = None
+        if features is not None:
+            verification = verify.compare(features, export_format.encoder(stage, job, features.device), on_event)
+        result = _result(job, out, image, verification, combination)
+        (stage / CARD).write_text(model_card(result, job.record), encoding="utf-8")
+        sizes = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
+    return replace(result, files=tuple(sorted(sizes)), size=sum(sizes.values()))
 
 
 def _single(config: MergeConfig) -> Runs:
@@ -89,32 +101,33 @@ def _single(config: MergeConfig) -> Runs:
     return runs
 
 
-def _check_place(out: Path, task: Task) -> None:
-    check_free(out, task.config.overwrite, is_merged, "output of xpet merge")
-    base = Path(task.model.text)
-    apart = [path for path, _ in task.runs]
-    apart += [base] if task.model.text != DEMO and base.exists() else []
+def _check_out(out: Path, job: MergeJob) -> None:
+    """Raise OutputError unless the folder may be written, and is apart from the runs and the base."""
+    check_free(out, job.config.overwrite, is_merged, "output of xpet merge")
+    base = Path(job.model.text)
+    merged = [path for path, _ in job.runs]
+    merged += [base] if job.model.text != DEMO and base.exists() else []
     real = out.resolve()
-    for place in (path.resolve() for path in apart):
-        if real == place or place in real.parents or real in place.parents:
-            raise OutputError(f"{out}: expected a folder apart from {place}, which is merged; choose another --out")
+    for path in (path.resolve() for path in merged):
+        if real == path or path in real.parents or real in path.parents:
+            raise OutputError(f"{out}: expected a folder apart from {path}, which is merged; choose another --out")
 
 
 def is_merged(path: Path) -> bool:
-    """Whether a folder holds nothing but what `xpet merge` wrote in one of its forms, or nothing at all."""
+    """Whether a folder holds nothing but what `xpet merge` wrote in one of its formats, or nothing at all."""
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
     return not inside or any(
-        form.own(path) and all(any(p.match(pattern) for pattern in form.files) for p in inside)
-        for form in FORMS.values()
+        known.is_ours(path) and all(any(p.match(pattern) for pattern in known.files) for p in inside)
+        for known in EXPORT_FORMATS.values()
     )
 
 
-def _check_disk(out: Path, task: Task) -> None:
-    """The base must be there and the disk have room for what is written."""
-    needed = FORMS[task.config.form].size(task) + _BESIDE
-    parent = next(place for place in out.parents if place.exists())
+def _check_disk(out: Path, job: MergeJob) -> None:
+    """Raise OutputError unless the disk has room for what is written, ModelError where there is no base."""
+    needed = EXPORT_FORMATS[job.config.form].size(job) + _BESIDE
+    parent = next(folder for folder in out.parents if folder.exists())
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise OutputError(
@@ -123,23 +136,23 @@ def _check_disk(out: Path, task: Task) -> None:
         )
 
 
-def _check_base(task: Task) -> None:
+def _check_base(job: MergeJob) -> None:
     """The weights that are folded into must be those the run was trained on, also when nothing is verified."""
     from xpet.models.checkpoint import open_text_tower
 
-    base: Any = open_text_tower(text_path(task.model.text))
-    names: Mapping[str, str | None] = {"text": task.model.text, "image": None}
-    check_base(Towers(base, None, names, {"text": base.fingerprint(), "image": None}), task.runs)
+    base: Any = open_text_tower(text_path(job.model.text))
+    names: Mapping[str, str | None] = {"text": job.model.text, "image": None}
+    check_base(Towers(base, None, names, {"text": base.fingerprint(), "image": None}), job.runs)
 
 
 def _result(
-    task: Task, out: Path, image: str | None, verification: Verification | None, combination: Combination | None
+    job: MergeJob, out: Path, image: str | None, verification: Verification | None, combination: Combination | None
 ) -> MergeResult:
     """What was merged; files, size and time are filled in when all is written."""
-    record = task.record
+    record = job.record
     return MergeResult(
-        runs=tuple(str(path) for path, _ in task.runs), base=task.model.text, image=image,
-        languages=tuple(task.searched), method=record.method.name, form=task.config.form,
-        dtype=task.config.dtype, synthetic=record.metrics.synthetic, verification=verification,
+        runs=tuple(str(path) for path, _ in job.runs), base=job.model.text, image=image,
+        languages=tuple(job.searched), method=record.method.name, form=job.config.form,
+        dtype=job.config.dtype, synthetic=record.metrics.synthetic, verification=verification,
         out=str(out), files=(), size=0, seconds=0.0, combination=combination,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from xpet.core.config import DEMO, DataConfig, EvalConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
-from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared import translated_captions
 from xpet.jobs.shared.corpus import as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
 from xpet.jobs.shared.run_records import (
     SAME_SPLIT,
@@ -66,7 +66,7 @@ def read_test_captions(
     whole = read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
     tell_notes(whole, languages, on_event)
-    whole = translations.stored(whole, languages, data.translations)
+    whole = translated_captions.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     split = WHOLE if WHOLE in corpus.splits else "test"
@@ -75,7 +75,9 @@ def read_test_captions(
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
     measured = as_corpus(corpus, test=_test_split(corpus, data, image_names))
     optional = () if config.texts is not None else ("to_pivot",)
-    filled = translations.fill(measured, languages, needed, optional, translations.data_options(data), on_event)
+    filled = translated_captions.fill(
+        measured, languages, needed, optional, translated_captions.data_options(data), on_event
+    )
     return corpus, filled.splits["test"], languages
 
 

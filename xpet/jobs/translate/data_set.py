@@ -14,9 +14,10 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
 from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
-from xpet.jobs.shared import translated_captions as translations
+from xpet.jobs.shared import translated_captions
 from xpet.jobs.shared.corpus import read_corpus
 from xpet.jobs.shared.package_folder import package_folder
+from xpet.jobs.shared.translated_captions import CaptionColumn, Translation
 from xpet.jobs.translate.postprocess import noise_seed
 from xpet.translation.packages import need_chain
 
@@ -32,17 +33,17 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     corpus = read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     slots = DIRECTIONS[config.direction]
-    columns = list(translations.columns(corpus, languages, slots))
+    columns = list(translated_captions.columns(corpus, languages, slots))
     _check_sources(corpus, languages, slots, columns)
     package_path = package_folder(config.packages or (DEMO if corpus.synthetic else None))
     for column in columns:
-        need_chain(package_path, *translations.codes(column))
-    folder = Path(config.out) if config.out else translations.default_folder()
+        need_chain(package_path, *translated_captions.codes(column))
+    folder = Path(config.out) if config.out else translated_captions.default_folder()
     results, degraded = [], 0
-    for column, clean in translations.make(columns, package_path, config.fast, config.device, on_event=on_event):
+    for column, clean in translated_captions.make(columns, package_path, config.fast, config.device, on_event=on_event):
         translation, changed = _degraded(clean, config)
         degraded += changed
-        results.append(_result(column, translation, translations.write(folder, column, translation)))
+        results.append(_result(column, translation, translated_captions.write(folder, column, translation)))
     noise = {"rate": config.noise, "seed": noise_seed(config), "degraded_lines": degraded} if config.noise else None
     return TranslateDataResult(
         data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),
@@ -51,7 +52,7 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
 
 
 def _check_sources(
-    corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[translations.CaptionColumn]
+    corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[CaptionColumn]
 ) -> None:
     present = {(column.language, column.slot) for column in columns}
     missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in present]
@@ -61,13 +62,13 @@ def _check_sources(
         raise DataError(f"{corpus.name}: expected a language other than English to translate, found none")
 
 
-def _slots_of_data(corpus: Corpus, columns: list[translations.CaptionColumn]) -> tuple[str, ...]:
+def _slots_of_data(corpus: Corpus, columns: list[CaptionColumn]) -> tuple[str, ...]:
     """The slots that the data has itself, so that the new files only count where they are named."""
     slots = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
     return tuple(dict.fromkeys(slots))
 
 
-def _degraded(clean: translations.Translation, config: TranslateDataConfig) -> tuple[translations.Translation, int]:
+def _degraded(clean: Translation, config: TranslateDataConfig) -> tuple[Translation, int]:
     """The translation with the words degraded that `--noise` asks for, and how many of its lines changed."""
     if not config.noise:
         return clean, 0
@@ -78,7 +79,7 @@ def _degraded(clean: translations.Translation, config: TranslateDataConfig) -> t
     return replace(clean, texts=texts, made_by=made_by), sum(a != b for a, b in zip(texts, clean.texts, strict=True))
 
 
-def _result(column: translations.CaptionColumn, translation: translations.Translation, path: Path) -> ColumnResult:
+def _result(column: CaptionColumn, translation: Translation, path: Path) -> ColumnResult:
     made_by = translation.made_by
     flags = Counter(name for names in translation.flags.values() for name in names)
     return ColumnResult(

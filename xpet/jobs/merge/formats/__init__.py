@@ -1,12 +1,15 @@
-"""The explicit table of forms `xpet merge` writes; a new form is one file and one row here."""
+"""The export formats of `xpet merge`: each is a file here and a row of `xpet.core.choices.EXPORT_OPTIONS`.
+
+The file has the name of its row, with `_` for `-`, and defines `FORMAT`.
+"""
 
 from __future__ import annotations
 
-from xpet.jobs.merge.formats.base import Form
-from xpet.jobs.merge.formats.checkpoint import CHECKPOINT
-from xpet.jobs.merge.formats.onnx import ONNX
-from xpet.jobs.merge.formats.opendelta import OPENDELTA
-from xpet.jobs.merge.formats.peft import PEFT
-from xpet.jobs.merge.formats.sentence_transformers import SENTENCE_TRANSFORMERS
+from importlib import import_module
 
-FORMS: dict[str, Form] = {form.name: form for form in (CHECKPOINT, PEFT, OPENDELTA, ONNX, SENTENCE_TRANSFORMERS)}
+from xpet.core.choices import EXPORT_OPTIONS
+from xpet.jobs.merge.formats.base import ExportFormat
+
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    name: import_module(f"{__name__}.{name.replace('-', '_')}").FORMAT for name in EXPORT_OPTIONS
+}

@@ -1,4 +1,4 @@
-"""What `xpet merge` can write: a form is a row with functions that write a folder and read it back for the proof."""
+"""What an export format is: functions that write a folder and read it back for the proof, and texts about it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = "README.md"
+"""File of the model card, which every format has."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One thing to write: `record`, which `runs` were made into (a single one stands for itself), and its base."""
+class MergeJob:
+    """One thing to write."""
 
     config: MergeConfig
     runs: Runs
+    """The runs that were named, each with its path."""
     record: RunRecord
+    """What the runs were made into; a single run stands for itself."""
     model: ModelConfig
+    """The towers, at the paths where they are now."""
 
     @property
     def path(self) -> Path:
@@ -37,9 +41,9 @@ class Task:
         return self.runs[0][0]
 
     def mapped(self) -> Mapping[str, Tensor]:
-        """What was trained; a run's own file is mapped anew, so that what is read stays in memory only while used."""
-        path, own = self.runs[0]
-        return read_delta(path) if self.record is own and is_run(path) else self.record.delta
+        """The trained tensors; those of a run folder are mapped anew, to be in memory only while they are used."""
+        path, first = self.runs[0]
+        return read_delta(path) if self.record is first and is_run(path) else self.record.delta
 
     @property
     def searched(self) -> Mapping[str, str]:
@@ -52,50 +56,54 @@ class Task:
         return tuple(dict.fromkeys((*self.searched, PIVOT)))
 
 
-def task_of(config: MergeConfig, runs: Runs) -> Task:
-    """The task of writing runs, of which the first stands for all until they are combined."""
-    return Task(config, runs, runs[0][1], runs[0][1].model)
+def job_of(config: MergeConfig, runs: Runs) -> MergeJob:
+    """The job of writing runs, of which the first stands for all until they are combined."""
+    return MergeJob(config, runs, runs[0][1], runs[0][1].model)
 
 
 @dataclass(frozen=True)
-class Form:
-    """One form of output.
-
-    `write` fills an empty folder and returns the image tower that belongs to it, None where that is unknown; `encoder`
-    reads the folder back, on a device, and encodes texts with it. `size` is how many bytes the folder will have, about.
-    `files` are the patterns of names the folder consists of; `own` tells whether a folder of such files is xpet's.
-    `folds`: the method must fold into the weights; else `methods` are those it has a place for, None: all; `check`
-    raises for other runs it cannot hold. `packages`: what must be importable, with `extra` of xpet that brings it.
-    `options` are the settings of `MergeConfig` that it heeds.
-
-    Texts, with {out}, {base}, {method} and {languages} to fill in: `said` in one line what was done, `use` how to load
-    it, `about` what the card says of it, `code` an example in Python for the card. `tags` are the card's.
-    `towers`: xpet itself takes it as `--model`.
-    """
+class ExportFormat:
+    """One format of output. The texts may hold {out}, {base}, {method} and {languages}, which are filled in."""
 
     name: str
+    """As `--export` takes it and `xpet.core.choices.EXPORT_OPTIONS` lists it."""
     summary: str
-    write: Callable[[Path, Task, OnEvent], str | None]
-    encoder: Callable[[Path, Task, str], Encode]
-    size: Callable[[Task], int]
+    write: Callable[[Path, MergeJob, OnEvent], str | None]
+    """Fills an empty folder and returns the image tower that belongs to it, None where that is unknown."""
+    encoder: Callable[[Path, MergeJob, str], Encode]
+    """Reads the folder back, on a device, and encodes texts with it: the proof of the merge."""
+    size: Callable[[MergeJob], int]
+    """About how many bytes the folder will have."""
     files: tuple[str, ...]
-    own: Callable[[Path], bool]
-    check: Callable[[Task], None] | None = None
+    """Patterns of the names that the folder consists of."""
+    is_ours: Callable[[Path], bool]
+    """Whether a folder of such files was written by xpet, so that it may be overwritten."""
+    check: Callable[[MergeJob], None] | None = None
+    """Raises ConfigError or ModelError for a run that the format cannot hold."""
     folds: bool = True
+    """Whether the run is folded into the weights, so that its method must fold."""
     methods: tuple[str, ...] | None = None
+    """Methods that a format which does not fold has a place for; None: all."""
     packages: tuple[str, ...] = ()
+    """What must be importable."""
     extra: str | None = None
-    options: tuple[str, ...] = ()
+    """The extra of xpet that brings these packages."""
     said: str = "Exported {method} for {languages} of {base}"
+    """What was done, in one line."""
     use: str = ""
+    """How to load it, in one line."""
     about: str = ""
+    """What the model card says of it."""
     code: str = ""
+    """An example in Python for the model card."""
     tags: tuple[str, ...] = ()
+    """Tags of the model card."""
     towers: bool = False
+    """Whether xpet itself takes it as `--model`."""
 
 
 def filled(text: str, result: MergeResult, out: str | None = None) -> str:
-    """One of a form's texts about a result; `out` is its folder's name unless given."""
+    """One of a format's texts about a result; `out` is its folder's name unless given."""
     return text.format(
         out=out or Path(result.out).name, base=result.base, method=result.method, languages=", ".join(result.languages)
     )

@@ -1,4 +1,4 @@
-"""The ordinary form: a checkpoint in the M-CLIP layout with the run folded into its weights."""
+"""The ordinary format: a checkpoint in the M-CLIP layout with the run folded into its weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
-from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.shared import measure
+from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.towers import IMAGE_KEY, image_of, text_path
 from xpet.version import VERSION
 
@@ -27,57 +28,57 @@ _FILES = (
 )  # fmt: skip
 
 
-def stored(task: Task) -> StorageOptions:
+def storage_options(job: MergeJob) -> StorageOptions:
     """How the weights are to be stored."""
     import torch
 
     from xpet.models.shards import StorageOptions
 
-    config = task.config
+    config = job.config
     types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     return StorageOptions(types[config.dtype], config.shard_size, config.pytorch_bin)
 
 
-def size(task: Task) -> int:
+def checkpoint_bytes(job: MergeJob) -> int:
     """Bytes of the base's text tower as it is to be stored."""
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.shards import total_bytes
 
-    return total_bytes(open_text_tower(text_path(task.model.text)).tensors, stored(task))
+    return total_bytes(open_text_tower(text_path(job.model.text)).tensors, storage_options(job))
 
 
-def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
     from xpet.models.checkpoint import open_text_tower, write_settings
     from xpet.models.shards import write_weights
 
-    form = stored(task)
-    base = open_text_tower(text_path(task.model.text))
-    image = image_beside(base, task.model)
-    write_weights(stage, base.streamed(), changes(task), form, on_event)
+    options = storage_options(job)
+    base = open_text_tower(text_path(job.model.text))
+    image = image_beside(base, job.model)
+    write_weights(stage, base.streamed(), changes(job), options, on_event)
     document = {
         **base.config, **({IMAGE_KEY: image} if image else {}),
-        "torch_dtype": str(form.dtype).removeprefix("torch."), NOTE_KEY: note(task),
+        "torch_dtype": str(options.dtype).removeprefix("torch."), NOTE_KEY: note(job),
     }  # fmt: skip
     write_settings(stage, base.tower, base.tokenizer, document)
     return image
 
 
-def changes(task: Task) -> dict[str, Change]:
-    """What the run makes of its base's weights, by name; what was trained is read when its turn comes."""
+def changes(job: MergeJob) -> dict[str, Change]:
+    """Changes of the base's weights by the run, by name; each trained tensor is read when its weight is changed."""
     from xpet.methods.table import fold
     from xpet.models.weights import Remapped
 
-    return fold(task.record.method, Remapped(task.mapped))
+    return fold(job.record.method, Remapped(job.mapped))
 
 
-def note(task: Task) -> dict[str, object]:
-    """What is recorded of how a merge was made."""
-    record = task.record
+def note(job: MergeJob) -> dict[str, object]:
+    """The entry of config.json that says how a merge was made."""
+    record = job.record
     made = {} if record.combination is None else {"combination": record.combination}
     return {
-        "version": VERSION, "base": task.model.text, "base_fingerprint": record.environment.fingerprints["text"],
-        "run": asdict(record.run), "method": record.method.name, "verified": task.config.verify, **made,
+        "version": VERSION, "base": job.model.text, "base_fingerprint": record.environment.fingerprints["text"],
+        "run": asdict(record.run), "method": record.method.name, "verified": job.config.verify, **made,
     }  # fmt: skip
 
 
@@ -89,14 +90,14 @@ def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
         return None
 
 
-def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     from xpet.models.checkpoint import load_text_tower
 
     loaded = load_text_tower(folder)
     return measure.encoder(loaded.tower.to(device), loaded.tokenizer)
 
 
-def own_config(folder: Path) -> bool:
+def is_our_config(folder: Path) -> bool:
     """Whether xpet wrote the folder's config.json."""
     try:
         return NOTE_KEY in json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -104,9 +105,9 @@ def own_config(folder: Path) -> bool:
         return False
 
 
-CHECKPOINT = Form(
-    "checkpoint", "M-CLIP checkpoint", write, _encoder, size, _FILES, own_config,
-    options=("dtype", "shard_size", "pytorch_bin"), said="Folded {method} for {languages} into {base}",
+FORMAT = ExportFormat(
+    "checkpoint", "M-CLIP checkpoint", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    said="Folded {method} for {languages} into {base}",
     use="Use it: xpet eval --model {out}",
     about=(
         "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "

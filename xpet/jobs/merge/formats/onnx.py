@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.events import OnEvent, Progress
-from xpet.jobs.merge.formats.base import CARD, Form, Task
-from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, image_beside, note, own_config, size
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
+from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, checkpoint_bytes, image_beside, is_our_config, note
 from xpet.jobs.merge.formats.folded import folded_tower
-from xpet.jobs.shared import measure
+from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.towers import IMAGE_KEY
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ _BATCHES = (1, 7, 64)
 """Sizes of batches the proof encodes with, in turns."""
 
 
-def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Write graph, tokenizer and settings; returns the image tower of its base."""
     from xpet.models import onnx_export
 
-    loaded = folded_tower(task)
-    image = image_beside(loaded, task.model)
+    loaded = folded_tower(job)
+    image = image_beside(loaded, job.model)
     on_event(Progress("writing", 0, 1))
     onnx_export.export(stage, loaded.tower)
     on_event(Progress("writing", 1, 1))
     more = {IMAGE_KEY: image} if image else {}
-    onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **{NOTE_KEY: note(task)}, **more)
+    onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **{NOTE_KEY: note(job)}, **more)
     loaded.tokenizer.save(stage)
     return image
 
 
-def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     """By onnxruntime, in batches of several sizes; lengths differ as those of the texts do."""
     from xpet.models.onnx_export import OnnxTower
     from xpet.models.tokenizer import load_tokenizer
@@ -48,7 +48,7 @@ def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
     return _in_turns(tower, tokenizer)
 
 
-def _in_turns(tower: object, tokenizer: Any) -> measure.Encode:
+def _in_turns(tower: object, tokenizer: Any) -> Encode:
     import torch
 
     from xpet.models.encode import encode_texts
@@ -61,8 +61,8 @@ def _in_turns(tower: object, tokenizer: Any) -> measure.Encode:
     return encode
 
 
-ONNX = Form(
-    "onnx", "ONNX graph", write, _encoder, size, _FILES, own_config,
+FORMAT = ExportFormat(
+    "onnx", "ONNX graph", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
     packages=("onnx", "onnxruntime"), extra="export", said="Folded {method} for {languages} into {base}, as ONNX",
     use="Load it with: onnxruntime.InferenceSession('{out}/model.onnx')",
     about=(

@@ -5,48 +5,49 @@ from __future__ import annotations
 from pathlib import Path
 
 from xpet.core.events import OnEvent
-from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.merge.formats.checkpoint import image_beside
-from xpet.jobs.merge.formats.folded import bytes_of
+from xpet.jobs.merge.formats.folded import module_bytes
 from xpet.jobs.shared import measure
+from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "config.json", "pytorch_model.bin")
 
 
-def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Write the delta; returns the image tower of its base."""
     from xpet.methods import opendelta_format
     from xpet.models.checkpoint import open_text_tower
 
-    opendelta_format.write(stage, task.record.method, task.record.delta)
-    return image_beside(open_text_tower(text_path(task.model.text)), task.model)
+    opendelta_format.write(stage, job.record.method, job.record.delta)
+    return image_beside(open_text_tower(text_path(job.model.text)), job.model)
 
 
-def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     """By OpenDelta itself."""
     from xpet.methods.bridge import load_finetuned
     from xpet.models.checkpoint import load_text_tower
 
-    loaded = load_text_tower(text_path(task.model.text))
+    loaded = load_text_tower(text_path(job.model.text))
     load_finetuned(str(folder), loaded.tower.transformer)
     return measure.encoder(loaded.tower.eval().to(device), loaded.tokenizer)
 
 
-def _own(folder: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     from xpet.methods import opendelta_format
 
     return opendelta_format.is_ours(folder)
 
 
-def _check(task: Task) -> None:
+def _check(job: MergeJob) -> None:
     from xpet.methods import opendelta_format
 
-    opendelta_format.check_inside(task.record.delta, str(task.path))
+    opendelta_format.check_inside(job.record.delta, str(job.path))
 
 
-OPENDELTA = Form(
-    "opendelta", "OpenDelta module", write, _encoder, bytes_of, _FILES, _own, folds=False, check=_check,
+FORMAT = ExportFormat(
+    "opendelta", "OpenDelta module", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, check=_check,
     methods=("lora", "adapter", "compacter"),
     use="Load it with: opendelta.AutoDeltaModel.from_finetuned('{out}', backbone_model=tower.transformer)",
     about=(

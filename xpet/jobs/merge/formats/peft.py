@@ -5,41 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 from xpet.core.events import OnEvent
-from xpet.jobs.merge.formats.base import CARD, Form, Task
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.merge.formats.checkpoint import image_beside
-from xpet.jobs.merge.formats.folded import bytes_of, with_module
-from xpet.jobs.shared import measure
+from xpet.jobs.merge.formats.folded import module_bytes, with_module
+from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.towers import text_path
 
 _FILES = (CARD, "adapter_config.json", "adapter_model.safetensors")
 
 
-def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Write the adapter; returns the image tower of its base."""
     from xpet.methods import embeddings, peft_format
     from xpet.models.checkpoint import open_text_tower
 
-    base = open_text_tower(text_path(task.model.text))
+    base = open_text_tower(text_path(job.model.text))
     modules = [name for name, _ in base.tower.named_modules() if name]
     vocabulary = len(base.tensors[f"{embeddings.WORDS}.weight"])
-    peft_format.write(stage, task.record.method, task.record.delta, modules, task.model.text, vocabulary)
-    return image_beside(base, task.model)
+    peft_format.write(stage, job.record.method, job.record.delta, modules, job.model.text, vocabulary)
+    return image_beside(base, job.model)
 
 
-def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     from xpet.methods import peft_format
 
-    return with_module(task, *peft_format.read(folder), device)
+    return with_module(job, *peft_format.read(folder), device)
 
 
-def _own(folder: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     from xpet.methods import peft_format
 
     return peft_format.is_ours(folder)
 
 
-PEFT = Form(
-    "peft", "PEFT adapter", write, _encoder, bytes_of, _FILES, _own, folds=False, methods=("lora",),
+FORMAT = ExportFormat(
+    "peft", "PEFT adapter", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, methods=("lora",),
     use="Load it with: peft.PeftModel.from_pretrained(tower, '{out}'), tower = the base's text tower",
     about=(
         "A LoRA adapter in the form of the PEFT library, exported by `xpet merge`. It belongs to the text tower of "

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from xpet.core.events import OnEvent
-from xpet.jobs.merge.formats.base import CARD, Form, Task
-from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, changes, image_beside, note, own_config, size, stored
+from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
+from xpet.jobs.merge.formats.checkpoint import (
+    NOTE_KEY,
+    changes,
+    checkpoint_bytes,
+    image_beside,
+    is_our_config,
+    note,
+    storage_options,
+)
 from xpet.jobs.shared import measure
+from xpet.jobs.shared.measure import Encode
 from xpet.jobs.shared.towers import IMAGE_KEY, text_path
 
 _FILES = (
@@ -17,19 +26,19 @@ _FILES = (
 )  # fmt: skip
 
 
-def write(stage: Path, task: Task, on_event: OnEvent) -> str | None:
+def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Fold and write the folder; returns the image tower of the base."""
     from xpet.models.checkpoint import open_text_tower
     from xpet.models.sentence_folder import write_sentence_folder
 
-    base = open_text_tower(text_path(task.model.text))
-    image = image_beside(base, task.model)
-    more = {NOTE_KEY: note(task), **({IMAGE_KEY: image} if image else {})}
-    write_sentence_folder(stage, base, changes(task), stored(task), more, on_event)
+    base = open_text_tower(text_path(job.model.text))
+    image = image_beside(base, job.model)
+    more = {NOTE_KEY: note(job), **({IMAGE_KEY: image} if image else {})}
+    write_sentence_folder(stage, base, changes(job), storage_options(job), more, on_event)
     return image
 
 
-def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
+def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     """By transformers' own reading of the folder, as sentence-transformers does it."""
     from xpet.models.sentence_folder import read_sentence_folder
 
@@ -37,9 +46,9 @@ def _encoder(folder: Path, task: Task, device: str) -> measure.Encode:
     return measure.encoder(tower.to(device), tokenizer)
 
 
-SENTENCE_TRANSFORMERS = Form(
-    "sentence-transformers", "sentence-transformers model", write, _encoder, size, _FILES, own_config,
-    options=("dtype", "shard_size"), said="Folded {method} for {languages} into {base}, for sentence-transformers",
+FORMAT = ExportFormat(
+    "sentence-transformers", "sentence-transformers model", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    said="Folded {method} for {languages} into {base}, for sentence-transformers",
     use="Load it with: sentence_transformers.SentenceTransformer('{out}')",
     about=(
         "A text tower for sentence-transformers, into which `xpet merge` folded what {method} trained for {languages}: "
