@@ -47,7 +47,8 @@ def sweeps(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ALL_METHODS:
         config = world.config(folder / name, "de", fit=FIT, learning_rates=(1e-2,), **method_of(name))
         train = ("layernorm", "embeddings") if name == "embeddings" else config.method.train
-        method = replace(config.method, train=train, embedding_rank=4)
+        rank = 4 if name == "embeddings" else config.method.embedding_rank
+        method = replace(config.method, train=train, embedding_rank=rank)
         align.run(replace(config, languages=("de", "tr"), method=method))
     return folder
 
