@@ -22,7 +22,7 @@ from xpet.models.checkpoint import load_text_tower, save_text_tower
 from xpet.models.encode import encode_texts
 from xpet.models.families import build_transformer, transformer_config
 from xpet.models.text_tower import TextTower
-from xpet.models.weights import read_tensors
+from xpet.models.weights import read_weights
 
 TEXTS = ["a red dog", "ein kleiner Hund auf dem Sofa, 3 Katzen", "犬 と 猫", "", "собака " * 40]
 BASES = ["xlm-roberta", "bert"]
@@ -30,7 +30,7 @@ BASES = ["xlm-roberta", "bert"]
 
 def edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     """Rewrite the folder's safetensors with its tensors changed."""
-    state = {name: tensor.clone() for name, tensor in read_tensors(folder).items()}
+    state = {name: tensor.clone() for name, tensor in read_weights(folder).items()}
     change(state)
     write_weights(folder, state)
 
@@ -50,7 +50,7 @@ def one_line_error(folder: Path | str, *expected: str, **options: Any) -> None:
 @pytest.mark.parametrize("base", BASES)
 def test_equals_an_independent_computation(tmp_path: Path, base: str, hidden: int, attention: str) -> None:
     folder = tiny_text_checkpoint(tmp_path / "ck", base, hidden=hidden)
-    state = {name: tensor.double() for name, tensor in read_tensors(folder).items()}
+    state = {name: tensor.double() for name, tensor in read_weights(folder).items()}
     model = tiny_transformer(base, tiny_tokenizer(base).get_vocab_size(), hidden, layers=2).double().eval()
     model.load_state_dict({n.removeprefix("transformer."): t for n, t in state.items() if n.startswith("transformer.")})
     tokenizer = tiny_tokenizer(base)
@@ -93,7 +93,7 @@ def test_changing_a_loaded_tower_leaves_the_file_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_trained_weights_in_place_of_all_its_own(tmp_path: Path, dtype: torch.dtype) -> None:
     base, other = tiny_text_checkpoint(tmp_path / "base", dtype=dtype), tiny_text_checkpoint(tmp_path / "other", seed=1)
-    trained = read_tensors(other)
+    trained = read_weights(other)
     loaded = load_text_tower(base, trained=trained)
     assert loaded.fingerprint == load_text_tower(base).fingerprint != load_text_tower(other).fingerprint
     assert all(torch.equal(value, trained[name]) for name, value in loaded.tower.state_dict().items())
@@ -324,7 +324,7 @@ class Bomb:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickle_bomb_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
     folder = tiny_text_checkpoint(tmp_path / "ck", weights="bin")
-    state: dict[str, Any] = {**read_tensors(folder), "bomb": Bomb(tmp_path / "boom")}
+    state: dict[str, Any] = {**read_weights(folder), "bomb": Bomb(tmp_path / "boom")}
     state = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
     torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     one_line_error(folder, "holds other things than tensors", "nothing in it was run")
@@ -334,7 +334,7 @@ def test_pickle_bomb_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> Non
 def test_legacy_pytorch_files_load(tmp_path: Path) -> None:
     folder = tiny_text_checkpoint(tmp_path / "ck", weights="bin")
     expected = load_text_tower(folder).fingerprint
-    state = {name: tensor.clone() for name, tensor in read_tensors(folder).items()}
+    state = {name: tensor.clone() for name, tensor in read_weights(folder).items()}
     torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert load_text_tower(folder).fingerprint == expected
 

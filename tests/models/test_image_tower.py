@@ -14,7 +14,7 @@ from PIL import Image
 from tests.tiny import tiny_image_checkpoint, write_weights
 from xpet.core.errors import ModelError
 from xpet.models.image_tower import load_image_tower, save_image_tower
-from xpet.models.weights import read_tensors
+from xpet.models.weights import read_weights
 
 
 def picture(height: int = 40, width: int = 50, seed: int = 0) -> Image.Image:
@@ -80,7 +80,7 @@ def test_frozen_and_fingerprint_ignores_the_text_half(tmp_path: Path) -> None:
     assert not loaded.tower.training
     assert not any(p.requires_grad for p in loaded.tower.parameters())
     assert not any(t.is_meta for t in [*loaded.tower.parameters(), *loaded.tower.buffers()])
-    state = {name: tensor.clone() for name, tensor in read_tensors(folder).items()}
+    state = {name: tensor.clone() for name, tensor in read_weights(folder).items()}
     state["text_projection.weight"] += 1
     state["vision_model.embeddings.position_ids"] = torch.arange(17).unsqueeze(0)
     state["text_model.embeddings.position_ids"] = torch.arange(16).unsqueeze(0)

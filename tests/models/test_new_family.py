@@ -17,7 +17,7 @@ from xpet.jobs.encoder.load import load
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 from xpet.models.families import FAMILIES, Family
-from xpet.models.weights import read_tensors
+from xpet.models.weights import read_weights
 
 TEXTS = ["a red dog", "zwei kleine Hunde", ""]
 ROBERTA = Family("RobertaConfig", "RobertaModel", 1e-5, {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}, True)
@@ -58,7 +58,7 @@ def by_transformers(folder: Path, ids: torch.Tensor, mask: torch.Tensor) -> torc
     """Features [texts, d] by transformers' own class and the formula of the M-CLIP tower."""
     from transformers import RobertaConfig, RobertaModel
 
-    state = read_tensors(folder)
+    state = read_weights(folder)
     config = RobertaConfig(
         vocab_size=state["transformer.embeddings.word_embeddings.weight"].shape[0], hidden_size=64,
         num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, max_position_embeddings=66,

@@ -13,7 +13,7 @@ from xpet.core.errors import ModelError
 from xpet.core.events import Event, Progress
 from xpet.models import shards
 from xpet.models.shards import StorageOptions, total_bytes, write_weights
-from xpet.models.weights import Remapped, read_tensors
+from xpet.models.weights import Remapped, read_weights
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -62,7 +62,7 @@ def test_shards_are_filled_in_order_and_listed(tmp_path: Path, pytorch: bool, st
         "weight_map": {"a.weight": names[0], "b.weight": names[1], "c.bias": names[2], "one": names[2]},
     }
     assert total_bytes(tensors, storage) == 4 * 71
-    found = read_tensors(tmp_path)
+    found = read_weights(tmp_path)
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     assert seen == [Progress("writing", done, 4) for done in (1, 2, 3, 4)]
 
@@ -86,7 +86,7 @@ def test_a_tensor_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytes
     write_weights(tmp_path, Asked(read, after=32), {"b": lambda base: base + 1}, StorageOptions())
     assert asked == ["a", "b", *"aaaa", "b"]  # both shapes; length and three blocks of "a"; "b" for its change
     assert mapped == [0, 2, 4, 5, 6, 7]  # "a" has 40 bytes: what follows it comes from another mapping
-    found = read_tensors(tmp_path)
+    found = read_weights(tmp_path)
     assert torch.equal(found["a"], tensors["a"])
     assert torch.equal(found["b"], tensors["b"] + 1)
 
@@ -120,5 +120,5 @@ def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
     name = min(load_file(one))
     save_file({**load_file(two), name: load_file(one)[name] + 1}, two)
     with pytest.raises(ModelError) as error:
-        read_tensors(folder)
+        read_weights(folder)
     assert str(error.value) == f"{folder}: expected every tensor in one shard, found {name} in {two.name}, too"

@@ -23,8 +23,7 @@ from xpet.models.weights import (
     fill,
     fingerprint,
     read_json,
-    read_tensors,
-    without_position_ids,
+    read_weights,
     write_json,
     write_tensors,
 )
@@ -60,7 +59,7 @@ class OpenText:
 
     def streamed(self) -> Mapping[str, Tensor]:
         """The tensors by name, for one pass over them that does not leave them all in memory."""
-        return Remapped(lambda: without_position_ids(read_tensors(self.folder)))
+        return Remapped(lambda: read_weights(self.folder))
 
     def fingerprint(self) -> str:
         """Fingerprint (SHA-256, hex) of the stored weights; reads them all."""
@@ -72,7 +71,7 @@ def open_text_tower(name_or_path: str | Path, allow_download: bool = True, atten
     folder = checkpoint_folder(name_or_path, allow_download)
     config = read_json(folder / "config.json", _PURPOSE)
     _check_keys(config, folder)
-    tensors = without_position_ids(read_tensors(folder))
+    tensors = read_weights(folder)
     tower = _empty_tower(config, tensors, attention, folder)
     check_fit(tower, tensors, folder)
     settings: Any = tower.transformer.config

@@ -18,7 +18,7 @@ from xpet.core.errors import ModelError, one_line
 from xpet.models.checkpoint import LoadedText, load_text_tower
 from xpet.models.hub import checkpoint_folder
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
-from xpet.models.weights import LONG, fill, fingerprint, read_json, read_tensors, without_position_ids
+from xpet.models.weights import LONG, fill, fingerprint, read_json, read_weights
 
 KINDS = ("clip", "clip_text_model")
 TEXT_HALF = ("text_model.", "text_projection.")
@@ -60,7 +60,7 @@ def load_english_tower(name_or_path: str | Path, allow_download: bool = True) ->
     settings = config.get("text_config") if config["model_type"] == "clip" else config
     if not isinstance(settings, Mapping):
         raise ModelError(f"{folder}: expected a text_config in config.json, found none")
-    tensors = without_position_ids(read_tensors(folder))
+    tensors = read_weights(folder)
     text = {name: tensor for name, tensor in tensors.items() if name.startswith(TEXT_HALF)}
     tower = _empty_tower(settings, text, folder)
     fill(tower.model, text, torch.float32, folder)
@@ -71,7 +71,7 @@ def load_english_tower(name_or_path: str | Path, allow_download: bool = True) ->
 
 def image_half(name_or_path: str | Path, allow_download: bool = True) -> str | None:
     """Fingerprint of the image tower in the same checkpoint, as `load_image_tower` gives it; None without one."""
-    tensors = without_position_ids(read_tensors(checkpoint_folder(name_or_path, allow_download)))
+    tensors = read_weights(checkpoint_folder(name_or_path, allow_download))
     image = {name: tensor for name, tensor in tensors.items() if name.startswith(IMAGE_HALF)}
     return fingerprint(image) if image else None
 

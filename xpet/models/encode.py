@@ -61,6 +61,17 @@ def unselected(modules: Sequence[int]) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for the block; afterwards the mode that was set before."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
 def encode_texts(
     tower: nn.Module,
     tokenizer: TextTokenizer,
@@ -91,15 +102,10 @@ def encode_texts(
     first = next(tower.parameters())
     target = torch.device(device) if device is not None else first.device
     features = torch.empty((len(distinct), int(tower.dimensions)), dtype=first.dtype)  # type: ignore[arg-type]
-    training = tower.training
-    tower.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(distinct), batch_size):
-                batch = distinct[start : start + batch_size]
-                ids, mask = tokenizer.pad([row for row, _ in batch])
-                with select([module for _, module in batch]):
-                    features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
-    finally:
-        tower.train(training)
+    with evaluating(tower), torch.inference_mode():
+        for start in range(0, len(distinct), batch_size):
+            batch = distinct[start : start + batch_size]
+            ids, mask = tokenizer.pad([row for row, _ in batch])
+            with select([module for _, module in batch]):
+                features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
     return features[[index_of[row] for row in rows]]

@@ -24,8 +24,7 @@ from xpet.models.weights import (
     fill,
     fingerprint,
     read_json,
-    read_tensors,
-    without_position_ids,
+    read_weights,
     write_json,
     write_tensors,
 )
@@ -127,7 +126,7 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     """
     folder = checkpoint_folder(name_or_path, allow_download)
     settings, has_text = _settings(read_json(folder / "config.json", _PURPOSE), folder)
-    tensors = without_position_ids(read_tensors(folder))
+    tensors = read_weights(folder)
     if has_text:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TEXT_HALF)}
     tower = _empty_tower(settings, tensors, folder)

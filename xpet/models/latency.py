@@ -63,12 +63,8 @@ def compare_speed(
         single.append(seconds(use, query))
         reference.append(seconds(bare, query))
     together = [seconds(use, many) for _ in range(batches)]
-    seconds_per_query = statistics.median(single)
-    return Speed(
-        1000 * seconds_per_query,
-        len(many) / statistics.median(together),
-        seconds_per_query / statistics.median(reference),
-    )
+    query, bare_query, batch = (statistics.median(times) for times in (single, reference, together))
+    return Speed(1000 * query, len(many) / batch, query / bare_query)
 
 
 def _wait(device: torch.device) -> None:

@@ -19,7 +19,7 @@ from xpet.models.families import FAMILIES
 from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer
-from xpet.models.weights import read_tensors, write_json
+from xpet.models.weights import read_weights, write_json
 
 POOLING, DENSE = "1_Pooling", "2_Dense"
 _INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
@@ -84,7 +84,7 @@ def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     finally:
         if bars:
             logging.enable_progress_bar()
-    head: dict[str, Tensor] = read_tensors(folder / DENSE)
+    head: dict[str, Tensor] = read_weights(folder / DENSE)
     tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
     tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})
     settings = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))

@@ -43,11 +43,12 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     return value
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
 
-    Reads safetensors, or PyTorch files without unpickling anything but tensors. Raises ModelError when there are no
-    weights, a file is damaged or tensors are empty.
+    Reads safetensors, or PyTorch files without unpickling anything but tensors. The buffers `*.embeddings.position_ids`
+    that older releases of transformers wrote are left out. Raises ModelError when there are no weights, a file is
+    damaged or tensors are empty.
     """
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
@@ -61,7 +62,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             raise ModelError(f"{folder}: expected every tensor in one shard, found {twice[0]} in {file.name}, too")
         tensors.update(shard)
     check_kinds(tensors, folder)
-    return tensors
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
 
 
 def _shards(path: Path) -> list[Path]:
@@ -128,11 +129,6 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         if flat.numel():
             digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def without_position_ids(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors less the `*.embeddings.position_ids` buffers that older transformers releases wrote."""
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str) -> None:
