@@ -46,7 +46,7 @@ def compare_speed(
     """
     where = torch.device(device)
 
-    def seconds(context: Use, batch: Sequence[str]) -> float:
+    def timed(context: Use, batch: Sequence[str]) -> float:
         with context():
             _wait(where)
             started = clock()
@@ -56,15 +56,15 @@ def compare_speed(
 
     many = texts[:BATCH]
     for context in (use, bare):
-        seconds(context, texts[:1])
+        timed(context, texts[:1])
     single, reference = [], []
     for turn in range(rounds):
         query = [texts[turn % len(texts)]]
-        single.append(seconds(use, query))
-        reference.append(seconds(bare, query))
-    together = [seconds(use, many) for _ in range(batches)]
-    query, bare_query, batch = (statistics.median(times) for times in (single, reference, together))
-    return Speed(1000 * query, len(many) / batch, query / bare_query)
+        single.append(timed(use, query))
+        reference.append(timed(bare, query))
+    together = [timed(use, many) for _ in range(batches)]
+    seconds, bare_seconds, batch_seconds = (statistics.median(times) for times in (single, reference, together))
+    return Speed(1000 * seconds, len(many) / batch_seconds, seconds / bare_seconds)
 
 
 def _wait(device: torch.device) -> None:
