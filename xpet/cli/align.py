@@ -20,7 +20,7 @@ Examples:
   xpet align --lang de --method lora --shots 100
   xpet align --lang all --routine 1 --loss mse-normalized --seed 1,2,3
   xpet align --lang ja,ko --lr 1e-4,3e-4,1e-3 --align-weight 0.1,1 --json > sweep.json
-  xpet align --lang cs --routine text --corpus captions.en.txt.gz --train layernorm,embeddings
+  xpet align --lang cs --data multi30k --data-root multi30k --routine text --corpus captions.en.txt.gz
   xpet align --lang tr --routine text,1 --chain
   xpet align --config runs/de --lang ja -o runs/ja
   xpet align --lang tr --data xtd --data-root XTD10 --model M-CLIP/XLM-Roberta-Large-Vit-L-14 --preset paper
