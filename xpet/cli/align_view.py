@@ -35,7 +35,7 @@ def summary(result: AlignResult) -> Iterator[Block]:
 
 
 def expected(result: EstimateResult) -> Iterator[Block]:
-    """What a dry run found."""
+    """The outcome of a dry run."""
     columns: list[Column] = [("routine", "left"), *((name, "right") for name in HEADINGS)]
     rows = [
         (", ".join(p.routines), f"{p.runs}", f"{p.steps:,}", "-" if p.lines is None else f"{p.lines:,}",
@@ -97,8 +97,8 @@ def _spread(before: Disparity[float], after: Disparity[float] | None, where: str
         change = new - old if old is not None and new is not None else None
         rows.append((label, _points(old), _points(new), _signed(change)))
     rows.append(("worst language", before.worst, after.worst if after else "-", ""))
-    shown = 4 if after else 2
-    return TextTable(f"Disparity of R@1 {where}", columns[:shown], [row[:shown] for row in rows])
+    count = 4 if after else 2
+    return TextTable(f"Disparity of R@1 {where}", columns[:count], [row[:count] for row in rows])
 
 
 def _closing(result: AlignResult) -> Iterator[Block]:

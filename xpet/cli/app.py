@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _one_line_each() -> None:
-    """Have warnings of xpet's own told as the view does; of other libraries', Pillow's are left out."""
+    """Show xpet's own warnings as the view does, on one line each; hide those of Pillow."""
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

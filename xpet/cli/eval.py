@@ -1,4 +1,4 @@
-"""`xpet eval`: options -> EvalConfig -> the job -> a report in the format asked for."""
+"""`xpet eval`: options -> EvalConfig -> the job -> a report in a format."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run(request: Request) -> None:
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
-    """The format asked for; None leaves it to where the report goes. Raises ConfigError."""
+    """The format of the report; None leaves it to where the report goes. Raises ConfigError."""
     if as_json and name not in (None, "json"):
         raise ConfigError(f"--json and --format {name}: expected one of them, found both")
     if name is not None and name not in FORMATS:

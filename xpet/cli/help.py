@@ -58,10 +58,10 @@ def help_of(command: Command) -> type[TyperCommand]:
 
 def _sections(command: Command, whole: bool) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Title and rows of each section that has something to show; arguments come first."""
-    shown = [entry for entry in command.entries.values() if whole or entry.option.common or not entry.option.flags]
-    shown.sort(key=lambda entry: bool(entry.option.flags))
+    entries = [entry for entry in command.entries.values() if whole or entry.option.common or not entry.option.flags]
+    entries.sort(key=lambda entry: bool(entry.option.flags))
     for title in command.sections:
-        rows = [_row(entry) for entry in shown if entry.option.section == title]
+        rows = [_row(entry) for entry in entries if entry.option.section == title]
         if title == SETTINGS:
             rows += [("-h, --help", "Show the common options and exit"), ("--help-all", "Show every option and exit")]
         if rows:

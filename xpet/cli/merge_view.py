@@ -66,48 +66,50 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _combined(found: Combination) -> Iterator[Block]:
-    kept = "" if found.density is None else f", density {found.density:.3g}"
-    rank = "" if found.rank is None else f", rank {found.rank}"
-    yield Paragraph(f"Combined {len(found.weights)} languages by {found.strategy}{kept}{rank}.")
-    if found.search is not None:
-        yield Paragraph(searched(found.search))
-    if not found.languages:
-        weights = ", ".join(f"{language} {weight:.3g}" for language, weight in found.weights.items())
+def _combined(combination: Combination) -> Iterator[Block]:
+    kept = "" if combination.density is None else f", density {combination.density:.3g}"
+    rank = "" if combination.rank is None else f", rank {combination.rank}"
+    yield Paragraph(f"Combined {len(combination.weights)} languages by {combination.strategy}{kept}{rank}.")
+    if combination.search is not None:
+        yield Paragraph(searched(combination.search))
+    if not combination.languages:
+        weights = ", ".join(f"{language} {weight:.3g}" for language, weight in combination.weights.items())
         yield Paragraph(f"Weights: {weights}. Not measured: nobody knows what combining cost.", "yellow")
         return
     columns = [("lang", "left"), *((name, "right") for name in ("weight", "base", "separate", "combined", "price"))]
     rows = [
-        (lang, f"{found.weights[lang]:.3g}" if lang in found.weights else "-", f"{price.base:.1f}",
+        (lang, f"{combination.weights[lang]:.3g}" if lang in combination.weights else "-", f"{price.base:.1f}",
          f"{price.separate:.1f}", f"{price.combined:.1f}", f"{price.price:+.1f}")
-        for lang, price in found.languages.items()
+        for lang, price in combination.languages.items()
     ]  # fmt: skip
     for name in ("mean", "range", "std"):
-        base, separate, combined = (getattr(found.spreads[key], name) for key in ("base", "separate", "combined"))
+        base, separate, combined = (getattr(combination.spreads[key], name) for key in ("base", "separate", "combined"))
         change = f"{combined - separate:+.1f}"
         rows.append((name, "", f"{base:.1f}", f"{separate:.1f}", f"{combined:.1f}", change))
     yield TextTable("R@1 on the test split: each language by its own module, and by all combined", columns, rows)
     yield Paragraph("")
 
 
-def searched(found: WeightSearch) -> str:
-    """What a search found, in one sentence."""
-    (before, wide), (after, narrow) = found.start, found.found
+def searched(search: WeightSearch) -> str:
+    """The outcome of a search, in one sentence."""
+    (before, wide), (after, narrow) = search.start, search.found
     return (
-        f"Weights chosen among {found.tried} combinations by mean R@1 of all languages, English included, on "
-        f"{found.images:,} validation images: {before:.1f} (range {wide:.1f}) at the start, {after:.1f} ({narrow:.1f}) "
-        "found."
+        f"Weights chosen among {search.tried} combinations by mean R@1 of all languages, English included, on "
+        f"{search.images:,} validation images: {before:.1f} (range {wide:.1f}) at the start, {after:.1f} "
+        f"({narrow:.1f}) found."
     )
 
 
-def _verified(found: Verification) -> Iterator[Block]:
+def _verified(verification: Verification) -> Iterator[Block]:
     yield Paragraph(
-        f"Verified on {found.texts:,} captions: unit features differ by at most {found.relative:.1e} in length "
-        f"(allowed {found.tolerance:.1e}) and {found.absolute:.1e} in one value.",
+        f"Verified on {verification.texts:,} captions: unit features differ by at most {verification.relative:.1e} in "
+        f"length (allowed {verification.tolerance:.1e}) and {verification.absolute:.1e} in one value.",
         "green",
     )
-    if found.unmerged:
-        rows = [(name, f"{value:.2f}", f"{found.merged[name]:.2f}") for name, value in found.unmerged.items()]
+    if verification.unmerged:
+        rows = [
+            (name, f"{value:.2f}", f"{verification.merged[name]:.2f}") for name, value in verification.unmerged.items()
+        ]
         yield TextTable("R@1", [("lang", "left"), ("run", "right"), ("merged", "right")], rows)
         yield Paragraph("")
     else:

@@ -50,11 +50,11 @@ class Request:
     @property
     def sources(self) -> dict[str, list[str]]:
         """Where settings that were not typed come from, each with their options."""
-        found: dict[str, list[str]] = {}
+        options: dict[str, list[str]] = {}
         for key, setting in self.settings.items():
             if setting.source not in (FLAG, DEFAULT):
-                found.setdefault(setting.source, []).append(key)
-        return found
+                options.setdefault(setting.source, []).append(key)
+        return options
 
 
 def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) -> Request:
@@ -126,22 +126,22 @@ def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[s
     entries = command.entries.values()
     given = {entry.key: entry.value for entry in entries if entry.value is not None}
     given |= {key: setting.value for key, setting in settings.items() if setting.value is not None}
-    found = misplaced(entries, given, settings)
+    by_owner = misplaced(entries, given, settings)
     problems = []
-    for owner, fields in found.items():
+    for owner, fields in by_owner.items():
         typed = [entry.flag for entry in fields if settings[entry.key].source == FLAG]
         problems += [owner.problem(typed, given)] if typed else []
-    return {entry.key for fields in found.values() for entry in fields}, problems
+    return {entry.key for fields in by_owner.values() for entry in fields}, problems
 
 
 def _without(
     command: Command, settings: Mapping[str, Setting], keys: Collection[str], base: Any
 ) -> dict[str, Setting]:  # fmt: skip
     """The settings without those of `keys` that were not typed; on top of a stored configuration these are reset."""
-    kept = {key: setting for key, setting in settings.items() if setting.source == FLAG or key not in keys}
+    remaining = {key: setting for key, setting in settings.items() if setting.source == FLAG or key not in keys}
     if base is None:
-        return kept
-    return {**{key: Setting(command.entries[key].value, DEFAULT) for key in keys if key in settings}, **kept}
+        return remaining
+    return {**{key: Setting(command.entries[key].value, DEFAULT) for key in keys if key in settings}, **remaining}
 
 
 def _built(command: Command, settings: Mapping[str, Setting], base: Any) -> tuple[Any, Any]:

@@ -48,7 +48,7 @@ def shown_config(request: Request) -> ShownConfig:
         if value is None and entry.path[-1] in PRESET_FIELDS and decided.get(entry.key) is not None:
             value, source = decided[entry.key], f"preset {request['preset']}"
         if value == "":  # a name that is decided where there is no run to have it from
-            value = decided.get(entry.key, "")
+            value = decided.get(entry.key) or None
         options[entry.key] = (list(value) if isinstance(value, tuple) else value, source)
     return ShownConfig(request.command.name, options)
 

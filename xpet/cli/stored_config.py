@@ -10,12 +10,13 @@ from typing import Any
 from xpet.core.config import AlignConfig, EvalConfig
 from xpet.core.config.stored import align_config, eval_config
 from xpet.core.errors import ConfigError, DataError, one_line
-from xpet.core.run_record import SCHEMA
-from xpet.core.rundir import find_runs
 
 
 def of_run(path: str) -> AlignConfig:
     """The configuration of a run: its folder, or the `config.json` there. Raises ConfigError and DataError."""
+    from xpet.core.run_record import SCHEMA
+    from xpet.core.rundir import find_runs
+
     file = Path(path)
     if file.is_dir():
         runs = find_runs(file)
@@ -25,8 +26,8 @@ def of_run(path: str) -> AlignConfig:
         file = runs[0] / "config.json"
     document = _document(file)
     if document.get("schema") != SCHEMA:
-        found = str(document.get("schema"))
-        raise DataError(f"{file}: expected schema {SCHEMA} of a run's config.json, found {found:.60}")
+        schema = str(document.get("schema"))
+        raise DataError(f"{file}: expected schema {SCHEMA} of a run's config.json, found {schema:.60}")
     return align_config(document, str(file))
 
 

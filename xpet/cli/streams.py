@@ -47,13 +47,13 @@ def guarded() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    own = sys.stdout
-    if own is not None:
-        sys.stdout = cast(TextIO, _Output(own))
+    stream = sys.stdout
+    if stream is not None:
+        sys.stdout = cast(TextIO, _Output(stream))
     try:
         yield
     finally:
-        sys.stdout = own
+        sys.stdout = stream
 
 
 def occupy() -> None:

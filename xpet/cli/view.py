@@ -230,17 +230,19 @@ def _rich_table(
     from rich import box
     from rich.table import Table as RichTable
 
-    firm = [place == 0 or align == "right" for place, (_, align) in enumerate(columns)]
-    cells = [[heading, *(row[place] for row in rows)] for place, (heading, _) in enumerate(columns)]
-    needed = [max(map(len, c)) if kept else min(FOLDED, max(map(len, c))) for c, kept in zip(cells, firm, strict=True)]
+    unbroken = [index == 0 or align == "right" for index, (_, align) in enumerate(columns)]
+    cells = [[heading, *(row[index] for row in rows)] for index, (heading, _) in enumerate(columns)]
+    needed = [
+        max(map(len, c)) if whole else min(FOLDED, max(map(len, c))) for c, whole in zip(cells, unbroken, strict=True)
+    ]
     narrow = sum(needed) + 3 * len(columns) > width
     table = RichTable(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
         padding=(0, 0 if narrow else 1),
     )  # fmt: skip
-    for (heading, align), kept in zip(columns, firm, strict=True):
+    for (heading, align), whole in zip(columns, unbroken, strict=True):
         heading = heading.replace(" ", "\n") if narrow else heading
-        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=kept, overflow="fold")
+        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*row, style=styles(row))
     return table

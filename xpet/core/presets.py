@@ -15,7 +15,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Preset:
-    """Defaults by the names of the configurations' fields, where their meaning is told; the default preset's here."""
+    """Defaults by the names of the configurations' fields, which say what they mean; here the default preset's."""
 
     shots: int | str = 100
     val_shots: int | str | None = None
@@ -34,8 +34,8 @@ class Preset:
 
     def of(self, kind: type) -> dict[str, Any]:
         """The defaults of those fields that a class of configurations has."""
-        own = {field.name for field in fields(kind)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in own}
+        names = {field.name for field in fields(kind)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
 
 
 DEFAULT = Preset()
@@ -60,5 +60,5 @@ def preset_of(name: str, routines: Sequence[str]) -> Preset:
     if name not in PRESETS:
         raise ConfigError(unknown("preset", name, list(PRESETS)))
     alone = {find_routine(routine).name for routine in routines}
-    own = OF_ROUTINE.get(alone.pop(), {}) if name == "default" and len(alone) == 1 else {}
-    return replace(PRESETS[name], **own)
+    changes = OF_ROUTINE.get(alone.pop(), {}) if name == "default" and len(alone) == 1 else {}
+    return replace(PRESETS[name], **changes)

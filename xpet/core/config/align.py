@@ -1,4 +1,4 @@
-"""What `xpet align` needs: what was asked for, and the same with everything decided."""
+"""What `xpet align` needs: as it is requested, and with nothing left open."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class AlignConfig:
         if not self.chain:
             return (self,)
         if len(self.routines) < 2:
-            found = ", ".join(self.routines) or "none"
-            raise ConfigError(f"--chain: expected several routines in --routine, found {found}")
+            names = ", ".join(self.routines) or "none"
+            raise ConfigError(f"--chain: expected several routines in --routine, found {names}")
         return tuple(
             replace(
                 self, routines=(routine,), chain=False,
@@ -121,9 +121,9 @@ class AlignConfig:
 
     def _numbers(self) -> list[str]:
         rates, weights = self.learning_rates or (), self.align_weights or ()
-        found = [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
-        found += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
-        return found + [problem for seed in self.seeds for problem in seed_problems("seed", seed)]
+        problems = [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
+        problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
+        return problems + [problem for seed in self.seeds for problem in seed_problems("seed", seed)]
 
     def _complete(self) -> AlignPlan:
         preset = preset_of(self.preset, self.routines)
@@ -154,21 +154,21 @@ class AlignConfig:
 
     def _without_pictures(self) -> list[str]:
         """Settings that do not go with a routine without pictures, or only with it."""
-        found = []
+        problems = []
         weight = self.image_weight
         if weight is not None and not 0 <= weight < math.inf:
-            found.append(f"image weight must not be negative, found {weight:g}")
+            problems.append(f"image weight must not be negative, found {weight:g}")
         if not self.text_only:
-            return found
+            return problems
         if self.text.validates_on_text and not all(find_routine(name).text_only for name in self.routines):
-            found.append(
+            problems.append(
                 "routine 'text' is validated on text here and the others on pictures, which is not comparable: train "
                 "them one after another by --chain, or all with --validate-on pictures"
             )
         seen = [name for name in self.losses or () if reads_images(name)]
         if seen:
-            found.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
-        return found
+            problems.append(f"loss '{seen[0]}' needs pictures, routine 'text' has none: choose another")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,12 @@ class AlignPlan(AlignConfig):
         """
         runs: dict[RunConfig, None] = {}
         for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):
-            found = find_routine(routine)
-            weights = self._weights(loss) if found.anchor else (0.0,)
-            used = loss if found.anchor else self.losses[0]
-            image = float(not found.text_only) if self.image_weight is None else self.image_weight
+            record = find_routine(routine)
+            weights = self._weights(loss) if record.anchor else (0.0,)
+            used = loss if record.anchor else self.losses[0]
+            image = float(not record.text_only) if self.image_weight is None else self.image_weight
             for weight, rate, seed in itertools.product(weights, self.learning_rates, self.seeds):
-                runs[RunConfig(language, found.name, used, weight, rate, seed, image)] = None
+                runs[RunConfig(language, record.name, used, weight, rate, seed, image)] = None
         return iter(runs)
 
     def _weights(self, loss: str) -> tuple[float, ...]:

@@ -125,23 +125,25 @@ class EvalConfig:
             "--diagnose": self.diagnose, "--advise": self.advise,
         }  # fmt: skip
         stored = [name for name in self.runs if name.endswith(RESULT)]
-        found = []
+        problems = []
         if self.compare:
-            found += [f"{name} does not go with --compare" for name, value in extra.items() if value]
+            problems += [f"{name} does not go with --compare" for name, value in extra.items() if value]
         elif stored:
             extra |= {"--lang": self.languages, "--group": self.groups, "--latency": self.latency}
-            found += [f"{name} needs a new measurement, found the result {stored[0]}" for name, v in extra.items() if v]
+            problems += [
+                f"{name} needs a new measurement, found the result {stored[0]}" for name, v in extra.items() if v
+            ]
         if self.latency and not self.runs:
-            found.append("--latency needs runs to compare with the bare tower")
-        return found + self._split_twice()
+            problems.append("--latency needs runs to compare with the bare tower")
+        return problems + self._split_twice()
 
     def _split_twice(self) -> list[str]:
         """Test images named more than once."""
-        asked = {
+        splits = {
             "--shots": self.data.shots, "--val-shots": self.data.val_shots, "--split-file": self.data.split_file,
             "--split-of": self.split_of,
         }  # fmt: skip
-        given = [name for name, value in asked.items() if value is not None]
+        given = [name for name, value in splits.items() if value is not None]
         if self.split_of is not None and len(given) > 1:
             return [f"--split-of {self.split_of}: expected no other split beside it, found {given[0]}"]
         if self.data.split_file is not None and self.data.shots is not None:

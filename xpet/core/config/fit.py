@@ -1,4 +1,4 @@
-"""How runs are trained: what was asked for, and the same with everything decided."""
+"""How runs are trained: as it is requested, and with nothing left open."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FitConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found = [
+        problems = [
             f"{name} must be at least 1, found {value}"
             for name, value in (
                 ("batch size", self.batch_size), ("epochs", self.epochs), ("steps", self.steps),
@@ -88,10 +88,10 @@ class FitConfig:
             ("layout", self.layout, LAYOUTS),
         ):  # fmt: skip
             if value is not None and value not in known:
-                found.append(unknown(what, value, known))
+                problems.append(unknown(what, value, known))
         if self.batch_size == 1:
-            found.append("batch size 1 leaves a contrastive loss nothing to tell apart: expected at least 2")
-        return found
+            problems.append("batch size 1 leaves a contrastive loss nothing to tell apart: expected at least 2")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class FitPlan(FitConfig):
 
     def steps_for(self, per_epoch: int) -> int:
         """Steps of a run whose epoch has `per_epoch` batches."""
-        wanted = self.epochs * per_epoch
-        return self.steps or min(wanted, self.most_steps or wanted)
+        steps = self.epochs * per_epoch
+        return self.steps or min(steps, self.most_steps or steps)
 
     def interval(self, steps: int) -> int:
         """Steps between validations of a run of `steps` steps."""

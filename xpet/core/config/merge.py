@@ -54,22 +54,22 @@ class CombineConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found, able = [], [name for name, density in STRATEGY_DENSITIES.items() if density is not None]
+        problems, able = [], [name for name, density in STRATEGY_DENSITIES.items() if density is not None]
         if self.strategy not in STRATEGY_DENSITIES:
-            found.append(unknown("strategy", self.strategy, list(STRATEGY_DENSITIES)))
+            problems.append(unknown("strategy", self.strategy, list(STRATEGY_DENSITIES)))
         elif self.density is not None and self.strategy not in able:
-            found.append(f"--density is for {', '.join(able)}: '{self.strategy}' keeps all values")
+            problems.append(f"--density is for {', '.join(able)}: '{self.strategy}' keeps all values")
         weights = self.weights or ()
-        found += [f"--weights: expected numbers from 0, found {w:g}" for w in weights if not 0 <= w < math.inf]
+        problems += [f"--weights: expected numbers from 0, found {w:g}" for w in weights if not 0 <= w < math.inf]
         if self.weights is not None and not any(weights):
-            found.append("--weights: expected at least one above 0, found none")
+            problems.append("--weights: expected at least one above 0, found none")
         if self.density is not None and not 0 < self.density <= 1:
-            found.append(f"--density: expected a share above 0 and at most 1, found {self.density:g}")
+            problems.append(f"--density: expected a share above 0 and at most 1, found {self.density:g}")
         if self.rank is not None and self.rank < 1:
-            found.append(f"--rank must be at least 1, found {self.rank}")
+            problems.append(f"--rank must be at least 1, found {self.rank}")
         if self.search < 0:
-            found.append(f"--search: expected a number of combinations to try, found {self.search}")
-        return found + seed_problems("--seed", self.seed)
+            problems.append(f"--search: expected a number of combinations to try, found {self.search}")
+        return problems + seed_problems("--seed", self.seed)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ OWN = "option"
 class Owner:
     """Whose an option is: of another option's values (`--method adapter`), any of them where `values` is empty.
 
-    With option `unless` given, the owner is not known before the work begins, and not asked for.
+    With option `unless` given, the owner is not known before the work begins, and not checked.
     """
 
     option: str
@@ -47,11 +47,11 @@ class Owner:
 
     def problem(self, flags: Iterable[str], given: Mapping[str, Any]) -> str:
         """What is wrong with options (as they are typed) that do not belong beside the values."""
-        flag, found = f"--{self.option}", _chosen(given.get(self.option))
+        flag, chosen = f"--{self.option}", _chosen(given.get(self.option))
         expected = f"{flag} {' or '.join(self.values)}".rstrip()
         remedy = f"; leave out or choose {flag} {self.values[0]}" if self.values else ""
-        shown = f"{flag} {','.join(found)}" if found and self.values else "none"
-        return f"{', '.join(flags)}: expected with {expected}, found {shown}{remedy}"
+        present = f"{flag} {','.join(chosen)}" if chosen and self.values else "none"
+        return f"{', '.join(flags)}: expected with {expected}, found {present}{remedy}"
 
 
 @dataclass(frozen=True)
@@ -205,18 +205,18 @@ def values_of(config: Any, kind: type) -> dict[str, Any]:
 
 
 def misplaced(
-    entries: Iterable[OptionField], given: Mapping[str, Any], asked: Collection[str]
+    entries: Iterable[OptionField], given: Mapping[str, Any], keys: Collection[str]
 ) -> dict[Owner, list[OptionField]]:
-    """Those of the options `asked` that belong to something else than what is chosen, by owner.
+    """Those of the options `keys` that belong to something else than what is chosen, by owner.
 
     `given` are all values by option, defaults included where they choose something.
     """
-    found: dict[Owner, list[OptionField]] = {}
+    by_owner: dict[Owner, list[OptionField]] = {}
     for entry in entries:
         owner = entry.option.owner
-        if entry.key in asked and owner is not None and not owner.has(given):
-            found.setdefault(owner, []).append(entry)
-    return found
+        if entry.key in keys and owner is not None and not owner.has(given):
+            by_owner.setdefault(owner, []).append(entry)
+    return by_owner
 
 
 def problems_of(config: Any) -> list[str]:
@@ -225,9 +225,11 @@ def problems_of(config: Any) -> list[str]:
     Settings at their defaults are never wrong.
     """
     entries, values = list(options_of(type(config))), values_of(config, type(config))
-    asked = {entry.key for entry in entries if entry.key in values and values[entry.key] != entry.value}
+    keys = {entry.key for entry in entries if entry.key in values and values[entry.key] != entry.value}
     given = {key: value for key, value in values.items() if value is not None}
-    return [owner.problem((p.flag for p in found), given) for owner, found in misplaced(entries, given, asked).items()]
+    return [
+        owner.problem((p.flag for p in by_owner), given) for owner, by_owner in misplaced(entries, given, keys).items()
+    ]
 
 
 def _chosen(value: Any) -> tuple[str, ...]:

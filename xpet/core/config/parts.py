@@ -59,7 +59,7 @@ class MethodConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found = [
+        problems = [
             f"{name} must be positive, found {value}"
             for name, value in (
                 ("rank", self.rank), ("alpha", self.alpha), ("bottleneck", self.bottleneck),
@@ -68,11 +68,13 @@ class MethodConfig:
             if value <= 0
         ]  # fmt: skip
         if self.name in UNSUPPORTED_METHODS:
-            found.append(f"method '{self.name}' is not supported: {UNSUPPORTED_METHODS[self.name]}")
+            problems.append(f"method '{self.name}' is not supported: {UNSUPPORTED_METHODS[self.name]}")
         elif self.name not in METHOD_NAMES:
-            found.append(unknown("method", self.name, METHOD_NAMES))
-        found += [unknown("part to train", part, TRAIN_PARTS) for part in self.train or () if part not in TRAIN_PARTS]
-        return found
+            problems.append(unknown("method", self.name, METHOD_NAMES))
+        problems += [
+            unknown("part to train", part, TRAIN_PARTS) for part in self.train or () if part not in TRAIN_PARTS
+        ]
+        return problems
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,13 @@ class DataConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found = []
+        problems = []
         for what, value in (("shots", self.shots), ("validation shots", self.val_shots)):
             if isinstance(value, str) and value != ALL:
-                found.append(f"{what}: expected a number or '{ALL}', found '{value}'")
+                problems.append(f"{what}: expected a number or '{ALL}', found '{value}'")
             elif isinstance(value, int) and value < 2:
-                found.append(f"{what} must be at least 2, found {value}")
-        return found + torch_seed_problems("split seed", self.split_seed)
+                problems.append(f"{what} must be at least 2, found {value}")
+        return problems + torch_seed_problems("split seed", self.split_seed)
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ class TextConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        found = [
+        problems = [
             f"{name} must be at least {least}, found {value}"
             for name, value, least in (
                 ("lines", self.lines, 2), ("n-best", self.n_best, 1), ("max-tokens", self.max_tokens, 3),
@@ -224,18 +226,18 @@ class TextConfig:
             if value is not None and value < least
         ]  # fmt: skip
         if self.n_best > MOST_N_BEST:
-            found.append(f"n-best must be at most {MOST_N_BEST} (the translator's beam), found {self.n_best}")
+            problems.append(f"n-best must be at most {MOST_N_BEST} (the translator's beam), found {self.n_best}")
         if not 0 <= self.natural_share < 1:
-            found.append(f"natural share must be from 0 to below 1, found {self.natural_share:g}")
+            problems.append(f"natural share must be from 0 to below 1, found {self.natural_share:g}")
         if not 0 <= self.noise <= 1:
-            found.append(f"noise must be a rate from 0 to 1, found {self.noise:g}")
+            problems.append(f"noise must be a rate from 0 to 1, found {self.noise:g}")
         if self.validate_on not in VALIDATIONS:
-            found.append(unknown("--validate-on", self.validate_on, VALIDATIONS))
+            problems.append(unknown("--validate-on", self.validate_on, VALIDATIONS))
         if self.corpus is not None and self.corpus.count("-") > 1:
-            found.append(f"--corpus - is standard input: expected it once, found it {self.corpus.count('-')} times")
+            problems.append(f"--corpus - is standard input: expected it once, found it {self.corpus.count('-')} times")
         if self.column is not None and self.corpus is None:
-            found.append("--column needs --corpus")
-        return found
+            problems.append("--column needs --corpus")
+        return problems
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -82,21 +82,21 @@ class TranslateConfig:
 
     def _problems(self) -> list[str]:
         """What is wrong with languages, columns and files."""
-        found = []
+        problems = []
         if self.source == self.target:
-            found.append(f"expected two languages, found {self.source} for both --from and --to")
-        found += _device_problems(self.device)
+            problems.append(f"expected two languages, found {self.source} for both --from and --to")
+        problems += _device_problems(self.device)
         table = self.file is not None and _has_columns(self.file)
         if table and self.column is None:
-            found.append(f"{self.file} has columns: expected the one to translate in --column, found none")
+            problems.append(f"{self.file} has columns: expected the one to translate in --column, found none")
         if self.column is not None and not table:
-            found.append(f"--column is for .csv, .tsv and .jsonl files, found {self.file or 'standard input'}")
+            problems.append(f"--column is for .csv, .tsv and .jsonl files, found {self.file or 'standard input'}")
         if self.into is not None and self.column is None:
-            found.append("--into needs --column")
+            problems.append("--into needs --column")
         for path, what in ((self.file, "the input"), (self.reference, "the references")):
             if self.out is not None and path is not None and _is_same(path, self.out):
-                found.append(f"expected another file for --out than {what}, found {self.out} for both")
-        return found
+                problems.append(f"expected another file for --out than {what}, found {self.out} for both")
+        return problems
 
     def _bad_names(self) -> list[str]:
         """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
@@ -106,14 +106,14 @@ class TranslateConfig:
 
     def _quality(self) -> list[str]:
         """What is wrong with noise and references."""
-        found = _noise_problems(self.noise, self.noise_seed)
+        problems = _noise_problems(self.noise, self.noise_seed)
         table = self.reference is not None and _has_columns(self.reference)
         if table and self.reference_column is None:
-            found.append(f"{self.reference} has columns: expected that of the references in --reference-column")
+            problems.append(f"{self.reference} has columns: expected that of the references in --reference-column")
         if self.reference_column is not None and not table:
             where = self.reference or "no --reference"
-            found.append(f"--reference-column is for .csv, .tsv and .jsonl files, found {where}")
-        return found
+            problems.append(f"--reference-column is for .csv, .tsv and .jsonl files, found {where}")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -163,12 +163,12 @@ def _device_problems(device: str) -> list[str]:
 
 
 def _noise_problems(noise: float | None, seed: int | None) -> list[str]:
-    found = []
+    problems = []
     if noise is not None and not 0 <= noise <= 1:
-        found.append(f"--noise: expected a rate from 0 to 1, found {noise:g}")
+        problems.append(f"--noise: expected a rate from 0 to 1, found {noise:g}")
     if noise is None and seed is not None:
-        found.append("--noise-seed needs --noise")
-    return found
+        problems.append("--noise-seed needs --noise")
+    return problems
 
 
 def _has_columns(name: str) -> bool:
