@@ -67,14 +67,12 @@ class BestCheckpoints:
 
     def record(self, step: int, figures: Mapping[int, dict[str, float]]) -> None:
         """Append figures (slot -> name -> value) to the runs' histories, and snapshot those that did best so far."""
-        better = []
+        better, rule = [], RULES[self.fit.select]
         for slot, values in figures.items():
             run = self.runs[slot]
             run.history.append({"step": step, **values})
-            score = RULES[self.fit.select].checkpoint(values)
-            beaten = score >= run.score if self.fit.latest_tie_wins else score > run.score
-            if beaten or not run.validated:
-                run.score, run.validated = score, True
+            if rule.replaces(values, run.score if run.validated else None, self.fit.latest_tie_wins):
+                run.score, run.validated = rule.checkpoint(values), True
                 better.append(slot)
         if better:
             self.snapshot(better, step)

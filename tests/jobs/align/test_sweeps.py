@@ -19,8 +19,8 @@ from xpet.core.events import Event, Notice
 from xpet.core.run_record import RunResult
 from xpet.core.rundir import FILES, read_run
 from xpet.jobs.align import run as align
-from xpet.jobs.align import summary
 from xpet.jobs.results.align import AlignResult
+from xpet.jobs.shared.best_setting import choose_setting
 
 Tree = Callable[[Path], dict[str, bytes]]
 LONGER = replace(FIT, steps=8, validate_every=2)
@@ -70,9 +70,9 @@ def test_the_test_split_has_no_say() -> None:
     lucky = RunResult(**shared, learning_rate=1e-4, validation={"val_mrr": 59.9}, aligned=99.0, folder="lucky")  # type: ignore[arg-type]
     blind = RunResult(**shared, learning_rate=1e-5, validation={}, aligned=99.0, folder="blind")  # type: ignore[arg-type]
     for runs in ((good, lucky, blind), (blind, lucky, good)):
-        assert summary._chosen("de", runs, "mrr").folder == "good"
+        assert choose_setting(runs, "mrr")[0].folder == "good"
     lost = [replace(r, validation={"val_loss": 1.0}) if r.validation else r for r in (blind, good)]
-    assert summary._chosen("de", lost, "loss").folder == "good"  # no validation is no perfect validation
+    assert choose_setting(lost, "loss")[0].folder == "good"  # no validation is no perfect validation
 
 
 def results(world: World, out: Path, stack: int | None, dropout: str = "off", **changes: Any) -> AlignResult:

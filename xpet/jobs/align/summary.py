@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
-from xpet.core.estimates import Disparity
 from xpet.core.files import write_file
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunResult
@@ -23,9 +22,12 @@ def summarise(
     config: AlignPlan, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
     """The result of a whole command; a sweep gets a summary.json beside its runs."""
-    from xpet.core.disparity import disparity
+    from xpet.core.disparity import disparity, disparity_over_seeds
 
-    chosen = [_chosen(language, runs, config.fit.select) for language in dict.fromkeys(r.language for r in runs)]
+    languages = dict.fromkeys(run.language for run in runs)
+    best = {lang: choose_setting([r for r in runs if r.language == lang], config.fit.select) for lang in languages}
+    chosen = [_language(of_setting) for of_setting in best.values()]
+    aligned = {lang: {run.seed: run.aligned for run in of_setting} for lang, of_setting in best.items()}
     english: float | None = facts["english_before"]
     before = {c.language: c.target_before for c in chosen}
     if english is not None:
@@ -34,7 +36,7 @@ def summarise(
     result = AlignResult(
         method=config.method.name, data=corpus.name, shots=shots, synthetic=corpus.synthetic,
         compared=tuple(before), before=disparity(before) if several else None,
-        after=_after(chosen, runs, before) if several else None,
+        after=disparity_over_seeds(aligned, before) if several else None,
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
         translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
         chosen_by=RULES[config.fit.select].words, **facts,
@@ -44,12 +46,12 @@ def summarise(
     return result
 
 
-def _chosen(language: str, runs: Sequence[RunResult], select: str) -> LanguageResult:
-    best = choose_setting([run for run in runs if run.language == language], select)
+def _language(best: Sequence[RunResult]) -> LanguageResult:
+    """One language by the runs of its chosen setting, best first."""
     first = best[0]
     aligned = [r.aligned for r in best]
     return LanguageResult(
-        language=language, routine=first.routine, loss=first.loss, align_weight=first.align_weight,
+        language=first.language, routine=first.routine, loss=first.loss, align_weight=first.align_weight,
         learning_rate=first.learning_rate, seeds=tuple(sorted(r.seed for r in best)),
         target_before=first.target_before, translated_before=first.translated_before,
         aligned=statistics.fmean(aligned), aligned_std=statistics.pstdev(aligned),
@@ -68,19 +70,6 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
     return (
         f"{names}: translated text retrieves worse than natural text did; compare --routine 1,3 with many --val-shots",
     )
-
-
-def _after(
-    chosen: Sequence[LanguageResult], runs: Sequence[RunResult], before: Mapping[str, float]
-) -> Disparity[float]:
-    from xpet.core.disparity import disparity_over_seeds
-
-    settings = {c.language: (c.routine, c.loss, c.align_weight, c.learning_rate) for c in chosen}
-    aligned: dict[str, dict[int, float]] = {}
-    for run in runs:
-        if run.setting == settings[run.language]:
-            aligned.setdefault(run.language, {})[run.seed] = run.aligned
-    return disparity_over_seeds(aligned, before)
 
 
 def _write(path: Path, result: AlignResult) -> None:

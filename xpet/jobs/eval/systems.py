@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,12 @@ ENGLISH = ("to_pivot", "pivot")
 
 @dataclass
 class Measured:
-    """A system's retrieval per language (and seed), before it becomes figures: see `results.report.System`."""
+    """A system's retrieval per language (and seed), before it becomes figures: see `results.report.System`.
+
+    `kind`, `text`, `prompt` and the fields from `method` on are as there. `english` is English under the module of each
+    aligned language, `untrained` the languages without a module under it, `bare_english` English under the bare tower;
+    `runs` are the folders of the best seeds.
+    """
 
     name: str
     kind: str
@@ -55,7 +60,7 @@ class Measured:
 def measure_all(
     config: EvalConfig, setup: EvalSetup, records: Runs, on_event: OnEvent
 ) -> tuple[list[Measured], list[str]]:
-    """All systems asked for, the reference first, and what a reader must be warned of."""
+    """Every system that `config` names, the reference (the base by natural captions) first, and warnings."""
     warnings: list[str] = []
     steps = _Steps(setup, _count(config, setup, records), on_event)
     with setup.bare() as encode:
@@ -75,14 +80,21 @@ def measure_all(
             warnings.append(f"none of the runs is for {', '.join(setup.languages)}: all that is shown is the base")
         elif config.latency:
             systems[-1].cost = _with_latency(setup, records, systems[-1])
+    return systems, warnings + _missing(setup, systems)
+
+
+def _missing(setup: EvalSetup, systems: Sequence[Measured]) -> list[str]:
+    """A warning for each system that lacks some of the languages to show."""
+    warnings = []
     for system in systems:
         missing = [lang for lang in setup.languages if lang not in system.results]
         if missing:
             warnings.append(f"{system.name}: no such texts or templates for {', '.join(missing)}; compare with care")
-    return systems, warnings
+    return warnings
 
 
 def _prompts(config: EvalConfig) -> list[Prompt]:
+    """The prompts to measure one by one, or their ensemble alone."""
     prompts = [parse(prompt) for prompt in config.prompts]
     return [ensemble(prompts)] if config.ensemble else prompts
 
@@ -102,6 +114,7 @@ class _Steps:
 
 
 def _count(config: EvalConfig, setup: EvalSetup, records: Runs) -> int:
+    """How many languages are measured, over all systems."""
     prompted = len(_prompts(config)) * (1 + len(_named(config)))
     return (1 + len(_texts(config, setup)) + prompted + bool(config.english) + bool(records)) * len(setup.languages)
 
@@ -112,7 +125,7 @@ def _named(config: EvalConfig) -> list[str]:
 
 
 def _texts(config: EvalConfig, setup: EvalSetup) -> list[str]:
-    """Slots the base searches with besides natural captions: as asked, else translations where there are any."""
+    """Slots the base searches with besides natural captions: those named, else translations where there are any."""
     if config.texts is not None:
         return _named(config)
     others = [setup.test.captions[lang] for lang in setup.languages if lang != PIVOT]
@@ -120,7 +133,7 @@ def _texts(config: EvalConfig, setup: EvalSetup) -> list[str]:
 
 
 def _slot(language: str, text: str) -> str:
-    """English is searched with as it is."""
+    """The slot of a language's captions to search with: English is searched with as it is, whatever the text."""
     return "target" if language == PIVOT else text
 
 
