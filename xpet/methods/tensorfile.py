@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from xpet.core.errors import ModelError, one_line
+from xpet.core.errors import ModelError
+from xpet.core.json_files import read_object
 from xpet.core.tensors import SHOWN, check_finite, check_kinds, from_pytorch, from_safetensors
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "text_model")
@@ -36,12 +36,4 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 def read_settings(path: Path, purpose: str) -> dict[str, Any]:
     """The JSON object in a file; raises ModelError saying what it is for."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"cannot read {path}: {one_line(error, SHOWN, first_only=True)}; expected a JSON object ({purpose})"
-        ) from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
-    return value
+    return read_object(path, purpose, SHOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError, one_line
+from xpet.core.errors import ModelError
+from xpet.core.json_files import read_object
 from xpet.core.tensors import check_finite, check_kinds, from_pytorch, from_safetensors, to_safetensors
 
 WEIGHT_FILES = (
@@ -28,19 +30,9 @@ LONG = 160
 
 def read_json(path: Path, purpose: str) -> dict[str, Any]:
     """The JSON object in a file of a checkpoint; raises ModelError naming the file and what it is needed for."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path.parent}: expected {path.name} ({purpose}), found none; is this the right folder?"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"cannot read {path}: {one_line(error, LONG, first_only=True)}; expected a JSON object ({purpose})"
-        ) from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: expected a JSON object ({purpose}), found {type(value).__name__}")
-    return value
+    if not os.path.exists(path):
+        raise ModelError(f"{path.parent}: expected {path.name} ({purpose}), found none; is this the right folder?")
+    return read_object(path, purpose)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

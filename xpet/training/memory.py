@@ -81,22 +81,22 @@ def bytes_per_run(
     """Bytes one run's step takes, estimated from what autograd keeps in a forward of its first batch."""
     from xpet.training.fit import first_loss
 
-    frozen: set[int] = set()
-    kept: dict[int, int] = {}
+    frozen: set[int] = set()  # addresses of the tower's weights
+    saved: dict[int, int] = {}  # address of what autograd keeps -> bytes
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in frozen:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     stack.reset([run[0].seed], [sorted({token for row in run[1].student[:SAMPLE] for token in row})])
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with stack.lowered(engine.dtype), hooks:
         frozen |= {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
         loss = first_loss(stack, run, fit, collate, engine)
     del loss
-    return TEMPORARIES * sum(kept.values())
+    return TEMPORARIES * sum(saved.values())
 
 
 def free_bytes(engine: Engine) -> int:
