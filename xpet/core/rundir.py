@@ -60,9 +60,9 @@ def is_replaceable(path: Path) -> bool:
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
-    own = ("summary.json", CHAIN)
+    files = ("summary.json", CHAIN)
     phases = (path / CHAIN).is_file()
-    return is_run(path) or all(is_run(p) or p.name in own or (phases and is_replaceable(p)) for p in inside)
+    return is_run(path) or all(is_run(p) or p.name in files or (phases and is_replaceable(p)) for p in inside)
 
 
 def is_run(path: Path) -> bool:

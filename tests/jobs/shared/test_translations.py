@@ -235,7 +235,7 @@ def test_flags_of_files_are_used_as_they_are() -> None:
     captions = LanguageCaptions("de", (0, 1, 2), {"target": ("a", "b", "c"), "to_pivot": ("x", "y", "z")})
     corpus = Corpus("toy", {"all": Split(("1", "2", "3"), {"de": captions})})
     (column,) = translated_captions.columns(corpus, ["de"], ["to_pivot"])
-    filled = translated_captions.put_in(
+    filled = translated_captions.with_translations(
         corpus, {column: translated_captions.Translation(("u", "v", "w"), {1: ("length",)})}
     )
     split = filled.splits["all"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpet.core.run_record import RunRecord
     from xpet.data.images import FolderPictures
     from xpet.methods.stack import Stack
+    from xpet.models.image_tower import LoadedImage
 
 NATURAL = "natural text"
 TRANSLATED = "text translated to English"
@@ -109,41 +110,45 @@ class DualEncoder:
         rows = _listed("texts", texts, (str, bytes))
         _check_batch_size(batch_size)
         _check_texts(rows)
-        if lang is None or isinstance(lang, str):
-            wanted = [self._module_of(lang)] * len(rows)
-        else:
-            known = {code: self._module_of(code) for code in dict.fromkeys(lang)}
-            wanted = [known[code] for code in lang]
-        if len(wanted) != len(rows):
-            raise ConfigError(f"lang: expected one for each of {len(rows)} texts, found {len(wanted)}")
+        modules = self._modules_of(lang, len(rows))
         with self._turn:
-            return _finished(self._encoded(rows, wanted, batch_size), normalize)
+            return _finished(self._encode_texts(rows, modules, batch_size), normalize)
 
-    def _encoded(self, texts: list[str], wanted: list[str | None], batch_size: int) -> Tensor:
-        """Features of texts, each by its module: those that can share a forward together, the others by module."""
+    def _modules_of(self, lang: str | None | Sequence[str | None], texts: int) -> list[str | None]:
+        """The language whose module encodes each text, None: the base; raises ConfigError."""
+        if lang is None or isinstance(lang, str):
+            return [self._module_of(lang)] * texts
+        by_code = {code: self._module_of(code) for code in dict.fromkeys(lang)}
+        modules = [by_code[code] for code in lang]
+        if len(modules) != texts:
+            raise ConfigError(f"lang: expected one for each of {texts} texts, found {len(modules)}")
+        return modules
+
+    def _encode_texts(self, texts: list[str], modules: list[str | None], batch_size: int) -> Tensor:
+        """Features [texts, d], each by its module: those that can share a forward together, the others by module."""
         import torch
 
         from xpet.models.encode import encode_texts
 
         features = torch.empty((len(texts), self.dimensions))
-        for group in self._groups(wanted):
-            own, modules = [texts[row] for row in group], [wanted[row] for row in group]
+        for group in self._groups(modules):
+            group_texts, group_modules = [texts[row] for row in group], [modules[row] for row in group]
             tokenizer = self._towers.text.tokenizer
-            if self._modules is None or len(set(modules)) == 1:
-                with self._switched(modules[0]):
-                    found = encode_texts(self._tower, tokenizer, own, batch_size)
+            if self._modules is None or len(set(group_modules)) == 1:
+                with self._switched(group_modules[0]):
+                    rows = encode_texts(self._tower, tokenizer, group_texts, batch_size)
             else:
-                places = [self._modules.place[str(module)] for module in modules]
+                runs = [self._modules.index[str(module)] for module in group_modules]
                 each = self._modules.stack.each
-                found = encode_texts(self._tower, tokenizer, own, batch_size, modules=places, select=each)
-            features[torch.tensor(group)] = found.float()
+                rows = encode_texts(self._tower, tokenizer, group_texts, batch_size, modules=runs, select=each)
+            features[torch.tensor(group)] = rows.float()
         return features
 
-    def _groups(self, wanted: list[str | None]) -> list[list[int]]:
+    def _groups(self, modules: list[str | None]) -> list[list[int]]:
         """Rows that share a forward: all with a module, where modules lie side by side; else one group a module."""
         together = self._modules is not None and not self._modules.deltas
         groups: dict[object, list[int]] = {}
-        for row, module in enumerate(wanted):
+        for row, module in enumerate(modules):
             groups.setdefault(module is None if together else module, []).append(row)
         return list(groups.values())
 
@@ -174,7 +179,6 @@ class DualEncoder:
             DataError: pictures that are missing, broken or of another kind, all counted and the first named.
             ModelError: no image tower is known for this text tower.
         """
-        import torch
         from PIL.Image import Image
 
         from xpet.models.precision import precision_on
@@ -182,22 +186,27 @@ class DualEncoder:
         pictures = _listed("images", images, (str, bytes, os.PathLike, Image))
         _check_batch_size(batch_size)
         used = precision_on(self.device, precision)
-        tower = self._towers.image
-        if tower is None:
+        if self._towers.image is None:
             raise ModelError(
                 f"{self.name}: no image tower is known for its text tower; expected one by xpet.load(..., "
                 "image_model=...), found none"
             )
+        return _finished(self._encode_pictures(self._towers.image, pictures, batch_size, used), normalize)
+
+    def _encode_pictures(self, tower: LoadedImage, pictures: list[Any], batch_size: int, precision: str) -> Tensor:
+        """Features [pictures, d]; raises DataError, with all that cannot be read, before or as soon as one is met."""
+        import torch
+
         problems: list[str] = []
         parts = [torch.empty((0, self.dimensions))]
         missing = any(_is_path(p) and not os.path.isfile(p) for p in pictures)  # seen before any work
         for start in range(0, len(pictures), batch_size):
             opened = _open(pictures[start : start + batch_size], start, problems)
             if not missing and not problems:
-                parts.append(tower.encode(opened, self.device, used))
+                parts.append(tower.encode(opened, self.device, precision))
         if problems:
             raise DataError(f"{len(problems)} of {len(pictures)} pictures cannot be read: {_some(problems)}")
-        return _finished(torch.cat(parts), normalize)
+        return torch.cat(parts)
 
     def _module_of(self, lang: str | None) -> str | None:
         """The language whose module encodes texts of `lang`; None: the base. Subtags are dropped as in RFC 4647."""
@@ -207,17 +216,17 @@ class DualEncoder:
         if code not in self.runs and not _CODE.fullmatch(code):
             have = f" or one of the modules {', '.join(self.runs)}" if self.runs else ""
             raise ConfigError(f"lang: expected a language code such as 'tr'{have}, found {lang!r}")
-        own = base(code)  # `tr` of `tur` and `tur_Latn`
-        rest = (
-            own
-            if own in self.runs
-            else UNDETERMINED
-            if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT
-            else None
-        )
+        rest = self._without_subtags(code)
         while code and normalise(code) not in self.runs:
             code = code.rpartition("-")[0]
         return normalise(code) or rest
+
+    def _without_subtags(self, code: str) -> str | None:
+        """The module of the code's language, `tr` of `tur` and `tur_Latn`, else one of every language but English."""
+        language = base(code)
+        if language in self.runs:
+            return language
+        return UNDETERMINED if UNDETERMINED in self.runs and code.partition("-")[0] != PIVOT else None
 
     @contextmanager
     def _switched(self, module: str | None) -> Iterator[None]:
@@ -244,10 +253,10 @@ class _Modules:
         together = find_method(method).stackable
         self.deltas = {} if together else {lang: record.delta for lang, record in records.items()}
         self.loaded: str | None = None
-        self.place = {lang: number if together else 0 for number, lang in enumerate(records)}
+        self.index = {lang: index if together else 0 for index, lang in enumerate(records)}
         self.stack: Stack = build_stack(towers.text.tower, method, [1] * (len(records) if together else 1))
         for lang, record in records.items():
-            self.stack.load(self.place[lang], record.delta)
+            self.stack.load(self.index[lang], record.delta)
             self.loaded = lang
 
     @contextmanager
@@ -260,7 +269,7 @@ class _Modules:
         if language in self.deltas and language != self.loaded:
             self.stack.load(0, self.deltas[language])
             self.loaded = language
-        with self.stack.one(self.place[language]):
+        with self.stack.one(self.index[language]):
             yield
 
 
@@ -296,7 +305,7 @@ def _some(problems: list[str]) -> str:
 
 
 def _open(pictures: list[Any], start: int, problems: list[str]) -> list[Image]:
-    """The pictures as RGB; what cannot be read goes to `problems`. `start` is the first one's place."""
+    """The pictures as RGB; what cannot be read goes to `problems`. `start` is the index of the first."""
     from xpet.data.images import FolderPictures
 
     folder = FolderPictures((Path(),))

@@ -52,14 +52,14 @@ def load(
 
     A run that was trained on image features of the user's own encodes pictures only with `image_model`.
     """
-    where = _device(device)
+    device_name = _device(device)
     if _holds_runs(path_or_name):
-        return _of_runs(os.fspath(path_or_name), model, image_model, where)
+        return _of_runs(os.fspath(path_or_name), model, image_model, device_name)
     if model is not None:
         raise ConfigError(f"model: expected nothing, as '{path_or_name}' is a base model itself, found '{model}'")
     name = os.fspath(path_or_name)
     towers = _towers(ModelConfig(name, image_model))
-    return DualEncoder(name, towers, {}, where)
+    return DualEncoder(name, towers, {}, device_name)
 
 
 def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
@@ -98,9 +98,9 @@ def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None
 
 
 def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> Towers:
-    """Both towers, or the text tower alone where that is asked for or no image tower is known.
+    """Both towers, or the text tower alone with `alone`, or where no image tower is known.
 
-    `known_as` is the text tower's name where it is no longer in its place.
+    `known_as` is the text tower's name where it is not at its former path any more.
     """
     from xpet.models.checkpoint import load_text_tower
 
@@ -133,13 +133,13 @@ def _device(device: str | torch.device) -> str:
     if device == "auto":
         return "cuda" if gpus else "cpu"
     try:
-        found = torch.device(device)
+        chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise ConfigError(f"device: expected {DEVICES}, found {device!r}") from None
-    if found.type not in ("cpu", "cuda"):
+    if chosen.type not in ("cpu", "cuda"):
         raise ConfigError(f"device: expected {DEVICES}, found {device!r}")
-    if found.type == "cuda" and (found.index or 0) >= gpus:
+    if chosen.type == "cuda" and (chosen.index or 0) >= gpus:
         raise ConfigError(
-            f"device: torch finds {gpus} GPUs here, expected one of them, found '{found}'; use 'cpu' or 'auto'"
+            f"device: torch finds {gpus} GPUs here, expected one of them, found '{chosen}'; use 'cpu' or 'auto'"
         )
-    return str(found)
+    return str(chosen)

@@ -91,7 +91,7 @@ def combined(job: MergeJob, on_event: OnEvent) -> tuple[Runs, Combination]:
 
 
 def _check_words(runs: Runs) -> None:
-    """Tables of words cannot be summed as products of layers are: each language keeps its own in a pack."""
+    """Raise ConfigError for trained embeddings, which cannot be summed as products of layers are."""
     for path, record in runs:
         if "embeddings" in (record.method.train or ()):
             raise ConfigError(

@@ -72,8 +72,8 @@ def _training(record: RunRecord) -> list[tuple[str, Any]]:
 def _recipe(made: Combination) -> list[tuple[str, Any]]:
     """How the languages' runs became one."""
     kept = "" if made.density is None else f", density {made.density:.3g}"
-    found = made.search
-    chosen = "given" if found is None else f"best of {found.tried} on {found.images:,} validation images"
+    search = made.search
+    chosen = "given" if search is None else f"best of {search.tried} on {search.images:,} validation images"
     weights = ", ".join(f"{language} {weight:.3g}" for language, weight in made.weights.items())
     return [("combined by", f"{made.strategy}{kept}, seed {made.seed}"), ("weights", f"{weights} ({chosen})")]
 
@@ -113,25 +113,24 @@ def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
 
 def _proof(result: MergeResult) -> Iterator[str]:
     yield from ("## Verification", "")
-    found = result.verification
-    if found is None:
+    if result.verification is None:
         yield from ("Skipped (`--no-verify`): nobody compared this checkpoint with the run it was made from.", "")
         return
-    yield f"{_proven(found)}{_recalls(found)}"
+    yield f"{_proven(result.verification)}{_recalls(result.verification)}"
     yield ""
 
 
-def _proven(found: Verification) -> str:
+def _proven(proof: Verification) -> str:
     return (
-        f"{found.texts:,} test captions were encoded by the run and by this checkpoint: unit features differ by at "
-        f"most {found.relative:.1e} in length (allowed: {found.tolerance:.1e}) and {found.absolute:.1e} in one value. "
+        f"{proof.texts:,} test captions were encoded by the run and by this checkpoint: unit features differ by at "
+        f"most {proof.relative:.1e} in length (allowed: {proof.tolerance:.1e}) and {proof.absolute:.1e} in one value. "
     )
 
 
-def _recalls(found: Verification) -> str:
-    if not found.unmerged:
+def _recalls(proof: Verification) -> str:
+    if not proof.unmerged:
         return "R@1 was not compared: no image features were at hand."
-    each = [f"{name} {value:.2f} and {found.merged[name]:.2f}" for name, value in found.unmerged.items()]
+    each = [f"{name} {value:.2f} and {proof.merged[name]:.2f}" for name, value in proof.unmerged.items()]
     return f"R@1 of the run and of this checkpoint: {', '.join(each)}."
 
 

@@ -16,7 +16,7 @@ from xpet.core.language_pack import PackEntry, is_pack, pack_bytes, read_pack
 from xpet.core.run_record import documents_of
 from xpet.jobs.merge.combine import combined_records
 from xpet.jobs.results.merge import PackedLanguage, PackResult
-from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs
+from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs, stored_bytes
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
@@ -30,7 +30,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
     started = time.monotonic()
     config = config.check()
     out = Path(config.out).absolute()
-    _check_place(out, config)
+    _check_out(out, config)
     combination = None
     if config.combine is None:
         records: Runs = [runs[0] for runs in chosen_runs(read_runs(config.runs)).values()]
@@ -53,28 +53,30 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
 
 
 def write(out: Path, records: Runs, on_event: OnEvent) -> None:
-    """Write a pack beside its place, read it back, compare, and only then put it there; raises the XpetError family."""
-    needed = 2 * sum(value.numel() * value.element_size() for _, r in records for value in r.delta.values()) + (1 << 20)
+    """Write a pack beside its path, read it back, compare, and only then put it there; raises the XpetError family."""
+    needed = 2 * sum(stored_bytes(record.delta) for _, record in records) + (1 << 20)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise OutputError(f"{out}: expected {needed / 1e6:,.0f} MB of free disk, found {free / 1e6:,.0f} MB")
-    packed = [PackEntry(record.language, record) for _, record in records]
+    entries = [PackEntry(record.language, record) for _, record in records]
     with replacing_file(out) as file:
-        file.write(pack_bytes(packed))
+        file.write(pack_bytes(entries))
         file.flush()
-        for done, (one, other) in enumerate(zip(packed, read_pack(Path(file.name)), strict=True), start=1):
-            _check_same(one, other)
-            on_event(Progress("reading back", done, len(packed), one.name))
+        for done, (entry, copy) in enumerate(zip(entries, read_pack(Path(file.name)), strict=True), start=1):
+            _check_same(entry, copy)
+            on_event(Progress("reading back", done, len(entries), entry.name))
 
 
-def _check_same(one: PackEntry, other: PackEntry) -> None:
-    """What was read back must be what was written, to the last bit."""
+def _check_same(written: PackEntry, read: PackEntry) -> None:
+    """What was read back must be what was written, to the last bit; raises ModelError."""
     import torch
 
-    mine, theirs = one.record.delta, other.record.delta
-    same = mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-    if not same or _plain_settings(one) != _plain_settings(other):
-        raise ModelError(f"the pack holds another module for {one.name} than the run: nothing was written; report it")
+    delta, copy = written.record.delta, read.record.delta
+    same = delta.keys() == copy.keys() and all(torch.equal(delta[name], copy[name]) for name in delta)
+    if not same or _plain_settings(written) != _plain_settings(read):
+        raise ModelError(
+            f"the pack holds another module for {written.name} than the run: nothing was written; report it"
+        )
 
 
 def _plain_settings(entry: PackEntry) -> object:
@@ -82,7 +84,7 @@ def _plain_settings(entry: PackEntry) -> object:
     return json.loads(json.dumps(documents_of(entry.record)["config"]))
 
 
-def _check_place(out: Path, config: MergeConfig) -> None:
+def _check_out(out: Path, config: MergeConfig) -> None:
     if out.name.endswith(RESULT):
         raise OutputError(f"{out}: expected another ending than {RESULT}, which `xpet eval` takes for a result")
     if out.exists() and not config.overwrite:

@@ -28,18 +28,19 @@ Module = tuple[MethodConfig, "dict[str, Tensor]"]
 
 
 @dataclass(frozen=True)
-class Format:
-    """One way modules are stored: whether a path is one, the module in it, and what it calls its base.
-
-    `changes` are what the module makes of the tower's weights by the format's own formula, read apart from `read`: a
-    merge is proven by them. None: it is proven by the module as it was read.
-    """
+class ModuleFormat:
+    """One way modules are stored."""
 
     name: str
     holds: Callable[[Path], bool]
+    """Whether a path is such a module."""
     read: Callable[[Path], Module]
+    """The module's method and its tensors, by their names in the text tower."""
     base: Callable[[Path], str | None] = lambda path: None
+    """What the module calls its base, if it does."""
     changes: Callable[[Path], Mapping[str, Callable[[Tensor], Tensor]]] | None = None
+    """The changed weight for each weight of the tower that the module changes, by the format's own formula, read apart
+    from `read`: a merge is proven by them. None: it is proven by the module as it was read."""
 
 
 def _peft(path: Path) -> Module:
@@ -73,7 +74,7 @@ def _state(path: Path) -> Module:
 
 
 def _is_delta(path: Path) -> bool:
-    """An OpenDelta folder; told by its files first, so that nothing heavy is imported for others."""
+    """Whether it is an OpenDelta folder; file names come first, so that nothing heavy is imported for others."""
     names = ("config.json", "pytorch_model.bin")
     if not all((path / name).is_file() for name in names):
         return False
@@ -82,10 +83,12 @@ def _is_delta(path: Path) -> bool:
     return opendelta_format.is_delta(path)
 
 
-FORMATS = (
-    Format("PEFT adapter", lambda path: (path / "adapter_config.json").is_file(), _peft, _peft_base, _peft_changes),
-    Format("OpenDelta module", _is_delta, _opendelta),
-    Format("state of a text tower", lambda path: path.suffix in STATES and path.is_file(), _state),
+MODULE_FORMATS = (
+    ModuleFormat(
+        "PEFT adapter", lambda path: (path / "adapter_config.json").is_file(), _peft, _peft_base, _peft_changes
+    ),
+    ModuleFormat("OpenDelta module", _is_delta, _opendelta),
+    ModuleFormat("state of a text tower", lambda path: path.suffix in STATES and path.is_file(), _state),
 )
 
 
@@ -99,30 +102,33 @@ def read_foreign(path: Path, languages: Sequence[str] | None) -> list[tuple[Path
 
     Raises ConfigError when no such language is named, ModelError for what cannot be read.
     """
-    found = _format(path)
-    assert found is not None
+    module_format = _format(path)
+    assert module_format is not None
     if languages is None:
         names = [UNDETERMINED]
     else:
         names = [name for name in dict.fromkeys(map(normalise, languages)) if name != PIVOT]
     if not names or ALL in names:
         raise ConfigError(
-            f"{path}: a {found.name} does not say which language it is for: expected --lang with the languages to use "
-            f"it for, found {'all' if ALL in names else 'none but English' if languages else 'none'}"
+            f"{path}: a {module_format.name} does not say which language it is for: expected --lang with the languages "
+            f"to use it for, found {'all' if ALL in names else 'none but English' if languages else 'none'}"
         )
-    method, delta = found.read(path)
-    text = found.base(path) or ""
+    method, delta = module_format.read(path)
+    text = module_format.base(path) or ""
     return [(path, _record(name, method, delta, text)) for name in names]
 
 
 def foreign_changes(path: Path) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
-    """What the module at a path makes of the tower's weights, by its format's own formula; None where that has none."""
-    found = _format(path)
-    return None if found is None or found.changes is None else found.changes(path)
+    """Changes of the tower's weights by the module at a path, by name: each makes the changed weight of the weight.
+
+    They follow the format's own formula; None where it has none.
+    """
+    module_format = _format(path)
+    return None if module_format is None or module_format.changes is None else module_format.changes(path)
 
 
-def _format(path: Path) -> Format | None:
-    return next((known for known in FORMATS if known.holds(path)), None)
+def _format(path: Path) -> ModuleFormat | None:
+    return next((known for known in MODULE_FORMATS if known.holds(path)), None)
 
 
 def _record(language: str, method: MethodConfig, delta: Mapping[str, Tensor], text: str) -> RunRecord:

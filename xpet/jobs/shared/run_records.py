@@ -132,11 +132,11 @@ def check_base(towers: Towers, records: Runs) -> None:
     """The towers must be those the runs were trained on; raises ModelError."""
     for path, record in records:
         for which, expected in record.environment.fingerprints.items():
-            found = towers.fingerprints.get(which)
-            if expected is not None and found is not None and found != expected:
+            loaded = towers.fingerprints.get(which)
+            if expected is not None and loaded is not None and loaded != expected:
                 raise ModelError(
                     f"{path} was trained on another {which} tower: expected weights {expected[:12]}, found "
-                    f"{found[:12]} in '{towers.names[which]}'; restore that checkpoint or train again"
+                    f"{loaded[:12]} in '{towers.names[which]}'; restore that checkpoint or train again"
                 )
 
 

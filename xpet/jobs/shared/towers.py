@@ -160,8 +160,8 @@ def _own_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path: 
     images = [name for split in corpus.splits.values() for name in split.images]
     rows = read_features(Path(path), len(images))
     check_dimensions(towers.text.tower, Width(rows.shape[1]))
-    place = {name: i for i, name in enumerate(images)}
-    return [rows[[place[name] for name in part.images]] for part in parts]
+    index = {name: i for i, name in enumerate(images)}
+    return [rows[[index[name] for name in part.images]] for part in parts]
 
 
 @dataclass(frozen=True)

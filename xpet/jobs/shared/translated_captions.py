@@ -62,7 +62,7 @@ class Translation:
 
 
 def columns(corpus: Corpus, languages: Sequence[str], slots: Sequence[str]) -> Iterator[CaptionColumn]:
-    """The translated slots of a corpus that could be made: those whose sources are there."""
+    """The columns of a corpus that could be translated: those whose sources are there."""
     for language in languages:
         for name, split in corpus.splits.items():
             captions = split.captions.get(language)
@@ -116,11 +116,11 @@ def read(folder: Path, column: CaptionColumn) -> Translation | None:
     return Translation(texts, flags, {k: v for k, v in header.items() if k not in ("xpet", "schema")})
 
 
-def put_in(corpus: Corpus, found: Mapping[CaptionColumn, Translation]) -> Corpus:
+def with_translations(corpus: Corpus, translations: Mapping[CaptionColumn, Translation]) -> Corpus:
     """The corpus with translations in their slots."""
     splits = {name: dict(split.captions) for name, split in corpus.splits.items()}
     prints = dict(corpus.fingerprints)
-    for column, translation in found.items():
+    for column, translation in translations.items():
         captions: LanguageCaptions = splits[column.split][column.language]
         splits[column.split][column.language] = captions.with_texts(
             column.slot, translation.texts, frozenset(translation.flags)
@@ -133,34 +133,34 @@ def put_in(corpus: Corpus, found: Mapping[CaptionColumn, Translation]) -> Corpus
 
 def stored(corpus: Corpus, languages: Sequence[str], folder: str | None) -> Corpus:
     """The corpus with the translations kept for it: those of a named folder before the data's own, others after."""
-    found: dict[CaptionColumn, Translation] = {}
+    translations: dict[CaptionColumn, Translation] = {}
     named = 0
     for column in columns(corpus, languages, tuple(TRANSLATED)):
-        own = column.slot in corpus.splits[column.split].captions[column.language].texts
+        is_in_data = column.slot in corpus.splits[column.split].captions[column.language].texts
         translation = read(Path(folder), column) if folder is not None else None
         named += translation is not None
-        if translation is None and not own:
+        if translation is None and not is_in_data:
             translation = read(default_folder(), column)
         if translation is not None:
-            found[column] = translation
+            translations[column] = translation
     if folder is not None and not named:
         raise DataError(
             f"--translations {folder}: expected files of `xpet translate --data` for {corpus.name}, found none for "
             f"{', '.join(languages)}"
         )
-    return put_in(corpus, found)
+    return with_translations(corpus, translations)
 
 
 def fill(
-    corpus: Corpus, languages: Sequence[str], needed: Sequence[str], wanted: Sequence[str], command: str,
+    corpus: Corpus, languages: Sequence[str], needed: Sequence[str], optional: Sequence[str], command: str,
     on_event: OnEvent,
 ) -> Corpus:  # fmt: skip
     """The corpus with missing translations made now, by the installed packages and through the cache.
 
     Of what no package can make, `needed` slots stop (DataError with the commands that mend it; `command` names the
-    data), `wanted` ones are left out with a notice. `wanted` slots are made for the split `test` alone.
+    data), `optional` ones are left out with a notice. `optional` slots are made for the split `test` alone.
     """
-    slots = [slot for slot in TRANSLATED if slot in (*needed, *wanted)]
+    slots = [slot for slot in TRANSLATED if slot in (*needed, *optional)]
     missing = [
         column
         for column in columns(corpus, languages, slots)
@@ -169,16 +169,16 @@ def fill(
     ]
     from xpet.translation.packages import need_chain, packages_folder
 
-    able, lacking = [], []
+    makeable, lacking = [], []
     for column in missing:
         try:
             need_chain(packages_folder(), *codes(column))
         except ModelError:
             lacking.append(column)
         else:
-            able.append(column)
+            makeable.append(column)
     _report(lacking, needed, command, on_event)
-    return put_in(corpus, dict(make(able, packages_folder(), on_event=on_event)))
+    return with_translations(corpus, dict(make(makeable, packages_folder(), on_event=on_event)))
 
 
 def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -> tuple[Split, dict[str, int]]:
@@ -189,9 +189,9 @@ def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -
     captions = dict(split.captions)
     dropped = {}
     for language in languages:
-        mine = captions[language]
-        wrong = frozenset().union(*(_flagged(mine, slot) for slot in slots if slot in mine.texts))
-        captions[language] = mine.take([row for row in range(len(mine.image_index)) if row not in wrong])
+        before = captions[language]
+        wrong = frozenset().union(*(_flagged(before, slot) for slot in slots if slot in before.texts))
+        captions[language] = before.take([row for row in range(len(before.image_index)) if row not in wrong])
         dropped[language] = len(wrong)
     return Split(split.images, captions), dropped
 
@@ -216,19 +216,19 @@ def codes(column: CaptionColumn) -> tuple[str, str]:
 
 
 def make(
-    wanted: Sequence[CaptionColumn], packages: Path, fast: bool = False, device: str = "auto", *, on_event: OnEvent
+    missing: Sequence[CaptionColumn], packages: Path, fast: bool = False, device: str = "auto", *, on_event: OnEvent
 ) -> Iterator[tuple[CaptionColumn, Translation]]:
     """Translate columns one after another, as `xpet translate` translates a file; raises ModelError, OutputError."""
     from xpet.translation.bulk import Bulk
     from xpet.translation.cache import Cache
     from xpet.translation.chain import make_chain
 
-    if not wanted:
+    if not missing:
         return
-    total = sum(len(column.sources) for column in wanted)
+    total = sum(len(column.sources) for column in missing)
     done = 0
     with Cache() as cache:
-        for column in wanted:
+        for column in missing:
             chain = make_chain(packages, *codes(column), cache, fast, device)
             bulk = Bulk(chain, cache)
 
@@ -249,13 +249,13 @@ def make(
 def _report(lacking: Sequence[CaptionColumn], needed: Sequence[str], command: str, on_event: OnEvent) -> None:
     """Stop for needed translations, tell of others; both with the commands that mend it."""
     stops = [column for column in lacking if column.slot in needed]
-    shown = stops or lacking
-    if not shown:
+    reported = stops or lacking
+    if not reported:
         return
-    languages = ",".join(dict.fromkeys(column.language for column in shown))
-    slots = list(dict.fromkeys(column.slot for column in shown))
+    languages = ",".join(dict.fromkeys(column.language for column in reported))
+    slots = list(dict.fromkeys(column.slot for column in reported))
     direction = "both" if len(slots) > 1 else slots[0].replace("_", "-")
-    pairs = " ".join(dict.fromkeys("-".join(codes(column)) for column in shown))
+    pairs = " ".join(dict.fromkeys("-".join(codes(column)) for column in reported))
     remedy = f"xpet translate --install {pairs} && xpet translate {command} --lang {languages} --direction {direction}"
     if stops:
         raise DataError(
