@@ -140,7 +140,7 @@ def _clipbench(images: int, captions: int) -> dict[str, Any]:
             times[name].append(timed(way)[0])
     own, theirs = statistics.median(times["xpet"]), clip_benchmark(image.double(), text.double(), owner, lean=True)
     found = retrieval(image.double(), text.double(), owner)
-    mine = [float(search.ranks.hits(k).mean()) for k in KS for search in reversed(found.searches)]
+    mine = [float(search.ranks.hits(k).mean()) for k in KS for search in reversed(found.directions)]
     return {
         "images": images,
         "captions": images * captions,

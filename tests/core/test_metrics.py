@@ -183,7 +183,7 @@ def test_hits_and_expected_ranks_against_every_order_of_ties(seed: int) -> None:
     image = draw(4, seed)[torch.randint(0, 3, (4,), generator=generator)]
     text = draw(6, seed + 20)[torch.randint(0, 3, (6,), generator=generator)]
     owner = torch.randint(0, 4, (6,), generator=generator).tolist()
-    by_image, by_text = retrieval(image, text, torch.tensor(owner)).searches
+    by_image, by_text = retrieval(image, text, torch.tensor(owner)).directions
     table = cosines(image, text)
     queries = sorted(set(owner))
     agrees_with_enumeration(by_text.ranks, [[row[t] for row in table] for t in range(6)], [{i} for i in owner])
@@ -199,7 +199,7 @@ def test_several_images_per_caption(seed: int) -> None:
     pairs = torch.randint(0, 5, (7, 2), generator=generator)
     known = {(t, i) for t, i in pairs.tolist()}
     found = retrieval(image, text, pairs=torch.cat([pairs, pairs[:2]]))  # a pair given twice counts once
-    by_image, by_text = found.searches
+    by_image, by_text = found.directions
     texts, images = sorted({t for t, _ in known}), sorted({i for _, i in known})
     table = cosines(image, text)
     right = [{i for t, i in known if t == text} for text in texts]
@@ -326,7 +326,7 @@ def test_many_features_without_a_ranking_are_not_all_named() -> None:
 def test_a_retrieval_of_hits_alone_has_no_ranks() -> None:
     value = torch.ones(1)
     with pytest.raises(DataError, match="^expected the ranks behind a retrieval, found only its hits at 1"):
-        _ = Retrieval(value, value, value, value).searches
+        _ = Retrieval(value, value, value, value).directions
 
 
 def test_owners_that_do_not_fit() -> None:

@@ -16,7 +16,7 @@ from xpet.core.comparison import compare, hits
 from xpet.core.disparity import disparity, disparity_estimates, disparity_figures
 from xpet.core.errors import DataError
 from xpet.core.estimates import Estimate
-from xpet.core.metrics import Retrieval, Search, retrieval
+from xpet.core.metrics import DirectionRanks, Retrieval, retrieval
 from xpet.core.resampling import Resamples, holm, permutation_test
 from xpet.core.statistics import estimate
 
@@ -48,13 +48,13 @@ def queries_of(search: int) -> list[list[list[float]]]:
     return per_image
 
 
-SEARCHES: dict[int, Search] = {}  # by id, kept alive so that ids stay theirs
+SEARCHES: dict[int, DirectionRanks] = {}  # by id, kept alive so that ids stay theirs
 
 
 def directions(result: Retrieval, drawn: Sequence[int]) -> list[list[float]]:
     """R@1, R@5, R@10, MRR and median rank of both directions and their mean, over the drawn images, by loops."""
     lines = []
-    for search in result.searches:
+    for search in result.directions:
         per_image = queries_of(id(SEARCHES.setdefault(id(search), search)))
         *columns, ranks = zip(*(row for i, times in enumerate(drawn) for row in per_image[i] * times), strict=True)
         lines.append([*(sum(column) / len(column) for column in columns), statistics.median(ranks)])
@@ -162,7 +162,7 @@ def test_comparison_of_two_systems(drawn: list[list[int]]) -> None:
     shares = torch.zeros(IMAGES, 3).double()  # what each image adds to the difference
     for column, lang in enumerate(OWNERS):
         for sign, results in ((-1, before), (1, after)):
-            for search in results[lang].searches:
+            for search in results[lang].directions:
                 shares[:, column] += sign * search.per_image(search.ranks.hits(1)) / search.per_image().sum() / 2
     p = dict(zip(OWNERS, permutation_test(shares, 500, seed=9).tolist(), strict=True))
     assert {lang: one.p for lang, one in moved.languages.items()} == p

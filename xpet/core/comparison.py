@@ -33,9 +33,11 @@ class Hits:
 def hits(result: Retrieval | Mapping[int, Retrieval]) -> Hits:
     """Hits at 1 per image of one language, averaged over seeds where there are several (seed -> retrieval)."""
     seeds = [result] if isinstance(result, Retrieval) else list(result.values())
-    sums = [torch.stack([search.per_image(search.ranks.hits(1)) for search in one.searches]) for one in seeds]
+    sums = [
+        torch.stack([direction.per_image(direction.ranks.hits(1)) for direction in one.directions]) for one in seeds
+    ]
     image_to_text, text_to_image = torch.stack(sums).mean(dim=0)
-    return Hits(image_to_text, text_to_image, seeds[0].searches[1].per_image())
+    return Hits(image_to_text, text_to_image, seeds[0].directions[1].per_image())
 
 
 def compare(

@@ -20,7 +20,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Search:
+class DirectionRanks:
     """One direction of retrieval: the ranks of its queries, and which of `images` images each query belongs to.
 
     Entry `i` says that query `query[i]` belongs to image `image[i]` with `weight[i]`; a query's weights sum to 1 (a
@@ -50,8 +50,8 @@ class Retrieval:
     text_hits: Tensor
     image_reciprocal: Tensor
     text_reciprocal: Tensor
-    by_image: Search | None = None
-    by_text: Search | None = None
+    by_image: DirectionRanks | None = None
+    by_text: DirectionRanks | None = None
 
     @property
     def recall(self) -> float:
@@ -64,7 +64,7 @@ class Retrieval:
         return 50.0 * (self.image_reciprocal.double().mean().item() + self.text_reciprocal.double().mean().item())
 
     @property
-    def searches(self) -> tuple[Search, Search]:
+    def directions(self) -> tuple[DirectionRanks, DirectionRanks]:
         """Image->text and text->image; raises DataError where only rank 1 was kept."""
         if self.by_image is None or self.by_text is None:
             raise DataError("expected the ranks behind a retrieval, found only its hits at 1; call retrieval()")
@@ -90,10 +90,10 @@ def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pa
         text_hits=text_ranks.hits(1),
         image_reciprocal=image_ranks.reciprocal(),
         text_reciprocal=text_ranks.reciprocal(),
-        by_image=Search(
+        by_image=DirectionRanks(
             image_ranks, torch.arange(len(captioned)), captioned, torch.ones(len(captioned)).double(), len(image)
         ),
-        by_text=Search(text_ranks, text_query, image_of.cpu(), weight[text_query], len(image)),
+        by_text=DirectionRanks(text_ranks, text_query, image_of.cpu(), weight[text_query], len(image)),
     )
 
 

@@ -18,7 +18,7 @@ from xpet.core.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-PLACE = "{}"
+PLACEHOLDER = "{}"
 """Where the caption goes in a template."""
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "en": ("a photo of {}", "a picture of {}", "an image of {}", "a photo showing {}"),
@@ -36,7 +36,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 """Templates per language; the first stands for its language where one is wanted, all of them are the ensemble."""
 SPACED = {
-    language: tuple(f"{text.rstrip()} {PLACE}" for text in (template.removesuffix(PLACE) for template in templates))
+    language: tuple(
+        f"{text.rstrip()} {PLACEHOLDER}" for text in (template.removesuffix(PLACEHOLDER) for template in templates)
+    )
     for language, templates in TEMPLATES.items()
 }
 """The same with a space before the caption, so that it begins a token of its own in every language."""
@@ -57,7 +59,7 @@ class Prompt:
         if language not in self.by_language:
             raise ConfigError(
                 f"prompt set '{self.name}' has no template in '{language}': expected one of "
-                f"{', '.join(self.by_language)}; give a template such as --prompt 'photo: {PLACE}'"
+                f"{', '.join(self.by_language)}; give a template such as --prompt 'photo: {PLACEHOLDER}'"
             )
         return self.by_language[language]
 
@@ -73,7 +75,7 @@ class Prompt:
 SETS = {
     prompt.name: prompt
     for prompt in (
-        Prompt("none", shared=(PLACE,)),
+        Prompt("none", shared=(PLACEHOLDER,)),
         Prompt("english", shared=TEMPLATES[PIVOT][:1]),
         Prompt("native", by_language={language: rows[:1] for language, rows in TEMPLATES.items()}),
         Prompt("native-spaced", by_language={language: rows[:1] for language, rows in SPACED.items()}),
@@ -117,19 +119,19 @@ def ensemble_features(versions: Sequence[Tensor]) -> Tensor:
 
 def fill(template: str, text: str) -> str:
     """The text in the template; braces inside the text stay as they are."""
-    return template.replace(PLACE, text)
+    return template.replace(PLACEHOLDER, text)
 
 
 def parse(spec: str) -> Prompt:
     """The prompt of `--prompt`: the name of a set, or a template of one's own with exactly one `{}`.
 
-    Raises ConfigError for an unknown name and for a template with no or several places.
+    Raises ConfigError for an unknown name and for a template with none or several.
     """
-    places = spec.count(PLACE)
-    if places == 1:
+    count = spec.count(PLACEHOLDER)
+    if count == 1:
         return Prompt(spec, shared=(spec,))
     if spec in SETS:
         return SETS[spec]
-    if places or not spec.replace("-", "_").isidentifier():
-        raise ConfigError(f"--prompt: expected a template with exactly one {PLACE}, found {places} in '{spec}'")
-    raise ConfigError(unknown("prompt set", spec, list(SETS)) + f"; a template of your own needs one {PLACE}")
+    if count or not spec.replace("-", "_").isidentifier():
+        raise ConfigError(f"--prompt: expected a template with exactly one {PLACEHOLDER}, found {count} in '{spec}'")
+    raise ConfigError(unknown("prompt set", spec, list(SETS)) + f"; a template of your own needs one {PLACEHOLDER}")

@@ -41,7 +41,7 @@ def estimate(
     Raises DataError without languages, on results of different numbers of images, or on resamples of others.
     """
     rows, retrievals = _rows(results)
-    images = one_size([retrieval.searches[0].images for retrieval in retrievals], resamples)
+    images = one_size([retrieval.directions[0].images for retrieval in retrievals], resamples)
     figures = _SystemFigures(retrievals)
     value = figures(torch.ones(1, images).double())
     drawn = None if resamples is None else torch.cat([figures(draws) for draws in resamples.chunks()])
@@ -82,11 +82,10 @@ class _SystemFigures:
 
     def __init__(self, retrievals: Sequence[Retrieval]) -> None:
         sums, weights, self.medians = [], [], []
-        for search in (search for retrieval in retrievals for search in retrieval.searches):
-            ranks = search.ranks
-            sums += [search.per_image(v) for v in (*(ranks.hits(k) for k in KS), ranks.reciprocal())]
-            weights += [search.per_image()] * RATIOS
-            self.medians.append(Median(ranks.expected()[search.query], search.image, search.weight, search.images))
+        for one in (direction for retrieval in retrievals for direction in retrieval.directions):
+            sums += [one.per_image(v) for v in (*(one.ranks.hits(k) for k in KS), one.ranks.reciprocal())]
+            weights += [one.per_image()] * RATIOS
+            self.medians.append(Median(one.ranks.expected()[one.query], one.image, one.weight, one.images))
         self.sums, self.weights = torch.stack(sums, dim=1), torch.stack(weights, dim=1)
 
     def __call__(self, drawn: Tensor) -> Tensor:
