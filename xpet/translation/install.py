@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpet.core.errors import ModelError, OutputError, one_line
-from xpet.core.files import sha256_of, writing
+from xpet.core.files import replacing_folder, sha256_of, writing
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
@@ -102,17 +102,14 @@ def _check_pair(path: Path, stage: Path, expected: str | None) -> None:
 
 
 def _activate(stage: Path, folder: Path) -> None:
+    """Move a checked package to its folder, whole or not at all; raises OSError, and OutputError if it is taken."""
     try:
         os.rename(stage, folder)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        near = folder.with_name(f".xpet-{uuid.uuid4().hex[:8]}")  # the cache is on another disk
-        try:
-            shutil.copytree(stage, near)
-            os.rename(near, folder)
-        finally:
-            shutil.rmtree(near, ignore_errors=True)
+        with replacing_folder(folder) as near:  # the cache is on another disk
+            shutil.copytree(stage, near, dirs_exist_ok=True)
 
 
 @contextmanager
