@@ -46,7 +46,7 @@ class PackedBatch:
     slot: Tensor | None = None
 
     def to(self, send: Callable[[Tensor], Tensor]) -> PackedBatch:
-        """The same batch with every tensor put elsewhere by `send`."""
+        """The same batch with every tensor, in its shape, put elsewhere by `send`, such as onto a device."""
         slot = None if self.slot is None else send(self.slot)
         ids, positions, segment, index = map(send, (self.ids, self.positions, self.segment, self.index))
         return PackedBatch(ids, positions, segment, index, self.most, slot)

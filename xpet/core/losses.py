@@ -27,7 +27,10 @@ AlignmentLoss = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 
 
 def contrastive(image: Tensor, text: Tensor) -> Tensor:
-    """Mean of the two cross-entropies of `100 * cos(image, text)` over the rows (CLIP's symmetric loss)."""
+    """Mean of the two cross-entropies of `100 * cos(image, text)` over the rows (CLIP's symmetric loss), [...].
+
+    `image` and `text` are features [..., rows, d], of which row i of both is a pair.
+    """
     from torch.nn import functional
 
     logits = SCALE * functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).transpose(-1, -2)
@@ -37,12 +40,12 @@ def contrastive(image: Tensor, text: Tensor) -> Tensor:
 
 
 def mse(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
-    """Mean over rows and dimensions of the squared difference of un-normalised features; gradient into both sides."""
+    """Mean [...] over rows and dimensions of `(anchor - student)^2`, un-normalised; gradient into both sides."""
     return (anchor - student).square().mean(dim=(-2, -1))
 
 
 def mse_normalized(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
-    """`mse` divided by the anchors' mean square (detached): free of the feature scale.
+    """`mse` [...] divided by the anchors' mean square (detached): free of the feature scale.
 
     1.0 means errors as large as the anchors themselves, whatever their units.
     """
@@ -53,17 +56,17 @@ def mse_normalized(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
 
 
 def anchor_contrastive(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
-    """Contrastive loss between anchor and student texts."""
+    """Contrastive loss [...] between anchor and student texts."""
     return contrastive(anchor, student)
 
 
 def image_contrastive(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
-    """Contrastive loss between images and anchor texts; no direct anchor-student term."""
+    """Contrastive loss [...] between images and anchor texts; no direct anchor-student term."""
     return contrastive(image, anchor)
 
 
 def cosine(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
-    """Mean over rows of `1 - cos(anchor, student)`."""
+    """Mean [...] over rows of `1 - cos(anchor, student)`."""
     from torch.nn import functional
 
     return (1 - functional.cosine_similarity(anchor, student, dim=-1)).mean(dim=-1)

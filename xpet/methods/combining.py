@@ -88,7 +88,10 @@ class Strategy:
 
 
 def task_vector(config: MethodConfig, delta: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> TaskVector:
-    """What a run's delta changed of its base's weights, both by name; raises ModelError where it does not fit them."""
+    """What a run changed of its base's weights; both are given by name. Raises ModelError where they do not fit.
+
+    A product's factors are [out, rank] and [rank, in], any other change has its weight's shape.
+    """
     pairs, others = lora.split(config, delta)
     scaling = config.alpha / config.rank
     products = {host: Product(up.double() * scaling, down.double()) for host, (down, up) in pairs.items()}
@@ -181,7 +184,7 @@ def _product(host: str, parts: Mapping[str, Product], recipe: Recipe) -> Product
 
 
 def _exact(change: Tensor) -> Product:
-    """Any matrix as a product: with the identity of its smaller side."""
+    """A matrix [out, in] as a product with the identity of its smaller side."""
     outputs, inputs = change.shape
     if outputs <= inputs:
         return Product(torch.eye(outputs, dtype=change.dtype), change)
@@ -218,7 +221,7 @@ def _ties(name: str, changes: Changes, recipe: Recipe) -> Tensor:
 
 
 def _trimmed(change: Tensor, density: float | None) -> Tensor:
-    """Keep the share `density` of values of largest magnitude, zero the others; equal ones at the border all stay."""
+    """Zero all values of a tensor but the share `density` of largest magnitude; equal ones at the border all stay."""
     keep = max(1, round((density or 1.0) * change.numel()))
     border = change.abs().flatten().kthvalue(change.numel() - keep + 1).values
     return torch.where(change.abs() >= border, change, 0)

@@ -44,7 +44,7 @@ class TokenTable:
         return self.table.shape[1]
 
     def set(self, tokens: Sequence[Sequence[int] | Tensor], device: torch.device | str) -> None:
-        """Give every run its token ids, in any order and with repetitions."""
+        """Give every run its token ids [any number], in any order and with repetitions."""
         self.tokens = [torch.unique(torch.as_tensor(row, dtype=torch.long).cpu()) for row in tokens]
         most = max([1, *map(len, self.tokens)])
         table = torch.full((len(self.tokens), most), self.PADDING)
@@ -83,7 +83,7 @@ def scale_of(words: nn.Module) -> float:
 
 
 def split(delta: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
-    """Split a run's delta into what is not of the embeddings, and tokens, A and B of its embedding delta, if any."""
+    """Split a run's delta into what is not of the embeddings, and tokens [n], A [n, rank], B [rank, hidden] if any."""
     words = {name: delta[name] for name in (TOKENS, DOWN, UP) if name in delta}
     return {name: value for name, value in delta.items() if name not in words} if words else delta, words
 

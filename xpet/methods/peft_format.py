@@ -215,8 +215,9 @@ def _embedding_delta(product: _Product, scale: float) -> dict[str, Tensor]:
 def weight_changes(folder: Path) -> dict[str, Callable[[Tensor], Tensor]]:
     """What an adapter makes of the tower's weights, straight from its file by PEFT's formula, to verify a merge by.
 
-    `W + s B A`, transposed for the word embeddings, with `s` alpha over the rank that the halves have (over its root
-    with rsLoRA); modules trained whole are replaced. Shares nothing with `read` but the names. Raises ModelError.
+    `W + s B A` [out, in], transposed for the word embeddings, with `s` alpha over the rank that the halves have (over
+    its root with rsLoRA); modules trained whole are replaced. Shares nothing with `read` but the names. Raises
+    ModelError.
     """
     settings = read_settings(folder / CONFIG, "the settings of a PEFT adapter")
     products, rest = _products(folder)
@@ -290,16 +291,16 @@ def _scaling(settings: Mapping[str, Any], folder: Path) -> _Scaling:
     if not (_is_rank(rank) and _is_number(alpha)):
         raise ModelError(f"{folder}/{CONFIG}: expected a rank r and a lora_alpha, found {rank!s:.60} and {alpha!s:.60}")
     if not isinstance(settings.get("use_rslora") or False, bool):
-        found = json.dumps(settings["use_rslora"])
-        raise ModelError(f"{folder}/{CONFIG}: expected use_rslora true or false, found {found:.60}")
+        value = json.dumps(settings["use_rslora"])
+        raise ModelError(f"{folder}/{CONFIG}: expected use_rslora true or false, found {value:.60}")
     patterns: dict[str, Any] = {}
     for name, sound in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
         patterns[name] = settings.get(name) or {}
         if not (isinstance(patterns[name], dict) and all(map(_is_pattern, patterns[name]))) or not all(
             map(sound, patterns[name].values())
         ):
-            found = json.dumps(patterns[name])
-            raise ModelError(f"{folder}/{CONFIG}: expected {name} from names to numbers, found {found:.60}")
+            value = json.dumps(patterns[name])
+            raise ModelError(f"{folder}/{CONFIG}: expected {name} from names to numbers, found {value:.60}")
     _check_plain(settings, folder)
     return _Scaling(**patterns, r=int(str(rank)), alpha=float(str(alpha)), stabilised=bool(settings.get("use_rslora")))
 

@@ -28,7 +28,7 @@ class SoftPrompt(nn.Module):
         return insert(self.soft_embeddings.expand(len(embeddings), -1, -1), embeddings, attention_mask)
 
     def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
-        """Packed embeddings [lines, length, hidden] with prompt token `slot` [lines, length] where that is not -1."""
+        """Put prompt token `slot` [lines, length] into packed embeddings [lines, length, hidden] where it is not -1."""
         return fill(self.soft_embeddings.unsqueeze(0), embeddings, slot)
 
 

@@ -217,7 +217,7 @@ class Stack:
         return {**state, embeddings.TOKENS: tokens, embeddings.DOWN: state[embeddings.DOWN][: len(tokens)].clone()}
 
     def load(self, run: int, state: Mapping[str, Tensor]) -> None:
-        """Give one run the parameters of a `state`; raises ModelError when names or shapes differ."""
+        """Give one run the parameters [*shape] of a `state` by name; raises ModelError when names or shapes differ."""
         missing, extra = self.values.keys() - state.keys(), state.keys() - self.values.keys()
         if self.words is not None:
             missing, extra = missing | {embeddings.TOKENS} - state.keys(), extra - {embeddings.TOKENS}

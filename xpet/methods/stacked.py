@@ -115,7 +115,10 @@ class StackedPrompt(Stacked):
     """Soft prompts, one per run."""
 
     def forward(self, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """As `SoftPrompt.forward`, with each run's own prompt; without a selection nothing is inserted."""
+        """Insert each run's prompt into embeddings [rows, length, hidden] and the mask [rows, length] (`SoftPrompt`).
+
+        Without a selection nothing is inserted.
+        """
         from xpet.methods.soft_prompt import insert
 
         if not self.runs:
@@ -125,7 +128,7 @@ class StackedPrompt(Stacked):
         return insert(rows, embeddings, attention_mask)
 
     def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
-        """As `SoftPrompt.fill`, with each run's own prompt."""
+        """Put each run's prompt into packed embeddings [lines, length, hidden] at `slot` [lines, length]."""
         from xpet.methods.soft_prompt import fill
 
         return fill(self.selected(embeddings.dtype)["soft_embeddings"], embeddings, slot)

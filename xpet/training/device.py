@@ -36,7 +36,7 @@ class Engine:
         return torch.bfloat16 if self.precision == "bf16" else None
 
     def send(self, tensor: Tensor) -> Tensor:
-        """Copy a tensor of the CPU to the device, without waiting for what the device is doing."""
+        """Copy a tensor of any shape from the CPU to the device, without waiting for what the device is doing."""
         if self.device.type != "cuda":
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
