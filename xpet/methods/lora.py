@@ -30,7 +30,7 @@ def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -
 
 
 def _fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
-    """`W + alpha / rank * B A` [out, in] where there is a product (Hu et al. 2021, equation 3); the rest is replaced."""
+    """`W + alpha / rank * B A` [out, in] where there is a product (Hu et al. 2021, eq. 3); the rest is replaced."""
     products, others = split(config, delta)
     if not products:
         raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in []")
