@@ -1,4 +1,8 @@
-"""Records from plain JSON values, checked by their annotations: what `dataclasses.asdict` made, a record again."""
+"""Records from plain JSON values, checked by their annotations: what `dataclasses.asdict` made, a record again.
+
+Libraries that do this are not as strict: dacite takes true for a whole number and text for a list, and cattrs turns
+"1000" into 1000. Either would need as much code to say which field expected what.
+"""
 
 from __future__ import annotations
 
