@@ -19,8 +19,9 @@ from xpet.core.config import CombineConfig, FitConfig, MergeConfig, MethodConfig
 from xpet.core.disparity import disparity
 from xpet.core.errors import ConfigError, XpetError
 from xpet.core.events import Event, Notice, Progress
+from xpet.core.language_pack import read_pack
 from xpet.jobs.align import run as align
-from xpet.jobs.merge import combine, combine_measure
+from xpet.jobs.merge import combine, combine_measure, pack
 from xpet.jobs.merge import run as merge
 from xpet.jobs.results.merge import MergeResult
 from xpet.models.checkpoint import load_text_tower
@@ -181,6 +182,17 @@ def test_weights_are_searched_on_validation_alone(runs: Path, tmp_path: Path, mo
     assert again.languages == found.languages
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "(best of 4 on 12 validation images) |" in card
+
+
+def test_a_searched_combination_goes_into_a_pack(runs: Path, tmp_path: Path) -> None:
+    """What was tried stands in it as JSON holds it, with lists."""
+    out = tmp_path / "all.xpet"
+    result = pack.run(config(out, runs / "de", runs / "tr", search=3))
+    assert result.combination is not None
+    assert result.combination.search is not None
+    german, _ = read_pack(out)
+    assert german.record.combination is not None
+    assert german.record.combination["search"]["start"] == list(result.combination.search.start)
 
 
 def test_records_that_share_one_delta(runs: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import xpet
 from tests.jobs.conftest import World
 from xpet.cli import app
-from xpet.core import language_pack as core
+from xpet.core import language_pack
 from xpet.core.config import FitConfig, MergeConfig, MethodConfig
 from xpet.core.errors import ConfigError, DataError, ModelError, OutputError, XpetError
 from xpet.core.files import write_file
@@ -67,7 +67,7 @@ def test_a_pack_holds_what_the_runs_hold(method: str, world: World, sweeps: Path
     assert tree(sweeps) == before
     assert result.size == out.stat().st_size
     json.dumps(result.to_dict(), allow_nan=False)
-    for one, kept in zip(result.languages, core.read_pack(out), strict=True):
+    for one, kept in zip(result.languages, language_pack.read_pack(out), strict=True):
         record = read_run(Path(one.run))
         assert kept.name == one.language
         assert {n: v.tolist() for n, v in kept.record.delta.items()} == {n: v.tolist() for n, v in record.delta.items()}
@@ -133,7 +133,7 @@ def test_training_goes_on_from_a_pack(world: World, sweeps: Path, tmp_path: Path
     fit = FitConfig(batch_size=6, steps=1, validate_every=1, device="cpu", include_start=True)
     config = world.config(tmp_path / "next", "tr", fit=fit, learning_rates=(1e-9,))
     result = align.run(replace(config, start=str(tmp_path / "all.xpet"), method=MethodConfig()))
-    record = next(run.record for run in core.read_pack(tmp_path / "all.xpet") if run.name == "tr")
+    record = next(run.record for run in language_pack.read_pack(tmp_path / "all.xpet") if run.name == "tr")
     assert result.runs[0].aligned == record.metrics.aligned
     went_on = read_run(tmp_path / "next").delta
     assert max(float((went_on[name] - record.delta[name]).abs().max()) for name in went_on) < 1e-7
@@ -174,17 +174,19 @@ def test_a_damaged_pack(harm: str, world: World, sweeps: Path, tmp_path: Path) -
     out = tmp_path / "all.xpet"
     packed(sweeps / "lora", out)
     with safe_open(out, "pt") as file:  # type: ignore[no-untyped-call]
-        document = json.loads(file.metadata()[core.KEY])
+        document = json.loads(file.metadata()[language_pack.KEY])
     tensors = load_file(out)
     if harm == "cut":
         out.write_bytes(out.read_bytes()[:-10])
     elif harm == "document":
-        save_file(tensors, out, metadata={core.KEY: json.dumps({"schema": 1, "runs": [{}]})})
+        save_file(tensors, out, metadata={language_pack.KEY: json.dumps({"schema": 1, "runs": [{}]})})
     elif harm == "newer":
-        save_file(tensors, out, metadata={core.KEY: json.dumps({**document, "schema": 2})})
+        save_file(tensors, out, metadata={language_pack.KEY: json.dumps({**document, "schema": 2})})
     else:
         save_file(
-            {n: v for n, v in tensors.items() if n.startswith("0/")}, out, metadata={core.KEY: json.dumps(document)}
+            {n: v for n, v in tensors.items() if n.startswith("0/")},
+            out,
+            metadata={language_pack.KEY: json.dumps(document)},
         )
     with pytest.raises(XpetError) as error:
         evaluate.run(world.evaluation(str(out)))
@@ -220,12 +222,12 @@ def test_weights_that_are_not_finite(sweeps: Path, tmp_path: Path) -> None:
 def test_a_pack_with_weights_that_are_not_finite(sweeps: Path, world: World, tmp_path: Path) -> None:
     """Not one of ours: `merge` refuses to make it."""
     packed(sweeps / "lora", tmp_path / "all.xpet")
-    german, turkish = core.read_pack(tmp_path / "all.xpet")
+    german, turkish = language_pack.read_pack(tmp_path / "all.xpet")
     delta = dict(turkish.record.delta)
     name = min(delta)
     delta[name] = delta[name] + float("inf")
     bad = replace(turkish, record=replace(turkish.record, delta=delta))
-    write_file(tmp_path / "bad.xpet", core.pack_bytes([german, bad]))
+    write_file(tmp_path / "bad.xpet", language_pack.pack_bytes([german, bad]))
     with pytest.raises(ModelError) as error:
         evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
     assert str(error.value) == (
@@ -239,19 +241,21 @@ def test_a_pack_with_weights_that_are_not_finite(sweeps: Path, world: World, tmp
 )
 def test_a_pack_without_runs_or_names(runs: list[Any], words: str, tmp_path: Path) -> None:
     document = json.dumps({"schema": 1, "runs": runs, "shared": []})
-    save_file({"0/x": torch.ones(1)}, tmp_path / "a.xpet", metadata={core.KEY: document})
+    save_file({"0/x": torch.ones(1)}, tmp_path / "a.xpet", metadata={language_pack.KEY: document})
     with pytest.raises(DataError, match=rf"found a damaged one \({words}\); make it again"):
-        core.read_pack(tmp_path / "a.xpet")
+        language_pack.read_pack(tmp_path / "a.xpet")
 
 
 @pytest.mark.parametrize("part", sorted({*DOCUMENTS} - {"history"}))  # which nothing reads
 def test_a_pack_of_which_a_document_is_text(part: str, sweeps: Path, world: World, tmp_path: Path) -> None:
     packed(sweeps / "lora", tmp_path / "all.xpet")
     with safe_open(tmp_path / "all.xpet", "pt") as file:  # type: ignore[no-untyped-call]
-        document = json.loads(file.metadata()[core.KEY])
+        document = json.loads(file.metadata()[language_pack.KEY])
     document["shared"].append("a")
     document["runs"][1][part] = len(document["shared"]) - 1
-    save_file(load_file(tmp_path / "all.xpet"), tmp_path / "bad.xpet", metadata={core.KEY: json.dumps(document)})
+    save_file(
+        load_file(tmp_path / "all.xpet"), tmp_path / "bad.xpet", metadata={language_pack.KEY: json.dumps(document)}
+    )
     with pytest.raises(DataError, match=rf"bad\.xpet/tr/{part}\.json: expected an object.*, found 'a'; "):
         evaluate.run(world.evaluation(tmp_path / "bad.xpet"))
 

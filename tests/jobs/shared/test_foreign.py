@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 import xpet
 from tests.jobs.conftest import World, shown
 from tests.rounding import alike, apart
+from xpet.cli import app
 from xpet.core.config import MergeConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.merge import run as merge
 from xpet.jobs.results.report import Report
-from xpet.jobs.shared import foreign_modules as foreign
+from xpet.jobs.shared import foreign_modules
 from xpet.jobs.shared.corpus import captions_digest, read_corpus
 from xpet.methods import peft_format
 from xpet.models.checkpoint import load_text_tower
@@ -140,6 +141,16 @@ def test_merge_folds_and_exports_them(world: World, runs: Path, modules: dict[st
     assert "## Metrics of the run" not in card
 
 
+def test_a_pack_of_one_says_what_is_not_known(
+    modules: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app._run(["merge", str(modules["peft"]), "--pack", str(tmp_path / "all.xpet")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["und", "baseline-target", "-", "-"] in rows
+    model, expected = (xpet.load(path, device="cpu") for path in (tmp_path / "all.xpet", modules["peft"]))
+    alike(model.encode_text(TEXTS), expected.encode_text(TEXTS))
+
+
 def test_merge_proves_them_on_the_demo(
     world: World, modules: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,10 +183,10 @@ def test_a_module_of_another_tower(world: World, modules: dict[str, Path], tmp_p
 
 
 def test_what_is_foreign(runs: Path, modules: dict[str, Path], world: World, tmp_path: Path) -> None:
-    assert all(foreign.is_foreign(path) for path in modules.values())
+    assert all(foreign_modules.is_foreign(path) for path in modules.values())
     (tmp_path / "result.json").write_text("{}")
     for path in (runs / "lora", runs, world.text, tmp_path / "result.json", tmp_path / "gone.ckpt", tmp_path / "gone"):
-        assert not foreign.is_foreign(path)
+        assert not foreign_modules.is_foreign(path)
     with pytest.raises(DataError, match="^expected a run folder, found no folder "):
         measured(world, tmp_path / "gone.ckpt")
 

@@ -20,7 +20,7 @@ from xpet.core.rundir import read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
 from xpet.jobs.shared import translated_captions
-from xpet.jobs.translate import data_set as translate_data
+from xpet.jobs.translate import data_set
 
 GERMAN: toy.Words = {
     "ein": ["a"], "zwei": ["two"], "drei": ["three"], "grosser": ["big"], "kleiner": ["small"], "roter": ["red"],
@@ -67,7 +67,7 @@ def names(folder: Path) -> set[str]:
 
 
 def test_files_hold_every_caption_in_order(captions: Path, packages: Path, cache: Path) -> None:
-    result = translate_data.run(asked(captions, direction="to-pivot"))
+    result = data_set.run(asked(captions, direction="to-pivot"))
     (column,) = result.columns
     assert (column.language, column.slot, column.split, column.rows) == ("de", "to_pivot", "all", 60)
     assert column.chain == ("de-en",)
@@ -83,9 +83,9 @@ def test_files_hold_every_caption_in_order(captions: Path, packages: Path, cache
 
 
 def test_both_directions_and_again_from_the_cache(captions: Path, packages: Path, cache: Path) -> None:
-    first = translate_data.run(asked(captions))
+    first = data_set.run(asked(captions))
     before = {path.name: path.read_bytes() for path in (cache / "translations").iterdir()}
-    again = translate_data.run(asked(captions))
+    again = data_set.run(asked(captions))
     assert [c.slot for c in first.columns] == ["to_pivot", "from_pivot"]
     assert all(c.translated > 0 and c.cached == 0 for c in first.columns)
     assert all(c.translated == 0 and c.cached > 0 for c in again.columns)
@@ -98,7 +98,7 @@ def test_both_directions_and_again_from_the_cache(captions: Path, packages: Path
 def test_align_and_eval_find_them(
     world: World, captions: Path, packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    translate_data.run(asked(captions))
+    data_set.run(asked(captions))
     monkeypatch.setenv("ARGOS_PACKAGES_DIR", str(tmp_path / "none"))
     data = world.data(root=str(captions))
     result = align.run(world.config(tmp_path / "run", data=data, routines=("routine3", "routine2")))
@@ -111,7 +111,7 @@ def test_align_and_eval_find_them(
 def test_align_translates_what_is_missing(world: World, captions: Path, packages: Path, tmp_path: Path) -> None:
     data = world.data(root=str(captions))
     made = align.run(world.config(tmp_path / "made", data=data, routines=("routine3",)))
-    translate_data.run(asked(captions))
+    data_set.run(asked(captions))
     found = align.run(world.config(tmp_path / "found", data=data, routines=("routine3",)))
     assert made.languages[0].aligned == pytest.approx(found.languages[0].aligned)
     delta, other = (read_run(tmp_path / name).delta for name in ("made", "found"))
@@ -139,7 +139,7 @@ def test_without_packages_the_commands_are_named(
 
 def test_a_named_folder_comes_before_the_data(world: World, packages: Path, tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "mine"
-    result = translate_data.run(asked(world.table, direction="to-pivot", out=str(folder)))
+    result = data_set.run(asked(world.table, direction="to-pivot", out=str(folder)))
     assert not result.found
     assert result.own == ("to_pivot",)
     assert not (cache / "translations").exists()
@@ -159,11 +159,11 @@ def test_a_folder_without_anything_for_the_data(world: World, tmp_path: Path) ->
 
 
 def test_changed_captions_do_not_find_old_translations(captions: Path, packages: Path, cache: Path) -> None:
-    translate_data.run(asked(captions, direction="to-pivot"))
+    data_set.run(asked(captions, direction="to-pivot"))
     rows = [bare(row) for row in rows_of() if row["lang"] != "tr"]
     rows[1]["caption"] = "zwei kleiner Hund"
     write_table(captions, rows)
-    translate_data.run(asked(captions, direction="to-pivot"))
+    data_set.run(asked(captions, direction="to-pivot"))
     assert len(names(cache / "translations")) == 2
 
 
@@ -179,7 +179,7 @@ def test_changed_captions_do_not_find_old_translations(captions: Path, packages:
 def test_damaged_files_are_refused(
     world: World, captions: Path, packages: Path, tmp_path: Path, change: Any, found: str
 ) -> None:
-    (column,) = translate_data.run(asked(captions, direction="to-pivot")).columns
+    (column,) = data_set.run(asked(captions, direction="to-pivot")).columns
     path = Path(column.file)
     path.write_text("\n".join(change(path.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="found a damaged file .* remove it and translate again") as caught:
@@ -189,9 +189,9 @@ def test_damaged_files_are_refused(
 
 def test_noise_is_kept_apart(captions: Path, packages: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--noise needs --out FOLDER"):
-        translate_data.run(asked(captions, noise=0.5))
-    clean = translate_data.run(asked(captions, direction="to-pivot", out=str(tmp_path / "clean")))
-    noisy = translate_data.run(asked(captions, direction="to-pivot", out=str(tmp_path / "noisy"), noise=0.5))
+        data_set.run(asked(captions, noise=0.5))
+    clean = data_set.run(asked(captions, direction="to-pivot", out=str(tmp_path / "clean")))
+    noisy = data_set.run(asked(captions, direction="to-pivot", out=str(tmp_path / "noisy"), noise=0.5))
     texts = [
         [json.loads(line).get("translation") for line in Path(result.columns[0].file).read_text().splitlines()][1:]
         for result in (clean, noisy)
@@ -203,14 +203,14 @@ def test_noise_is_kept_apart(captions: Path, packages: Path, tmp_path: Path) -> 
 
 def test_bad_options_and_pairs(captions: Path, no_packages: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown direction 'up'"):
-        translate_data.run(asked(captions, direction="up"))
+        data_set.run(asked(captions, direction="up"))
     with pytest.raises(DataError, match="expected a language other than English"):
-        translate_data.run(asked(captions, languages=("en",)))
+        data_set.run(asked(captions, languages=("en",)))
     with pytest.raises(ModelError, match="xpet translate --install de-en"):
-        translate_data.run(asked(captions))
+        data_set.run(asked(captions))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="expected a folder for the translations, found a file"):
-        translate_data.run(asked(captions, out=str(tmp_path / "file")))
+        data_set.run(asked(captions, out=str(tmp_path / "file")))
 
 
 def test_flagged_examples_are_dropped(world: World, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from xpet.core.run_record import RunRecord
 from xpet.core.rundir import check_free, write_run
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
 from xpet.jobs.shared import measure, translated_captions
-from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
+from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import check_base
 from xpet.jobs.shared.towers import Towers, features_of, load_towers
 
@@ -203,7 +203,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     whole = read_corpus(config.data)
     languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
     config = replace(config, languages=languages)
-    tell_notes(whole, languages, on_event)
+    report_notes(whole, languages, on_event)
     whole = translated_captions.stored(whole, languages, config.data.translations)
     read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
     brought = ("from_pivot",) if config.text_only and config.text.takes_own_translations else ()

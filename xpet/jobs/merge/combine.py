@@ -35,19 +35,21 @@ if TYPE_CHECKING:
 _VALIDATION: Alike = {"validation split": lambda record: record.split.validation}
 _REMEDY = "combine runs that agree in it"
 TEXTS = {"target": "natural captions", "to_pivot": "captions translated to English"}
+"""Slot of the texts a run is searched with, in words."""
 
 
 def combined_records(config: MergeConfig, on_event: OnEvent = ignore) -> tuple[Runs, Combination]:
     """The runs of a configuration combined: a record per language, all with the same trained weights and method.
 
-    `metrics["aligned"]`, `english_after`, `trainable` and `share` are the combination's, measured now (None where
-    `config.verify` is off); `config["combination"]` says how it was made. Raises the XpetError family, see `chosen`.
+    `aligned`, `english_after`, `trainable` and `share` of their metrics are the combination's, measured now (the first
+    two None where `config.verify` is off); `combination` says how it was made. Raises the XpetError family, see
+    `runs_to_combine`.
     """
     config = config.check()
-    return combined(job_of(config, chosen(config)), on_event)
+    return combined(job_of(config, runs_to_combine(config)), on_event)
 
 
-def chosen(config: MergeConfig) -> Runs:
+def runs_to_combine(config: MergeConfig) -> Runs:
     """Of every language the run that is best on validation.
 
     Raises ConfigError for fewer than two languages, another number of weights, or methods that cannot be combined;
@@ -58,7 +60,7 @@ def chosen(config: MergeConfig) -> Runs:
     assert config.combine is not None
     alike = {**SAME_DATA, **(_VALIDATION if config.combine.search else {})}
     runs = [best[0] for best in chosen_runs(read_runs(config.runs, alike=alike, remedy=_REMEDY)).values()]
-    _check_words(runs)
+    _check_no_embeddings(runs)
     _check_alike(runs)
     check_foldable(runs[0][1].method, str(runs[0][0]))
     _check_settings(config.combine, [record.language for _, record in runs], runs[0][1].method)
@@ -90,7 +92,7 @@ def combined(job: MergeJob, on_event: OnEvent) -> tuple[Runs, Combination]:
     return [(path, _record(record, delta, method, combination)) for path, record in job.runs], combination
 
 
-def _check_words(runs: Runs) -> None:
+def _check_no_embeddings(runs: Runs) -> None:
     """Raise ConfigError for trained embeddings, which cannot be summed as products of layers are."""
     for path, record in runs:
         if "embeddings" in (record.method.train or ()):
@@ -187,6 +189,7 @@ def _search(
 
 
 def _spreads(prices: Mapping[str, Price]) -> dict[str, Disparity[float]]:
+    """Disparity over languages of the base, of each language's own module, and of the combination."""
     from xpet.core.disparity import disparity
 
     if not prices:

@@ -37,11 +37,11 @@ def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
     data = record.data
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
-    form = EXPORT_FORMATS[result.form]
-    yield filled(form.about, result)
+    export_format = EXPORT_FORMATS[result.form]
+    yield filled(export_format.about, result)
     yield ""
-    if form.code:
-        yield from ("```python", filled(form.code, result).strip(), "```", "")
+    if export_format.code:
+        yield from ("```python", filled(export_format.code, result).strip(), "```", "")
     if result.synthetic:
         yield from (f"**Note:** {SYNTHETIC}.", "")
     variant = f" ({data.variant})" if data.variant else ""

@@ -59,7 +59,7 @@ def _checked_job(config: MergeConfig) -> MergeJob:
     """The runs to write and their base, seen to go with the format, with `--out` and with the disk."""
     export_format = EXPORT_FORMATS[config.form]
     check_settings(export_format, config)
-    runs = _single(config) if config.combine is None else combine.chosen(config)
+    runs = _single(config) if config.combine is None else combine.runs_to_combine(config)
     check_method(export_format, runs[0][1].method, str(runs[0][0]), EXPORT_FORMATS)
     job = job_of(config, runs)
     job = replace(job, model=replace(job.model, text=config.model or job.model.text or DEMO))

@@ -12,18 +12,20 @@ from xpet.jobs.results.document import disparity_fields, document
 
 @dataclass(frozen=True)
 class Verification:
-    """Captions encoded by the unmerged and by the merged tower, both with float32 arithmetic.
-
-    `absolute` is the largest difference of one value of a unit feature, `relative` the largest length of the difference
-    of two unit features, which `tolerance` bounds. R@1 in percent by language; empty where no image features were.
-    """
+    """The proof of a merge: captions encoded by the run and by what was written, both with float32 arithmetic."""
 
     texts: int
+    """Captions that were encoded."""
     absolute: float
+    """Largest difference of one value of two unit features."""
     relative: float
+    """Largest length of the difference of two unit features."""
     tolerance: float
+    """What `relative` is at most (`xpet.core.feature_difference.tolerance`)."""
     unmerged: Mapping[str, float]
+    """R@1 in percent of the run, by language; empty where no image features were at hand."""
     merged: Mapping[str, float]
+    """R@1 in percent of what was written, by language."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,16 @@ class Price:
 
 @dataclass(frozen=True)
 class WeightSearch:
-    """What `--search` did on validation: combinations tried, and mean and range of R@1 at its start and at its end."""
+    """What `--search` did on validation."""
 
     tried: int
+    """Combinations that were measured."""
     images: int
+    """Validation images."""
     start: tuple[float, float]
+    """Mean and range over languages of R@1 in percent, at the start."""
     found: tuple[float, float]
+    """The same of the best combination."""
 
 
 @dataclass(frozen=True)

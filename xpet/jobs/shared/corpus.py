@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
-from xpet.core.config import DEMO as DEMO
-from xpet.core.config import DataConfig
+from xpet.core.config import DEMO, DataConfig
 from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
 from xpet.core.paths import absolute
@@ -43,7 +42,7 @@ def read_corpus(config: DataConfig) -> Corpus:
     return readers[name](ReadRequest(root=config.root, variant=config.variant))
 
 
-def tell_notes(corpus: Corpus, languages: Sequence[str], on_event: OnEvent) -> None:
+def report_notes(corpus: Corpus, languages: Sequence[str], on_event: OnEvent) -> None:
     """Warn of what was noted of these languages when the corpus was read."""
     for language in languages:
         for note in corpus.notes.get(language, ()):
@@ -69,7 +68,7 @@ def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequen
         on_event(Notice(f"lint: {slot} texts of {language} are left out: {why}", "warning"))
     if len(findings) > len(errors):
         on_event(Notice(f"lint: {len(findings) - len(errors)} warnings in {whole.name}; `xpet eval --lint` lists them"))
-    return without(used, bad)
+    return without_slots(used, bad)
 
 
 def _stopped_by(errors: Sequence[Finding], name: str, used: Sequence[str]) -> str:
@@ -81,14 +80,14 @@ def _stopped_by(errors: Sequence[Finding], name: str, used: Sequence[str]) -> st
     return f"lint found {len(errors)} errors: {where}; mend the files (see them by `xpet eval --lint`){remedy}"
 
 
-def without(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
-    """The corpus less some slots, each of a language."""
+def without_slots(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
+    """The corpus without some slots, given as pairs of language and slot."""
 
-    def rest(captions: LanguageCaptions) -> LanguageCaptions:
+    def remaining(captions: LanguageCaptions) -> LanguageCaptions:
         return captions.only([s for s in captions.texts if (captions.language, s) not in slots])
 
     splits = {
-        name: Split(split.images, {lang: rest(captions) for lang, captions in split.captions.items()})
+        name: Split(split.images, {lang: remaining(captions) for lang, captions in split.captions.items()})
         for name, split in corpus.splits.items()
     }
     return replace(corpus, splits=splits)
@@ -115,20 +114,20 @@ def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SL
 
 
 def as_corpus(corpus: Corpus, **splits: Split) -> Corpus:
-    """A corpus of parts that were cut from another."""
+    """The corpus with other splits, which were cut from it."""
     return replace(corpus, splits=splits)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A corpus cut into train, validation and test, with the image names of each for the record."""
+    """A corpus cut into train, validation and test."""
 
     train: Split
     validation: Split
     test: Split
 
     def names(self) -> dict[str, list[str]]:
-        """Image names per part."""
+        """Image names of each part, as the run record holds them."""
         return {part: list(getattr(self, part).images) for part in ("train", "validation", "test")}
 
 

@@ -12,7 +12,7 @@ from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
 from xpet.jobs.shared import translated_captions
-from xpet.jobs.shared.corpus import as_corpus, check_lint, cut, read_corpus, restrict, tell_notes
+from xpet.jobs.shared.corpus import as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import (
     SAME_SPLIT,
     Runs,
@@ -65,7 +65,7 @@ def read_test_captions(
 
     whole = read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
-    tell_notes(whole, languages, on_event)
+    report_notes(whole, languages, on_event)
     whole = translated_captions.stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)

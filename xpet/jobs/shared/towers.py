@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import Corpus, Split
-from xpet.core.config import DEMO as DEMO
-from xpet.core.config import DataConfig, ModelConfig
+from xpet.core.config import DEMO, DataConfig, ModelConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.core.files import sha256_of
@@ -35,16 +34,17 @@ def absolute_model(config: ModelConfig) -> ModelConfig:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both towers; `image` is None when the user brought image features, `fingerprints` then tells that file's.
-
-    `precision` is what image features are to be computed in: see `ModelConfig.feature_precision`.
-    """
+    """Both towers of a model."""
 
     text: LoadedText
     image: LoadedImage | None
+    """None where the user brought image features, or no image tower is at hand."""
     names: Mapping[str, str | None]
+    """Names or paths of the `text` and the `image` tower, or of the file of image features."""
     fingerprints: Mapping[str, str | None]
+    """SHA-256 of the weights of the `text` and the `image` tower, or of the file of image features."""
     precision: str = "auto"
+    """What image features are to be computed in: see `ModelConfig.feature_precision`."""
 
     def precision_on(self, device: str) -> str | None:
         """What image features are really computed in on a device; None for the user's own."""
@@ -94,14 +94,14 @@ def _file_digest(path: str) -> str | None:
 
 
 def text_path(name: str) -> str | Path:
-    """Where a text tower is; `demo` is the shipped one."""
+    """The path or hub name of a text tower; `demo` is the shipped one."""
     from xpet.demo import assets
 
     return assets.TEXT_TOWER if name == DEMO else name
 
 
 def english_path(name: str) -> str | Path:
-    """Where a mono-lingual English text tower is; `demo` is the one the demo's was distilled from."""
+    """The path or hub name of a mono-lingual English text tower; `demo` is the one the demo's was distilled from."""
     from xpet.demo import assets
 
     return assets.ENGLISH_TOWER if name == DEMO else name
@@ -136,7 +136,7 @@ def features_of(
     """
     names = [name for part in parts for name in part.images]
     if config.image_features is not None:
-        return _own_features(corpus, parts, towers, config.image_features)
+        return _given_features(corpus, parts, towers, config.image_features)
     if corpus.pictures is None:
         raise DataError(
             f"{corpus.name}: expected pictures below {config.root}, or --image-features FILE with one row per image; "
@@ -153,7 +153,8 @@ def features_of(
     return list(rows.split([len(part.images) for part in parts]))
 
 
-def _own_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path: str) -> list[Tensor]:
+def _given_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path: str) -> list[Tensor]:
+    """Features [images, d] of each part, of a file of the user's; raises DataError, ModelError for another width."""
     from xpet.data.features import read_features
     from xpet.models.encode import check_dimensions
 
