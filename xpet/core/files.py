@@ -20,7 +20,7 @@ REMEDY = "free space or choose another place"
 SHOWN = 50
 """Characters of a file's name in that of its temporary sibling, which must not be too long."""
 STAGED, SET_ASIDE = ".tmp", ".old"
-"""Endings of what stands beside a file or folder while that is replaced: the new one, and the earlier one."""
+"""Endings of temporary siblings of a file or folder that is replaced: the new one, and the earlier one."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
 T = TypeVar("T")
@@ -35,17 +35,17 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def cannot_write(what: Path | str, error: OSError, remedy: str = REMEDY) -> OutputError:
-    """The error for a disk that refuses."""
+    """The error for `what` the disk refuses to store; `remedy` says what the user can do."""
     return OutputError(f"cannot write {what}: {error.strerror or error}; {remedy}")
 
 
 NATIVE = ("Error while serializing", "PytorchStreamWriter", "inline_container")
-"""Words of safetensors and torch, whose own code writes: their errors are no OSErrors."""
+"""Words by which errors of safetensors and torch are known, which write by themselves and raise no OSError."""
 
 
 @contextmanager
 def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
-    """Make a disk's refusal in the block an OutputError, be it Python, safetensors or torch that met it."""
+    """Raise OutputError when the disk refuses something in the block, to Python, safetensors or torch."""
     try:
         yield
     except OSError as error:
@@ -57,16 +57,18 @@ def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
 
 
 class _Guarded(io.FileIO):
-    """A new file whose refusals are OutputErrors, so that nobody takes what else fails beside it for its own."""
+    """A new file that raises OutputError when the disk refuses: an OSError of the same block is another file's."""
 
     def __init__(self, stage: Path, path: Path, remedy: str) -> None:
         super().__init__(stage, "xb")
         self._refused = lambda error: cannot_write(path, error, remedy)
 
     def write(self, data: Any) -> int:
+        """Write bytes; raises OutputError."""
         return cast(int, self._guard(lambda: io.FileIO.write(self, data)))
 
     def close(self) -> None:
+        """Close the file; raises OutputError."""
         self._guard(lambda: io.FileIO.close(self))
 
     def _guard(self, act: Callable[[], T]) -> T:
@@ -77,12 +79,12 @@ class _Guarded(io.FileIO):
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is named as what stands beside a file or folder while that is replaced."""
+    """Whether a path is a temporary sibling, by its name: left over when a process was killed."""
     return path.name.startswith(".") and path.name.endswith((STAGED, SET_ASIDE))
 
 
 def _sibling(path: Path, ending: str) -> Path:
-    """A hidden path beside another one, of a name that nothing has."""
+    """A new hidden path in the same folder."""
     return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:8]}{ending}")
 
 
@@ -94,7 +96,7 @@ def write_file(path: Path, content: str | bytes, remedy: str = REMEDY, durable: 
 
 @contextmanager
 def replacing_file(path: Path, remedy: str = REMEDY, durable: bool = False) -> Iterator[BinaryIO]:
-    """A temporary sibling, open for writing, that takes the file's place when the block succeeds.
+    """A temporary sibling, open for writing, that is renamed to the file when the block succeeds.
 
     Links are followed. When the block fails the sibling is removed and the earlier file is as it was.
 
@@ -181,7 +183,7 @@ def setting_aside(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary sibling folder that takes the place of `path` when the block succeeds; removed when it fails.
+    """A temporary sibling folder that is renamed to `path` when the block succeeds, and removed when it fails.
 
     Raises OutputError when something stands at `path` by then and is not to be overwritten, OSError when the disk
     refuses: callers turn it into an OutputError by `writing`, with their own name for what they write.

@@ -1,1 +1,1 @@
-"""Pantry: data sets as aligned captions, pictures, seeded splits, lint and the image-feature store."""
+"""Data sets as aligned captions, pictures, seeded splits, lint and the image-feature store."""

@@ -149,6 +149,7 @@ class ImageNames:
         return known
 
     def _first(self, name: str) -> str:
+        """The same, for a spelling that was not met before."""
         spelling = canonical(name, self._root)
         first = self._names.get(spelling) or self._spelling_of.get(spelling, name)
         if spelling != name:
@@ -243,6 +244,7 @@ def _missing_and_links(pictures: FolderPictures, names: Sequence[str]) -> tuple[
 
 
 def _missing(pictures: FolderPictures, name: str) -> str:
+    """A picture without a file, for a message, with what there is instead."""
     obstacle = pictures.obstacle(name)
     return f"{name} ({obstacle})" if obstacle else name
 

@@ -146,6 +146,7 @@ class PairStore:
         self._state, self._mapped = new, None
 
     def _pairs(self) -> StoredPairs:
+        """The pairs so far, mapped again after every chunk."""
         if self._mapped is None:
             self._mapped = map_pairs(self.folder, self._state)
         return self._mapped

@@ -177,4 +177,5 @@ def _no_names(names: object) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
+    """How many names, and the first of them."""
     return f"{len(names)} ({listing(names[:LISTED])}{', ...' if len(names) > LISTED else ''})"

@@ -70,7 +70,7 @@ def read(request: ReadRequest) -> Corpus:
     noted.
 
     Raises:
-        ConfigError: no file given, a variant is asked for, or an ending that is not known.
+        ConfigError: no file is given, a variant is given, or the ending is not known.
         DataError: wrong columns, bad UTF-8, incomplete rows, absent languages, missing pictures, all at once.
     """
     if request.variant is not None:
@@ -225,6 +225,7 @@ def _delimited(delimiter: str) -> Callable[[ReadableFile], Records]:
 
 
 def _parquet(file: ReadableFile) -> Records:
+    """The rows of a Parquet file, of the columns that are read."""
     check = partial(_check_columns, file.name)
     with file.open() as contents:
         yield from parquet_rows(file.name, contents, COLUMNS, check, hints={"image": NO_PICTURES})

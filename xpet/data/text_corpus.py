@@ -140,6 +140,7 @@ def _fields(where: str, records: Records, column: str) -> Iterator[str]:
 
 
 def _values(where: str, fields: Mapping[str, Any], column: str) -> Iterable[str]:
+    """The texts of one field, which may be a text, a list of texts, or nothing; raises DataError for all else."""
     if column not in fields:
         columns = listing(list(fields)) or "no columns"
         raise DataError(f"{where}: expected text in column {column}, found only {columns}; name another with --column")
@@ -162,12 +163,14 @@ def _check_column(name: str, column: str | None, columns: Sequence[str]) -> None
 
 
 def _delimited(delimiter: str) -> Callable[[str, BinaryIO, str | None], Records]:
+    """A reader of rows whose fields are separated by `delimiter`."""
     return lambda name, file, column: delimited(
         name, stream_lines(name, file), delimiter, partial(_check_column, name, column)
     )
 
 
 def _json_lines(name: str, file: BinaryIO, column: str | None) -> Records:
+    """The objects of JSON lines; the keys of the first are named when no column is given."""
     for number, fields in json_objects(name, stream_lines(name, file)):
         if column is None:
             _check_column(name, column, list(fields))
@@ -179,6 +182,7 @@ def _parquet(name: str, file: BinaryIO, column: str | None) -> Records:
 
 
 def _json(name: str, file: BinaryIO, column: str | None) -> Records:
+    """Refuses a JSON document, with the command that makes lines of it."""
     raise DataError(
         f"{name}: expected JSON lines (.jsonl), found one JSON document; "
         "turn its records into lines first, for COCO: jq -c '.annotations[]' FILE.json > FILE.jsonl"

@@ -29,6 +29,7 @@ def thumbnail(picture: Image, largest: int = LARGEST) -> str:
 
 
 def _bytes(picture: Image, kind: str) -> bytes:
+    """The picture as a file of a kind."""
     file = io.BytesIO()
     picture.save(file, kind, **_FORMATS[kind])
     return file.getvalue()

@@ -1,6 +1,6 @@
 """What routine `text` trains on, row by row: translations of English lines beside the lines' frozen features.
 
-Rows are read from disk as they are asked for. Natural captions may follow them, each as often as their share asks.
+A row is read from disk when it is used. Natural captions may follow them, each as often as their share asks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = ("index of the English line", "held out")
 
 @dataclass(frozen=True)
 class AnchorRows:
-    """Frozen English features of training rows; only the rows asked for are read.
+    """Frozen English features of training rows; only the rows that are used are read.
 
     `features` are those of the English lines, [lines, d]; `line_index[row]` is the line of a row, [rows].
     """

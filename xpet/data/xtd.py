@@ -26,7 +26,7 @@ def read(request: ReadRequest) -> Corpus:
     """The XTD corpus below `request.root`.
 
     Raises:
-        ConfigError: no root, or a variant is asked for.
+        ConfigError: no root, or a variant is given.
         DataError: everything missing, damaged or of unequal length, at once.
     """
     if request.variant is not None:

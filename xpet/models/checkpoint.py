@@ -96,7 +96,7 @@ def load_text_tower(
     Args:
         name_or_path: a folder, or a name on the hub.
         dtype: of the loaded weights.
-        allow_download: whether the hub may be asked.
+        allow_download: whether it may be downloaded.
         attention: transformers' implementation, 'sdpa' or 'eager'.
         trained: weights by name that replace all of the checkpoint's (full fine-tuning); those are then only read for
             the fingerprint.

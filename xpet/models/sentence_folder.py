@@ -30,7 +30,7 @@ def write_sentence_folder(
     folder: Path, base: OpenText, changes: Mapping[str, Change], storage: StorageOptions, more: Mapping[str, Any],
     on_event: OnEvent = ignore,
 ) -> None:  # fmt: skip
-    """Write a tower whose weights are still on the disk, changed where asked, a block at a time.
+    """Write a tower whose weights are still on the disk, a block at a time; a weight with an entry in `changes` is changed.
 
     `more` are further entries of config.json. Raises ModelError as `write_weights` does.
     """

@@ -47,7 +47,7 @@ def write_weights(
     storage: StorageOptions,
     on_event: OnEvent = ignore,
 ) -> list[str]:
-    """Write the tensors, changed where asked, in one file or in shards with an index; returns the names of the files.
+    """Write the tensors, each changed if it has a change, in one file or in shards with an index; returns the names of the files.
 
     Arithmetic is in float32 whatever the stored types. A tensor is read when its turn comes. A safetensors file is
     streamed; a PyTorch file has to be in memory as a whole, which `storage.shard_size` bounds. Raises ModelError when a
@@ -97,6 +97,7 @@ class _WritingProgress:
         self.total, self.on_event, self.done = total, on_event, 0
 
     def step(self) -> None:
+        """Count one more."""
         self.done += 1
         self.on_event(Progress("writing", self.done, self.total))
 
@@ -106,7 +107,7 @@ def _blocks(
 ) -> Iterator[Tensor]:
     """The values of one tensor in their new type, flat [at most _BLOCK], a block at a time."""
     if change is None:
-        for start in range(0, tensors[name].numel(), _BLOCK):  # asked for again: what is written need not stay mapped
+        for start in range(0, tensors[name].numel(), _BLOCK):  # mapped again: what is written need not stay mapped
             yield _converted(name, tensors[name].reshape(-1)[start : start + _BLOCK], storage.dtype)
     else:
         for block in _changed(name, tensors[name], change).reshape(-1).split(_BLOCK):
