@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from xpet.core.errors import OutputError
+from xpet.core.errors import OutputError, one_line
 
 REMEDY = "free space or choose another place"
 SHOWN = 50
@@ -23,6 +23,10 @@ STAGED, SET_ASIDE = ".tmp", ".old"
 """Endings of temporary siblings of a file or folder that is replaced: the new one, and the earlier one."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
+NATIVE = ("Error while serializing", "PytorchStreamWriter", "inline_container")
+"""Words by which errors of safetensors and torch are known, which write by themselves and raise no OSError."""
+LONGEST_NATIVE = 160
+"""Characters of such an error in a message."""
 T = TypeVar("T")
 
 
@@ -39,10 +43,6 @@ def cannot_write(what: Path | str, error: OSError, remedy: str = REMEDY) -> Outp
     return OutputError(f"cannot write {what}: {error.strerror or error}; {remedy}")
 
 
-NATIVE = ("Error while serializing", "PytorchStreamWriter", "inline_container")
-"""Words by which errors of safetensors and torch are known, which write by themselves and raise no OSError."""
-
-
 @contextmanager
 def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
     """Raise OutputError when the disk refuses something in the block, to Python, safetensors or torch."""
@@ -53,7 +53,7 @@ def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
     except Exception as error:
         if not any(words in str(error) for words in NATIVE):
             raise
-        raise OutputError(f"cannot write {what}: {' '.join(str(error).split())[:160]}; {remedy}") from error
+        raise OutputError(f"cannot write {what}: {one_line(error, LONGEST_NATIVE)}; {remedy}") from error
 
 
 class _Guarded(io.FileIO):

@@ -30,9 +30,10 @@ def write_sentence_folder(
     folder: Path, base: OpenText, changes: Mapping[str, Change], storage: StorageOptions, more: Mapping[str, Any],
     on_event: OnEvent = ignore,
 ) -> None:  # fmt: skip
-    """Write a tower whose weights are still on the disk, a block at a time; a weight with an entry in `changes` is changed.
+    """Write a tower whose weights are still on the disk, a block at a time.
 
-    `more` are further entries of config.json. Raises ModelError as `write_weights` does.
+    `changes` are made to the weights of these names; `more` are further entries of config.json. Raises ModelError as
+    `write_weights` does.
     """
     for name in (POOLING, DENSE):
         (folder / name).mkdir()

@@ -47,11 +47,12 @@ def write_weights(
     storage: StorageOptions,
     on_event: OnEvent = ignore,
 ) -> list[str]:
-    """Write the tensors, each changed if it has a change, in one file or in shards with an index; returns the names of the files.
+    """Write the tensors in one file, or in shards with an index; returns the names of the files.
 
-    Arithmetic is in float32 whatever the stored types. A tensor is read when its turn comes. A safetensors file is
-    streamed; a PyTorch file has to be in memory as a whole, which `storage.shard_size` bounds. Raises ModelError when a
-    change has no tensor or another shape, and where a weight is not finite.
+    `changes` are made to the tensors of these names. Arithmetic is in float32 whatever the stored types. A tensor is
+    read when its turn comes. A safetensors file is streamed; a PyTorch file has to be in memory as a whole, which
+    `storage.shard_size` bounds. Raises ModelError when a change has no tensor or another shape, and where a weight is
+    not finite.
     """
     extra = sorted(changes.keys() - tensors.keys())
     if extra:
