@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tests import naive
 from xpet.core import ranking
-from xpet.core.disparity import disparity
 from xpet.core.errors import DataError
 from xpet.core.metrics import Retrieval, retrieval
 from xpet.core.ranking import Ranks
@@ -343,19 +342,3 @@ def test_owners_that_do_not_fit() -> None:
         assert str(error.value) == expected
     with pytest.raises(DataError, match="found 0 to 3"):
         retrieval(image, torch.ones(4, 3))
-
-
-def test_disparity_of_known_numbers() -> None:
-    found = disparity({"en": 70.0, "de": 40.0, "ja": 55.0, "tr": 35.0})
-    assert (found.mean, found.range, found.worst, found.best) == (50.0, 35.0, "tr", "en")
-    assert found.std == pytest.approx((400 + 100 + 25 + 225) ** 0.5 / 2, abs=1e-12)  # divided by 4, not by 3
-    assert found.mean_gap == pytest.approx(70 - (40 + 55 + 35) / 3, abs=1e-12)
-
-
-def test_disparity_without_english_or_of_one_language() -> None:
-    assert disparity({"de": 40.0, "ja": 50.0}).mean_gap is None
-    only = disparity({"en": 61.5})
-    assert (only.mean, only.range, only.std, only.mean_gap) == (61.5, 0.0, 0.0, None)
-    assert disparity({"de": 40.0, "ja": 50.0}, pivot="ja").mean_gap == 10.0
-    with pytest.raises(DataError, match="^expected R@1 of at least one language, found none$"):
-        disparity({})

@@ -10,10 +10,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from xpet.core.comparison import compare, hits
-from xpet.core.disparity import disparity, disparity_estimates, disparity_figures
+from xpet.core.disparity import disparity
 from xpet.core.errors import DataError
 from xpet.core.estimates import Estimate
 from xpet.core.metrics import DirectionRanks, Retrieval, retrieval
@@ -195,34 +194,3 @@ def test_results_that_do_not_fit_together() -> None:
         with pytest.raises(DataError) as error:
             call()
         assert str(error.value) == expected
-
-
-def covered(levels: Tensor, images: int, sets: int = 200) -> dict[str, float]:
-    """Share of simulated data sets whose intervals hold the truth: mean and range, and range by plain percentiles."""
-    generator = torch.Generator().manual_seed(7)
-    ease = torch.randn(100_000, 1, generator=generator).double()
-    true = disparity_figures(100 * torch.sigmoid(levels + ease).mean(dim=0))
-    draws = torch.cat(list(Resamples(images, 300, 1).chunks()))
-    count = dict.fromkeys(("mean", "range", "percentile"), 0)
-    for _ in range(sets):
-        ease = torch.randn(images, 1, generator=generator).double()
-        hit = torch.rand(images, len(levels), generator=generator).double() < torch.sigmoid(levels + ease)
-        replicates = disparity_figures(100 * draws @ hit.double() / images)
-        mean, extent, *_ = disparity_estimates(disparity_figures(100 * hit.double().mean(dim=0)), replicates)
-        low, high = limits(replicates[:, 1].tolist())
-        inside = {"mean": mean, "range": extent, "percentile": Estimate(0.0, low, high)}
-        for name, one in inside.items():
-            assert one.low is not None
-            assert one.high is not None
-            count[name] += one.low <= float(true[0 if name == "mean" else 1]) <= one.high
-    return {name: number / sets for name, number in count.items()}
-
-
-def test_spread_intervals_cover_the_truth_also_when_languages_are_close() -> None:
-    apart = covered(torch.linspace(-1.2, 1.2, 6).double(), 300)
-    assert 0.90 <= apart["mean"] <= 0.99
-    assert 0.90 <= apart["range"] <= 0.99
-    close = covered(torch.linspace(-0.15, 0.15, 6).double(), 300)
-    assert 0.90 <= close["mean"] <= 0.99
-    assert close["range"] > 0.85
-    assert close["percentile"] < close["range"] - 0.15

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from xpet.core.config import MethodConfig
-from xpet.core.disparity import disparity_over_seeds
 from xpet.core.errors import ConfigError
 from xpet.core.run_record import RunResult
 from xpet.jobs.shared.best_setting import choose_setting
@@ -43,14 +42,6 @@ def test_a_rule_of_recall_compares_settings_by_recall() -> None:
 def test_a_setting_that_lost_a_seed_comes_last_and_ties_go_to_the_earlier() -> None:
     assert choose_setting([run(1e-1, 1, 0.0), run(1e-3, 1, 0.5), run(1e-3, 2, 0.5)], "loss")[0].learning_rate == 1e-3
     assert choose_setting([run(1e-3, 1, 0.5), run(1e-4, 1, 0.5)], "mrr")[0].learning_rate == 1e-3
-
-
-def test_disparity_after_is_taken_per_seed_and_then_averaged() -> None:
-    trained = {"de": {1: 40.0, 2: 60.0}, "ja": {1: 60.0, 2: 40.0}}
-    spread = disparity_over_seeds(trained, {"en": 90.0, "de": 1.0, "ja": 1.0})
-    assert spread.range == pytest.approx(50.0)  # 90 - 40 in either seed, not 90 - 50
-    assert spread.mean == pytest.approx(190 / 3)
-    assert spread.mean_gap == pytest.approx(40.0)
 
 
 def test_settings_of_another_method_are_refused() -> None:
