@@ -380,6 +380,37 @@ def _chain(folder: Path) -> None:
     (folder / "sweep/chain.json").write_text('["1-routine1"]\n', encoding="utf-8")
 
 
+def _settings(folder: Path) -> None:
+    """A configuration file of every command, with values of every kind."""
+    (folder / "xpet.toml").write_text(
+        '[align]\nlang = ["de", "tr"]\nlr = [1e-3, 3e-4]\nshots = "all"\nroutine = [1, 2]\noverwrite = true\nseed = 3\n'
+        '[eval]\nlang = "de"\nprompt = ["english", "a {}"]\nfail-if-drop = 1.5\nresamples = 0\n'
+        '[merge]\nshard-size = "2GB"\nweights = [1, 2]\nstrategy = "linear"\nverify = false\n'
+        '[translate]\nfrom = "de"\nto = "en"\nnoise = 0.5\n',
+        encoding="utf-8",
+    )
+
+
+def _set(folder: Path) -> object:
+    from xpet.cli.app import COMMANDS
+    from xpet.cli.settings import read
+
+    path = str(folder / "xpet.toml")
+    typed = {"merge": {"runs": ["a"], "out": "b"}}
+    names = [command.name for command in COMMANDS]
+    return [read(command, names, {"config": path, **typed.get(command.name, {})}) for command in COMMANDS]
+
+
+def _replayed(path: str, name: str) -> object:
+    """What `--config` makes of a run or a result."""
+    from xpet.cli.app import COMMANDS
+    from xpet.cli.settings import read
+    from xpet.cli.show_config import shown_config
+
+    (command,) = (each for each in COMMANDS if each.name == name)
+    return shown_config(read(command, [name], {"config": path})).to_dict()
+
+
 DOORS = {door.name: door for door in (
     _table("csv"), _table("tsv"), _table("jsonl"), _table("parquet"),
     Door("xtd", _xtd, lambda folder: _corpus("xtd", folder), ("*/*",)),
@@ -401,6 +432,10 @@ DOORS = {door.name: door for door in (
     Door("OpenDelta folder", lambda folder: _merged(folder, "opendelta"), lambda folder: _evaluated(folder, "out"),
          ("out/config.json", "out/*.bin")),
     Door("state of a text tower", _state, lambda folder: _evaluated(folder, "text_model_best.ckpt"), ("*.ckpt",)),
+    Door("configuration file", _settings, _set, ("xpet.toml",)),
+    Door("configuration of a run", _run, lambda folder: _replayed(str(folder / "run"), "align"), ("run/config.json",)),
+    Door("configuration of a result", _stored, lambda folder: _replayed(str(folder / "result.json"), "eval"),
+         ("result.json",)),
     Door("result", _stored, _again, ("result.json",)),
     _documents("txt"), _documents("csv"), _documents("tsv"), _documents("jsonl"),
     Door("references", _make_references, _references, ("in.tsv", "in.jsonl")),
