@@ -128,7 +128,7 @@ def test_translate(command: str, config: TranslateConfig) -> None:
      TranslateDataConfig(("de", "ja"), DataConfig("xtd", "x"), "to-pivot", "out", noise=0.2, noise_seed=3)),
 ])  # fmt: skip
 def test_translate_data(command: str, config: TranslateDataConfig) -> None:
-    assert typed(command, translate.data_config) == config
+    assert typed(command, translate.build_config) == config
 
 
 def test_the_paper_preset_is_the_reference_and_what_is_given_wins() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +20,11 @@ from xpet.core.config import (
     MethodConfig,
     ModelConfig,
     RunConfig,
+    TranslateConfig,
+    TranslateDataConfig,
     to_dict,
 )
+from xpet.core.config.seeds import seed_problems, torch_seed_problems
 from xpet.core.errors import EXIT_BAD_INPUT, ConfigError
 
 GOOD = AlignConfig(("de",))
@@ -161,9 +166,47 @@ def test_choices_equal_the_tables_they_stand_for() -> None:
     from xpet.methods.combining import STRATEGIES
     from xpet.methods.parts import PARTS
     from xpet.methods.table import METHODS
+    from xpet.translation.documents import WITH_COLUMNS
 
+    assert tuple(WITH_COLUMNS) == choices.TABLE_ENDINGS
     assert tuple(METHODS) == choices.METHOD_NAMES
     assert tuple(STRATEGIES) == tuple(choices.STRATEGY_DENSITIES)
     assert ("demo", *SOURCES) == choices.SOURCE_NAMES
     assert (*PARTS, "embeddings") == TRAIN_PARTS
     assert not set(choices.UNSUPPORTED_METHODS) & set(METHODS)
+
+
+def test_a_translation_is_checked_before_anything_is_loaded(tmp_path: Path) -> None:
+    plan = TranslateConfig("deu_Latn", "zh-Hant", "a.csv", column="caption").check()
+    assert (plan.source, plan.target, plan.into) == ("de", "zt", "caption_zt")
+    assert plan.check() == plan
+    with pytest.raises(ConfigError) as error:
+        TranslateConfig("de", "ger", "a.tsv", device="tpu", into="x", noise=2.0, reference_column="y").check()
+    assert error.value.problems == (
+        "expected two languages, found de for both --from and --to",
+        "unknown device 'tpu': expected one of auto, cpu, cuda; did you mean 'cpu'?",
+        "a.tsv has columns: expected the one to translate in --column, found none",
+        "--into needs --column",
+        "--noise: expected a rate from 0 to 1, found 2",
+        "--reference-column is for .csv, .tsv and .jsonl files, found no --reference",
+    )
+    (tmp_path / "file").touch()
+    data = TranslateDataConfig(("de",), DataConfig("demo"), "up", str(tmp_path / "file"), device="tpu", noise_seed=3)
+    with pytest.raises(ConfigError) as error:
+        data.check()
+    assert error.value.problems == (
+        "unknown direction 'up': expected one of to-pivot, from-pivot, both",
+        "unknown device 'tpu': expected one of auto, cpu, cuda; did you mean 'cpu'?",
+        "--noise-seed needs --noise",
+        f"--out: expected a folder for the translations, found a file {tmp_path / 'file'}",
+    )
+    assert TranslateDataConfig(("de",), DataConfig("demo")).check() == TranslateDataConfig(("de",), DataConfig("demo"))
+
+
+@pytest.mark.parametrize(("problems", "seed", "fine"), [
+    (seed_problems, -1, False), (seed_problems, 0, True), (seed_problems, 2**63 - 1, True),
+    (seed_problems, 2**63, False),
+    (torch_seed_problems, -(2**63), True), (torch_seed_problems, 2**64 - 1, True), (torch_seed_problems, 2**64, False),
+])  # fmt: skip
+def test_seeds(problems: Callable[[str, int], list[str]], seed: int, fine: bool) -> None:
+    assert (problems("seed", seed) == []) is fine

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from xpet.cli.reports import FORMATS, PLOT_KINDS
 from xpet.core.config.kinds import REPEATED
 from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, TEXTS, option
+
+
+def _config(help: str) -> Any:  # noqa: A002
+    return option(
+        None, "--config", help, SETTINGS, metavar="FILE", default_text="./xpet.toml", stored=False, common=True
+    )
 
 
 @dataclass(frozen=True)
@@ -17,10 +24,7 @@ class Switches:
         False, "--json", "One JSON document on standard output", OUTPUT, common=True, instead_of=("format",)
     )
     quiet: bool = option(False, "--quiet -q", "No progress, no notices", OUTPUT)
-    config: str | None = option(
-        None, "--config", "Settings from this file", SETTINGS, metavar="FILE",
-        default_text="./xpet.toml", stored=False, common=True,
-    )  # fmt: skip
+    config: str | None = _config("Settings from this file")
     show_config: bool = option(
         False, "--show-config", "Show each value and its source; do nothing else", SETTINGS,
         stored=False, common=True,
@@ -32,6 +36,7 @@ class Switches:
 class AlignSwitches(Switches):
     """What `xpet align` has besides."""
 
+    config: str | None = _config("Settings from this file, or of this run")
     dry_run: bool = option(
         False, "--dry-run", "Only check, and estimate time and size", OUTPUT, stored=False, common=True
     )
@@ -41,6 +46,7 @@ class AlignSwitches(Switches):
 class EvalSwitches(Switches):
     """What `xpet eval` has besides."""
 
+    config: str | None = _config("Settings from this file, or of this result")
     out: str | None = option(
         None, "--out -o", "File for the report", OUTPUT, default_text="standard output", metavar="FILE", common=True
     )

@@ -84,9 +84,6 @@ def build_config(given: Mapping[str, Any]) -> TranslateConfig | TranslateDataCon
     return build(COMMAND.typed(given))
 
 
-data_config = build_config
-
-
 def run(request: Request) -> None:
     """Translate, or look after packages, and show the result."""
     config = request.config
