@@ -72,6 +72,11 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
         ) from None
 
 
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the numbers of some tensors."""
+    return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
 def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise ModelError unless all are dense floating-point tensors (token ids: int64), and none is empty.
 

@@ -12,12 +12,12 @@ from xpet.core.errors import TrainingError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
+from xpet.core.tensors import tensor_bytes
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import absolute_data, captions_digest
-from xpet.jobs.shared.run_records import stored_bytes
 from xpet.jobs.shared.towers import absolute_model, versions
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> 
         seconds=outcome.seconds,
         folder=str(path),
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
-        stored=stored_bytes(outcome.state),
+        stored=tensor_bytes(outcome.state),
     )
     setup.write(path, _record(setup, outcome, result))
     return result

@@ -112,7 +112,7 @@ class DualEncoder:
         _check_texts(rows)
         modules = self._modules_of(lang, len(rows))
         with self._turn:
-            return _finished(self._encode_texts(rows, modules, batch_size), normalize)
+            return _as_output(self._encode_texts(rows, modules, batch_size), normalize)
 
     def _modules_of(self, lang: str | None | Sequence[str | None], texts: int) -> list[str | None]:
         """The language whose module encodes each text, None: the base; raises ConfigError."""
@@ -191,7 +191,7 @@ class DualEncoder:
                 f"{self.name}: no image tower is known for its text tower; expected one by xpet.load(..., "
                 "image_model=...), found none"
             )
-        return _finished(self._encode_pictures(self._towers.image, pictures, batch_size, used), normalize)
+        return _as_output(self._encode_pictures(self._towers.image, pictures, batch_size, used), normalize)
 
     def _encode_pictures(self, tower: LoadedImage, pictures: list[Any], batch_size: int, precision: str) -> Tensor:
         """Features [pictures, d]; raises DataError, with all that cannot be read, before or as soon as one is met."""
@@ -319,6 +319,7 @@ def _open(pictures: list[Any], start: int, problems: list[str]) -> list[Image]:
 
 
 def _open_one(folder: FolderPictures, picture: Any, number: int) -> Image:
+    """One picture as RGB; `number` names it where it has no path. Raises DataError."""
     from PIL import Image
 
     from xpet.core.pictures import rgb
@@ -332,7 +333,8 @@ def _open_one(folder: FolderPictures, picture: Any, number: int) -> Image:
     return rgb(picture, number)
 
 
-def _finished(features: Tensor, normalize: bool) -> Tensor:
+def _as_output(features: Tensor, normalize: bool) -> Tensor:
+    """Features [rows, d] in float32, of length 1 if `normalize`."""
     from torch.nn import functional
 
     return functional.normalize(features.float(), dim=-1) if normalize else features.float()

@@ -11,12 +11,13 @@ from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.prompts import Prompt, ensemble, parse
+from xpet.core.tensors import tensor_bytes
 from xpet.jobs.eval.prepare import EvalSetup
 from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.best_setting import mean_known
-from xpet.jobs.shared.run_records import Runs, chosen_runs, stored_bytes
+from xpet.jobs.shared.run_records import Runs, chosen_runs
 from xpet.jobs.shared.towers import Width, english_path
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def _cost(records: Runs, total: int) -> Cost:
     return Cost(
         trainable=metrics[0].trainable,
         total=metrics[0].total or total,
-        module_bytes=max(stored_bytes(record.delta) for _, record in records),
+        module_bytes=max(tensor_bytes(record.delta) for _, record in records),
         training_seconds=mean_known([m.seconds for m in metrics]),
         peak_mebibytes=max((m.peak_memory for m in metrics if m.peak_memory is not None), default=None),
     )

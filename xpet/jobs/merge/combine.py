@@ -21,11 +21,11 @@ from xpet.jobs.shared.run_records import (
     SAME_DATA,
     Alike,
     Runs,
-    check_base,
+    check_fingerprints,
     chosen_runs,
     read_runs,
 )
-from xpet.jobs.shared.towers import Towers, text_path
+from xpet.jobs.shared.towers import text_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,8 +146,7 @@ def _ingredients(job: MergeJob, on_event: OnEvent) -> Ingredients:
     from xpet.models.checkpoint import open_text_tower
 
     opened = open_text_tower(text_path(job.model.text))
-    names, prints = {"text": job.model.text, "image": None}, {"text": opened.fingerprint(), "image": None}
-    check_base(Towers(opened, None, names, prints), job.runs)  # type: ignore[arg-type]
+    check_fingerprints({"text": opened.fingerprint()}, {"text": job.model.text}, job.runs)
     base = opened.tensors
     vectors = {record.language: task_vector(record.method, record.delta, base) for _, record in job.runs}
     for language, missing in absent(vectors).items():

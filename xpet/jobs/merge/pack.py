@@ -14,9 +14,10 @@ from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.files import replacing_file
 from xpet.core.language_pack import PackEntry, is_pack, pack_bytes, read_pack
 from xpet.core.run_record import documents_of
+from xpet.core.tensors import tensor_bytes
 from xpet.jobs.merge.combine import combined_records
 from xpet.jobs.results.merge import PackedLanguage, PackResult
-from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs, stored_bytes
+from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
@@ -54,7 +55,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
 
 def write(out: Path, records: Runs, on_event: OnEvent) -> None:
     """Write a pack beside its path, read it back, compare, and only then put it there; raises the XpetError family."""
-    needed = 2 * sum(stored_bytes(record.delta) for _, record in records) + (1 << 20)
+    needed = 2 * sum(tensor_bytes(record.delta) for _, record in records) + (1 << 20)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise OutputError(f"{out}: expected {needed / 1e6:,.0f} MB of free disk, found {free / 1e6:,.0f} MB")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from xpet.core.config import DEMO, MergeConfig
 from xpet.core.errors import ConfigError, OutputError, unknown
@@ -21,8 +19,8 @@ from xpet.jobs.merge.formats.base import CARD, MergeJob, job_of
 from xpet.jobs.merge.formats.check import check_method, check_settings
 from xpet.jobs.merge.model_card import model_card
 from xpet.jobs.results.merge import Combination, MergeResult, Verification
-from xpet.jobs.shared.run_records import Runs, check_base, read_runs
-from xpet.jobs.shared.towers import Towers, text_path
+from xpet.jobs.shared.run_records import Runs, check_fingerprints, read_runs
+from xpet.jobs.shared.towers import text_path
 
 _BESIDE = 64 << 20
 """Bytes of disk wanted besides the weights: tokenizer, configuration, card."""
@@ -137,12 +135,11 @@ def _check_disk(out: Path, job: MergeJob) -> None:
 
 
 def _check_base(job: MergeJob) -> None:
-    """The weights that are folded into must be those the run was trained on, also when nothing is verified."""
+    """Raise ModelError unless the weights to fold into are those the run was trained on."""
     from xpet.models.checkpoint import open_text_tower
 
-    base: Any = open_text_tower(text_path(job.model.text))
-    names: Mapping[str, str | None] = {"text": job.model.text, "image": None}
-    check_base(Towers(base, None, names, {"text": base.fingerprint(), "image": None}), job.runs)
+    base = open_text_tower(text_path(job.model.text))
+    check_fingerprints({"text": base.fingerprint()}, {"text": job.model.text}, job.runs)
 
 
 def _result(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from xpet.core.captions import Split
 from xpet.core.config import DEMO, DataConfig, EvalConfig, MethodConfig, ModelConfig
@@ -113,11 +112,6 @@ def _check_different(records: Runs) -> None:
             )
 
 
-def stored_bytes(delta: Mapping[str, Any]) -> int:
-    """Bytes of a module's numbers."""
-    return sum(value.numel() * value.element_size() for value in delta.values())
-
-
 def method_of(record: RunRecord, towers: Towers) -> MethodConfig:
     """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
     method = record.method
@@ -130,13 +124,21 @@ def method_of(record: RunRecord, towers: Towers) -> MethodConfig:
 
 def check_base(towers: Towers, records: Runs) -> None:
     """The towers must be those the runs were trained on; raises ModelError."""
+    check_fingerprints(towers.fingerprints, towers.names, records)
+
+
+def check_fingerprints(fingerprints: Mapping[str, str | None], names: Mapping[str, str | None], records: Runs) -> None:
+    """The towers with these fingerprints and names must be those the runs were trained on; raises ModelError.
+
+    A fingerprint that is not known, here or in the run, is not compared.
+    """
     for path, record in records:
         for which, expected in record.environment.fingerprints.items():
-            loaded = towers.fingerprints.get(which)
+            loaded = fingerprints.get(which)
             if expected is not None and loaded is not None and loaded != expected:
                 raise ModelError(
                     f"{path} was trained on another {which} tower: expected weights {expected[:12]}, found "
-                    f"{loaded[:12]} in '{towers.names[which]}'; restore that checkpoint or train again"
+                    f"{loaded[:12]} in '{names[which]}'; restore that checkpoint or train again"
                 )
 
 
