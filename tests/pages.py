@@ -264,6 +264,12 @@ def long_sentences(text: str, most: int) -> list[str]:
     return [f"{count} words: {sentence}" for sentence, count in words if count > most]
 
 
+def unnamed_modules(page: Path, text: str) -> list[str]:
+    """Modules beside a page that it does not name."""
+    modules = [path.name for path in sorted(page.parent.glob("*.py")) if not path.name.startswith("__")]
+    return [f"{module}: not named" for module in modules if f"`{module}" not in text]
+
+
 def unnamed_rooms(text: str) -> list[str]:
     """Folders of code in xpet/ that a page does not name as `FOLDER/`."""
     rooms = [path.name for path in sorted((ROOT / "xpet").iterdir()) if path.is_dir() and any(path.glob("*.py"))]

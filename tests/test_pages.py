@@ -85,6 +85,13 @@ def test_every_room_is_named_on_the_house_page() -> None:
     assert not pages.unnamed_rooms(HOUSE.read_text("utf-8"))
 
 
+@pytest.mark.parametrize(
+    "room", sorted({page.parent for page in PAGES if HOUSE.parent in page.parent.parents}), ids=lambda room: room.name
+)
+def test_every_module_is_named_on_the_page_of_its_room(room: Path) -> None:
+    assert not pages.unnamed_modules(room / "README.md", (room / "README.md").read_text("utf-8"))
+
+
 def test_the_picture_shows_the_front_pages_figures_and_says_that_they_are_synthetic() -> None:
     picture, text = PICTURE.read_text("utf-8"), FRONT.read_text("utf-8")
     assert len(picture.encode()) < 60_000
@@ -202,4 +209,5 @@ def test_a_good_page_passes_every_check() -> None:
 
 def test_an_unnamed_room_and_long_code_are_told_apart() -> None:
     assert "core/: not named" in pages.unnamed_rooms("`cli/` only")
+    assert "run.py: not named" in pages.unnamed_modules(ROOT / "xpet/jobs/align/README.md", "`stacks.py`")
     assert not pages.long_sentences("| " + "cell | " * 50 + "\n\n```\n" + "word " * 50 + "\n```\n# " + "w " * 50, 30)
