@@ -15,7 +15,7 @@ from tests.command import run_here
 from xpet.cli import align
 from xpet.cli import app as cli
 from xpet.cli.settings import Request
-from xpet.cli.switches import AlignSwitches
+from xpet.cli.switches import AlignSwitches, Switches
 from xpet.core.config import AlignConfig, EvalConfig, MergeConfig, MethodConfig, TextConfig
 from xpet.core.config import options as o
 from xpet.core.errors import ConfigError
@@ -32,7 +32,7 @@ class Longer(AlignConfig):
 
 
 COMMAND = replace(
-    align.COMMAND, kinds=(Longer, AlignSwitches), build=lambda values, base: o.made(Longer, values, base),
+    align.COMMAND, kinds=(Longer, AlignSwitches, Switches), build=lambda values, base: o.made(Longer, values, base),
     check=lambda config: None,
 )  # fmt: skip
 

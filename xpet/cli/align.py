@@ -9,7 +9,7 @@ from typing import Any
 from xpet.cli import align_view, stored_config, view
 from xpet.cli.command import Command
 from xpet.cli.settings import Request
-from xpet.cli.switches import AlignSwitches
+from xpet.cli.switches import AlignSwitches, Switches
 from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.config import options as o
 
@@ -46,7 +46,7 @@ COMMAND = Command(
     "Train a tiny module per language that aligns its captions with English, and show R@1 before and after.\n\n"
     "Try first, without data, GPU or download: xpet align --lang de",
     EXAMPLES, (o.WHAT, o.WHERE, o.OPTIMISATION, o.METHOD, o.TEXT, o.SPEED, o.OUTPUT, o.SETTINGS),
-    (AlignConfig, AlignSwitches), build, check, stored_config.of_run,
+    (AlignConfig, AlignSwitches, Switches), build, check, stored_config.of_run,
 )  # fmt: skip
 
 

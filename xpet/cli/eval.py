@@ -12,7 +12,7 @@ from xpet.cli import stored_config, view
 from xpet.cli.command import Command
 from xpet.cli.reports import FORMATS, PLOT_KINDS
 from xpet.cli.settings import Request
-from xpet.cli.switches import EvalSwitches
+from xpet.cli.switches import EvalSwitches, Switches
 from xpet.core.config import EvalConfig, GateConfig
 from xpet.core.config import options as o
 from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
@@ -47,8 +47,8 @@ COMMAND = Command(
     "eval", "Measure recall per language and the disparity between languages.",
     "Measure recall per language and the disparity between languages: zero-shot, or before and after of runs.\n\n"
     "Try first: xpet eval --lang de,ja; after xpet align -o runs/de: xpet eval runs/de",
-    EXAMPLES, (o.MEASURED, o.WHERE, o.STATISTICS, o.GATE, o.SPEED, o.OUTPUT, o.SETTINGS), (EvalConfig, EvalSwitches),
-    build, EvalConfig.check, stored_config.of_result,
+    EXAMPLES, (o.MEASURED, o.WHERE, o.STATISTICS, o.GATE, o.SPEED, o.OUTPUT, o.SETTINGS),
+    (EvalConfig, EvalSwitches, Switches), build, EvalConfig.check, stored_config.of_result,
 )  # fmt: skip
 
 

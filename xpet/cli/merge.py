@@ -8,7 +8,7 @@ from typing import Any
 from xpet.cli import merge_view, view
 from xpet.cli.command import Command
 from xpet.cli.settings import Request
-from xpet.cli.switches import MergeSwitches
+from xpet.cli.switches import MergeSwitches, Switches
 from xpet.core.config import MergeConfig
 from xpet.core.config import options as o
 from xpet.core.errors import ConfigError
@@ -60,8 +60,8 @@ COMMAND = Command(
     "merge", "Fold runs into a model, pack or export them.",
     "Fold a run, or several languages combined, into the weights, or export it: proven to compute the same.\n\n"
     "After xpet align --lang tr -o runs/tr: xpet merge runs/tr -o tower-tr",
-    EXAMPLES, (o.RUNS, o.OUTPUT, o.STORED, o.SEVERAL, o.WHERE, o.SETTINGS), (MergeConfig, MergeSwitches), build,
-    MergeConfig.check,
+    EXAMPLES, (o.RUNS, o.OUTPUT, o.STORED, o.SEVERAL, o.WHERE, o.SETTINGS),
+    (MergeConfig, MergeSwitches, Switches), build, MergeConfig.check,
 )  # fmt: skip
 
 

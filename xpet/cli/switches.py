@@ -33,7 +33,7 @@ class Switches:
 
 
 @dataclass(frozen=True)
-class AlignSwitches(Switches):
+class AlignSwitches:
     """What `xpet align` has besides."""
 
     config: str | None = _config("Settings from this file, or of this run")
@@ -43,7 +43,7 @@ class AlignSwitches(Switches):
 
 
 @dataclass(frozen=True)
-class EvalSwitches(Switches):
+class EvalSwitches:
     """What `xpet eval` has besides."""
 
     config: str | None = _config("Settings from this file, or of this result")
@@ -61,7 +61,7 @@ class EvalSwitches(Switches):
 
 
 @dataclass(frozen=True)
-class MergeSwitches(Switches):
+class MergeSwitches:
     """What `xpet merge` has besides."""
 
     pack: str | None = option(
@@ -72,7 +72,7 @@ class MergeSwitches(Switches):
 
 
 @dataclass(frozen=True)
-class TranslateSwitches(Switches):
+class TranslateSwitches:
     """What `xpet translate` has besides."""
 
     files: tuple[str, ...] = option(

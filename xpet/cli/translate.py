@@ -9,7 +9,7 @@ from typing import Any
 from xpet.cli import translate_view, view
 from xpet.cli.command import Command
 from xpet.cli.settings import Request
-from xpet.cli.switches import TranslateSwitches
+from xpet.cli.switches import Switches, TranslateSwitches
 from xpet.core.config import TranslateConfig, TranslateDataConfig
 from xpet.core.config import options as o
 from xpet.core.errors import ConfigError
@@ -75,7 +75,7 @@ COMMAND = Command(
     "Translate texts with Argos packages, offline: a line for a line, cached, checked.\n\n"
     "First: xpet translate --install de-en; then: xpet translate FILE --from de --to en -o OUT", EXAMPLES,
     (o.TEXTS, o.DATA_SET, o.QUALITY, o.PACKAGES, o.SPEED, o.OUTPUT, o.SETTINGS),
-    (TranslateConfig, TranslateDataConfig, TranslateSwitches), build, check,
+    (TranslateConfig, TranslateDataConfig, TranslateSwitches, Switches), build, check,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The training routines as rows of one table (paper section 3.2, SPEC section 3; `text` is xpet's own)."""
+"""The training routines as rows of one table (paper, section 3.2; `text` is xpet's own)."""
 
 from __future__ import annotations
 

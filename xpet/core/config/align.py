@@ -43,7 +43,7 @@ class AlignConfig:
         None, "--loss", f"Of alignment: {', '.join(ALIGNMENT_LOSSES)}, or a sum a+0.1*b", OPTIMISATION,
         choices=tuple(ALIGNMENT_LOSSES), common=True,
     )  # fmt: skip
-    """None: the preset's, which for routine `text` alone is another."""
+    """Paper, section 3.2. None: the preset's, which for routine `text` alone is another."""
     align_weights: tuple[float, ...] | None = option(
         None,
         "--align-weight -w",

@@ -33,7 +33,7 @@ class MethodConfig:
         common=True,
     )  # fmt: skip
     rank: int = option(8, "--rank", "Rank", METHOD, owner=_LORA)
-    """Of the product of two matrices beside a weight (the paper's choice)."""
+    """Inner size of the product of two matrices beside a weight (paper, section 4.2)."""
     alpha: float = option(16.0, "--alpha", "Scale; what is added is multiplied by alpha over rank", METHOD, owner=_LORA)
     bottleneck: int = option(24, "--bottleneck", "Width", METHOD, owner=Owner("method", ("adapter",), unless="from"))
     """Channels between the two layers of an adapter (the paper's choice)."""
