@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xpet.core import resampling
 from xpet.core.errors import DataError
-from xpet.core.resampling import Median, Resamples, holm, interval, over_seeds, permutation_test
+from xpet.core.resampling import Median, Resamples, holm, interval, permutation_test
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -126,10 +126,6 @@ def test_holm_of_known_numbers() -> None:
     assert list(found.values()) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
-
-
-def test_seeds() -> None:
-    assert over_seeds([1.0, 2.0, 6.0]) == pytest.approx((3.0, (14 / 3) ** 0.5))
 
 
 def test_resamples_of_nothing() -> None:

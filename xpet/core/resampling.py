@@ -7,7 +7,7 @@ subtracted and combined (disparity, differences between systems) and keep their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -192,10 +192,3 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, (len(p) - smaller) * p[name]))
         corrected[name] = highest
     return {name: corrected[name] for name in p}
-
-
-def over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and population standard deviation of one figure over several seeds of a setting."""
-    import statistics
-
-    return statistics.fmean(values), statistics.pstdev(values)

@@ -16,7 +16,8 @@ from xpet.core.disparity import disparity_estimates, disparity_figures, extremes
 from xpet.core.errors import DataError
 from xpet.core.estimates import DirectionEstimates, Disparity, Estimate, LanguageEstimates, SystemEstimates
 from xpet.core.metrics import Retrieval
-from xpet.core.resampling import Median, Resamples, estimates, over_seeds, ratio
+from xpet.core.resampling import Median, Resamples, estimates, ratio
+from xpet.core.seeds import over_seeds
 
 KS = (1, 5, 10)
 """Recall is measured at these ranks."""

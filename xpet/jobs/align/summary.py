@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from xpet.core.config import AlignPlan
 from xpet.core.files import write_file
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunResult
+from xpet.core.seeds import mean_known, over_seeds
 from xpet.core.selection import RULES
 from xpet.jobs.results.align import AlignResult, LanguageResult
-from xpet.jobs.shared.best_setting import choose_setting, mean_known
+from xpet.jobs.shared.best_setting import choose_setting
 
 
 def summarise(
@@ -49,13 +49,12 @@ def summarise(
 def _language(best: Sequence[RunResult]) -> LanguageResult:
     """One language by the runs of its chosen setting, best first."""
     first = best[0]
-    aligned = [r.aligned for r in best]
+    aligned, std = over_seeds([r.aligned for r in best])
     return LanguageResult(
         language=first.language, routine=first.routine, loss=first.loss, align_weight=first.align_weight,
         learning_rate=first.learning_rate, seeds=tuple(sorted(r.seed for r in best)),
         target_before=first.target_before, translated_before=first.translated_before,
-        aligned=statistics.fmean(aligned), aligned_std=statistics.pstdev(aligned),
-        gain=statistics.fmean(aligned) - first.target_before,
+        aligned=aligned, aligned_std=std, gain=aligned - first.target_before,
         english_after=mean_known([r.english_after for r in best]),
         seconds=sum(r.seconds for r in best), folder=first.folder, trainable=first.trainable,
     )  # fmt: skip

@@ -11,12 +11,12 @@ from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.prompts import Prompt, ensemble, parse
+from xpet.core.seeds import mean_known
 from xpet.core.tensors import tensor_bytes
 from xpet.jobs.eval.prepare import EvalSetup
 from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
 from xpet.jobs.shared import measure
-from xpet.jobs.shared.best_setting import mean_known
 from xpet.jobs.shared.run_records import Runs, chosen_runs
 from xpet.jobs.shared.towers import Width, english_path
 

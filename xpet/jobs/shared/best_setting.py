@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +20,3 @@ def choose_setting(runs: Sequence[RunResult], select: str) -> list[RunResult]:
         settings.setdefault(run.setting, []).append(run)
     best = max(settings.values(), key=lambda of_setting: rule.setting_score([run.validation for run in of_setting]))
     return sorted(best, key=lambda run: rule.run_score(run.validation), reverse=True)
-
-
-def mean_known(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are there; None when none is."""
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
