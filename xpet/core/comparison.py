@@ -57,16 +57,13 @@ def compare(
     """
     names = [lang for lang in reference if lang in system]
     images = one_size([len(side[lang].image) for side in (reference, system) for lang in names], resamples)
-    for lang in names:
-        if not torch.allclose(reference[lang].captions.double(), system[lang].captions.double()):
-            raise DataError(f"{lang}: expected both systems on the same captions per image, found others")
-    before, after = (_RecallTable([side[lang] for lang in names]) for side in (reference, system))
+    _check_captions(names, reference, system)
+    sides = [_RecallTable([side[lang] for lang in names]) for side in (reference, system)]
     once = torch.ones(1, images).double()
-    value, drawn = (before(once), after(once)), None
-    if resamples is not None:
-        parts = [(before(draws), after(draws)) for draws in resamples.chunks()]
-        drawn = (torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts]))
-    p = _p_values(names, after.shares - before.shares, permutations, seed, tested)
+    value = [side(once) for side in sides]
+    chunks = [] if resamples is None else [[side(draws) for side in sides] for draws in resamples.chunks()]
+    drawn = None if resamples is None else [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+    p = _p_values(names, sides[1].shares - sides[0].shares, permutations, seed, tested)
     corrected = holm(p)
     changes = estimates((value[1] - value[0])[0], None if drawn is None else drawn[1] - drawn[0])
     languages = {
@@ -74,6 +71,13 @@ def compare(
     }
     mean, range_, std, gap = _disparity_changes(value, drawn, names.index(pivot) if pivot in names else None)
     return ComparisonEstimates(languages, mean, range_, std, None if math.isnan(gap.value) else gap)
+
+
+def _check_captions(languages: Sequence[str], reference: Mapping[str, Hits], system: Mapping[str, Hits]) -> None:
+    """Raise DataError unless both have as many captions of every image in these languages."""
+    for lang in languages:
+        if not torch.allclose(reference[lang].captions.double(), system[lang].captions.double()):
+            raise DataError(f"{lang}: expected both systems on the same captions per image, found others")
 
 
 def _p_values(

@@ -1,34 +1,11 @@
-"""A table before it has a format: headings, cells with a meaning (tone), and what may be left out when narrow."""
+"""A table before it has a format: headings, rows of cells, and what may be left out when narrow."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from xpet.core.estimates import Estimate
-
-GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
-"""Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""
-BEST, WORST = "best", "worst"
-NONE = "-"
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text and its tone; `value` is what to sort by, `tail` goes on in another tone."""
-
-    text: str = ""
-    tone: str = ""
-    value: float | None = None
-    tail: str = ""
-    tail_tone: str = ""
-
-    @property
-    def whole(self) -> str:
-        """Text and tail, as one line."""
-        return clean(self.text + self.tail)
+from xpet.cli.reports.cells import BEST, NONE, WORST, Cell
 
 
 @dataclass(frozen=True)
@@ -108,46 +85,3 @@ class Grid:
             needed = max([length(column.head), *(length(row[index].whole) for row in self.rows)])
             widths.append(min(prose, needed) if column.wrap else needed)
         return sum(widths) + between * (len(widths) - 1)
-
-
-def clean(words: str) -> str:
-    """Words on one line that cannot steer a terminal and can be written in UTF-8."""
-    return " ".join(CONTROL.sub(" ", words).encode("utf-8", "replace").decode().split())
-
-
-def text(value: object, tone: str = "") -> Cell:
-    """A cell of words; nothing for None."""
-    return Cell("" if value is None else str(value), tone)
-
-
-def number(value: float | None, pattern: str = ",.1f", tone: str = "", unit: str = "") -> Cell:
-    """A cell with a number."""
-    return Cell(NONE, DIM) if value is None else Cell(positive_zero(format(value, pattern)) + unit, tone, value)
-
-
-def points(figure: Estimate | None, tone: str = "") -> Cell:
-    """The value of a figure with one decimal."""
-    return number(None if figure is None else figure.value, ".1f", tone)
-
-
-def interval(figure: Estimate | None, pattern: str = ".1f") -> Cell:
-    """`[low, high]`, empty without an interval."""
-    if figure is None or figure.low is None or figure.high is None:
-        return Cell()
-    low, high = (positive_zero(format(end, pattern)) for end in (figure.low, figure.high))
-    return Cell(f"[{low}, {high}]", DIM, figure.high - figure.low)
-
-
-def change(figure: Estimate | None, fewer_is_better: bool = False, sure: bool | None = None) -> Cell:
-    """A signed difference in the tone of what it means; without one where it rounds to nothing or may be chance."""
-    if figure is None:
-        return Cell(NONE, DIM)
-    difference = positive_zero(format(figure.value, "+.1f"))
-    if float(difference) == 0 or sure is False:
-        return Cell(difference, "", figure.value)
-    return Cell(difference, GOOD if (figure.value < 0) == fewer_is_better else BAD, figure.value)
-
-
-def positive_zero(digits: str) -> str:
-    """`-0.0` and `+0.0` as `0.0`: a sign on nothing misleads."""
-    return digits[1:] if digits[:1] in ("-", "+") and not digits.strip("+-0.,") else digits

@@ -14,7 +14,8 @@ from html import escape
 from typing import Any
 
 from xpet.cli.reports import details, sections
-from xpet.cli.reports.grids import INTERVAL, Cell, Grid, Heading, clean
+from xpet.cli.reports.cells import Cell, clean
+from xpet.cli.reports.grids import INTERVAL, Grid, Heading
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.page import SCRIPT, STYLE
 from xpet.jobs.results.report import Report, WorstQuery

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from xpet.cli.reports.cells import BEST, WARN, WORST, Cell, clean
 from xpet.cli.reports.details import every, notes
-from xpet.cli.reports.grids import BEST, WARN, WORST, Cell, Grid, clean
+from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.jobs.results.report import Report
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from xpet.cli.reports.grids import clean, positive_zero
+from xpet.cli.reports.cells import clean, positive_zero
 from xpet.cli.reports.sections import difference, labels, ordered
 from xpet.core.estimates import Estimate
 from xpet.jobs.results.report import Report, System

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from xpet.cli.reports.cells import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, clean
 from xpet.cli.reports.details import every, notes
-from xpet.cli.reports.grids import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, Grid, clean
+from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.sections import Bar, disparity, languages, others
 from xpet.jobs.results.report import Report, System
