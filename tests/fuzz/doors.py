@@ -344,11 +344,11 @@ def _translations(folder: Path) -> None:
 
 def _stored_translations(folder: Path) -> object:
     from xpet.core.config import DataConfig
-    from xpet.jobs.shared import translated_captions
     from xpet.jobs.shared.corpus import read_corpus
+    from xpet.jobs.shared.translated_captions import with_stored
 
     corpus = read_corpus(DataConfig("table", str(folder / "table.jsonl")))
-    return translated_captions.stored(corpus, ["de"], str(folder / "translations"))
+    return with_stored(corpus, ["de"], str(folder / "translations"))
 
 
 def _references(folder: Path) -> object:

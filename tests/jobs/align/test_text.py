@@ -32,8 +32,8 @@ from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.align.text_language import HELD_OUT_SHARE
 from xpet.jobs.align.text_natural import natural_of
 from xpet.jobs.eval import run as evaluate
-from xpet.jobs.shared import translated_captions
 from xpet.jobs.shared.corpus import cut, read_corpus
+from xpet.jobs.shared.translation_files import Translation, caption_columns, write_translation
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
 
@@ -556,11 +556,11 @@ def test_stored_translations_that_are_flagged_are_not_trained_on(world: World, t
     data = world.data(root=str(write_table(tmp_path / "own.jsonl", rows)), translations=str(tmp_path / "made"))
     corpus = read_corpus(data)
     images = cut(corpus, data).train.images
-    (column,) = translated_captions.columns(corpus, ("de",), ("from_pivot",))
+    (column,) = caption_columns(corpus, ("de",), ("from_pivot",))
     german = {row["image"]: row["from_pivot"] for row in rows_of() if row["lang"] == "de"}
     texts = tuple(german[image] for image in corpus.splits["all"].images)
     row = corpus.splits["all"].images.index(images[3])
-    translated_captions.write(tmp_path / "made", column, translated_captions.Translation(texts, {row: ("truncated",)}))
+    write_translation(tmp_path / "made", column, Translation(texts, {row: ("truncated",)}))
     config = own_text(world, tmp_path / "run")
     made = prepare(replace(config, data=data).check(), lambda event: None)
     kept = [german[image] for image in images if image != images[3]]

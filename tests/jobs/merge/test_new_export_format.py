@@ -39,7 +39,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 
 
 FORMAT = ExportFormat(
-    "numbers-only", "numbers", _write, _encoder, module_bytes, (CARD, _FILE), lambda folder: True, folds=False,
+    "numbers-only", _write, _encoder, module_bytes, (CARD, _FILE), lambda folder: True, folds=False,
     use="Read it from {out}", about="Nothing but numbers.",
 )  # fmt: skip
 '''

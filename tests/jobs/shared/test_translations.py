@@ -19,7 +19,8 @@ from xpet.core.events import Event, Notice
 from xpet.core.rundir import read_run
 from xpet.jobs.align import run as align
 from xpet.jobs.eval import run as evaluate
-from xpet.jobs.shared import translated_captions
+from xpet.jobs.shared.translated_captions import drop_flagged, with_translations
+from xpet.jobs.shared.translation_files import Translation, caption_columns
 from xpet.jobs.translate import data_set
 
 GERMAN: toy.Words = {
@@ -234,13 +235,11 @@ def test_flagged_examples_are_dropped(world: World, tmp_path: Path) -> None:
 def test_flags_of_files_are_used_as_they_are() -> None:
     captions = LanguageCaptions("de", (0, 1, 2), {"target": ("a", "b", "c"), "to_pivot": ("x", "y", "z")})
     corpus = Corpus("toy", {"all": Split(("1", "2", "3"), {"de": captions})})
-    (column,) = translated_captions.columns(corpus, ["de"], ["to_pivot"])
-    filled = translated_captions.with_translations(
-        corpus, {column: translated_captions.Translation(("u", "v", "w"), {1: ("length",)})}
-    )
+    (column,) = caption_columns(corpus, ["de"], ["to_pivot"])
+    filled = with_translations(corpus, {column: Translation(("u", "v", "w"), {1: ("length",)})})
     split = filled.splits["all"]
     assert split.captions["de"].slot("to_pivot") == ("u", "v", "w")
-    left, dropped = translated_captions.drop_flagged(split, ["de"], ["to_pivot"])
+    left, dropped = drop_flagged(split, ["de"], ["to_pivot"])
     assert dropped == {"de": 1}
     assert left.captions["de"].slot("target") == ("a", "c")
     assert left.captions["de"].image_index == (0, 2)

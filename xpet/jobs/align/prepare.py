@@ -20,10 +20,11 @@ from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
 from xpet.core.rundir import check_free, write_run
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
-from xpet.jobs.shared import measure, translated_captions
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import check_base
 from xpet.jobs.shared.towers import Towers, features_of, load_towers
+from xpet.jobs.shared.translated_captions import data_options, drop_flagged, with_missing, with_stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,7 +205,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
     config = replace(config, languages=languages)
     report_notes(whole, languages, on_event)
-    whole = translated_captions.stored(whole, languages, config.data.translations)
+    whole = with_stored(whole, languages, config.data.translations)
     read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
     brought = ("from_pivot",) if config.text_only and config.text.takes_own_translations else ()
     slots = sorted({"target", "pivot", "to_pivot", *brought, *read})
@@ -214,11 +215,11 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     parts = cut(corpus, config.data)
     needed = [slot for slot in read if slot in TRANSLATED]
     in_parts = as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)
-    command = translated_captions.data_options(config.data)
-    parts = Parts(**translated_captions.fill(in_parts, languages, needed, ("to_pivot",), command, on_event).splits)
+    command = data_options(config.data)
+    parts = Parts(**with_missing(in_parts, languages, needed, ("to_pivot",), command, on_event).splits)
     dropped: dict[str, int] = {}
     if config.data.drop_flagged:
-        train, dropped = translated_captions.drop_flagged(parts.train, languages, needed)
+        train, dropped = drop_flagged(parts.train, languages, needed)
         parts = replace(parts, train=train)
         on_event(Notice(f"dropped flagged training captions: {_counted(dropped) or 'none'}"))
     parts = _complete(parts, languages, read)

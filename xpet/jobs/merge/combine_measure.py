@@ -13,10 +13,11 @@ from xpet.core.events import OnEvent, Progress
 from xpet.jobs.merge.formats.base import MergeJob
 from xpet.jobs.merge.verify import MeasuredData, tested_captions
 from xpet.jobs.results.merge import Price
-from xpet.jobs.shared import measure, translated_captions
+from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import as_corpus
 from xpet.jobs.shared.run_records import check_base, named_images
 from xpet.jobs.shared.towers import features_of, text_path, with_images
+from xpet.jobs.shared.translated_captions import data_options, with_missing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,8 +137,8 @@ def _validation(job: MergeJob, data: MeasuredData, on_event: OnEvent) -> Split:
     split = named_images(split_for(data.corpus, VALIDATION), job.runs[0][1].split.validation)
     needed = sorted({slot for slot in job.searched.values() if slot != "target"})
     part = as_corpus(data.corpus, validation=split)
-    options = translated_captions.data_options(data.data)
-    return translated_captions.fill(part, list(job.searched), needed, (), options, on_event).splits[VALIDATION]
+    options = data_options(data.data)
+    return with_missing(part, list(job.searched), needed, (), options, on_event).splits[VALIDATION]
 
 
 def _images(

@@ -11,7 +11,6 @@ from xpet.core.config import DEMO, DataConfig, EvalConfig, ModelConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import OnEvent
 from xpet.core.languages import ALL, choose
-from xpet.jobs.shared import translated_captions
 from xpet.jobs.shared.corpus import as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import (
     SAME_SPLIT,
@@ -20,6 +19,7 @@ from xpet.jobs.shared.run_records import (
     read_runs,
     trained_on,
 )
+from xpet.jobs.shared.translated_captions import data_options, with_missing, with_stored
 
 if TYPE_CHECKING:
     from xpet.core.run_record import RunRecord
@@ -66,7 +66,7 @@ def read_test_captions(
     whole = read_corpus(data)
     languages = choose(config.languages or (ALL,), whole.languages, whole.name, with_pivot=True)
     report_notes(whole, languages, on_event)
-    whole = translated_captions.stored(whole, languages, data.translations)
+    whole = with_stored(whole, languages, data.translations)
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     split = WHOLE if WHOLE in corpus.splits else "test"
@@ -75,9 +75,7 @@ def read_test_captions(
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
     measured = as_corpus(corpus, test=_test_split(corpus, data, image_names))
     optional = () if config.texts is not None else ("to_pivot",)
-    filled = translated_captions.fill(
-        measured, languages, needed, optional, translated_captions.data_options(data), on_event
-    )
+    filled = with_missing(measured, languages, needed, optional, data_options(data), on_event)
     return corpus, filled.splits["test"], languages
 
 

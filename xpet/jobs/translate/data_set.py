@@ -14,10 +14,17 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
 from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
-from xpet.jobs.shared import translated_captions
 from xpet.jobs.shared.corpus import read_corpus
 from xpet.jobs.shared.package_folder import package_folder
-from xpet.jobs.shared.translated_captions import CaptionColumn, Translation
+from xpet.jobs.shared.translated_captions import translate_columns
+from xpet.jobs.shared.translation_files import (
+    CaptionColumn,
+    Translation,
+    argos_codes,
+    caption_columns,
+    default_folder,
+    write_translation,
+)
 from xpet.jobs.translate.postprocess import noise_seed
 from xpet.translation.packages import need_chain
 
@@ -33,17 +40,17 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     corpus = read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     slots = DIRECTIONS[config.direction]
-    columns = list(translated_captions.columns(corpus, languages, slots))
+    columns = list(caption_columns(corpus, languages, slots))
     _check_sources(corpus, languages, slots, columns)
     package_path = package_folder(config.packages or (DEMO if corpus.synthetic else None))
     for column in columns:
-        need_chain(package_path, *translated_captions.codes(column))
-    folder = Path(config.out) if config.out else translated_captions.default_folder()
+        need_chain(package_path, *argos_codes(column))
+    folder = Path(config.out) if config.out else default_folder()
     results, degraded = [], 0
-    for column, clean in translated_captions.make(columns, package_path, config.fast, config.device, on_event=on_event):
+    for column, clean in translate_columns(columns, package_path, config.fast, config.device, on_event=on_event):
         translation, changed = _degraded(clean, config)
         degraded += changed
-        results.append(_result(column, translation, translated_captions.write(folder, column, translation)))
+        results.append(_result(column, translation, write_translation(folder, column, translation)))
     noise = {"rate": config.noise, "seed": noise_seed(config), "degraded_lines": degraded} if config.noise else None
     return TranslateDataResult(
         data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),

@@ -67,7 +67,6 @@ class ExportFormat:
 
     name: str
     """As `--export` takes it and `xpet.core.choices.EXPORT_OPTIONS` lists it."""
-    summary: str
     write: Callable[[Path, MergeJob, OnEvent], str | None]
     """Fills an empty folder and returns the image tower that belongs to it, None where that is unknown."""
     encoder: Callable[[Path, MergeJob, str], Encode]

@@ -106,7 +106,7 @@ def is_our_config(folder: Path) -> bool:
 
 
 FORMAT = ExportFormat(
-    "checkpoint", "M-CLIP checkpoint", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    "checkpoint", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
     said="Folded {method} for {languages} into {base}",
     use="Use it: xpet eval --model {out}",
     about=(

@@ -62,7 +62,7 @@ def _in_turns(tower: object, tokenizer: Any) -> Encode:
 
 
 FORMAT = ExportFormat(
-    "onnx", "ONNX graph", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    "onnx", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
     packages=("onnx", "onnxruntime"), extra="export", said="Folded {method} for {languages} into {base}, as ONNX",
     use="Load it with: onnxruntime.InferenceSession('{out}/model.onnx')",
     about=(

@@ -47,7 +47,7 @@ def _check(job: MergeJob) -> None:
 
 
 FORMAT = ExportFormat(
-    "opendelta", "OpenDelta module", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, check=_check,
+    "opendelta", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, check=_check,
     methods=("lora", "adapter", "compacter"),
     use="Load it with: opendelta.AutoDeltaModel.from_finetuned('{out}', backbone_model=tower.transformer)",
     about=(

@@ -39,7 +39,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 FORMAT = ExportFormat(
-    "peft", "PEFT adapter", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, methods=("lora",),
+    "peft", write, _encoder, module_bytes, _FILES, _is_ours, folds=False, methods=("lora",),
     use="Load it with: peft.PeftModel.from_pretrained(tower, '{out}'), tower = the base's text tower",
     about=(
         "A LoRA adapter in the form of the PEFT library, exported by `xpet merge`. It belongs to the text tower of "

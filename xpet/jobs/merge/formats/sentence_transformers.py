@@ -47,7 +47,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 
 
 FORMAT = ExportFormat(
-    "sentence-transformers", "sentence-transformers model", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    "sentence-transformers", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
     said="Folded {method} for {languages} into {base}, for sentence-transformers",
     use="Load it with: sentence_transformers.SentenceTransformer('{out}')",
     about=(
