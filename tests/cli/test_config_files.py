@@ -136,6 +136,7 @@ def test_what_a_file_sets_for_something_else_is_left_out(folder: Path) -> None:
     assert options(folder, "align", "--routine", "text")["lines"]["value"] == 3
     shown = options(folder, "merge", "a", "--pack", "b")
     assert (shown["weights"]["value"], shown["out"]["value"], shown["pack"]["value"]) == (None, None, "b")
+    assert options(folder, "merge", "a", XPET_MERGE_PACK="b")["out"]["value"] is None
     assert options(folder, "eval")["format"]["value"] is None  # --json was typed
     assert options(folder, "translate")["data"]["value"] == "demo"
     shown = options(folder, "translate", "--from", "de", "--to", "en")

@@ -72,8 +72,8 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
         lower = dict(_from_file(command, table_for(command.name, commands, path)))
     settings = {**lower, **dict(_from_environment(command)), **flags}
     settings = _without(command, settings, _rivals(command, settings), base)
-    misplaced, wrong = _misplaced(command, settings)
-    settings = _without(command, settings, misplaced, base)
+    unused, wrong = _misplaced(command, settings)
+    settings = _without(command, settings, unused, base)
     config, checked = _built(command, settings, base)
     if wrong:
         raise ConfigError(*wrong)
@@ -116,9 +116,17 @@ def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> st
 
 
 def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
-    """The options that a typed one takes the place of."""
-    typed = [command.entries[key] for key, setting in settings.items() if setting.source == FLAG]
-    return {rival for entry in typed for rival in entry.option.instead_of}
+    """The options that another one displaces: one that is typed, or in the environment where they are in a file."""
+
+    def rank(setting: Setting) -> int:
+        return 2 if setting.source == FLAG else int(setting.source.startswith(command.variable("")))
+
+    return {
+        rival
+        for key, setting in settings.items()
+        for rival in command.entries[key].option.instead_of
+        if rival in settings and rank(settings[rival]) < rank(setting)
+    }
 
 
 def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[str], list[str]]:
