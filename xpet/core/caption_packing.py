@@ -53,7 +53,7 @@ class PackedBatch:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors of the batch."""
+        """All tensors of the batch, in the shapes of its attributes, [lines, length] most of them."""
         tensors = (self.ids, self.positions, self.segment, self.index)
         return tensors if self.slot is None else (*tensors, self.slot)
 

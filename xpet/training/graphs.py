@@ -30,7 +30,7 @@ class Inputs(Protocol):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What is copied into the tensors of a recording before it is replayed."""
+        """What is copied into the tensors of a recording before it is replayed; of any shape, the same each time."""
         ...
 
     @property

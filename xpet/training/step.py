@@ -36,7 +36,7 @@ class StepBatch:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors whose values differ between steps of one shape."""
+        """All tensors whose values differ between steps; [runs, n] and what the captions' layout states."""
         tensors = (*self.captions.tensors, self.image_rows)
         return tensors if self.anchor_features is None else (*tensors, self.anchor_features)
 

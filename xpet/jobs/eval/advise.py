@@ -143,7 +143,10 @@ def advise(
 def measure(
     encode: Encode, test: Split, images: Tensor, language: str, diagnosis: Diagnosis, prompts: Sequence[Prompt]
 ) -> Case:
-    """Natural, translated and prompted zero-shot R@1 of a language; prompts without a template for it are left out."""
+    """Natural, translated and prompted zero-shot R@1 of a language, on test images [images, d].
+
+    Prompts without a template for the language are left out.
+    """
     captions = test.captions[language]
     english = {
         slot: recall(encode, captions, slot, images) if slot in captions.texts and language != PIVOT else None
