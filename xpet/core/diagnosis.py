@@ -67,7 +67,8 @@ def alignment(text: Tensor, english: Tensor) -> float:
 def hubness(query: Tensor, candidates: Tensor, k: int = NEIGHBOURS) -> float:
     """Skewness of how often each candidate [m, d] is among the `k` nearest of a query [n, d].
 
-    Radovanovic et al. 2010. Nearest by cosine; 0 without hubs, and when every candidate occurs equally often. Memory is linear.
+    Radovanovic et al. 2010. Nearest by cosine; 0 without hubs, and when every candidate occurs equally often. Memory
+    is linear.
     """
     query, candidates = normalize(query.float(), dim=1), normalize(candidates.float(), dim=1)
     counts = torch.zeros(len(candidates), dtype=torch.float64, device=candidates.device)
