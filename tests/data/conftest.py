@@ -1,4 +1,4 @@
-"""Fixtures of the pantry's tests: published data where it is at hand, pictures, and small data sets on disk."""
+"""Fixtures of the tests of data sets: published data where it is at hand, pictures, and small data sets on disk."""
 
 from __future__ import annotations
 
