@@ -249,7 +249,7 @@ def test_python_reads_neither(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XPET_ALIGN_SEED", "7")
     assert AlignConfig().check().learning_rates == (5e-4,)
-    assert align.build_config({}) == AlignConfig()
+    assert align.build({}) == AlignConfig()
 
 
 def test_a_run_is_trained_again_by_its_stored_configuration(folder: Path) -> None:

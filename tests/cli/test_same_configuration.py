@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,12 +31,13 @@ from xpet.core.presets import PRESETS
 PLAN = FitConfig(device="cpu", epochs=7, stack=3, compile=True)
 
 
-def typed(command: str, build: Callable[[dict[str, Any]], Any]) -> Any:
+def typed(command: str, module: Any) -> Any:
     """The configuration of a command line, read by the command line itself."""
     name, *words = shlex.split(command)
     group: Any = typer.main.get_command(app)
     with group.commands[name].make_context(name, words) as context:
-        return build({k: v for k, v in context.params.items() if v is not None and v is not False})
+        given = {k: v for k, v in context.params.items() if v is not None and v is not False}
+        return module.build(module.COMMAND.typed(given))
 
 
 @pytest.mark.parametrize(("command", "config"), [
@@ -62,12 +62,12 @@ def typed(command: str, build: Callable[[dict[str, Any]], Any]) -> Any:
         model=ModelConfig("m", "i", "fp16"), seeds=(0, 1), out="out", overwrite=True, start="x")),
 ])  # fmt: skip
 def test_align(command: str, config: AlignConfig) -> None:
-    assert typed(command, align.build_config).check() == config.check()
+    assert typed(command, align).check() == config.check()
 
 
 def test_align_in_phases() -> None:
     config = AlignConfig(("tr",), routines=("text", "1"), chain=True, text=TextConfig(lines=50), image_weight=1.0)
-    found = typed("align --lang tr --routine text,1 --chain --lines 50 --image-weight 1", align.build_config)
+    found = typed("align --lang tr --routine text,1 --chain --lines 50 --image-weight 1", align)
     assert [phase.check() for phase in found.phases()] == [phase.check() for phase in config.phases()]
     first, second = (phase.check() for phase in config.phases())
     assert (first.routines, first.losses, first.fit.batch_size, first.text.lines) == (
@@ -96,7 +96,7 @@ def test_align_in_phases() -> None:
     ("eval --compare a b", EvalConfig(("a", "b"), compare=True)),
 ])  # fmt: skip
 def test_eval(command: str, config: EvalConfig) -> None:
-    assert typed(command, evaluation.build_config).check() == config.check()
+    assert typed(command, evaluation).check() == config.check()
 
 
 @pytest.mark.parametrize(("command", "config"), [
@@ -110,7 +110,7 @@ def test_eval(command: str, config: EvalConfig) -> None:
         ("a",), "b", form="peft", model="m", data_root="d")),
 ])  # fmt: skip
 def test_merge(command: str, config: MergeConfig) -> None:
-    assert typed(command, merge.build_config) == config.check()
+    assert typed(command, merge).check() == config.check()
 
 
 @pytest.mark.parametrize(("command", "config"), [
@@ -119,7 +119,7 @@ def test_merge(command: str, config: MergeConfig) -> None:
         "de", "en", "a.csv", "b", "c", "d", fast=True, noise=0.1)),
 ])  # fmt: skip
 def test_translate(command: str, config: TranslateConfig) -> None:
-    assert typed(command, translate.build_config) == config
+    assert typed(command, translate) == config
 
 
 @pytest.mark.parametrize(("command", "config"), [
@@ -128,7 +128,7 @@ def test_translate(command: str, config: TranslateConfig) -> None:
      TranslateDataConfig(("de", "ja"), DataConfig("xtd", "x"), "to-pivot", "out", noise=0.2, noise_seed=3)),
 ])  # fmt: skip
 def test_translate_data(command: str, config: TranslateDataConfig) -> None:
-    assert typed(command, translate.build_config) == config
+    assert typed(command, translate) == config
 
 
 def test_the_paper_preset_is_the_reference_and_what_is_given_wins() -> None:
@@ -154,4 +154,4 @@ def test_steps_are_bounded_unless_epochs_are_asked_for() -> None:
 @pytest.mark.parametrize("text", ["100,200", "many", ""])
 def test_shots_are_one_number_or_all(text: str) -> None:
     with pytest.raises(ConfigError, match=f"--shots: expected one whole number or 'all', found '{text}'"):
-        align.build_config({"shots": text})
+        align.build(align.COMMAND.typed({"shots": text}))

@@ -1,1 +1,1 @@
-"""Porch: the only room with typer, rich and tabulate. Options in, one job, a view out; no arithmetic."""
+"""The command line, the only room with typer, rich and tabulate: options in, one job, a view out; no arithmetic."""

@@ -50,11 +50,6 @@ COMMAND = Command(
 )  # fmt: skip
 
 
-def build_config(given: Mapping[str, Any]) -> AlignConfig:
-    """The configuration of the parameters that were typed, and of nothing else; raises ConfigError."""
-    return build(COMMAND.typed(given))
-
-
 def run(request: Request) -> None:
     """Train, or only estimate, and show the result."""
     if request["dry-run"]:

@@ -52,11 +52,6 @@ COMMAND = Command(
 )  # fmt: skip
 
 
-def build_config(given: Mapping[str, Any]) -> EvalConfig:
-    """The configuration of the parameters that were typed, and of nothing else; raises ConfigError."""
-    return build(COMMAND.typed(given))
-
-
 def run(request: Request) -> None:
     """Measure, write the report and the picture, and judge the limits."""
     out, plot, config = request["out"], request["plot"], request.config

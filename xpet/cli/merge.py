@@ -65,11 +65,6 @@ COMMAND = Command(
 )  # fmt: skip
 
 
-def build_config(given: Mapping[str, Any]) -> MergeConfig:
-    """The configuration of the parameters that were typed, and of nothing else; raises ConfigError."""
-    return build(COMMAND.typed(given)).check()
-
-
 def run(request: Request) -> None:
     """Merge or pack, and show the result."""
     if request["pack"] is not None:

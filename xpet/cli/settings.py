@@ -116,7 +116,7 @@ def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> st
 
 
 def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
-    """The options that another one displaces: one that is typed, or in the environment where they are in a file."""
+    """The options that a stronger one displaces: a typed `--steps` displaces `epochs` of the file, for example."""
 
     def rank(setting: Setting) -> int:
         return 2 if setting.source == FLAG else int(setting.source.startswith(command.variable("")))
@@ -145,7 +145,10 @@ def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[s
 def _without(
     command: Command, settings: Mapping[str, Setting], keys: Collection[str], base: Any
 ) -> dict[str, Setting]:  # fmt: skip
-    """The settings without those of `keys` that were not typed; on top of a stored configuration these are reset."""
+    """The settings less those of `keys` that were not typed.
+
+    On top of a stored configuration (`base`) they get their defaults, so that its own values do not come back.
+    """
     remaining = {key: setting for key, setting in settings.items() if setting.source == FLAG or key not in keys}
     if base is None:
         return remaining

@@ -79,11 +79,6 @@ COMMAND = Command(
 )  # fmt: skip
 
 
-def build_config(given: Mapping[str, Any]) -> TranslateConfig | TranslateDataConfig | None:
-    """The configuration of the parameters that were typed, and of nothing else; raises ConfigError."""
-    return build(COMMAND.typed(given))
-
-
 def run(request: Request) -> None:
     """Translate, or look after packages, and show the result."""
     config = request.config

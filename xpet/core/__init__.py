@@ -1,1 +1,1 @@
-"""Foundation: imports no other room. Configs, errors, events, routines as data, losses, metrics, run directory."""
+"""What every room may import: configurations, errors, events, routines, losses, metrics, files of runs and packs."""

@@ -21,8 +21,10 @@ from xpet.core.seeds import over_seeds
 
 KS = (1, 5, 10)
 """Recall is measured at these ranks."""
-RATIOS = len(KS) + 1  # and MRR
-MEAN = 2  # after image->text and text->image
+RATIOS = len(KS) + 1
+"""Figures that are means over queries: recall at each rank, and MRR."""
+MEAN = 2
+"""Index of the mean of both directions, behind image to text (0) and text to image (1)."""
 Results = Mapping[str, "Retrieval | Mapping[int, Retrieval]"]
 """Language -> its retrieval, or seed -> retrieval where a setting was trained with several seeds."""
 SeedRows = Mapping[str, Mapping[int, int]]
@@ -37,8 +39,9 @@ def estimate(
 ) -> SystemEstimates:
     """Figures of one system on the same test images in every language; intervals where resamples are given.
 
-    With several seeds, disparity is that of each seed, averaged; a language without a seed stands in with its mean.
-    `groups` name languages; those that were not measured are left out, and a group of none of them is dropped.
+    With several seeds, disparity is that of each seed, averaged; a language that lacks a seed counts there with its
+    mean over the seeds it has. `groups` name languages; those that were not measured are left out, and a group of none
+    of them is dropped.
     Raises DataError without languages, on results of different numbers of images, or on resamples of others.
     """
     rows, retrievals = _rows(results)
@@ -108,7 +111,7 @@ def _language(
 
 
 def _by_seed(r1: Tensor, rows: SeedRows) -> Tensor:
-    """R@1 [b, retrievals] -> [b, seeds, languages]; a language without a seed, or with one only, gives its mean."""
+    """R@1 [b, retrievals] -> [b, seeds, languages]; a language that lacks a seed gives the mean of its own."""
     seeds: list[int | None] = [*sorted({seed for of in rows.values() if len(of) > 1 for seed in of})]
     tables = []
     for seed in seeds or [None]:

@@ -32,7 +32,7 @@ NO_PICTURES = (
 )
 WHOLE = "all"
 _MADE_AGAIN = "the others' are not used, `xpet translate --data` makes them all"
-WHAT = {
+SLOT_WORDS = {
     "pivot": ("English caption", "what needs it leaves them out"),
     "from_pivot": ("translation from English", _MADE_AGAIN), "to_pivot": ("translation to English", _MADE_AGAIN),
 }  # fmt: skip
@@ -65,9 +65,9 @@ class CaptionTable:
 def read(request: ReadRequest) -> Corpus:
     """The corpus of a table file (`request.root`).
 
-    The pivot of the k-th caption of an image in a language is the image's k-th English caption (counted round). Rows
-    without an English caption lack it; translations exist for a language only when every row of it has them. Both are
-    noted.
+    The pivot of the k-th caption of an image in a language is the image's k-th English caption, after the last the
+    first again. Rows without an English caption lack it; translations exist for a language only when every row of it
+    has them. Both are noted.
 
     Raises:
         ConfigError: no file is given, a variant is given, or the ending is not known.
@@ -186,12 +186,12 @@ def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: di
             texts: dict[str, Any] = {**column.translations, "target": column.captions}
             texts["pivot"] = _pivots(column.images, english)
             for slot in ("pivot", *TRANSLATIONS):
-                texts[slot] = _noted(texts[slot], slot, language, column.images, notes.setdefault(language, []))
+                texts[slot] = _usable(texts[slot], slot, language, column.images, notes.setdefault(language, []))
             captions[language] = aligned(language, [index_of[image] for image in column.images], texts)
     return Split(images, captions)
 
 
-def _noted(
+def _usable(
     texts: Sequence[str | None], slot: str, language: str, images: Sequence[str], notes: list[str]
 ) -> Sequence[str | None] | None:
     """The texts of a slot, or None if it is not used; rows without one among others that have it are noted.
@@ -203,7 +203,7 @@ def _noted(
         return None if lacking else texts
     if language != PIVOT:
         few = ", ".join(lacking[:LISTED]) + (", ..." if len(lacking) > LISTED else "")
-        what, then = WHAT[slot]
+        what, then = SLOT_WORDS[slot]
         notes.append(f"{len(lacking):,} of {len(texts):,} captions of {language} have no {what} ({few}); {then}")
     return texts if slot == "pivot" else None
 

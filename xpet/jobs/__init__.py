@@ -1,1 +1,1 @@
-"""Hallway: one `run(config, on_event) -> Result` per command; wires the rooms together, no maths."""
+"""The jobs: one `run(config, on_event) -> Result` per command, which wires the rooms together; no arithmetic."""

@@ -14,7 +14,7 @@ from xpet.methods.base import Method
 from xpet.methods.bridge import DeltaSite, drawing
 from xpet.methods.parts import PARTS, ends_with
 from xpet.methods.plain_stack import PlainStack
-from xpet.methods.stack import Draw, Stack, Tokens, flatten
+from xpet.methods.stack import Draw, Stack, TrainedTokens, flatten
 from xpet.methods.stacked import TRAINABLE, Selection, Share, Stacked, StackedDelta, StackedPrompt
 from xpet.methods.table import find_method
 
@@ -22,7 +22,9 @@ Parameters = dict[str, dict[str, nn.Parameter]]
 """Dotted name of a module -> its own parameters to train, by their names in it."""
 
 
-def build_stack(tower: nn.Module, config: MethodConfig, seeds: Sequence[int], tokens: Tokens | None = None) -> Stack:
+def build_stack(
+    tower: nn.Module, config: MethodConfig, seeds: Sequence[int], tokens: TrainedTokens | None = None
+) -> Stack:
     """Attach a method to a freshly loaded tower with one run per seed (the seeds draw the initial values).
 
     Args:

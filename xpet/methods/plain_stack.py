@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
-from xpet.methods.stack import Reindex, Stack, Tokens
+from xpet.methods.stack import Reindex, Stack, TrainedTokens
 
 
 class PlainStack(Stack):
@@ -21,7 +21,7 @@ class PlainStack(Stack):
         super().__init__(tower, views, lambda seeds: self._originals, [v.reshape(1, -1) for v in views.values()])
         self._originals = {name: p.data.clone() for name, p in parameters.items()}
 
-    def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Reindex:
+    def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: TrainedTokens | None = None) -> Reindex:
         """Write the base's values back: there is nothing to draw. Raises ModelError for anything but one new run."""
         if kept or len(seeds) != 1:
             raise ModelError(f"full fine-tuning cannot be stacked: expected 1 run, found {len(kept) + len(seeds)}")

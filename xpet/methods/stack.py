@@ -14,7 +14,7 @@ from xpet.core.errors import ModelError
 from xpet.methods import embeddings
 from xpet.methods.stacked import Selection
 
-Tokens = Sequence[Sequence[int] | Tensor]
+TrainedTokens = Sequence[Sequence[int] | Tensor]
 """For each run the ids of the tokens whose embeddings it trains; in any order, repetitions are fine."""
 
 Reindex = Callable[[Tensor], Tensor]
@@ -61,14 +61,14 @@ class Stack:
             unused = (self.words.most - len(self.words.tokens[0])) * down.shape[-1]
         return sum(value[0].numel() for value in self.values.values()) - unused
 
-    def reset(self, seeds: Sequence[int], tokens: Tokens | None = None) -> None:
+    def reset(self, seeds: Sequence[int], tokens: TrainedTokens | None = None) -> None:
         """Start over with one newly initialised run per seed; the tower is not touched.
 
         `tokens`: for each run the ids of the tokens whose embeddings it trains.
         """
         self.reindex([], seeds, tokens)
 
-    def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: Tokens | None = None) -> Reindex:
+    def reindex(self, kept: Sequence[int], seeds: Sequence[int], tokens: TrainedTokens | None = None) -> Reindex:
         """Rebuild the stack: keep runs `kept`, in this order, then append one newly initialised run per seed.
 
         `tokens`: for each new run the ids of the tokens whose embeddings it trains. Returns a function that re-indexes

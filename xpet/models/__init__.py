@@ -1,1 +1,1 @@
-"""Text and image towers: the only room that imports transformers."""
+"""Text and image towers: the only room that imports transformers, but for `methods/bridge.py`."""

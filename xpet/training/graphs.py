@@ -95,7 +95,7 @@ def check(config: FitPlan, engine: Engine) -> None:
         raise ConfigError(f"--cuda-graphs needs packed captions: expected --layout packed, found {config.layout}")
 
 
-def record_of(config: FitPlan, engine: Engine) -> Record | None:
+def recorder_of(config: FitPlan, engine: Engine) -> Record | None:
     """How steps are recorded; None where the plan does not want it. Raises ConfigError as `check` does."""
     check(config, engine)
     return cuda_graphs() if config.cuda_graphs else None

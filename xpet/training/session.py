@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from xpet.training.graphs import ReplayedStep, record_of
+from xpet.training.graphs import ReplayedStep, recorder_of
 from xpet.training.optimiser import StackedAdam
 from xpet.training.progress import ProgressReporter
 from xpet.training.queue import Run
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(self, setup: FitSetup, slots: list[Slot], assign: Assign, reporter: ProgressReporter) -> None:
         self.setup, self.assign, self.reporter = setup, assign, reporter
-        self.record = record_of(setup.fit, setup.engine)
+        self.record = recorder_of(setup.fit, setup.engine)
         self.step = 0
         assign(setup.stack, [], [slot.run for slot in slots])
         self.optimiser = StackedAdam(setup.stack.flat, self._rates(slots), setup.queue.steps)
@@ -67,7 +67,10 @@ class Session:
                 yield finished
 
     def _may_begin(self, kept: Sequence[int]) -> bool:
-        """Whether runs that begin now have batches as large as those in the `kept` slots: a stack needs that."""
+        """Whether a run that begins now gets batches as large as those of the runs in the `kept` slots.
+
+        A stack needs that; since all kept runs satisfied it when they began, the first speaks for all.
+        """
         return not kept or (self.step - self.slots[kept[0]].began) % self.setup.queue.cycle == 0
 
     def _reassign(self, kept: Sequence[int]) -> None:
@@ -121,7 +124,7 @@ class Session:
         alive = self._alive()
         leaving = [index for index, lives in enumerate(alive) if index in ended or not lives]
         if not (due or ended) and any(alive):
-            leaving = []  # together with the next who are due: runs in step are validated together
+            leaving = []  # a diverged run keeps its slot until others leave: re-indexing costs more than its idle row
         if leaving or self.step % REPORT_EVERY == 0:
             skipped = sum(self.setup.queue.steps - (self.step - self.slots[index].began) for index in leaving)
             self.reporter.report(self.step, self._trained(), skipped)

@@ -41,14 +41,14 @@ def advice(kind: str, raw: float, translated: float | None = None, language: str
 
 def parsed(command: str) -> AlignConfig:
     """A command as the command line itself reads it."""
-    from xpet.cli.align import build_config
+    from xpet.cli.align import COMMAND, build
     from xpet.cli.app import app
 
     words = shlex.split(command)
     assert words[:2] == ["xpet", "align"]
     group: Any = typer.main.get_command(app)
     with group.commands["align"].make_context("align", words[2:]) as context:
-        return build_config({name: value for name, value in context.params.items() if value is not None}).check()
+        return build(COMMAND.typed({n: value for n, value in context.params.items() if value is not None})).check()
 
 
 @pytest.mark.parametrize("language", README)

@@ -11,7 +11,7 @@ from xpet.core.config.options import METHOD, SPEED, TEXT, WHAT, WHERE, Owner, op
 from xpet.core.config.seeds import torch_seed_problems
 from xpet.core.errors import unknown
 from xpet.core.pictures import FEATURE_PRECISIONS
-from xpet.core.presets import ALL
+from xpet.core.presets import ALL, DEFAULT
 
 TRAIN_PARTS = ("layernorm", "head", "pooler", "embeddings")
 VALIDATIONS = ("auto", "pictures", "text")
@@ -83,9 +83,9 @@ class RunConfig:
 
     language: str
     routine: str = "routine3"
-    loss: str = "mse"
+    loss: str = DEFAULT.losses[0]
     align_weight: float = 0.1
-    learning_rate: float = 5e-4
+    learning_rate: float = DEFAULT.learning_rates[0]
     seed: int = 1
     image_weight: float = 1.0
 

@@ -82,7 +82,7 @@ class AlignSetup:
     written: bool = False
 
     def write(self, path: Path, record: RunRecord) -> None:
-        """Write a run; the first of a sweep takes the place of what is to be overwritten, and only when it is there."""
+        """Write a run. With --overwrite, the old folder is removed only after the first new run was written."""
         if path == self.folder:
             write_run(path, record, self.config.overwrite)
         elif self.written or not self.config.overwrite:
@@ -228,7 +228,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
 
 
 def _complete(parts: Parts, languages: Sequence[str], read: Collection[str]) -> Parts:
-    """The parts with those training and validation captions alone that have every text the routines read."""
+    """The parts, with only those training and validation captions that have every text the routines read."""
     shorter = {}
     for name in ("train", "validation"):
         split = getattr(parts, name)

@@ -74,7 +74,7 @@ class ExportFormat:
     size: Callable[[MergeJob], int]
     """About how many bytes the folder will have."""
     files: tuple[str, ...]
-    """Patterns of the names that the folder consists of."""
+    """Patterns of the names of all files that `write` leaves, to recognise a folder that may be overwritten."""
     is_ours: Callable[[Path], bool]
     """Whether a folder of such files was written by xpet, so that it may be overwritten."""
     check: Callable[[MergeJob], None] | None = None
