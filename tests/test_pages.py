@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import pages
+from tests.bench import lifted
 from tests.pages import ROOT
 from xpet.core import run_record
 from xpet.jobs.results import report
@@ -96,6 +97,7 @@ def test_the_picture_shows_the_front_pages_figures_and_says_that_they_are_synthe
     picture, text = PICTURE.read_text("utf-8"), FRONT.read_text("utf-8")
     assert len(picture.encode()) < 60_000
     assert "synthetic demo world" in picture
+    assert lifted.STYLE in picture  # drawn by the script as it is
     assert "(xpet/demo/lifted.svg)" in text
     rows = [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in text.splitlines()
             if line.startswith("|")]  # fmt: skip
