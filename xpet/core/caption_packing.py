@@ -1,7 +1,8 @@
-"""Packed captions: several in a line of tokens, kept apart by a block-diagonal attention mask (exact, hardly padded).
+"""Packs several captions into one line of tokens, kept apart by a block-diagonal attention mask.
 
-Captions have very different lengths; padded to the longest of a batch, a third to a half of the tokens computed with
-are filler. Packed, each keeps its own positions, attends to itself alone and is pooled by itself.
+Captions have very different lengths: when all are padded to the longest of a batch, a third to a half of the computed
+tokens are filler. A packed caption keeps its own positions, attends to itself alone and is pooled by itself, so its
+features are those of the padded caption, and hardly any filler is left.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor
 
 LENGTHS = (64, 96, 128, 192, 256, 384, 512, 768)
-"""Lengths of a line, in tokens, that are considered; what is chosen also depends on the longest caption."""
+"""Lengths of a line, in tokens, from which the numbers of lines to try are derived."""
 MULTIPLE = 8
-"""Lines are rounded up to whole multiples of so many tokens: few shapes, aligned rows."""
+"""The length of a line is a multiple of this many tokens: few shapes, aligned rows."""
 TRIED = 3
-"""Numbers of lines that are tried out."""
+"""How many numbers of lines are tried out, those of the least estimated cost."""
 ATTENTION = 0.13
 """Cost of attending to as many tokens as there are channels, relative to everything else (measured on a CPU)."""
 
@@ -32,10 +33,10 @@ class PackedBatch:
         ids: token ids [lines, length].
         positions: every token's position in its caption, from 0, [lines, length].
         segment: the number of every token's caption in its line, [lines, length]; -1 for filler.
-        index: where each caption is among the lines' captions [lines * most], [captions].
+        index: every caption's line * most + its number in the line, [captions].
         most: captions of the fullest line.
-        slot: which of the inserted prompt tokens stands here, [lines, length]; -1 for tokens of the text. None where
-            none are inserted.
+        slot: the number of the prompt token to insert here, [lines, length]; -1 for tokens of the text and filler.
+            None where no prompt is inserted.
     """
 
     ids: Tensor
@@ -46,7 +47,7 @@ class PackedBatch:
     slot: Tensor | None = None
 
     def to(self, send: Callable[[Tensor], Tensor]) -> PackedBatch:
-        """The same batch with every tensor, in its shape, put elsewhere by `send`, such as onto a device."""
+        """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
         slot = None if self.slot is None else send(self.slot)
         ids, positions, segment, index = map(send, (self.ids, self.positions, self.segment, self.index))
         return PackedBatch(ids, positions, segment, index, self.most, slot)
@@ -58,7 +59,7 @@ class PackedBatch:
         return tensors if self.slot is None else (*tensors, self.slot)
 
     def captions(self, runs: int) -> Tensor:
-        """The number of every token's caption among those of its run, [lines, length]; any number for filler."""
+        """Every token's caption, as its number among its run's captions, [lines, length]; for filler any number."""
         count = len(self.index)
         numbers = self.index.new_zeros(len(self.ids) * self.most)
         numbers[self.index] = torch.arange(count, device=self.index.device) % (count // runs)
@@ -113,31 +114,36 @@ def _arrange(lengths: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray
     line, and the lines of a run. Long lines cost attention, short ones filler.
     """
     longest, total = int(lengths.max()), int(lengths.sum(axis=1).max())
-    promise = {}
+    estimates = {}  # number of lines -> its cost if no line had filler
     for least in (*LENGTHS, longest, total):
         lines = -(-total // max(least, longest))
-        promise[lines] = _cost(lines, max(longest, -(-total // lines)), channels)
-    tried = [(_spread(lengths, lines), lines) for lines in sorted(promise, key=promise.__getitem__)[:TRIED]]
-    (line, start, length), lines = min(tried, key=lambda trial: _cost(trial[1], trial[0][2], channels))
+        estimates[lines] = _cost(lines, max(longest, -(-total // lines)), channels)
+    cheapest = sorted(estimates, key=estimates.__getitem__)[:TRIED]
+    trials = [(_distributed(lengths, lines), lines) for lines in cheapest]
+    (line, start, length), lines = min(trials, key=lambda trial: _cost(trial[1], trial[0][2], channels))
     return line, start, length, lines
 
 
 def _cost(lines: int, length: int, channels: int) -> float:
+    """Relative time that a tower of so many channels takes for lines of a length."""
     return lines * length * (1 + ATTENTION * length / channels)
 
 
-def _spread(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Longest first, put each caption into the emptiest of its run's lines: its line, first token; a line's length."""
+def _distributed(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Put captions of these lengths [runs, captions], longest first, each into the emptiest of its run's lines.
+
+    Returns every caption's line and its first token in it, both [runs, captions], and the length of a line.
+    """
     line, start = np.empty_like(lengths), np.empty_like(lengths)
     orders = np.argsort(-lengths, axis=1, kind="stable").tolist()
     fullest = 0
-    for run, (of_run, order) in enumerate(zip(lengths.tolist(), orders, strict=True)):
+    for run, (run_lengths, order) in enumerate(zip(lengths.tolist(), orders, strict=True)):
         loads = [(0, run * lines + number) for number in range(lines)]  # a heap: the emptiest comes first
-        run_line, run_start = [0] * len(of_run), [0] * len(of_run)
+        run_line, run_start = [0] * len(run_lengths), [0] * len(run_lengths)
         for caption in order:
             load, emptiest = loads[0]
             run_line[caption], run_start[caption] = emptiest, load
-            heapreplace(loads, (load + of_run[caption], emptiest))
+            heapreplace(loads, (load + run_lengths[caption], emptiest))
         line[run], start[run] = run_line, run_start
         fullest = max(fullest, max(loads)[0])
     return line, start, -(-fullest // MULTIPLE) * MULTIPLE

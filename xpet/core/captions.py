@@ -52,7 +52,7 @@ class LanguageCaptions:
         return self.texts[name]
 
     def only(self, slots: Sequence[str]) -> LanguageCaptions:
-        """The captions with only those of the given slots that are there."""
+        """The same rows with the texts of these slots alone; slots that are absent are passed over."""
         return replace(
             self,
             texts={s: t for s, t in self.texts.items() if s in slots},
@@ -97,12 +97,12 @@ class Split:
         """The split restricted to the given image indices, in that order; image indices are renumbered."""
         new_index = {image: new for new, image in enumerate(images)}
         captions = {}
-        for language, column in self.captions.items():
+        for language, whole in self.captions.items():
             by_image: dict[int, list[int]] = {}
-            for row, image in enumerate(column.image_index):
+            for row, image in enumerate(whole.image_index):
                 by_image.setdefault(image, []).append(row)
             rows = [row for image in images for row in by_image.get(image, [])]
-            taken = column.take(rows)
+            taken = whole.take(rows)
             captions[language] = replace(taken, image_index=tuple(new_index[image] for image in taken.image_index))
         return Split(tuple(self.images[i] for i in images), captions)
 
@@ -137,7 +137,7 @@ class Corpus:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Languages present in every split, in the order of the first."""
+        """Languages present in every split, in the order of the first split."""
         first, *rest = self.splits.values()
         return tuple(lang for lang in first.captions if all(lang in split.captions for split in rest))
 

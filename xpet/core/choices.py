@@ -7,14 +7,16 @@ UNSUPPORTED_METHODS = {
     "prefix": "OpenDelta's prefix tuning knows neither XLM-R's attention nor transformers 5; use --method soft-prompt",
 }
 STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
-"""How `xpet merge` combines languages -> share of the values it keeps unless given, None where it keeps all."""
+"""How `xpet merge` combines languages -> default of `--density`, the share of values kept; None: all are kept."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
 EXPORT_OPTIONS = {
     "checkpoint": ("dtype", "shard_size", "pytorch_bin"), "peft": (), "opendelta": (), "onnx": (),
     "sentence-transformers": ("dtype", "shard_size"),
 }  # fmt: skip
-"""What `xpet merge` writes -> the settings of how weights are stored that it heeds. The first is written by itself, the
-others by `--export`; each is a file of `xpet.jobs.merge.formats`."""
+"""Export format of `xpet merge` -> the storage options that apply to it.
+
+The first is written unless `--export` names another; each is a module of `xpet.jobs.merge.formats`."""
 FORM_NAMES = tuple(EXPORT_OPTIONS)
+"""Names of the export formats."""
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
 """Endings of files that hold texts in columns, for `xpet translate`."""

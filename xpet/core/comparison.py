@@ -30,14 +30,15 @@ class Hits:
     captions: Tensor
 
 
-def hits(result: Retrieval | Mapping[int, Retrieval]) -> Hits:
+def hits(results: Retrieval | Mapping[int, Retrieval]) -> Hits:
     """Hits at 1 per image of one language, averaged over seeds where there are several (seed -> retrieval)."""
-    seeds = [result] if isinstance(result, Retrieval) else list(result.values())
+    retrievals = [results] if isinstance(results, Retrieval) else list(results.values())
     sums = [
-        torch.stack([direction.per_image(direction.ranks.hits(1)) for direction in one.directions]) for one in seeds
+        torch.stack([direction.per_image(direction.ranks.hits(1)) for direction in result.directions])
+        for result in retrievals
     ]
     image_to_text, text_to_image = torch.stack(sums).mean(dim=0)
-    return Hits(image_to_text, text_to_image, seeds[0].directions[1].per_image())
+    return Hits(image_to_text, text_to_image, retrievals[0].directions[1].per_image())
 
 
 def compare(
@@ -52,15 +53,15 @@ def compare(
     """Differences, system minus reference, over the languages of both; no p where no permutations are asked for.
 
     `tested` are the languages that the systems search differently (default: all): only these are tests, and Holm's
-    correction is over them. Raises DataError without a common language, and when the two were
-    measured on different images or captions.
+    correction is over them. Raises DataError without a common language, and when the two were measured on different
+    images or captions.
     """
     names = [lang for lang in reference if lang in system]
     images = one_size([len(side[lang].image) for side in (reference, system) for lang in names], resamples)
     _check_captions(names, reference, system)
     sides = [_RecallTable([side[lang] for lang in names]) for side in (reference, system)]
-    once = torch.ones(1, images).double()
-    value = [side(once) for side in sides]
+    each_once = torch.ones(1, images).double()
+    value = [side(each_once) for side in sides]
     chunks = [] if resamples is None else [[side(draws) for side in sides] for draws in resamples.chunks()]
     drawn = None if resamples is None else [torch.cat(parts) for parts in zip(*chunks, strict=True)]
     p = _p_values(names, sides[1].shares - sides[0].shares, permutations, seed, tested)
@@ -83,7 +84,7 @@ def _check_captions(languages: Sequence[str], reference: Mapping[str, Hits], sys
 def _p_values(
     languages: Sequence[str], differences: Tensor, permutations: int, seed: int, tested: Sequence[str] | None
 ) -> dict[str, float]:
-    """P of the permutation test per tested language, from differences [images, languages]; empty without flips."""
+    """The permutation test's p per tested language, from differences [images, languages]; empty without any."""
     if not permutations:
         return {}
     p = zip(languages, permutation_test(differences, permutations, seed).tolist(), strict=True)
@@ -107,8 +108,8 @@ class _RecallTable:
     """
 
     def __init__(self, languages: Sequence[Hits]) -> None:
-        sums = [part.double() for one in languages for part in (one.image, one.text)]
-        weights = [part.double() for one in languages for part in ((one.captions > 0), one.captions)]
+        sums = [part.double() for scored in languages for part in (scored.image, scored.text)]
+        weights = [part.double() for scored in languages for part in (scored.captions > 0, scored.captions)]
         self.sums, self.weights = torch.stack(sums, dim=1), torch.stack(weights, dim=1)
         self.shares = (self.sums / self.weights.sum(dim=0)).view(len(self.sums), -1, 2).mean(dim=2)
 

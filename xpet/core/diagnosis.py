@@ -1,11 +1,11 @@
 """Why a language is weak: the geometry of its embeddings against English and against the pictures.
 
-The question that decides what to do is whether a language's words are known but lie in the wrong place (*geometric*: a
-few captioned pictures can move them) or are not known (*lexical*: they cannot). `recovery` answers it by fitting a
-shift, rotation and scale of half of the captions onto their English ones and looking at the other half: such a map
-mends a wrong place, but cannot teach words. A free linear map can (in the demo's small world it relearns a randomised
-vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment on the demo world;
-`tests/core/test_diagnosis.py` and `tests/jobs/eval/test_diagnose.py` hold the cases.
+What to do depends on the cause. Either the tower knows a language's words but places them wrongly (*geometric*: a few
+captioned pictures can move them), or it does not know the words (*lexical*: they cannot). `recovery` decides by fitting
+a shift, rotation and scale that bring half of the captions onto their English ones, and by searching with the other
+half: such a map mends a wrong place, but cannot teach words. A free linear map can (in the demo's small world it
+relearns a randomised vocabulary from 500 pairs), which is why it is not used. The bounds below were set by experiment
+on the demo world; `tests/core/test_diagnosis.py` and `tests/jobs/eval/test_diagnose.py` hold the cases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEIGHBOURS = 10
 MIN_PAIRS = 80
 """Fewer pairs fit no map: with 40 the demo's displaced languages came out anywhere between 0 and 1."""
 MOST_IMAGES = 5000
-"""More pictures than these add nothing to `recovery` but time; that many are drawn."""
+"""Pictures that `recovery` uses at most: more only take time."""
 NO_GAP = 5.0
 """Points of R@1 behind English (among half the pictures) below which 100 shots bring nothing measurable."""
 GEOMETRIC, LEXICAL = 0.8, 0.6
@@ -81,11 +81,12 @@ def hubness(query: Tensor, candidates: Tensor, k: int = NEIGHBOURS) -> float:
 
 
 def procrustes(source: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """The shift, rotation and scale of unit features [n, d] that bring `source` onto `target`, row by row.
+    """Fit the shift, rotation and scale that bring `source` [n, d] onto `target` [n, d], row by row.
 
-    Orthogonal Procrustes on centred rows, then as much spread as `target` has. Directions the pairs say little about
-    stay as they are: the identity is added to the covariance, weighted by its mean singular value times d / 2n (at 20
-    pairs in 128 dimensions that decides, at 500 it changes nothing).
+    Returns the map of features [m, d] to [m, d]; all features are first scaled to length 1. Orthogonal Procrustes on
+    centred rows, then as much spread as `target` has. Directions the pairs say little about stay as they are: the
+    identity is added to the covariance, weighted by its mean singular value times d / 2n (at 20 pairs in 128 dimensions
+    that decides, at 500 it changes nothing).
     """
     source, target = _unit(source), _unit(target)
     source_centre, target_centre = source.mean(dim=0), target.mean(dim=0)
@@ -128,28 +129,28 @@ class Recovery:
 def recovery(image: Tensor, text: Tensor, english: Tensor, image_index: Tensor, seed: int = 0) -> Recovery:
     """Fit and test the map: `text` [n, d] and `english` [n, d] are paired, `image_index[row]` is the row's image.
 
-    The halves have no picture in common; of more than MOST_IMAGES pictures as many are drawn. Raises DataError on
-    features without a direction, and for fewer than two pictures with captions.
+    The halves have no picture in common; of more than MOST_IMAGES pictures that many are drawn at random by `seed`.
+    Raises DataError on features that are zero or not finite, and for fewer than two pictures with captions.
     """
     image, text, english = image.cpu(), text.cpu(), english.cpu()
     captioned = torch.unique(image_index.cpu())
     if len(captioned) < 2:
         raise DataError(f"expected captions of at least 2 pictures, found {len(captioned)}")
     order = captioned[torch.randperm(len(captioned), generator=torch.Generator().manual_seed(seed))][:MOST_IMAGES]
-    one, other = (torch.isin(image_index.cpu(), half) for half in order.tensor_split([len(order) // 2]))
+    first, second = (torch.isin(image_index.cpu(), half) for half in order.tensor_split([len(order) // 2]))
     sums = torch.zeros(4, dtype=torch.float64)
-    for fit, test in ((one, other), (other, one)):
+    for fit, test in ((first, second), (second, first)):
         pictures, index = torch.unique(image_index.cpu()[test], return_inverse=True)
         moved = procrustes(text[fit], english[fit])(text[test])
         sums += torch.tensor([
             100 * retrieval(english[test].double(), moved).text_hits.mean().item(),
             *(retrieval(image[pictures].double(), x.double(), index).recall for x in (text[test], moved, english[test]))
         ], dtype=torch.float64)  # fmt: skip
-    return Recovery(int((one | other).sum()), *(sums / 2).tolist())
+    return Recovery(int((first | second).sum()), *(sums / 2).tolist())
 
 
 def kind(recovered: Recovery | None) -> str:
-    """`none`, `geometric`, `lexical` or `unclear` (in between, too few pairs, or no English captions)."""
+    """The cause: `none`, `geometric`, `lexical` or `unclear` (in between, too few pairs, or no English captions)."""
     if recovered is None or recovered.pairs < MIN_PAIRS:
         return "unclear"
     if recovered.gap < NO_GAP:
@@ -161,7 +162,13 @@ def kind(recovered: Recovery | None) -> str:
 
 @dataclass(frozen=True)
 class Missed:
-    """A caption (row) whose image ranks badly: that expected rank, from 1, and the image (row) on top instead."""
+    """A caption whose image ranks badly.
+
+    Attributes:
+        text: the caption's row.
+        rank: the expected rank of its image, from 1.
+        top: the row of the image that ranks first instead.
+    """
 
     text: int
     rank: float

@@ -1,13 +1,13 @@
-"""Dropout as a pure function of what is dropped: counters are hashed, no generator is asked.
+"""Dropout as a pure function of what is dropped: counters are hashed, no random generator is used.
 
 Whether a value is dropped depends on the run's seed, the run's own step, the dropout (its site in the model), the
 caption's number in the run's batch, the token's position in the caption and the channel; for attention probabilities on
-the querying token, the position of the one looked at, and the head. So it is the same alone and in any stack, packed
-and padded, on every device.
+the querying token, the position of the token attended to, and the head. So a run drops the same values alone and in any
+stack, packed and padded, on every device.
 
-A token and a channel (or a position and a head) each get 32 random bits, a and b, from a good hash; the many values
-get `x + 2 x^2 mod 2^32` of `x = a + b`, RC6's mixing step: a permutation whose high bits depend on all bits of x. Two
-values are independent as long as the bits of their tokens or channels are.
+A token and a channel (or a position and a head) each get 32 random bits, a and b, from a good hash. The value where
+they meet gets `x + 2 x^2 mod 2^32` of `x = a + b`, RC6's mixing step: a permutation whose high bits depend on all bits
+of x. Two values are independent as long as the bits of their tokens or channels are.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
-"""SplitMix64's odd constants (Steele et al. 2014), as signed numbers."""
+"""SplitMix64's odd constants (Steele et al. 2014), as signed 64-bit numbers."""
 MURMUR = 0x85EBCA6B
-"""MurmurHash3's (Appleby 2011): its powers are 2^30 different odd numbers."""
+"""A constant of MurmurHash3 (Appleby 2011): its powers modulo 2^32 are 2^30 different odd numbers."""
 CAPTION = 1 << 20
 """Distance of the counters of two captions: more than a caption has positions."""
 COLUMNS, POSITIONS = 1 << 60, 1 << 61
@@ -29,7 +29,7 @@ COLUMNS, POSITIONS = 1 << 60, 1 << 61
 
 
 def draws(seeds: Tensor, steps: Tensor) -> Tensor:
-    """64 random bits for the present step of every run, int64 [runs], from seeds and steps, both int64 [runs]."""
+    """64 random bits of every run's present step, int64 [runs], from its seed and the step, both int64 [runs]."""
     return _mixed(_mixed(seeds) + steps)
 
 
@@ -53,7 +53,7 @@ def _high(counters: Tensor) -> Tensor:
 
 
 def _factor(site: int) -> int:
-    """An odd number that fits into int32, another one for every site (a dropout's number in the model)."""
+    """An odd int32 number that differs between sites (a dropout's number in the model)."""
     return signed(pow(MURMUR, site + 1, 1 << 32), 32)
 
 
@@ -77,8 +77,8 @@ class DropoutBits:
 
         Args:
             draws: bits of every run's present step [runs], see `draws`.
-            captions: every token's caption's number in its run's batch, [rows, length] or [rows, 1]; rows come run
-                after run, equally many per run.
+            captions: the number, in its run's batch, of every token's caption, [rows, length] or [rows, 1]; rows come
+                run after run, equally many per run.
             positions: every token's position in its caption, from 0, [rows, length].
             width: at least as many as there are channels, or heads.
         """
@@ -93,17 +93,17 @@ class DropoutBits:
     def pairs(self, site: int, p: float, like: Tensor) -> Tensor:
         """The same for attention probabilities `like` [rows, heads, length, length]."""
         heads = self.columns[: like.shape[1]].view(-1, 1)
-        looked_at = heads + self.positions.unsqueeze(1) * _factor(site)  # [rows, heads, length]
-        looked_at.addcmul_(looked_at, looked_at, value=2)
-        return _factors(self.tokens.view(len(looked_at), 1, -1, 1) + looked_at.unsqueeze(2), p, like)
+        attended = heads + self.positions.unsqueeze(1) * _factor(site)  # [rows, heads, length]
+        attended.addcmul_(attended, attended, value=2)
+        return _factors(self.tokens.view(len(attended), 1, -1, 1) + attended.unsqueeze(2), p, like)
 
 
 def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
     """Factors of the type of `like` from sums of bits, int32 of any shape, which are overwritten.
 
-    Few passes over the memory, and none of them allocates: in single precision the bits become those of the factors.
+    Memory is passed over few times and not allocated: in float32 the sums are turned into the bits of the factors.
     """
-    least = min(max(round(p * (1 << 32)), 1), (1 << 32) - 1) - (1 << 31)  # that is kept
+    least = min(max(round(p * (1 << 32)), 1), (1 << 32) - 1) - (1 << 31)  # the least number that is kept
     bits.addcmul_(bits, bits, value=2).clamp_(least - 1, least)
     if like.dtype != torch.float32:
         return bits.sub_(least - 1).to(like.dtype).mul_(1 / (1 - p))
@@ -113,6 +113,6 @@ def _factors(bits: Tensor, p: float, like: Tensor) -> Tensor:
 
 
 def _single(number: float) -> int:
-    """The bits of a number of at least 1 in single precision."""
+    """The bits, as an integer, of a number of at least 1 in float32."""
     mantissa, exponent = math.frexp(number)
     return ((exponent + 126) << 23) + round((2 * mantissa - 1) * (1 << 23))

@@ -11,9 +11,9 @@ EXIT_BAD_INPUT = 2
 EXIT_GATE = 3
 EXIT_INTERRUPTED = 130
 LONGEST = 60
-"""Characters of a value that was found, beyond which a message gives its beginning only."""
+"""Characters of a value that a message quotes at most."""
 LONGEST_ERROR = 300
-"""Characters of another library's error, likewise."""
+"""Characters of another library's error that a message quotes at most."""
 LISTED = 100
 """Names that a message lists at most."""
 
@@ -61,46 +61,46 @@ class OutputError(XpetError):
 
 
 def quoted(value: object) -> str:
-    """A value that was found, as Python writes it: on one line, in at most 60 characters, printable anywhere."""
+    """A value for a message, as `repr` writes it: on one line, its beginning where it is longer than LONGEST."""
     whole = not isinstance(value, (str, bytes)) or len(value) <= LONGEST
     text = (repr(value) if whole else repr(value[:LONGEST])) if isinstance(value, (str, bytes)) else _BRIEF.repr(value)
     return text if whole and len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def short(name: str) -> str:
-    """A name that was found, without quotation marks where it can be told without, else as `quoted` gives it."""
+    """A name for a message: as it is where it is printable, short and not padded, else as `quoted` gives it."""
     return name if name.isprintable() and name.strip() == name != "" and len(name) <= LONGEST else quoted(name)
 
 
 def listing(names: Sequence[str], most: int = LISTED) -> str:
-    """Names for a message, each short, the first of them where there are many."""
+    """Names for a message, separated by commas, each as `short` gives it: the first `most`, and how many more."""
     more = len(names) - most
     return ", ".join(map(short, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
-def one_line(found: object, most: int | None = None, first_only: bool = False) -> str:
-    """What was found, or what another library's error says, on one line; an error's kind where it says nothing.
+def one_line(value: object, most: int | None = None, first_only: bool = False) -> str:
+    """A value, or the message of another library's error, on one line; the error's class where it has no message.
 
-    At most `most` characters, by default 60 of a value and 300 of an error: a message is no place for a whole cell.
-    With `first_only` lines behind the first are left out.
+    Cut to `most` characters, by default LONGEST of a value and LONGEST_ERROR of an error. With `first_only` lines
+    behind the first are left out.
     """
-    is_error = isinstance(found, BaseException)
-    lines = str(found).strip().splitlines()
+    is_error = isinstance(value, BaseException)
+    lines = str(value).strip().splitlines()
     text = " ".join(" ".join(lines[:1] if first_only else lines).split())
     if is_error and not text:
-        text = type(found).__name__
+        text = type(value).__name__
     most = most or (LONGEST_ERROR if is_error else LONGEST)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def unknown(what: str, found: object, known: Sequence[str]) -> str:
-    """The problem text for a name that is not in a table."""
+def unknown(what: str, value: object, known: Sequence[str]) -> str:
+    """The problem text for a name (`what`: its kind) that is not among the known ones, with the closest of them."""
     import difflib
 
-    name = short(str(found))
+    name = short(str(value))
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{short(close[0])}'?" if close else ""
-    marked = name if name != str(found) else f"'{name}'"
+    marked = name if name != str(value) else f"'{name}'"
     return f"unknown {what} {marked}: expected one of {listing(known)}{hint}"
 
 

@@ -32,7 +32,7 @@ class DirectionEstimates:
 
 @dataclass(frozen=True)
 class LanguageEstimates:
-    """One language: figures averaged over `seeds`; `std` is the population's of mean R@1 over them.
+    """One language: figures averaged over `seeds`; `std` is the population standard deviation of mean R@1 over seeds.
 
     `images` and `captions` count the queries of either direction.
     """

@@ -1,4 +1,4 @@
-"""What travels upward while a job runs: frozen records handed to `on_event`."""
+"""Events of a running job: progress and notices, handed to the caller's `on_event`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps of a stage; the view makes a bar and an ETA of it. `note` is a short live figure.
+    """`done` of `total` steps of a stage, shown as a bar with an ETA. `note` is a short live figure.
 
     `unit` is "" for things that are counted, or "bytes".
     """
@@ -33,4 +33,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The default listener."""
+    """The default `on_event`: does nothing."""

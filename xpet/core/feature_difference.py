@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARGIN = 4.0
-"""How much larger than expected a difference may be."""
+"""How many times the expected difference is allowed."""
 FLOAT32 = 2.0**-24
+"""Largest relative error of rounding to float32."""
 ROUNDOFF = {"fp32": FLOAT32, "fp16": 2.0**-11, "bf16": 2.0**-8}
 """Largest relative error of rounding one number to a type."""
 
@@ -23,21 +24,21 @@ def tolerance(dtype: str, layers: int, width: int) -> float:
     Every matrix a text passes adds an error relative to what passes through it: the rounding of its weights to the
     stored type, and that of float32 sums of `width` products taken in another order (a random walk: sqrt(width)). The
     LayerNorms between keep the scale, and independent errors add up as the root of their number: six matrices a layer,
-    the embeddings and the head. Four times that is allowed.
+    the embeddings and the head. MARGIN times that is allowed.
     """
     matrices = 6 * layers + 2
     return MARGIN * math.sqrt(matrices) * (ROUNDOFF[dtype] + math.sqrt(width) * FLOAT32)
 
 
 def unit_features(features: Tensor) -> Tensor:
-    """Features [texts, d] in float64, each of length 1; not finite where a feature is not or is zero."""
+    """Features [texts, d] in float64, each scaled to length 1; rows that are zero or not finite become not finite."""
     rows = features.double()
     return rows / rows.norm(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)
 class FeatureDifference:
-    """Differences of unit features."""
+    """How far unit features differ between two computations."""
 
     texts: int
     """Number of features compared."""

@@ -17,14 +17,15 @@ from typing import Any, BinaryIO, TypeVar, cast
 from xpet.core.errors import OutputError, one_line
 
 REMEDY = "free space or choose another place"
+"""What errors advise to do when the disk refuses, unless they are told better."""
 SHOWN = 50
-"""Characters of a file's name in that of its temporary sibling, which must not be too long."""
+"""Characters of a file's name that its temporary sibling's keeps: file systems limit the length of names."""
 STAGED, SET_ASIDE = ".tmp", ".old"
 """Endings of temporary siblings of a file or folder that is replaced: the new one, and the earlier one."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
 NATIVE = ("Error while serializing", "PytorchStreamWriter", "inline_container")
-"""Words by which errors of safetensors and torch are known, which write by themselves and raise no OSError."""
+"""Texts that mark write errors of safetensors and torch, whose own writers raise no OSError."""
 LONGEST_NATIVE = 160
 """Characters of such an error in a message."""
 T = TypeVar("T")
@@ -39,13 +40,13 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def cannot_write(what: Path | str, error: OSError, remedy: str = REMEDY) -> OutputError:
-    """The error for `what` the disk refuses to store; `remedy` says what the user can do."""
+    """The OutputError for `what`, which the disk refuses to store; `remedy` says what the user can do."""
     return OutputError(f"cannot write {what}: {error.strerror or error}; {remedy}")
 
 
 @contextmanager
 def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
-    """Raise OutputError when the disk refuses something in the block, to Python, safetensors or torch."""
+    """Raise OutputError in place of a write error of Python, safetensors or torch in the block."""
     try:
         yield
     except OSError as error:
@@ -57,7 +58,7 @@ def writing(what: Path | str, remedy: str = REMEDY) -> Iterator[None]:
 
 
 class _Guarded(io.FileIO):
-    """A new file that raises OutputError when the disk refuses: an OSError of the same block is another file's."""
+    """A new file whose write errors are OutputErrors: so an OSError raised in the same block is another file's."""
 
     def __init__(self, stage: Path, path: Path, remedy: str) -> None:
         super().__init__(stage, "xb")
@@ -153,7 +154,7 @@ def _on_disk(handle: int, path: Path, remedy: str) -> None:
 
 
 def _name_on_disk(path: Path, remedy: str) -> None:
-    """Wait until a file's new name is on the disk; systems other than POSIX open no folders."""
+    """Wait until a file's new name is on the disk, where the system can (POSIX); raises OutputError."""
     if os.name != "posix":
         return
     with writing(path, remedy):

@@ -1,4 +1,4 @@
-"""The arithmetic of limits that a CI job depends on: which language loses most."""
+"""Arithmetic of the limits on which a CI job fails: the largest drop of R@1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def largest_drop(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, float]:
-    """The name in both whose R@1 falls most, and by how many points (below 0: all rise); of equal ones the first.
+    """The name in both whose R@1 falls most, and by how many points (negative: all rise); of equal ones the first.
 
     Names are in the order of `after`. Raises ValueError without a common name.
     """

@@ -1,4 +1,4 @@
-"""JSON files of models made by anybody."""
+"""Reads the JSON files of models, whoever wrote them; whatever is wrong is a ModelError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ LONGEST_REASON = 160
 
 
 def read_object(path: Path, purpose: str, most: int = LONGEST_REASON) -> dict[str, Any]:
-    """The JSON object in a file; raises ModelError naming the file and its `purpose`, with `most` characters of why."""
+    """The JSON object in a file.
+
+    Raises ModelError naming the file, its `purpose`, and at most `most` characters of what the JSON reader says.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

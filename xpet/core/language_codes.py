@@ -43,6 +43,6 @@ def region(language: str) -> str:
 
 
 def _tags(language: str) -> list[str]:
-    """What follows the language, in lower case, up to extensions and private ones, which a single letter begins."""
+    """The subtags behind the language, lower case, up to the first of one letter, which begins an extension."""
     tags = normalise(language).split("-")
-    return tags[1 : next((place for place, tag in enumerate(tags) if len(tag) == 1), len(tags))]
+    return tags[1 : next((index for index, tag in enumerate(tags) if len(tag) == 1), len(tags))]

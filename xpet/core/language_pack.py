@@ -25,7 +25,7 @@ SCHEMA = 1
 KEY = "xpet_pack"
 """Entry of the file's metadata that holds the document."""
 MOST_HEADER = 100_000_000
-"""Bytes of a header, as the safetensors format bounds it."""
+"""Bytes of a header at most, the limit of the safetensors format."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def is_pack(path: Path) -> bool:
 
 
 def pack_bytes(entries: Sequence[PackEntry]) -> bytes:
-    """The contents of the file of a pack."""
+    """The bytes of a pack's file."""
     from safetensors.torch import save
 
     modules: list[Mapping[str, Tensor]] = []  # each once, though languages may share it
@@ -135,11 +135,11 @@ def _shared_index(shared: list[Any], value: Any) -> int:
     return len(shared) - 1
 
 
-def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     """Whether two modules have the same tensors with the same numbers."""
-    if one.keys() != other.keys():
+    if left.keys() != right.keys():
         return False
-    return all(one[name].shape == other[name].shape and bool((one[name] == other[name]).all()) for name in one)
+    return all(left[name].shape == right[name].shape and bool((left[name] == right[name]).all()) for name in left)
 
 
 def _metadata(path: Path) -> dict[str, str]:

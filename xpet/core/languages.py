@@ -14,7 +14,7 @@ UNDETERMINED = "und"
 LONGEST = 60
 """Characters of a language's name; a code with script, country and variants has room in it."""
 NAME = re.compile(r"""[^\W_][^/\\,:*?"<>|]*""")
-"""Folders and files are called so, and `--lang` separates names by commas."""
+"""What names a language may have: they become names of folders and files, and `--lang` separates them by commas."""
 ALIASES = {
     "jp": "ja", "zh-cn": "zh", "cn": "zh", "kr": "ko",
     **dict.fromkeys(("eng", "eng-latn", "en-latn", "en-us", "en-gb", "english"), PIVOT),

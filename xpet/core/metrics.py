@@ -16,7 +16,7 @@ from xpet.core.errors import DataError
 from xpet.core.ranking import Ranks, rank
 
 NAMED = 5
-"""Rows named in an error about features."""
+"""Rows that an error about features names at most."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class Retrieval:
 
 
 def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pairs: Tensor | None = None) -> Retrieval:
-    """Retrieval of images [images, d] by texts [texts, d] and back; `image_index` [texts] (default: the same row).
+    """Retrieval of images [images, d] by texts [texts, d] and back; `image_index` [texts] is each text's image.
 
-    `pairs` [n, 2] of (text, image) adds to these, for captions of several images; given alone, it is all there
-    is. Features need not be normalised. Images without a caption, and texts without an image, are candidates but no
-    queries. Equal texts, and equal images, get exactly equal scores. Memory is linear in the number of features.
-    Raises DataError on non-finite or zero features, on which no ranking is defined, and when there are no texts or
-    texts without an image.
+    Without it, text i belongs to image i. `pairs` [n, 2] of (text, image) adds to these, for captions of several
+    images; given alone, it is all there is. Features need not be normalised. Images without a caption, and texts
+    without an image, are candidates but no queries. Equal texts, and equal images, get exactly equal scores. Memory is
+    linear in the number of features. Raises DataError on non-finite or zero features, on which no ranking is defined,
+    and when there are no texts or texts without an image.
     """
-    text_of, image_of = _relevance(len(image), len(text), image_index, pairs, text.device)
+    pair_text, pair_image = _relevance(len(image), len(text), image_index, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
-    captioned, _, image_ranks = _search(image, text, image_of, text_of)
-    _, text_query, text_ranks = _search(text, image, text_of, image_of)
+    captioned, _, image_ranks = _search(image, text, pair_image, pair_text)
+    _, text_query, text_ranks = _search(text, image, pair_text, pair_image)
     weight = 1 / torch.bincount(text_query).double()
     return Retrieval(
         image_hits=image_ranks.hits(1),
@@ -93,7 +93,7 @@ def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pa
         by_image=DirectionRanks(
             image_ranks, torch.arange(len(captioned)), captioned, torch.ones(len(captioned)).double(), len(image)
         ),
-        by_text=DirectionRanks(text_ranks, text_query, image_of.cpu(), weight[text_query], len(image)),
+        by_text=DirectionRanks(text_ranks, text_query, pair_image.cpu(), weight[text_query], len(image)),
     )
 
 
@@ -112,8 +112,8 @@ def _relevance(
             low, high = int(image_index.min()), int(image_index.max())
             raise DataError(f"expected owners among {images} images, found {low} to {high}")
         given.append(torch.stack([torch.arange(texts, device=device), image_index.long()], dim=1))
-    both = torch.unique(torch.cat(given), dim=0)
-    return both[:, 0], both[:, 1]
+    distinct = torch.unique(torch.cat(given), dim=0)
+    return distinct[:, 0], distinct[:, 1]
 
 
 def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
@@ -129,19 +129,19 @@ def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
     return pairs.long()
 
 
-def _search(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Ranks]:
+def _search(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Ranks]:
     """Ranks of the rows of `query` [q, d] that have a right candidate among `candidates` [c, d].
 
-    Pair `i` says that `right[i]` is right for row `of_query[i]`. Returns those rows [queries], each pair's index among
-    them [pairs] (both on the CPU), and the ranks.
+    Pair `i` says that candidate `right[i]` is right for row `query_index[i]`. Returns those rows [queries], each pair's
+    index among them [pairs] (both on the CPU), and the ranks.
     """
-    rows, index = torch.unique(of_query, return_inverse=True)
+    rows, index = torch.unique(query_index, return_inverse=True)
     ranks = rank(query if len(rows) == len(query) else query[rows], candidates, index, right)
     return rows.cpu(), index.cpu(), ranks
 
 
 def _unit(features: Tensor, what: str) -> Tensor:
-    """Rows of features [n, d] divided by their norm; raises DataError naming rows without a direction."""
+    """Rows of features [n, d] divided by their norm; raises DataError naming rows that are zero or not finite."""
     features = features.detach()
     features = features if features.dtype == torch.float64 else features.float()
     norm = features.norm(dim=-1, keepdim=True)

@@ -43,9 +43,9 @@ _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
     8: "ROTATE_90",
 }  # fmt: skip
-"""EXIF orientation -> what sets the picture upright; 1 and anything else: it is."""
+"""EXIF orientation -> the transposition that sets the picture upright; others (1 is upright) need none."""
 _RANGES = {"I;12": 4095}
-"""Largest value of a 16-bit mode by how the file holds it; others fill 16 bits."""
+"""Pillow's raw mode -> the largest value of its pixels; those of other modes fill 16 bits."""
 _FULL = 65535
 _INTEGER_FORMATS = ("PNG", "PPM")
 """Formats whose mode I is 16 bits: PNG in older releases of Pillow, PGM scaled by Pillow to all 16."""
@@ -55,7 +55,8 @@ _KEY_SCALES: Mapping[str, Callable[[int], int]] = {
     "L;4": lambda value: 17 * value,
     "RGB;16B": lambda value: value >> 8,
 }
-"""How pixels of a PNG were scaled when read, which its transparent colour was not (newer releases: not always)."""
+"""Raw mode of a PNG -> how Pillow scales its pixels when it reads them. The transparent
+colour is not scaled (by newer releases: not always)."""
 
 
 def rgb(picture: Image, name: object) -> Image:
@@ -80,7 +81,7 @@ def rgb(picture: Image, name: object) -> Image:
         if colours is picture and turn is None:
             return picture
         upright = colours if turn is None else colours.transpose(Image.Transpose[turn])
-        upright.info = {}
+        upright.info = {}  # orientation and transparent colour do not apply any more
         return upright
 
 
@@ -97,7 +98,7 @@ def readable(name: object) -> Iterator[None]:
 
 
 def _stored_as(picture: Image) -> str:
-    """How the file that is not read yet holds its pixels, in Pillow's words; empty when it was read, or unknown."""
+    """Pillow's raw mode of the file's pixels (such as `I;12`), known until they are loaded; empty if not known."""
     tiles = getattr(picture, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -133,8 +134,8 @@ def _without_colour(picture: Image, key: Any, scale: Callable[[int], int]) -> Im
 
     pixels = numpy.asarray(picture.convert("L") if picture.mode == "1" else picture)
     parts = key if isinstance(key, tuple) else (key,)
-    seen = pixels.reshape(picture.height, picture.width, -1) != [scale(part) for part in parts]
-    return _on_white(picture.convert("RGB"), _mask(seen.any(axis=2)))
+    differs = pixels.reshape(picture.height, picture.width, -1) != [scale(part) for part in parts]
+    return _on_white(picture.convert("RGB"), _mask(differs.any(axis=2)))
 
 
 def _laid_on_white(picture: Image, _stored: str) -> Image:
@@ -152,11 +153,11 @@ def _on_white(colours: Image, opacity: Image) -> Image:
     return white
 
 
-def _mask(seen: Any) -> Image:
+def _mask(opaque: Any) -> Image:
     """Opacity 255 where a bool array [height, width] holds, else 0."""
     from PIL import Image
 
-    return Image.fromarray((seen * 255).astype("uint8"))
+    return Image.fromarray((opaque * 255).astype("uint8"))
 
 
 def _lab(picture: Image, _stored: str) -> Image:

@@ -1,4 +1,4 @@
-"""Named sets of defaults for `xpet align`, as data: what stands where neither a command nor Python gave anything."""
+"""Named sets of defaults for `xpet align`: the values that neither the command line nor Python gave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Preset:
-    """Defaults by the names of the configurations' fields, which say what they mean; here the default preset's."""
+    """Defaults by the names of the configurations' fields, which document them; these values are the default preset."""
 
     shots: int | str = 100
     val_shots: int | str | None = None
@@ -33,7 +33,7 @@ class Preset:
     precision: str = "auto"
 
     def of(self, kind: type) -> dict[str, Any]:
-        """The defaults of those fields that a class of configurations has."""
+        """The defaults, by name, of the fields that the configuration class `kind` has."""
         names = {field.name for field in fields(kind)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
 
@@ -49,16 +49,16 @@ PRESETS = {
     ),
 }  # fmt: skip
 OF_ROUTINE: dict[str, dict[str, Any]] = {
-    # Text without end wants large batches; the loss is free of the feature scale.
+    # English lines are plentiful, and want large batches; the loss is free of the feature scale.
     "text": {"losses": ("mse-normalized",), "batch_size": 96, "most_steps": 400},
 }
-"""What a command that trains one routine alone takes in place of the default preset's."""
+"""Routine -> what differs from the default preset when a command trains this routine alone."""
 
 
 def preset_of(name: str, routines: Sequence[str]) -> Preset:
     """The defaults of a preset for routines trained together; raises ConfigError for an unknown preset or routine."""
     if name not in PRESETS:
         raise ConfigError(unknown("preset", name, list(PRESETS)))
-    alone = {find_routine(routine).name for routine in routines}
-    changes = OF_ROUTINE.get(alone.pop(), {}) if name == "default" and len(alone) == 1 else {}
+    distinct = {find_routine(routine).name for routine in routines}
+    changes = OF_ROUTINE.get(distinct.pop(), {}) if name == "default" and len(distinct) == 1 else {}
     return replace(PRESETS[name], **changes)

@@ -46,7 +46,7 @@ SPACED = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """Templates by language, or `shared` by all; several are averaged as an ensemble. `name` is as it was asked for."""
+    """Templates by language, or `shared` by all; several are averaged as an ensemble; `name` is from `--prompt`."""
 
     name: str
     shared: tuple[str, ...] = ()
@@ -98,14 +98,14 @@ def ensemble(prompts: Sequence[Prompt]) -> Prompt:
     named = [prompt.by_language for prompt in prompts if prompt.by_language is not None]
     if not named:
         return Prompt(name, shared=tuple(template for prompt in prompts for template in prompt.shared))
-    common = [language for language in named[0] if all(language in one for one in named)]
+    common = [language for language in named[0] if all(language in templates for templates in named)]
     return Prompt(
         name, by_language={lang: tuple(t for prompt in prompts for t in prompt.templates(lang)) for lang in common}
     )
 
 
 def ensemble_features(versions: Sequence[Tensor]) -> Tensor:
-    """Features [texts, d] of texts in several templates, from those of each: the mean of unit features.
+    """The mean of unit features over templates, [texts, d], from the features [texts, d] in each template.
 
     CLIP's prompt ensemble (Radford et al. 2021, section 3.1.4). Features of a single template stay as they are.
     """

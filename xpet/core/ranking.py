@@ -49,11 +49,11 @@ class Ranks:
     def reciprocal(self) -> Tensor:
         """Expected 1 / rank [queries] of the first right candidate."""
         value = 1 / (self.greater + 1).double()
-        open_ = (self.tied > self.good).nonzero().flatten()
-        if len(open_):
-            ties = torch.stack([self.greater, self.tied, self.good], dim=1)[open_]
+        undecided = (self.tied > self.good).nonzero().flatten()
+        if len(undecided):
+            ties = torch.stack([self.greater, self.tied, self.good], dim=1)[undecided]
             distinct, index = torch.unique(ties, dim=0, return_inverse=True)  # collapsed features: all the same
-            value[open_] = torch.tensor([_mean_reciprocal(*row) for row in distinct.tolist()]).double()[index]
+            value[undecided] = torch.tensor([_mean_reciprocal(*row) for row in distinct.tolist()]).double()[index]
         return value
 
 
@@ -65,16 +65,17 @@ def _mean_reciprocal(greater: int, tied: int, good: int) -> Tensor:
     return (reached * (1 - later) / (greater + position)).sum()
 
 
-def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> Ranks:
-    """Ranks of queries [q, d] among candidates [c, d] by dot product; `right[i]` is right for query `of_query[i]`.
+def rank(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) -> Ranks:
+    """Ranks of queries [q, d] among candidates [c, d] by dot product.
 
-    Every query needs a right candidate, and pairs must differ. Distinct candidates are scored once and weighted, so
+    Pair i says that candidate `right[i]` is right for query `query_index[i]`, both int64 [pairs]. Every query needs a
+    right candidate, and pairs must differ. Distinct candidates are scored once and weighted, so
     that duplicates tie exactly. Runs on the device of the features, CHUNK_CELLS scores at a time.
     """
     distinct, index, extra = _distinct(candidates)
-    order = torch.argsort(of_query, stable=True)
-    right, of_query = index[right[order]], of_query[order]
-    bounds = torch.searchsorted(of_query, torch.arange(len(query) + 1, device=query.device)).tolist()
+    order = torch.argsort(query_index, stable=True)
+    right, query_index = index[right[order]], query_index[order]
+    bounds = torch.searchsorted(query_index, torch.arange(len(query) + 1, device=query.device)).tolist()
     size = max(1, min(len(query), CHUNK_CELLS // max(1, len(distinct))))
     buffer = query.new_empty(size, len(distinct))
     greater, tied, good = (torch.empty(len(query), dtype=torch.int64) for _ in range(3))
@@ -82,7 +83,7 @@ def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> 
         stop = min(start + size, len(query))
         scores = torch.matmul(query[start:stop], distinct.T, out=buffer[: stop - start])  # [chunk, distinct]
         pairs = slice(bounds[start], bounds[stop])
-        row, column = of_query[pairs] - start, right[pairs]
+        row, column = query_index[pairs] - start, right[pairs]
         right_scores = scores[row, column]
         best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, right_scores, "amax")
         count = torch.zeros(stop - start, dtype=torch.int64, device=query.device)
@@ -93,9 +94,9 @@ def rank(query: Tensor, candidates: Tensor, of_query: Tensor, right: Tensor) -> 
 
 
 def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct rows of candidates [c, d], repeated ones first; each candidate's index among them [c].
+    """Distinct rows of candidates [c, d], and each candidate's index among them [c].
 
-    And for each repeated one how many more candidates it stands for.
+    Rows that stand for several candidates come first; the third tensor says for how many more than one each.
     """
     _, index, count = torch.unique(candidates[:, 0], return_inverse=True, return_counts=True)
     suspect = count[index] > 1  # comparing whole rows is dear, and only rows that begin alike can be equal

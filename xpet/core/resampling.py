@@ -81,12 +81,12 @@ class Median:
     """Weighted median of values that belong to images; the mean of the two middle ones where two share the middle."""
 
     def __init__(self, values: Tensor, image: Tensor, weight: Tensor | None, images: int) -> None:
-        """Sort once; only values within six standard errors of the median are looked at, and all where they must."""
+        """Sort the values, and prepare those within six standard errors of the median: few draws need the others."""
         weight = torch.ones(len(values)) if weight is None else weight
         order = torch.argsort(values, stable=True)
         self.entries = values[order].double(), image[order], weight[order].double()
         self.total = _per_image(images, *self.entries[1:])
-        reach = 3.0 / images**0.5  # six standard errors of the share of images below the median
+        reach = 3.0 / images**0.5  # six standard errors of the share of images below the median, 0.5 / sqrt(n) each
         first, last = (round((0.5 + side * reach) * len(values)) for side in (-1, 1))
         self.near = _Window(images, *self.entries, max(0, first), min(len(values), last + 1))
 
@@ -100,7 +100,7 @@ class Median:
 
 
 class _Window:
-    """The sorted entries first..last, and the sum of what is before them."""
+    """The sorted entries `first` to `last` - 1, and the total weight of those before them."""
 
     def __init__(self, images: int, values: Tensor, image: Tensor, weight: Tensor, first: int, last: int) -> None:
         self.image, self.weight = image[first:last], weight[first:last]
@@ -185,7 +185,7 @@ def permutation_test(differences: Tensor, count: int = 10_000, seed: int = 0) ->
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """p-values corrected for their number (Holm 1979): step-down Bonferroni, monotone, at most 1."""
+    """p-values, by name, corrected for their number (Holm 1979): step-down Bonferroni, monotone, at most 1."""
     corrected: dict[str, float] = {}
     highest = 0.0
     for smaller, name in enumerate(sorted(p, key=p.__getitem__)):

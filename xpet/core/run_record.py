@@ -26,7 +26,7 @@ SCHEMA = 1
 DOCUMENTS = ("config", "history", "metrics", "environment", "split")
 """The documents of a record."""
 DAMAGED = "the run is damaged, train it again"
-"""What to do about a document that holds something else than it must."""
+"""What errors advise to do about a document that does not hold what it must."""
 _SETTINGS: Mapping[str, type] = {"run": RunConfig, "model": ModelConfig, "data": DataConfig, "method": MethodConfig}
 """Sections of `config` that hold a configuration and nothing else."""
 
@@ -68,17 +68,17 @@ class RunResult:
     trainable: int = 0
     """Trained parameters."""
     stored: int = 0
-    """Bytes of the module's numbers."""
+    """Size of the module's tensors in bytes."""
 
     @property
     def setting(self) -> tuple[str, str, float, float]:
-        """What is chosen by validation: everything but language and seed."""
+        """Routine, loss, weight and learning rate: what validation chooses, for each language over its seeds."""
         return (self.routine, self.loss, self.align_weight, self.learning_rate)
 
 
 @dataclass(frozen=True)
 class RunMetrics(RunResult):
-    """What a run measured and cost. Of a module made elsewhere most is not known, and None."""
+    """What a run measured and cost. Of a module that xpet did not train most is not known, and None."""
 
     target_before: float | None  # type: ignore[assignment]
     aligned: float | None  # type: ignore[assignment]
@@ -88,7 +88,7 @@ class RunMetrics(RunResult):
     share: float | None = None
     """Trained parameters in percent of `total`."""
     peak_memory: float | None = None
-    """Mebibytes."""
+    """Peak memory while training, in MiB."""
     synthetic: bool = False
     """Whether the data is the embedded demo world."""
     dropped: int = 0
@@ -129,10 +129,9 @@ class SplitNames:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run.
+    """One finished run, or a module that xpet did not train (`xpet.jobs.shared.foreign_modules`).
 
-    A module made elsewhere is one, too, with None and nothing for what is not known of it
-    (`xpet.jobs.shared.foreign_modules`).
+    Of the latter, what is not known is None or empty.
     """
 
     run: RunConfig
@@ -226,7 +225,7 @@ def _section(
     optional: Sequence[str] = (),
     closed: bool = False,
 ) -> _T:
-    """A dataclass from a section of a document, or from the whole where `section` is empty.
+    """A dataclass from a section of a document, or from the whole where `section` is empty; errors begin with `where`.
 
     Fields without a default must be there, but for the `optional` ones (which become empty), and so must the `needed`
     ones. Other entries are passed over, unless the section is `closed`.
@@ -257,7 +256,7 @@ def _value(where: str, name: str, annotated: Any, value: Any) -> Any:
 
 
 def _check_values(where: str, record: RunRecord) -> None:
-    """What the types allow and the settings do not."""
+    """Raise DataError for values of the right type that are not valid."""
     problems = [
         f"{name}: {problem}"
         for name in ("model", "data", "method")

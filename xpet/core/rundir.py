@@ -56,7 +56,7 @@ def check_free(
 
 
 def is_replaceable(path: Path) -> bool:
-    """Whether a folder holds nothing but a run, or a sweep of runs, so that replacing it loses nothing else."""
+    """Whether a folder is a run, or holds only runs, phases of a chain and their summaries."""
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
@@ -71,7 +71,10 @@ def is_run(path: Path) -> bool:
 
 
 def find_runs(path: Path) -> list[Path]:
-    """The run itself, or the runs and sweeps inside a folder, sorted by path; raises DataError when there are none."""
+    """The run itself, or the runs in a folder and in its folders (of a chain: its last phase), sorted by path.
+
+    Raises DataError when there are none, and for a damaged chain.
+    """
     if not path.is_dir():
         raise DataError(f"expected a run folder, found no folder {path}; `xpet align` prints where its runs are")
     path = _last_phase(path)
@@ -83,7 +86,7 @@ def find_runs(path: Path) -> list[Path]:
 
 
 def _last_phase(path: Path) -> Path:
-    """Where the runs of a chain of routines are; any other folder is itself. Raises DataError for a damaged chain."""
+    """The last phase's folder of a chain; any other folder is returned itself. Raises DataError for a damaged chain."""
     try:
         phases = json.loads((path / CHAIN).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -136,7 +139,7 @@ def read_delta(path: Path) -> dict[str, Tensor]:
 
 
 def _read_delta(path: Path) -> dict[str, Tensor]:
-    """The same, seen to be finite; they are checked in another mapping, so that nothing read stays in memory."""
+    """`read_delta`, checked; the check has a mapping of its own, so that the pages it reads do not stay in memory."""
     delta = read_delta(path)
     check_kinds(delta, path)
     check_finite(delta, path, "train the run again")

@@ -62,8 +62,9 @@ BY_SUBTAG = {
 }  # fmt: skip
 """Scripts of a code that names one, by its ISO 15924 subtag."""
 REQUIRED_SCRIPTS = {"ja": ("HIRAGANA", "KATAKANA"), "ko": ("HANGUL",)}
-"""Scripts of which no longer text of the language is free."""
+"""Languages whose longer texts always have letters of one of these scripts."""
 NAME_OF = {"IDEOGRAPHIC": "CJK", "KATAKANA-HIRAGANA": "KATAKANA"}
+"""First words of Unicode names that do not name the script -> the script."""
 
 
 @lru_cache(maxsize=1 << 10)
@@ -79,7 +80,7 @@ def expected_scripts(language: str) -> tuple[str, ...]:
 
 
 def required_scripts(language: str) -> tuple[str, ...]:
-    """Scripts of which every longer text of a language code has letters (of any of them); mostly none."""
+    """Scripts of a language code of which every longer text has letters of at least one; of most codes none."""
     scripts = expected_scripts(language)
     return tuple(script for script in REQUIRED_SCRIPTS.get(base(language), ()) if script in scripts)
 

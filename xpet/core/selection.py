@@ -1,4 +1,4 @@
-"""How the best checkpoint of a run and the best setting of a sweep are chosen by their figures of validation."""
+"""How validation figures choose the best checkpoint of a run and the best setting of a sweep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Figures = Mapping[str, float]
-"""Figures of validation: `val_r1` and `val_mrr` in percent, `val_loss`."""
+"""Validation figures: `val_r1` and `val_mrr` in percent, `val_loss`."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class SelectionRule:
         return best is None or (score >= best if latest_tie_wins else score > best)
 
     def run_score(self, figures: Figures) -> tuple[float, float]:
-        """Retrieval of a run's checkpoint, then its negative loss; a run too short to validate is behind all."""
+        """Retrieval of a run's checkpoint, then its negative loss; a run too short to validate ranks last."""
         worst = float("-inf")
         return figures.get(self.setting, worst), -figures.get("val_loss", -worst)
 
     def setting_score(self, runs: Sequence[Figures]) -> tuple[int, float, float]:
-        """A setting by its runs, one a seed: higher is better.
+        """The score of a setting from its runs, one per seed: higher is better.
 
-        One that lost seeds to divergence is behind every complete one; then the mean over seeds of the retrieval figure
-        decides, then the loss.
+        A setting that lost seeds to divergence ranks below every complete one; then the mean over seeds of the
+        retrieval figure decides, then that of the loss.
         """
         retrieval, loss = zip(*map(self.run_score, runs), strict=True)
         return len(runs), statistics.fmean(retrieval), statistics.fmean(loss)

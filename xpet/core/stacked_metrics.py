@@ -1,4 +1,4 @@
-"""R@1 and mean reciprocal rank of many small searches at once: what a stack of runs is validated by.
+"""R@1 and mean reciprocal rank of many small searches at once, by which a stack of runs is validated.
 
 The same figures as `xpet.core.metrics.retrieval`, in a fixed number of operations whatever the number of runs, and with
 a single wait for the device at the end.
@@ -36,22 +36,24 @@ def stacked_retrieval(image: Tensor, text: Tensor, image_index: Tensor) -> Score
     size = MOST_CELLS // (image.shape[1] * text.shape[1])
     image_index = image_index.expand(len(text), -1)
     if size == 0:
-        alone = [retrieval(*one) for one in zip(image.expand(len(text), -1, -1), text, image_index, strict=True)]
-        recall, mrr = ([getattr(one, name) for one in alone] for name in ("recall", "mrr"))
+        searches = zip(image.expand(len(text), -1, -1), text, image_index, strict=True)
+        results = [retrieval(*search) for search in searches]
+        recall, mrr = ([getattr(result, name) for result in results] for name in ("recall", "mrr"))
         return Scores(torch.tensor(recall, dtype=torch.float64), torch.tensor(mrr, dtype=torch.float64))
     image = _unit(image)
     parts = [
-        _some(image if len(image) == 1 else image[i : i + size], text[i : i + size], image_index[i : i + size])
+        _scores(image if len(image) == 1 else image[i : i + size], text[i : i + size], image_index[i : i + size])
         for i in range(0, len(text), size)
     ]
     return Scores(torch.cat([part.recall for part in parts]), torch.cat([part.mrr for part in parts]))
 
 
-def _some(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
+def _scores(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
+    """The scores [s] of as many searches as fit into memory: unit images [s or 1, n, d], texts [s, m, d]."""
     scores = image @ _unit(text).mT  # [s, n, m]
     right = image_index.unsqueeze(1) == torch.arange(scores.shape[1], device=image_index.device).view(1, -1, 1)
-    both = [_count(scores, right), _count(scores.mT, right.mT)]
-    counts = torch.cat(both, dim=2).cpu()  # [4, s, n + m]
+    directions = [_count(scores, right), _count(scores.mT, right.mT)]
+    counts = torch.cat(directions, dim=2).cpu()  # [4, s, n + m]
     images = scores.shape[1]
     recalls, reciprocals = [], []
     for side in (counts[:, :, :images], counts[:, :, images:]):
@@ -64,9 +66,10 @@ def _some(image: Tensor, text: Tensor, image_index: Tensor) -> Scores:
 
 
 def _count(scores: Tensor, right: Tensor) -> Tensor:
-    """About each query's best right candidate: how many score above it, share its score, are right of these.
+    """Counts [4, s, queries] from scores [s, queries, candidates], `right` where a candidate is right for a query.
 
-    And whether the query has a right candidate: [4, s, queries] of scores [s, queries, candidates].
+    Of each query's best right candidate: how many candidates score above it, how many share its score, how many of
+    these are right; and whether the query has a right candidate at all.
     """
     best = scores.masked_fill(~right, -torch.inf).amax(dim=2, keepdim=True)
     equal = scores == best

@@ -1,7 +1,7 @@
 """Figures of one system with their uncertainty: retrieval per language, and disparity (differences: `comparison`).
 
-Every figure is one function of how often each image was drawn: the value is that of drawing each once, its interval
-that of the bootstrap's draws (paired over images: the same draws everywhere). Recalls and MRR are percent.
+Every figure is a function of how often each image is drawn. Its value is that of drawing each image once, its interval
+comes from the bootstrap's draws, which are the same for all figures (paired). Recalls and MRR are percent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xpet.core.resampling import Median, Resamples, estimates, ratio
 from xpet.core.seeds import over_seeds
 
 KS = (1, 5, 10)
-"""Recall is measured at these ranks."""
+"""Ranks k of R@k."""
 RATIOS = len(KS) + 1
 """Figures that are means over queries: recall at each rank, and MRR."""
 MEAN = 2
@@ -69,7 +69,7 @@ def _rows(results: Results) -> tuple[SeedRows, list[Retrieval]]:
 
 
 def one_size(images: Sequence[int], resamples: Resamples | None) -> int:
-    """The number of images that all results share, resamples too; raises DataError."""
+    """The number of images, which all results and the resamples share; raises DataError where they differ."""
     if not images:
         raise DataError("expected R@1 of at least one language, found none")
     sizes = sorted({*images, *([] if resamples is None else [resamples.images])})
@@ -85,18 +85,22 @@ class _SystemFigures:
     """
 
     def __init__(self, retrievals: Sequence[Retrieval]) -> None:
-        sums, weights, self.medians = [], [], []
-        for one in (direction for retrieval in retrievals for direction in retrieval.directions):
-            sums += [one.per_image(v) for v in (*(one.ranks.hits(k) for k in KS), one.ranks.reciprocal())]
-            weights += [one.per_image()] * RATIOS
-            self.medians.append(Median(one.ranks.expected()[one.query], one.image, one.weight, one.images))
+        sums: list[Tensor] = []
+        weights: list[Tensor] = []
+        self.medians: list[Median] = []
+        for direction in (direction for retrieval in retrievals for direction in retrieval.directions):
+            per_query = [*(direction.ranks.hits(k) for k in KS), direction.ranks.reciprocal()]
+            sums += map(direction.per_image, per_query)
+            weights += [direction.per_image()] * RATIOS
+            expected = direction.ranks.expected()[direction.query]
+            self.medians.append(Median(expected, direction.image, direction.weight, direction.images))
         self.sums, self.weights = torch.stack(sums, dim=1), torch.stack(weights, dim=1)
 
     def __call__(self, drawn: Tensor) -> Tensor:
         shares = 100 * ratio(drawn, self.sums, self.weights).view(len(drawn), -1, 2, RATIOS)
         medians = torch.stack([median(drawn) for median in self.medians], dim=1).view(len(drawn), -1, 2, 1)
-        both = torch.cat([shares, medians], dim=3)
-        return torch.cat([both, both.mean(dim=2, keepdim=True)], dim=2)
+        figures = torch.cat([shares, medians], dim=3)  # [b, retrievals, 2 directions, figures]
+        return torch.cat([figures, figures.mean(dim=2, keepdim=True)], dim=2)
 
 
 def _language(
@@ -112,10 +116,13 @@ def _language(
 
 def _by_seed(r1: Tensor, rows: SeedRows) -> Tensor:
     """R@1 [b, retrievals] -> [b, seeds, languages]; a language that lacks a seed gives the mean of its own."""
-    seeds: list[int | None] = [*sorted({seed for of in rows.values() if len(of) > 1 for seed in of})]
+    seeds: list[int | None] = [*sorted({seed for by_seed in rows.values() if len(by_seed) > 1 for seed in by_seed})]
     tables = []
     for seed in seeds or [None]:
-        picked = [[of[seed]] if seed is not None and seed in of else list(of.values()) for of in rows.values()]
+        picked = [
+            [by_seed[seed]] if seed is not None and seed in by_seed else list(by_seed.values())
+            for by_seed in rows.values()
+        ]
         tables.append(torch.stack([r1[:, columns].mean(dim=1) for columns in picked], dim=1))
     return torch.stack(tables, dim=1)
 

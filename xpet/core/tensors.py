@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 BUFFERS = ("position_ids", "token_type_ids")
 """Endings of names of buffers that older transformers releases saved; they are ignored."""
-COUNTS = (".tokens",)
+TOKEN_IDS = (".tokens",)
 """Endings of names of tensors that hold token ids: those an embedding delta has rows for."""
 ROWS = (".tokens", ".delta_A")
 """Endings of names of tensors with a row per token, of which there may be none."""
 BLOCK = 1 << 15
-"""Numbers checked at a time: so few that torch starts no threads, which would wait for each other's pages."""
+"""Numbers checked at a time: so few that torch uses one thread; several would wait for each other's page reads."""
 SHOWN = 80
 """Characters of another library's error that are shown."""
 
@@ -41,7 +41,7 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
 def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write tensors on the CPU by name, in safetensors; raises OSError, SafetensorError.
 
-    Who may read the file is what the system says of any new file: safetensors alone leaves it to its owner.
+    The file gets the permissions of any new file; safetensors by itself would let only its owner read it.
     """
     from safetensors.torch import save_file
 
@@ -73,28 +73,28 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the numbers of some tensors."""
+    """Size of the tensors' numbers in bytes."""
     return sum(value.numel() * value.element_size() for value in tensors.values())
 
 
 def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise ModelError unless all are dense floating-point tensors (token ids: int64), and none is empty.
 
-    Reads no number. Numbers of 8 bits mean nothing without scales, which every tool keeps elsewhere. DeepSpeed's ZeRO-3
-    saves parameters that it has apart as tensors of nothing.
+    Looks at types and shapes only. 8-bit numbers are refused: they mean nothing without scales, which every tool keeps
+    elsewhere. Empty tensors are what DeepSpeed's ZeRO-3 saves of parameters that it has distributed.
     """
     for name, value in tensors.items():
         if name.endswith(BUFFERS):
             continue
-        counts, kind = name.endswith(COUNTS), str(value.dtype).removeprefix("torch.")
+        is_token_ids, kind = name.endswith(TOKEN_IDS), str(value.dtype).removeprefix("torch.")
         layout = str(value.layout).removeprefix("torch.")
         if layout != "strided" or value.is_quantized or value.device.type != "cpu":
             raise ModelError(
                 f"{source}: expected plain tensors, found {name} ({value.device.type}, {layout}, {kind}); save the "
                 "model dense, in float32"
             )
-        if kind != "int64" if counts else not value.is_floating_point() or value.element_size() < 2:
-            expected = "int64" if counts else "weights of floating point"
+        if kind != "int64" if is_token_ids else not value.is_floating_point() or value.element_size() < 2:
+            expected = "int64" if is_token_ids else "weights of floating point"
             raise ModelError(f"{source}: expected {expected}, found {kind} in {name}; save the model in float32")
     empty = [name for name, value in tensors.items() if not value.numel() and not name.endswith((*BUFFERS, *ROWS))]
     if empty:

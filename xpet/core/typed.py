@@ -1,4 +1,4 @@
-"""Records from plain JSON values, checked by their annotations: what `dataclasses.asdict` made, a record again.
+"""Builds dataclasses from plain JSON values, checked by their annotations: the inverse of `dataclasses.asdict`.
 
 Libraries that do this are not as strict: dacite takes true for a whole number and text for a list, and cattrs turns
 "1000" into 1000. Either would need as much code to say which field expected what.
@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 SCALARS: dict[Any, tuple[Any, str]] = {
     str: (str, "text"), bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"),
 }  # fmt: skip
+"""Annotation -> the types that its JSON value may have, and what errors call them."""
 
 
 def build(kind: Any, value: Any) -> Any:
@@ -40,7 +41,7 @@ def build(kind: Any, value: Any) -> Any:
 
 
 def _one_of(kinds: Sequence[Any], value: Any) -> Any:
-    """The value as the first of some types that it can be; the error is that of the last."""
+    """The value as the first of the types that accepts it; if none does, the error is that of the last."""
     if value is None and type(None) in kinds:
         return None
     known = [kind for kind in kinds if kind is not type(None)]
@@ -61,7 +62,7 @@ def _record(kind: Any, value: Mapping[str, Any]) -> Any:
 
 
 def _inside(name: str, kind: Any, value: Any) -> Any:
-    """A field's or entry's value; what is wrong with it is told with its name."""
+    """The value of the field or entry `name`; raises ValueError with that name in front."""
     try:
         return build(kind, value)
     except ValueError as error:

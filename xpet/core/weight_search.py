@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 FIRST_STEP, LAST_STEP = 2.0, 1.05
-"""Factors a number is first and last multiplied or divided by."""
+"""Factors that a weight or density is multiplied or divided by in the first step and, at least, in the last."""
 
 Score = tuple[float, ...]
-"""What is to be large: compared from the left, so that later figures only decide ties."""
+"""Higher is better; compared from the left, so that later figures only decide ties."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ def search(
     """The best point found and the score of each tried, the start first; at most `budget`, the start among them.
 
     The common scale of the weights comes first, since it matters most (task arithmetic has nothing else: Ilharco et al.
-    2023), then the density, each going on in a direction while that helps. Then, by the root of that step, rounds over
-    all coordinates in random order, one step each, so that a small budget reaches every language and no weight runs
-    away on the noise of few images; a round without success takes the root of the step. The earlier point wins ties.
+    2023), then the density; each goes on in a direction while that helps. Then come rounds over all coordinates in
+    random order, one step each, with the square root of that factor: so a small budget reaches every language, and no
+    weight runs away on the noise of few images. A round without success takes the root of the factor again. The
+    earlier point wins ties.
     """
     rng = random.Random(seed)
     tried: dict[Point, Score] = {start: evaluate(start)}
@@ -82,7 +83,7 @@ def _climb(
     best: Point, move: Step, factor: float, evaluate: Callable[[Point], Score], tried: dict[Point, Score], budget: int,
     most: int | None = None,
 ) -> Point:  # fmt: skip
-    """Times the factor while that helps, else divided by it while that helps; `most` successes at most."""
+    """Move the best point by the factor while the score rises, else by its inverse; at most `most` moves are kept."""
     for step in (factor, 1 / factor):
         successes = 0
         while len(tried) < budget and successes != most:
