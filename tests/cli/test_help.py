@@ -53,7 +53,7 @@ def test_the_sections_of_align() -> None:
 
 def test_help_says_whose_a_setting_is_and_what_the_default_is() -> None:
     text = shown("align", "--help-all", columns=110)
-    assert re.search(r"--bottleneck INT +adapter: Width \[default: 24\]", text)
+    assert re.search(r"--bottleneck INT +adapter: Channels inside each adapter \[default: 24\]", text)
     assert re.search(r"--batch-size INT +Captions per step and run \[default: 20; routine text: 96\]", text)
     assert re.search(r"--lr NUMBER,\.\.\. +Learning rate of Adam \[default: 0.0005\]", text)
     assert re.search(r"--no-verify +Do not compare", shown("merge", "--help-all"))

@@ -28,15 +28,15 @@ Examples:
 
 
 def build(values: Mapping[str, Any], base: AlignConfig | None = None) -> AlignConfig:
-    """The configuration of values by option, and of nothing else; on top of a stored one where there is one."""
-    if base is not None and values.get("epochs") != base.fit.epochs:  # a bound of other epochs
+    """The configuration that values by option make, on top of a stored one (`base`) where there is one."""
+    if base is not None and values.get("epochs") != base.fit.epochs:  # the stored limit belongs to the stored epochs
         base = replace(base, fit=replace(base.fit, most_steps=None))
     config: AlignConfig = o.made(AlignConfig, values, base)
     return config
 
 
 def check(config: AlignConfig) -> AlignPlan | None:
-    """What will be trained; None for a chain, whose phases are checked one by one. Raises ConfigError."""
+    """The plan of what is trained; None for a chain, whose phases have a plan each. Raises ConfigError."""
     plans = [phase.check() for phase in config.phases()]
     return plans[0] if len(plans) == 1 else None
 

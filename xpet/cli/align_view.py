@@ -1,4 +1,4 @@
-"""What `xpet align` says of its result, as blocks that the view prints."""
+"""The result of `xpet align` as tables and sentences, which the view prints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFT_OUT = {
 
 
 def summary(result: AlignResult) -> Iterator[Block]:
-    """Language, both zero-shot values, aligned, gain, share, time; disparity before and after; then what is next."""
+    """A table of the languages, disparity before and after, notes, and the next command."""
     yield _languages(result)
     if len({r.setting for r in result.runs}) > 1:
         chosen = ", ".join(

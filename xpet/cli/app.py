@@ -1,4 +1,4 @@
-"""Assembles the commands, `--version`, and the one error handler."""
+"""The command line as a whole: the commands, `--version`, and the handler that turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
-    # Spelled out: for its own one, typer 0.29 loads pydantic, as long as everything else that help of a command needs.
+    # Spelled out, since typer 0.29 loads pydantic for its own --help: that takes as long as all the rest of help.
     help_: Annotated[
         bool, typer.Option("-h", "--help", help="Show this message and exit.", callback=_help, is_eager=True)
     ] = False,
@@ -89,15 +89,15 @@ for _command, _run_command in COMMANDS.items():
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on stderr and a documented exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    streams.occupy()
+    streams.open_closed()
     with streams.guarded():
         code = _run(arguments)
-    streams.abandon()
+    streams.flush_or_drop()
     sys.exit(code)
 
 
-def _one_line_each() -> None:
-    """Show xpet's own warnings as the view does, on one line each; hide those of Pillow."""
+def _set_up_warnings() -> None:
+    """Have the view show xpet's own warnings, one line each, and hide those of Pillow."""
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -107,17 +107,18 @@ def _one_line_each() -> None:
             others(message, category, *where, **more)
 
     warnings.showwarning = show
-    if not sys.warnoptions:  # of Pillow: a large picture, a damaged note in one; what matters becomes an error
+    if not sys.warnoptions:  # Pillow warns of large pictures and damaged EXIF; what matters becomes an error
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _run(arguments: list[str]) -> int:
     with warnings.catch_warnings():
-        _one_line_each()
-        return _answer(arguments)
+        _set_up_warnings()
+        return _exit_code(arguments)
 
 
-def _answer(arguments: list[str]) -> int:
+def _exit_code(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; with --debug errors are raised."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
     try:
@@ -137,15 +138,16 @@ def _answer(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 0
-    except SystemExit as error:  # what click makes of it
+    except SystemExit as error:  # click turns a broken pipe into this
         if isinstance(error.__context__, BrokenPipeError):
             return 0
         raise
     except Exception as error:
-        return _other(error, "--debug" in arguments)
+        return _unexpected(error, "--debug" in arguments)
 
 
-def _other(error: Exception, debug: bool) -> int:
+def _unexpected(error: Exception, debug: bool) -> int:
+    """Report an error that is none of xpet's, bad usage among them, and return the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:  # what typer raises for options it does not know or cannot read
         view.error(f"{usage()} Try 'xpet --help'.")

@@ -1,4 +1,4 @@
-"""A command of xpet: the options of its configurations as a function that typer reads, and what it does with them."""
+"""What a command of xpet is; from its configurations' fields it makes the function whose parameters typer reads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from xpet.core.config.options import OptionField, options_of
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """A command of the command line.
 
     `summary` is one line, `purpose` says what the command is for and what to type first. `kinds` are the classes whose
-    fields are its options, configurations first; `sections` the order of help. `build` makes the configuration of
-    values by option, on top of a stored one where that is given; `check` raises ConfigError for a configuration with
-    problems; what it returns has nothing left open. `stored` reads a configuration that an earlier command left, for
-    `--config`.
+    fields are its options, configurations first; `sections` the order of help. `build` makes the configuration from
+    values by option, on top of a stored one where that is given. `check` fills in every default, or raises ConfigError.
+    `stored` reads the configuration that an earlier command left, for `--config`.
     """
 
     name: str
@@ -38,7 +37,7 @@ class Command:
 
     @cached_property
     def entries(self) -> dict[str, OptionField]:
-        """Every option by key; of one that two classes share, the first one's."""
+        """Every option by key; where two classes have the same key, the first one's counts."""
         entries: dict[str, OptionField] = {}
         for kind in self.kinds:
             for entry in options_of(kind):
@@ -61,7 +60,7 @@ class Command:
     def function(self, run: Callable[[Mapping[str, Any]], None], **switches: Any) -> Callable[..., None]:
         """A function for typer, with a parameter for each option; it hands what was typed to `run`.
 
-        `switches` are annotations of further ones, which typer answers by itself.
+        `switches` are annotations of further parameters, whose callbacks typer calls by itself.
         """
 
         def command(**given: Any) -> None:

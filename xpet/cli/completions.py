@@ -19,7 +19,7 @@ def script(shell: str) -> str:
 
 
 def prepare() -> None:
-    """Let typer answer when a completion script is asking."""
+    """Let typer answer a completion script, which sets VARIABLE when it asks."""
     if VARIABLE in os.environ:
         from typer.completion import completion_init  # type: ignore[attr-defined]
 

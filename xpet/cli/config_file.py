@@ -46,7 +46,7 @@ def table_for(command: str, commands: Sequence[str], file: str | None = None) ->
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """A TOML file; `pyproject.toml` without a word of xpet is not read further."""
+    """The contents of a TOML file; a `pyproject.toml` that does not mention `tool.xpet` counts as empty."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

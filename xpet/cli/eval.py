@@ -38,7 +38,7 @@ Examples:
 
 
 def build(values: Mapping[str, Any], base: EvalConfig | None = None) -> EvalConfig:
-    """The configuration of values by option, and of nothing else; on top of a stored one where there is one."""
+    """The configuration that values by option make, on top of a stored one (`base`) where there is one."""
     config: EvalConfig = o.made(EvalConfig, values, base)
     return config
 
@@ -70,12 +70,12 @@ def run(request: Request) -> None:
             raise typer.Exit(EXIT_BAD_INPUT)
         return
     _write(result, chosen, out, plot, kind, request["full"])
-    if config.gate != GateConfig():  # a stored result brings limits of its time
+    if config.gate != GateConfig():  # a stored result has gates of its own, which were judged when it was made
         _judge(result)
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
-    """The format of the report; None leaves it to where the report goes. Raises ConfigError."""
+    """The format of the report; None: standard output decides (a terminal or not). Raises ConfigError."""
     if as_json and name not in (None, "json"):
         raise ConfigError(f"--json and --format {name}: expected one of them, found both")
     if name is not None and name not in FORMATS:
@@ -90,7 +90,7 @@ def _format(name: str | None, out: str | None, as_json: bool) -> str | None:
 
 
 def _check_paths(*paths: str | None) -> None:
-    """Files that cannot be written cost no measurement."""
+    """Raises ConfigError for a file that cannot be written, before anything is measured."""
     import os
 
     for path in filter(None, paths):

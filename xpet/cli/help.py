@@ -13,8 +13,8 @@ from xpet.cli.command import Command
 from xpet.core.config.options import SETTINGS, OptionField
 
 ALL = "xpet.help_all"
-"""Key of the context under which is noted that every option is shown."""
-SWITCHES_OFF = "A switch has a --no- form too, against what a file or an environment variable says."
+"""Key in typer's context that says whether every option is shown."""
+SWITCHES_OFF = "Each switch has a --no- form too, which turns off what a file or an environment variable turns on."
 
 
 def _show_all(context: typer.Context, requested: bool) -> None:
@@ -30,7 +30,7 @@ HelpAll = Annotated[
 
 
 def help_of(command: Command) -> type[TyperCommand]:
-    """The class of a command for typer that shows its options in sections."""
+    """The class that typer is to make of a command, so that its help has sections."""
 
     class Sections(TyperCommand):
         """A command whose help has sections."""

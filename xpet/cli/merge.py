@@ -30,13 +30,13 @@ Examples:
   xpet merge runs/tr -o st-tr --export sentence-transformers
 """
 CHECKPOINT = ("export", "dtype", "shard-size", "pytorch-bin")
-"""Options of a checkpoint, which a pack has no use for."""
+"""Options of a folder that is written, which do not go with `--pack`."""
 COMBINED = ("weights", "density", "rank", "search", "seed")
-"""Options of several runs made one, beside the strategy."""
+"""Options of combining several runs, which need `--strategy`."""
 
 
 def build(values: Mapping[str, Any], base: None = None) -> MergeConfig:
-    """The configuration of values by option, and of nothing else; raises ConfigError."""
+    """The configuration that values by option make; raises ConfigError."""
     path = _output(values.get("out"), values.get("pack"))
     unused = [f"--{key}" for key in CHECKPOINT if key in values]
     if "pack" in values and unused:

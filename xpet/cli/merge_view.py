@@ -1,4 +1,4 @@
-"""What `xpet merge` says of its result, as blocks that the view prints."""
+"""The result of `xpet merge` as tables and sentences, which the view prints."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ def packed(result: PackResult) -> Iterator[Block]:
     if result.combination is not None:
         yield from _combined(result.combination)
     columns = [("lang", "left"), ("routine", "left"), ("base", "right"), ("with its module", "right")]
-    rows = [(one.language, one.routine, _percent(one.before), _percent(one.after)) for one in result.languages]
+    rows = [
+        (entry.language, entry.routine, _percent(entry.before), _percent(entry.after)) for entry in result.languages
+    ]
     yield TextTable("R@1 on the test split, measured when trained", columns, rows)  # type: ignore[arg-type]
     yield Paragraph("")
-    if any(one.translates_queries for one in result.languages):
-        yield Paragraph("Queries of these languages must be translated to English: " + ", ".join(
-            one.language for one in result.languages if one.translates_queries
-        ), "yellow")  # fmt: skip
+    translated = [entry.language for entry in result.languages if entry.translates_queries]
+    if translated:
+        yield Paragraph(f"Queries of these languages must be translated to English: {', '.join(translated)}", "yellow")
     yield Paragraph(f"The base is not in it: {result.base}")
     if result.synthetic:
         from xpet.jobs.results.synthetic import SYNTHETIC

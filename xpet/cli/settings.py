@@ -1,4 +1,4 @@
-"""What an option's value is and where it comes from: flags beat the environment, that beats files, these defaults."""
+"""Finds each option's value and its source: flags beat environment variables, these beat files, files beat defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOML = ".toml"
 
 @dataclass(frozen=True)
 class Setting:
-    """The value of an option, and its source: `flag`, an environment variable, a file."""
+    """The value of an option, and its source: `flag`, the name of an environment variable or file, or `default`."""
 
     value: Any
     source: str
@@ -29,8 +29,8 @@ class Setting:
 class Request:
     """A command with the settings that were given for it, by option, and the configuration that they make.
 
-    `base` is a configuration stored earlier that the settings change; `checked` the configuration with nothing left
-    open.
+    `base` is the configuration of an earlier command that the settings change; None without one. `checked` is `config`
+    with every default filled in.
     """
 
     command: Command
@@ -49,7 +49,7 @@ class Request:
 
     @property
     def sources(self) -> dict[str, list[str]]:
-        """Where settings that were not typed come from, each with their options."""
+        """The files and variables that settings come from, each with the options it sets."""
         options: dict[str, list[str]] = {}
         for key, setting in self.settings.items():
             if setting.source not in (FLAG, DEFAULT):
@@ -58,9 +58,9 @@ class Request:
 
 
 def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) -> Request:
-    """The request of what was typed (by parameter), the environment and configuration files.
+    """The request made of what was typed (`given`, by parameter), environment variables and configuration files.
 
-    Raises ConfigError for unknown and bad values, naming where they stand.
+    Raises ConfigError for unknown options and bad values, naming where they stand.
     """
     flags = {key: Setting(value, FLAG) for key, value in command.typed(given).items()}
     path = flags["config"].value if "config" in flags else None
@@ -81,6 +81,7 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
 
 
 def _stored(command: Command, path: str) -> Any:
+    """The configuration that an earlier command stored; raises ConfigError where the command stores none."""
     if command.stored is None:
         raise ConfigError(f"--config {path}: xpet {command.name} takes a {TOML} file: it stores no configuration")
     return command.stored(path)
@@ -116,7 +117,7 @@ def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> st
 
 
 def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
-    """The options that a stronger one displaces: a typed `--steps` displaces `epochs` of the file, for example."""
+    """The options that one of a stronger source displaces: a typed `--steps` displaces `epochs` of a file."""
 
     def rank(setting: Setting) -> int:
         return 2 if setting.source == FLAG else int(setting.source.startswith(command.variable("")))
@@ -130,7 +131,7 @@ def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
 
 
 def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[str], list[str]]:
-    """The options that belong to something not chosen, and what is wrong with those of them that were typed."""
+    """The options whose owner is not chosen, and the problems of those of them that were typed."""
     entries = command.entries.values()
     given = {entry.key: entry.value for entry in entries if entry.value is not None}
     given |= {key: setting.value for key, setting in settings.items() if setting.value is not None}
@@ -145,9 +146,9 @@ def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[s
 def _without(
     command: Command, settings: Mapping[str, Setting], keys: Collection[str], base: Any
 ) -> dict[str, Setting]:  # fmt: skip
-    """The settings less those of `keys` that were not typed.
+    """The settings without those of `keys` that were not typed.
 
-    On top of a stored configuration (`base`) they get their defaults, so that its own values do not come back.
+    Where a stored configuration (`base`) lies below, these get their defaults, so that its values do not come back.
     """
     remaining = {key: setting for key, setting in settings.items() if setting.source == FLAG or key not in keys}
     if base is None:
@@ -156,9 +157,9 @@ def _without(
 
 
 def _built(command: Command, settings: Mapping[str, Setting], base: Any) -> tuple[Any, Any]:
-    """The configuration of settings, as given and checked.
+    """The configuration that settings make, as given and as checked.
 
-    Raises ConfigError; problems that settings of a file or the environment cause say which these are.
+    Raises ConfigError; a problem caused by a file or variable names the setting there.
     """
     problems = _problems(command, settings, base)
     if problems:
@@ -168,6 +169,7 @@ def _built(command: Command, settings: Mapping[str, Setting], base: Any) -> tupl
 
 
 def _problems(command: Command, settings: Mapping[str, Setting], base: Any) -> tuple[str, ...]:
+    """The problems of the configuration that settings make."""
     try:
         command.check(command.build({key: setting.value for key, setting in settings.items()}, base))
     except ConfigError as error:
@@ -176,7 +178,7 @@ def _problems(command: Command, settings: Mapping[str, Setting], base: Any) -> t
 
 
 def _blame(command: Command, settings: Mapping[str, Setting], base: Any, problem: str) -> str:
-    """Which settings that were not typed cause a problem: those without which it is gone."""
+    """The settings of files and variables that cause a problem, in words: those without which it is gone."""
     guilty = [
         f"{setting.source} {key}" if "[" in setting.source else setting.source
         for key, setting in settings.items()
@@ -187,5 +189,5 @@ def _blame(command: Command, settings: Mapping[str, Setting], base: Any, problem
 
 
 def fields_of(command: Command) -> list[OptionField]:
-    """The options of a command that set something."""
+    """The options of a command that `--show-config` shows: all but those about configurations themselves."""
     return [entry for key, entry in command.entries.items() if key not in ("config", "show-config")]

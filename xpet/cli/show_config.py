@@ -37,7 +37,7 @@ class ShownConfig:
 
 
 def shown_config(request: Request) -> ShownConfig:
-    """Every option of a request; what the preset decides is shown as decided, where that is known before the work."""
+    """Every option of a request; where a value is left to the preset, the preset's, as far as it is known now."""
     kind = next((each for each in request.command.kinds if isinstance(request.checked, each)), None)
     decided = {} if kind is None else values_of(request.checked, kind)
     options = {}
@@ -47,7 +47,7 @@ def shown_config(request: Request) -> ShownConfig:
             source = request.settings[entry.key].source
         if value is None and entry.path[-1] in PRESET_FIELDS and decided.get(entry.key) is not None:
             value, source = decided[entry.key], f"preset {request['preset']}"
-        if value == "":  # a name that is decided where there is no run to have it from
+        if value == "":  # the name of a model or data set that was left open: the checked one, if there is one
             value = decided.get(entry.key) or None
         options[entry.key] = (list(value) if isinstance(value, tuple) else value, source)
     return ShownConfig(request.command.name, options)

@@ -1,4 +1,4 @@
-"""What `--config` takes besides TOML: a run of `xpet align`, or a result of `xpet eval`, to do the same again."""
+"""What `--config` takes besides TOML files: a run of `xpet align` or a result of `xpet eval`, to do the same again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three standard streams as a command finds them: closed, full, of an encoding that lacks characters."""
+"""Lets commands use the standard streams when these are closed, full, or cannot write every character."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xpet.core.files import cannot_write
 
 
 class _Output:
-    """Standard output whose refusals are OutputErrors, whoever writes to it; all else is the stream's own."""
+    """Standard output that raises OutputError where a write fails; all else is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -32,7 +32,7 @@ class _Output:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Make what standard output refuses an OutputError; a reader that left (BrokenPipeError) is no refusal."""
+    """Raise OutputError where a write in the block fails, but let BrokenPipeError (the reader left) through."""
     try:
         yield
     except BrokenPipeError:
@@ -43,7 +43,7 @@ def refusals() -> Iterator[None]:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Standard output and error that take every text (as escapes, where it must be), and tell of refusals."""
+    """For the block: characters a stream cannot write become escapes, and failed writes to stdout OutputErrors."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -56,8 +56,8 @@ def guarded() -> Iterator[None]:
         sys.stdout = stream
 
 
-def occupy() -> None:
-    """Open what was closed of the three streams: no file of ours may get their numbers."""
+def open_closed() -> None:
+    """Open the null device for each standard stream that is closed, lest another file get its number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -65,8 +65,8 @@ def occupy() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
-def abandon() -> None:
-    """Let go of what a standard stream does not take, so that the interpreter's end says nothing of it."""
+def flush_or_drop() -> None:
+    """Flush stdout and stderr; what cannot be written is dropped, or the interpreter would complain when it ends."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

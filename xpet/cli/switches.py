@@ -1,4 +1,4 @@
-"""Options of the command line alone, declared as those of the configurations are: where results go, in what form."""
+"""Options that belong to the command line alone, such as where and how results are shown; declared as fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _config(help: str) -> Any:  # noqa: A002
 
 @dataclass(frozen=True)
 class Switches:
-    """What every command has."""
+    """Options of every command."""
 
     json: bool = option(
         False, "--json", "One JSON document on standard output", OUTPUT, common=True, instead_of=("format",)
@@ -34,24 +34,29 @@ class Switches:
 
 @dataclass(frozen=True)
 class AlignSwitches:
-    """What `xpet align` has besides."""
+    """Further options of `xpet align`."""
 
     config: str | None = _config("Settings from this file, or of this run")
     dry_run: bool = option(
-        False, "--dry-run", "Only check, and estimate time and size", OUTPUT, stored=False, common=True
+        False,
+        "--dry-run",
+        "Train nothing: check everything, and estimate time and size",
+        OUTPUT,
+        stored=False,
+        common=True,
     )
 
 
 @dataclass(frozen=True)
 class EvalSwitches:
-    """What `xpet eval` has besides."""
+    """Further options of `xpet eval`."""
 
     config: str | None = _config("Settings from this file, or of this result")
     out: str | None = option(
         None, "--out -o", "File for the report", OUTPUT, default_text="standard output", metavar="FILE", common=True
     )
     format: str | None = option(
-        None, "--format", f"Of the report: {', '.join(FORMATS)}", OUTPUT, default_text="for -o its ending",
+        None, "--format", f"Format of the report: {', '.join(FORMATS)}", OUTPUT, default_text="by the ending of -o",
         choices=tuple(FORMATS), instead_of=("json",),
     )  # fmt: skip
     plot: str | None = option(
@@ -62,10 +67,10 @@ class EvalSwitches:
 
 @dataclass(frozen=True)
 class MergeSwitches:
-    """What `xpet merge` has besides."""
+    """Further options of `xpet merge`."""
 
     pack: str | None = option(
-        None, "--pack", "One file with all languages' modules instead", OUTPUT, metavar="FILE",
+        None, "--pack", "Instead: one file with the modules of all languages", OUTPUT, metavar="FILE",
         common=True,
         instead_of=("out", "export", "dtype", "shard-size", "pytorch-bin"),
     )  # fmt: skip
@@ -73,7 +78,7 @@ class MergeSwitches:
 
 @dataclass(frozen=True)
 class TranslateSwitches:
-    """What `xpet translate` has besides."""
+    """Further options of `xpet translate`."""
 
     files: tuple[str, ...] = option(
         (), "", "Text, .csv, .tsv or .jsonl; none: standard input", TEXTS, kind=REPEATED, metavar="[FILE]...",

@@ -33,7 +33,7 @@ OF_DATA = ("data-root", "variant", "lang", "direction")
 
 
 def build(values: Mapping[str, Any], base: None = None) -> TranslateConfig | TranslateDataConfig | None:
-    """The configuration of values by option, and of nothing else; None for work on packages. Raises ConfigError."""
+    """The configuration that values by option make; None for `--list-packages` and `--install`. Raises ConfigError."""
     if values.get("list-packages") or values.get("install"):
         return None
     return _of_data(values) if "data" in values else _of_texts(values)
@@ -60,13 +60,14 @@ def _of_data(values: Mapping[str, Any]) -> TranslateDataConfig:
 
 
 def _refuse(values: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
+    """Raises ConfigError, saying why, where one of the options `keys` is given."""
     problems = [f"{'FILE' if key == 'files' else f'--{key}'} {why}" for key in keys if values.get(key)]
     if problems:
         raise ConfigError(*problems)
 
 
 def check(config: TranslateConfig | TranslateDataConfig | None) -> TranslateConfig | TranslateDataConfig | None:
-    """The configuration with nothing left open; raises ConfigError."""
+    """The configuration with every default filled in; raises ConfigError."""
     return None if config is None else config.check()
 
 
@@ -93,7 +94,7 @@ def run(request: Request) -> None:
 def _texts(config: TranslateConfig, as_json: bool, quiet: bool) -> None:
     if as_json and config.out is None:
         raise ConfigError("--json needs --out: standard output cannot hold the translation and the document")
-    if config.file is None and view.is_typed():
+    if config.file is None and view.is_interactive():
         raise ConfigError("expected a file, or text piped to standard input; see xpet translate --help")
     from xpet.jobs.translate.run import run as job
 
@@ -112,7 +113,7 @@ def _data(config: TranslateDataConfig, as_json: bool, quiet: bool) -> None:
 
 
 def _packages(request: Request) -> None:
-    """Show or install packages; raises ConfigError for options that do not go with that."""
+    """List or install packages; raises ConfigError for options that do not go with that."""
     files, folder, install = request["files"], request["packages"], request["install"]
     if request["list-packages"] and (install or files):
         raise ConfigError("--list-packages goes with neither --install nor files")

@@ -1,4 +1,4 @@
-"""What `xpet translate` says of its results, as blocks that the view prints."""
+"""The results of `xpet translate` as tables and sentences, which the view prints."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 WARNING = "warning"
 SIGNS = str.maketrans({"\u00b1": "+-", "\u2026": "...", "\u2192": "->", "\u2013": "-"})
-"""Signs of xpet's own texts in ASCII."""
+"""What stands in ASCII for the signs that xpet's own texts use."""
 FOLDED = 12
-"""Characters a column of text may be folded to on a narrow terminal."""
+"""Fewest characters that a column of text is folded to on a narrow terminal."""
 
 
 def line(text: str) -> None:
@@ -48,18 +48,18 @@ def note(text: str) -> None:
 
 
 def _tell(text: str) -> None:
-    """A line on stderr; where that takes none (a full disk), nobody can be told."""
+    """Write a line to stderr; a stderr that cannot be written to (a full disk) is ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr)  # noqa: T201
 
 
-def is_typed() -> bool:
-    """Whether standard input is a person at a terminal."""
+def is_interactive() -> bool:
+    """Whether standard input is a terminal, so that a person would have to type the text."""
     return _is_terminal(sys.stdin)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """A closed stream (None) is none."""
+    """Whether a stream is a terminal; a closed one (None) is not."""
     return stream is not None and stream.isatty()
 
 
@@ -75,7 +75,7 @@ def byte_output() -> BinaryIO | None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[OnEvent]:
-    """A listener that draws bars with ETA when stderr is a terminal, and only prints warnings when it is not."""
+    """A listener to events: bars where stderr is a terminal, else a line for each notice; only warnings if `quiet`."""
     if quiet:
         yield _only_warnings
     elif not _is_terminal(sys.stderr):
@@ -146,7 +146,7 @@ def _is_unicode() -> bool:
 
 
 def _drawn(text: str) -> str:
-    """Text with signs in ASCII where standard output has no others."""
+    """The text, with xpet's signs in ASCII where standard output cannot write others."""
     return text if text.isascii() or _is_unicode() else text.translate(SIGNS)
 
 
@@ -226,7 +226,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
 def _rich_table(
     columns: Sequence[Column], rows: Sequence[Row], title: str, styles: Callable[[Row], str], width: int
 ) -> RichTable:
-    """A table no figure of which is cut: where the terminal is narrow, headings break and columns move together."""
+    """A table whose figures are never cut: on a narrow terminal headings break and columns move together."""
     from rich import box
     from rich.table import Table as RichTable
 

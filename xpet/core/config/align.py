@@ -1,4 +1,4 @@
-"""What `xpet align` needs: as it is requested, and with nothing left open."""
+"""What `xpet align` needs: `AlignConfig` is what was asked for, `AlignPlan` the same with every default filled in."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from xpet.core.routines import ROUTINES, SHORT, find_routine
 class AlignConfig:
     """Everything `xpet align` needs. Tuple fields are swept: their product is trained side by side.
 
-    Where None stands for the preset's own, `check` puts that in; so does the command line, which passes only what was
-    typed: both give the same training.
+    None stands for the preset's value, which `check` fills in. The command line passes only what was typed, so that it
+    and Python train the same.
     """
 
     languages: tuple[str, ...] = option(("de",), "--lang -l", "Languages, or 'all' (but English)", WHAT, common=True)
@@ -35,15 +35,16 @@ class AlignConfig:
     fit: FitConfig = group(FitConfig)
     """How it is trained."""
     routines: tuple[str, ...] = option(
-        ("routine3",), "--routine -r", "1, 2, 3 (paper), text, baseline-target, baseline-translated", WHAT,
+        ("routine3",), "--routine -r",
+        "How to train: 1, 2, 3 (of the paper), text (without pictures), baseline-target, baseline-translated", WHAT,
         default_text="3, the paper's best", choices=(*SHORT, *ROUTINES), common=True,
     )  # fmt: skip
     """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short (paper, section 3.2)."""
     losses: tuple[str, ...] | None = option(
-        None, "--loss", f"Of alignment: {', '.join(ALIGNMENT_LOSSES)}, or a sum a+0.1*b", OPTIMISATION,
+        None, "--loss", f"Alignment loss: {', '.join(ALIGNMENT_LOSSES)}, or a sum a+0.1*b", OPTIMISATION,
         choices=tuple(ALIGNMENT_LOSSES), common=True,
     )  # fmt: skip
-    """Paper, section 3.2. None: the preset's, which for routine `text` alone is another."""
+    """Alignment losses (paper, section 3.2). None: the preset's; routine `text` trained alone has another default."""
     align_weights: tuple[float, ...] | None = option(
         None,
         "--align-weight -w",
@@ -53,7 +54,7 @@ class AlignConfig:
     )
     """None: the preset's, or each loss's own (`xpet.core.losses.default_weight`)."""
     learning_rates: tuple[float, ...] | None = option(None, "--lr", "Learning rate of Adam", OPTIMISATION, common=True)
-    seeds: tuple[int, ...] = option((1,), "--seed", "Of initial values and batches", OPTIMISATION, common=True)
+    seeds: tuple[int, ...] = option((1,), "--seed", "Seed of initial values and batches", OPTIMISATION, common=True)
     out: str | None = option(
         None, "--out -o", "Folder of the run, or of the sweep", OUTPUT, default_text="a new one in the cache",
         metavar="FOLDER", common=True,
@@ -65,20 +66,21 @@ class AlignConfig:
         None, "--image-weight", "Weight of the image-text loss", OPTIMISATION, default_text="1; routine text: 0"
     )
     start: str | None = option(
-        None, "--from", "Go on from a run, folder of runs, pack, adapter", WHAT, metavar="PATH", common=True
+        None, "--from", "Go on training from a run, folder of runs, pack or adapter", WHAT, metavar="PATH", common=True
     )
     preset: str = option(
-        "default", "--preset", "Other defaults: paper, its search of 15 runs", WHAT, default_text="",
+        "default", "--preset", "Other defaults: paper (its search of 15 runs)", WHAT, default_text="",
         choices=tuple(PRESETS), common=True,
     )  # fmt: skip
-    """What stands where None was given: a name of `xpet.core.presets.PRESETS`."""
+    """Where the defaults come from: a name of `xpet.core.presets.PRESETS`."""
     chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
-    """Otherwise several routines are a sweep."""
+    """Without it, several routines are swept: each is trained by itself."""
 
     def phases(self) -> tuple[AlignConfig, ...]:
         """The configurations to train one after another: itself, or with `chain` one for each routine.
 
-        The options of routine `text` are left to it. Raises ConfigError for a chain of fewer than two routines.
+        Only the phase of routine `text` gets the `text` options. Raises ConfigError for a chain of fewer than two
+        routines.
         """
         if not self.chain:
             return (self,)
@@ -94,7 +96,7 @@ class AlignConfig:
         )  # fmt: skip
 
     def check(self) -> AlignPlan:
-        """What will be trained, with the preset's values in place of None and full routine names.
+        """The plan of what is trained: the preset's values in place of None, and full routine names.
 
         Raises ConfigError with every problem found, before anything is loaded.
         """
@@ -153,7 +155,7 @@ class AlignConfig:
         return not (self.text.validates_on_text and all(find_routine(name).text_only for name in self.routines))
 
     def _without_pictures(self) -> list[str]:
-        """Settings that do not go with a routine without pictures, or only with it."""
+        """Problems of the image weight, and of what does not go with routine `text`."""
         problems = []
         weight = self.image_weight
         if weight is not None and not 0 <= weight < math.inf:
@@ -173,16 +175,16 @@ class AlignConfig:
 
 @dataclass(frozen=True)
 class AlignPlan(AlignConfig):
-    """What `xpet align` trains, with nothing left open: what `AlignConfig.check` makes."""
+    """What `xpet align` trains, every default filled in; made by `AlignConfig.check`."""
 
     fit: FitPlan = field(default_factory=FitPlan)
     losses: tuple[str, ...] = DEFAULT.losses
     learning_rates: tuple[float, ...] = DEFAULT.learning_rates
 
     def runs(self) -> Iterator[RunConfig]:
-        """The product of everything that varies, languages outermost.
+        """The runs to train: the product of all swept values, languages outermost.
 
-        A routine without an alignment loss is not repeated for every loss and weight.
+        A routine without an alignment loss has one run, not one for every loss and weight.
         """
         runs: dict[RunConfig, None] = {}
         for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):

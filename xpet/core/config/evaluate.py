@@ -21,7 +21,7 @@ RESULT = ".json"
 
 @dataclass(frozen=True)
 class GateConfig:
-    """What fails a CI job: points of R@1 lost by any language, a range above, a mean below (all in points)."""
+    """Limits that fail a CI job, in points of R@1 (percent); None: no such limit."""
 
     drop: float | None = option(
         None, "--fail-if-drop", "R@1 points that any language may lose, English too", GATE, common=True
@@ -61,10 +61,16 @@ class EvalConfig:
     """Captions and pictures; what is left out is what the runs were trained on."""
     fit: FitConfig = group(FitConfig, only=("device",))
     lint_only: bool = option(False, "--lint", "Only check the captions", MEASURED)
-    compare: bool = option(False, "--compare", "Each path a system; the first is the reference", MEASURED, common=True)
-    texts: tuple[str, ...] | None = option(
-        None, "--text", f"Also search with {', '.join(TEXTS)}", MEASURED, choices=tuple(TEXTS)
+    compare: bool = option(
+        False, "--compare", "Compare the paths: each is a system, the first the reference", MEASURED, common=True
     )
+    texts: tuple[str, ...] | None = option(
+        None, "--text",
+        "Also search with these texts: target (own language), to-pivot (translated to English), from-pivot (translated "
+        "from English), pivot (English)",
+        MEASURED, choices=tuple(TEXTS),
+    )  # fmt: skip
+    """Values of TEXTS, or their slots; None: translations to English, where there are some."""
     prompts: tuple[str, ...] = option(
         (), "--prompt",
         "Also search with captions in a template with {}, or in a set: english, native, native-spaced (as the paper's "
@@ -78,14 +84,19 @@ class EvalConfig:
         "English text tower for captions translated to English: a CLIP or M-CLIP checkpoint, or demo", MEASURED,
     )  # fmt: skip
     groups: tuple[str, ...] = option(
-        (), "--group", "Disparity within script, family, seen", STATISTICS, choices=tuple(GROUPINGS), common=True
+        (),
+        "--group",
+        "Disparity within groups of languages too, by script, family, or seen (trained or not)",
+        STATISTICS,
+        choices=tuple(GROUPINGS),
+        common=True,
     )
     resamples: int = option(
-        2000, "--resamples", "Bootstrap resamples behind the 95 % intervals; 0: no intervals", STATISTICS
+        2000, "--resamples", "Bootstrap resamples of the 95 % intervals; 0: no intervals", STATISTICS
     )
     seed: int = option(0, "--seed", "Seed of the resamples", STATISTICS)
-    latency: bool = option(False, "--latency", "Time encoding against the bare tower", MEASURED)
-    diagnose: bool = option(False, "--diagnose", "Why each language is weak", MEASURED, common=True)
+    latency: bool = option(False, "--latency", "Time encoding with and without the module", MEASURED)
+    diagnose: bool = option(False, "--diagnose", "Say why each language is weak", MEASURED, common=True)
     advise: bool = option(False, "--advise", "Recommend a routine for each language", MEASURED, common=True)
     split_of: str | None = option(
         None, "--split-of", "Measure on the data and test pictures of this run", WHERE, metavar="RUN",
@@ -95,7 +106,7 @@ class EvalConfig:
     """What fails a CI job."""
 
     def check(self) -> EvalConfig:
-        """Self with slot names for texts; raises ConfigError with every problem found, before anything is loaded."""
+        """Self, with slots in `texts` and no prompt twice; raises ConfigError with every problem, before any work."""
         problems = [unknown("text", t, list(TEXTS)) for t in self.texts or () if t not in (*TEXTS, *TEXTS.values())]
         if self.resamples < 0:
             problems.append(f"resamples must not be negative, found {self.resamples}")
@@ -119,7 +130,7 @@ class EvalConfig:
         return replace(self, texts=texts, prompts=tuple(dict.fromkeys(self.prompts)))
 
     def _unused(self) -> list[str]:
-        """Options that what is evaluated would leave without effect."""
+        """Problems of options that would have no effect beside `--compare`, a stored result, or no runs."""
         extra = {
             "--text": self.texts, "--prompt": self.prompts, "--english-model": self.english,
             "--diagnose": self.diagnose, "--advise": self.advise,
@@ -131,14 +142,16 @@ class EvalConfig:
         elif stored:
             extra |= {"--lang": self.languages, "--group": self.groups, "--latency": self.latency}
             problems += [
-                f"{name} needs a new measurement, found the result {stored[0]}" for name, v in extra.items() if v
+                f"{name} needs a new measurement, found the result {stored[0]}"
+                for name, value in extra.items()
+                if value
             ]
         if self.latency and not self.runs:
             problems.append("--latency needs runs to compare with the bare tower")
         return problems + self._split_twice()
 
     def _split_twice(self) -> list[str]:
-        """Test images named more than once."""
+        """Problems of options that choose the test images in two ways."""
         splits = {
             "--shots": self.data.shots, "--val-shots": self.data.val_shots, "--split-file": self.data.split_file,
             "--split-of": self.split_of,

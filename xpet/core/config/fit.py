@@ -1,4 +1,4 @@
-"""How runs are trained: as it is requested, and with nothing left open."""
+"""How runs are trained: `FitConfig` is what was asked for, `FitPlan` the same with every default filled in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FitConfig:
         None, "--epochs", "Passes over the training captions", OPTIMISATION,
         default_text=f"{DEFAULT.epochs}, at most {DEFAULT.most_steps:,} steps", common=True, instead_of=("steps",),
     )  # fmt: skip
-    """Where given, `most_steps` does not bound them."""
+    """Where given, `most_steps` does not limit them."""
     steps: int | None = option(None, "--steps", "Steps, in place of epochs", OPTIMISATION, instead_of=("epochs",))
     most_steps: int | None = None
     """Steps that a run takes at most, unless epochs or steps were asked for."""
@@ -37,20 +37,24 @@ class FitConfig:
         default_text="20, or a fiftieth of the steps",
     )
     select: str | None = option(
-        None, "--select", "The best checkpoint is chosen by loss, mrr or r1 on validation", OPTIMISATION,
+        None, "--select", "What chooses the best checkpoint on validation: loss, mrr or r1", OPTIMISATION,
         choices=SELECTORS,
     )  # fmt: skip
     """A name of `xpet.core.selection.RULES`; the paper's is r1."""
     latest_tie_wins: bool | None = None
-    """Whether of equally good checkpoints the latest is kept (the reference's rule), not the earliest."""
+    """Whether the latest of equally good checkpoints is kept (the reference's rule), not the earliest."""
     include_start: bool | None = None
     """Whether the module before its first step is a candidate too, and the last step is validated in any case."""
     dropout: str | None = option(
-        None, "--dropout", "off, or model: the frozen tower's rates, as in the paper", OPTIMISATION, choices=DROPOUTS
+        None,
+        "--dropout",
+        "Dropout in training: off, or model (the tower's own rates, as in the paper)",
+        OPTIMISATION,
+        choices=DROPOUTS,
     )
     device: str = option("auto", "--device", "auto (a GPU if there is one), cpu or cuda", SPEED, choices=DEVICES)
     precision: str | None = option(
-        None, "--precision", "Of training: auto (tf32 on a GPU, fp32 on a CPU), fp32, tf32 or bf16", SPEED,
+        None, "--precision", "Precision of training: auto (tf32 on a GPU, fp32 on a CPU), fp32, tf32 or bf16", SPEED,
         choices=PRECISIONS,
     )  # fmt: skip
     stack: int | None = option(
@@ -66,11 +70,11 @@ class FitConfig:
     )
 
     def complete(self, preset: Preset) -> FitPlan:
-        """The same, with the preset's values where nothing was given."""
+        """The plan: these settings, and the preset's values where nothing was given."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in given.items() if value is not None}
-        free = {"most_steps": None} if self.epochs is not None else {}
-        return FitPlan(**{**preset.of(FitConfig), **free, **given})
+        unlimited = {"most_steps": None} if self.epochs is not None else {}
+        return FitPlan(**{**preset.of(FitConfig), **unlimited, **given})
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
@@ -96,7 +100,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitPlan(FitConfig):
-    """How every run is trained, with nothing left open: what the training room takes."""
+    """How every run is trained, every default filled in; the training room takes it."""
 
     batch_size: int = DEFAULT.batch_size
     epochs: int = DEFAULT.epochs

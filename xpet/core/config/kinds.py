@@ -17,11 +17,11 @@ ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class ValueKind:
-    """A kind of values.
+    """A kind of option value.
 
-    `says` is what a value is, for messages; `metavar` stands for it in help. `parse` makes a value of its text, given
-    the name of where the text stands; it raises ConfigError. `typed` is the type that the command line reads, `toml`
-    are the types that a configuration file may hold; a `listed` one may be a TOML list of these as well.
+    `says` describes a value in messages; `metavar` stands for it in help. `parse(where, text)` turns a text into the
+    value; `where` names the option or variable in the ConfigError it raises. `typed` is the type the command line
+    reads, `toml` are the types a configuration file may hold; a `listed` kind may be a TOML list of these as well.
     """
 
     says: str
@@ -32,13 +32,13 @@ class ValueKind:
     listed: bool = False
 
     def from_command_line(self, where: str, value: Any) -> Any:
-        """The value of what the command line read."""
+        """The value of an option, from what typer read."""
         if self is REPEATED:
             return tuple(value)
         return self.parse(where, value) if isinstance(value, str) else value
 
     def from_toml(self, where: str, value: Any) -> Any:
-        """The value of what a configuration file holds; raises ConfigError, naming `where`."""
+        """The value of an option, from a TOML value; raises ConfigError, naming `where`."""
         items = value if self.listed and isinstance(value, list) else [value]
         if not all(map(self._is_toml, items)):
             raise ConfigError(f"{where}: expected {self.says}, found {quoted(value)}")
@@ -49,7 +49,7 @@ class ValueKind:
         return self.parse(where, ",".join(map(str, items)))
 
     def _is_toml(self, item: Any) -> bool:
-        """Whether a TOML value has one of the types; Python counts True as a whole number, TOML does not."""
+        """Whether a TOML value has one of the `toml` types. A bool is no int here, though Python says it is."""
         return bool in self.toml if isinstance(item, bool) else isinstance(item, self.toml)
 
 
@@ -64,7 +64,7 @@ def names(where: str, text: str) -> tuple[str, ...]:
 
 
 def numbers(where: str, text: str) -> tuple[float, ...]:
-    """A comma list of numbers, equal ones included."""
+    """A comma list of numbers; unlike `comma_list`, equal ones all stay."""
     return tuple(_elements(where, text, float))
 
 

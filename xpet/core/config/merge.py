@@ -29,7 +29,7 @@ class CombineConfig:
         choices=tuple(STRATEGY_DENSITIES), common=True,
     )  # fmt: skip
     weights: tuple[float, ...] | None = option(
-        None, "--weights", "A number for each language, in their order", SEVERAL, default_text="1/languages",
+        None, "--weights", "A weight for each language, in the order of the runs", SEVERAL, default_text="1/languages",
         kind=WEIGHTS, owner=_STRATEGY,
     )  # fmt: skip
     density: float | None = option(
@@ -38,18 +38,23 @@ class CombineConfig:
     )  # fmt: skip
     """None: the strategy's own."""
     rank: int | None = option(
-        None, "--rank", "Rank of the outcome", SEVERAL, default_text="exact; svd: the runs' own", owner=_STRATEGY
+        None,
+        "--rank",
+        "Rank of the combined module",
+        SEVERAL,
+        default_text="exact; svd: the runs' own",
+        owner=_STRATEGY,
     )
     """None: the smallest that loses nothing; for `svd` the largest of the runs'."""
     search: int = option(
-        0, "--search", "Combinations to try on validation for weights", SEVERAL, owner=_STRATEGY,
+        0, "--search", "Combinations of weights to try on validation", SEVERAL, owner=_STRATEGY,
         common=True,
     )  # fmt: skip
     seed: int = option(1, "--seed", "Seed of what dare drops and --search tries", SEVERAL, owner=_STRATEGY)
 
     @property
     def kept(self) -> float | None:
-        """Share of the values that is kept, None where the strategy keeps all."""
+        """Share of the values that is kept, above 0 to 1; None where the strategy keeps all."""
         return self.density if self.density is not None else STRATEGY_DENSITIES[self.strategy]
 
     def problems(self) -> list[str]:
@@ -74,7 +79,7 @@ class CombineConfig:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """Everything `xpet merge` needs: runs (folders), and where what is made of them goes."""
+    """Everything `xpet merge` needs: the runs, what to make of them, and where to write it."""
 
     runs: tuple[str, ...] = option(
         MISSING, "", "Runs of xpet align, or adapters made elsewhere", RUNS, kind=REPEATED, metavar="RUN...",
@@ -89,16 +94,16 @@ class MergeConfig:
     )
     """Needed where it moved, or where a module made elsewhere does not say."""
     form: str = option(
-        "checkpoint", "--export", f"For another stack: {', '.join(FORM_NAMES[1:])}", STORED,
+        "checkpoint", "--export", f"Export for other software: {', '.join(FORM_NAMES[1:])}", STORED,
         default_text="fold into a checkpoint", choices=FORM_NAMES[1:], common=True,
     )  # fmt: skip
     """A name of `xpet.core.choices.FORM_NAMES`."""
     dtype: str = option(
-        "fp32", "--dtype", f"Stored type of the weights: {', '.join(DTYPES)}", STORED, choices=DTYPES, owner=_WEIGHTS,
-        common=True,
+        "fp32", "--dtype", f"Type the weights are stored in: {', '.join(DTYPES)}", STORED, choices=DTYPES,
+        owner=_WEIGHTS, common=True,
     )  # fmt: skip
     shard_size: int = option(
-        2 * 10**9, "--shard-size", "Bytes of a file of weights at most", STORED, kind=BYTES, owner=_WEIGHTS
+        2 * 10**9, "--shard-size", "Largest size of one file of weights", STORED, kind=BYTES, owner=_WEIGHTS
     )
     pytorch_bin: bool = option(
         False, "--pytorch-bin", "PyTorch files for older loaders, in place of safetensors", STORED,
@@ -106,9 +111,9 @@ class MergeConfig:
     )  # fmt: skip
     verify: bool = option(True, "--verify", "Do not compare with the run on its test captions", STORED, default_text="")
     overwrite: bool = option(False, "--overwrite", "Replace an earlier output of xpet merge", OUTPUT, common=True)
-    device: str = option("auto", "--device", "Of the comparison: auto, cpu or cuda", STORED, choices=DEVICES)
+    device: str = option("auto", "--device", "Device of the comparison: auto, cpu or cuda", STORED, choices=DEVICES)
     combine: CombineConfig | None = group(CombineConfig, optional=True)
-    """With it the runs of several languages become one."""
+    """How to combine the runs of several languages into one; None: there is a single run."""
     data_root: str | None = option(
         None, "--data-root", "Where the data is now whose captions are compared", WHERE, metavar="PATH"
     )

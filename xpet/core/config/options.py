@@ -31,9 +31,10 @@ OWN = "option"
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose an option is: of another option's values (`--method adapter`), any of them where `values` is empty.
+    """The values of another option that an option belongs to, as `--bottleneck` belongs to `--method adapter`.
 
-    With option `unless` given, the owner is not known before the work begins, and not checked.
+    Where `values` is empty, any value will do. Beside the option `unless` nothing is checked: a run named by `--from`,
+    for example, brings its method, which is read later.
     """
 
     option: str
@@ -41,12 +42,12 @@ class Owner:
     unless: str | None = None
 
     def has(self, given: Mapping[str, Any]) -> bool:
-        """Whether the option belongs beside these values (by option)."""
+        """Whether an option of this owner may be given beside these values (by option)."""
         chosen = _chosen(given.get(self.option))
         return self.unless in given or bool(chosen and (not self.values or set(chosen) & set(self.values)))
 
     def problem(self, flags: Iterable[str], given: Mapping[str, Any]) -> str:
-        """What is wrong with options (as they are typed) that do not belong beside the values."""
+        """The problem with `flags` of this owner that are given beside other values."""
         flag, chosen = f"--{self.option}", _chosen(given.get(self.option))
         expected = f"{flag} {' or '.join(self.values)}".rstrip()
         remedy = f"; leave out or choose {flag} {self.values[0]}" if self.values else ""
@@ -62,7 +63,7 @@ class Option:
     the unit where there is one. `default_text` says what holds unless the option is given, and why; None derives it
     from the field's default or the default preset. `choices` are completed. A `common` option is in the short help.
     Only what is `stored` may stand in configuration files and environment variables. Given as a flag, the option
-    displaces those in `instead_of` that a file or variable sets.
+    displaces those in `instead_of` that a file or variable sets. The `owner` is what it belongs to; None: everything.
     """
 
     flags: tuple[str, ...]
@@ -80,17 +81,24 @@ class Option:
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """A configuration inside another: which of its options are offered there, and in which other words."""
+    """A configuration of class `kind` inside another: which of its fields are options there.
+
+    `changes` are attributes of `Option` that differ there, by field.
+    """
 
     kind: type
     only: tuple[str, ...] | None
     without: tuple[str, ...]
-    words: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class OptionField:
-    """An option and the field it fills: `path` leads there from the configuration; `key` is its name without dashes."""
+    """An option and the field it fills.
+
+    `key` is its name without dashes, `path` the field names that lead there from the configuration, `value` the
+    field's default.
+    """
 
     key: str
     path: tuple[str, ...]
@@ -101,7 +109,7 @@ class OptionField:
 
     @property
     def flag(self) -> str:
-        """The option as it is typed: a switch that is on by default by what turns it off."""
+        """The option as it is typed; of a switch that is on by default the `--no-` form."""
         if not self.option.flags:
             return self.key.upper()
         return f"--no-{self.key}" if self.is_negative else self.option.flags[0]
@@ -113,7 +121,7 @@ class OptionField:
 
     @property
     def help(self) -> str:
-        """Help's one line: whose it is where it belongs to a method, the meaning, the default."""
+        """The option's line of help: the method it belongs to, if any, then meaning and default."""
         owner = self.option.owner
         whose = f"{', '.join(owner.values)}: " if owner and owner.option == "method" else ""
         default = self.option.default_text if self.option.default_text is not None else self._default()
@@ -123,14 +131,14 @@ class OptionField:
         """The field's default in words; where the field leaves it to the preset, the default preset's."""
         name = self.path[-1]
         if self.value is not None:
-            return _told(self.value, self.kind)
+            return _in_words(self.value, self.kind)
         alone = OF_ROUTINE["text"].get(name)
-        usual = _told(getattr(DEFAULT, name, None), self.kind)
-        return usual if alone is None else f"{usual}; routine text: {_told(alone, self.kind)}"
+        usual = _in_words(getattr(DEFAULT, name, None), self.kind)
+        return usual if alone is None else f"{usual}; routine text: {_in_words(alone, self.kind)}"
 
 
 def option(default: Any, flags: str, help: str, section: str, **more: Any) -> Any:  # noqa: A002
-    """A field with an option; `flags` separated by blanks, `more` as in `Option`. MISSING: the field is required."""
+    """A field with an option: `flags` separated by blanks, `more` as in `Option`. Default MISSING: it is required."""
     return declared(default, Option(tuple(flags.split()), help, section, **more))
 
 
@@ -141,25 +149,26 @@ def declared(default: Any, record: Option) -> Any:
 
 def group(
     kind: type, only: tuple[str, ...] | None = None, without: tuple[str, ...] = (), optional: bool = False,
-    **words: Mapping[str, Any],
+    **changes: Mapping[str, Any],
 ) -> Any:  # fmt: skip
-    """A field with a configuration of its own: its options, or some, with other words for some fields.
+    """A field that holds a configuration of class `kind`, whose options (or `only` some) are offered as well.
 
-    An `optional` one is None unless one of its options is given.
+    `changes` are attributes of `Option` that differ here, by field. An `optional` field is None unless one of its
+    options is given.
     """
-    metadata = {OWN: OptionGroup(kind, only, without, words)}
+    metadata = {OWN: OptionGroup(kind, only, without, changes)}
     return field(default=None, metadata=metadata) if optional else field(default_factory=kind, metadata=metadata)
 
 
 def options_of(kind: type, path: tuple[str, ...] = ()) -> Iterator[OptionField]:
-    """Every option of a configuration class, those of configurations inside it in their position."""
+    """Every option of a configuration class; those of a configuration inside it come where its field stands."""
     for each in fields(kind):
         record = each.metadata.get(OWN)
         if isinstance(record, OptionGroup):
             for inner in options_of(record.kind, (*path, each.name)):
                 name = inner.path[len(path) + 1]
                 if (record.only is None or name in record.only) and name not in record.without:
-                    yield replace(inner, option=replace(inner.option, **record.words.get(name, {})))
+                    yield replace(inner, option=replace(inner.option, **record.changes.get(name, {})))
         elif record is not None:
             yield _entry(each, record, path)
 
@@ -172,7 +181,7 @@ def _entry(each: dataclasses.Field[Any], record: Option, path: tuple[str, ...]) 
 
 
 def made(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
-    """A configuration of values by option; `base` or else the fields' defaults have the others."""
+    """A configuration of class `kind` from values by option; the rest is as in `base`, else the fields' defaults."""
     tree: dict[str, Any] = {}
     for entry in options_of(kind):
         if entry.key in values:
@@ -180,20 +189,21 @@ def made(kind: type, values: Mapping[str, Any], base: Any = None) -> Any:
             for name in entry.path[:-1]:
                 branch = branch.setdefault(name, {})
             branch[entry.path[-1]] = values[entry.key]
-    return _grown(kind, tree, base)
+    return _made_of_tree(kind, tree, base)
 
 
-def _grown(kind: type, tree: Mapping[str, Any], base: Any) -> Any:
+def _made_of_tree(kind: type, tree: Mapping[str, Any], base: Any) -> Any:
+    """A configuration from values by field; those of a configuration inside it are a tree themselves."""
     changes = dict(tree)
     for each in fields(kind):
         record = each.metadata.get(OWN)
         if isinstance(record, OptionGroup) and each.name in tree:
-            changes[each.name] = _grown(record.kind, tree[each.name], getattr(base, each.name, None))
+            changes[each.name] = _made_of_tree(record.kind, tree[each.name], getattr(base, each.name, None))
     return kind(**changes) if base is None else replace(base, **changes)
 
 
 def values_of(config: Any, kind: type) -> dict[str, Any]:
-    """The values of a configuration by the options of its class `kind`; those of one inside it that is None lack."""
+    """The values of a configuration by option of its class `kind`, but of none inside it that is None."""
     values = {}
     for entry in options_of(kind):
         inside = config
@@ -207,9 +217,9 @@ def values_of(config: Any, kind: type) -> dict[str, Any]:
 def misplaced(
     entries: Iterable[OptionField], given: Mapping[str, Any], keys: Collection[str]
 ) -> dict[Owner, list[OptionField]]:
-    """Those of the options `keys` that belong to something else than what is chosen, by owner.
+    """Those of the options `keys` whose owner is not chosen, by owner.
 
-    `given` are all values by option, defaults included where they choose something.
+    `given` are all values by option, with the defaults of the options that were not given.
     """
     by_owner: dict[Owner, list[OptionField]] = {}
     for entry in entries:
@@ -220,7 +230,7 @@ def misplaced(
 
 
 def problems_of(config: Any) -> list[str]:
-    """What is wrong with a configuration's settings that belong to something else than what it chooses.
+    """The problems of a configuration's settings whose owner it does not choose, such as a setting of another method.
 
     Settings at their defaults are never wrong.
     """
@@ -228,7 +238,8 @@ def problems_of(config: Any) -> list[str]:
     keys = {entry.key for entry in entries if entry.key in values and values[entry.key] != entry.value}
     given = {key: value for key, value in values.items() if value is not None}
     return [
-        owner.problem((p.flag for p in by_owner), given) for owner, by_owner in misplaced(entries, given, keys).items()
+        owner.problem((entry.flag for entry in owned), given)
+        for owner, owned in misplaced(entries, given, keys).items()
     ]
 
 
@@ -239,12 +250,12 @@ def _chosen(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 
 
-def _told(value: Any, kind: ValueKind) -> str:
+def _in_words(value: Any, kind: ValueKind) -> str:
     """A value in words."""
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, tuple):
-        return ",".join(_told(item, kind) for item in value)
+        return ",".join(_in_words(item, kind) for item in value)
     if kind is BYTES:
         return f"{value // 10**9}GB"
     return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""What several commands share: method, run, data, model, text."""
+"""Parts of configurations that several commands share: method, run, data, model, text of routine `text`."""
 
 from __future__ import annotations
 
@@ -32,16 +32,24 @@ class MethodConfig:
         "lora", "--method -m", f"What to train: {', '.join(METHOD_NAMES)}", WHAT, choices=METHOD_NAMES,
         common=True,
     )  # fmt: skip
-    rank: int = option(8, "--rank", "Rank", METHOD, owner=_LORA)
+    rank: int = option(8, "--rank", "Rank of the product added to a weight", METHOD, owner=_LORA)
     """Inner size of the product of two matrices beside a weight (paper, section 4.2)."""
-    alpha: float = option(16.0, "--alpha", "Scale; what is added is multiplied by alpha over rank", METHOD, owner=_LORA)
-    bottleneck: int = option(24, "--bottleneck", "Width", METHOD, owner=Owner("method", ("adapter",), unless="from"))
+    alpha: float = option(16.0, "--alpha", "Scale: the product is multiplied by alpha / rank", METHOD, owner=_LORA)
+    bottleneck: int = option(
+        24, "--bottleneck", "Channels inside each adapter", METHOD, owner=Owner("method", ("adapter",), unless="from")
+    )
     """Channels between the two layers of an adapter (the paper's choice)."""
     reduction: int = option(
-        16, "--reduction", "Hidden size over width", METHOD, owner=Owner("method", ("compacter",), unless="from")
+        16,
+        "--reduction",
+        "Hidden size divided by the channels inside",
+        METHOD,
+        owner=Owner("method", ("compacter",), unless="from"),
     )
-    tokens: int = option(4, "--tokens", "Length in tokens", METHOD, owner=_PROMPT)
-    prompt: str | None = option(None, "--prompt", "Text to start from", METHOD, default_text="random", owner=_PROMPT)
+    tokens: int = option(4, "--tokens", "Length of the prompt in tokens", METHOD, owner=_PROMPT)
+    prompt: str | None = option(
+        None, "--prompt", "Text whose embeddings it starts from", METHOD, default_text="random", owner=_PROMPT
+    )
     """Its number of tokens takes the place of `tokens`."""
     modules: tuple[str, ...] | None = option(
         None, "--modules", "Modules of the tower to attach to, by endings of names", METHOD,
@@ -53,7 +61,7 @@ class MethodConfig:
         default_text="layernorm; soft-prompt, full: none", kind=NAMES_OR_NONE, choices=(*TRAIN_PARTS, "none"),
     )  # fmt: skip
     embedding_rank: int = option(
-        32, "--embedding-rank", "Rank of the change of word embeddings, with --train embeddings", METHOD,
+        32, "--embedding-rank", "Rank of the change to the word embeddings, with --train embeddings", METHOD,
         owner=Owner("train", ("embeddings",), unless="from"),
     )  # fmt: skip
 
@@ -79,15 +87,18 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What may differ between runs of one stack."""
+    """What may differ between the runs of one command, and so of one stack."""
 
     language: str
     routine: str = "routine3"
+    """A name of `xpet.core.routines.ROUTINES`."""
     loss: str = DEFAULT.losses[0]
     align_weight: float = 0.1
+    """Weight of the alignment loss; 0 where the routine has none."""
     learning_rate: float = DEFAULT.learning_rates[0]
     seed: int = 1
     image_weight: float = 1.0
+    """Weight of the image-text loss."""
 
     @property
     def label(self) -> str:
@@ -106,11 +117,11 @@ class DataConfig:
     )  # fmt: skip
     """Empty: what the runs at hand were trained on, or the demo."""
     root: str | None = option(
-        None, "--data-root", "Folder (of a table: file) of the data", WHERE, metavar="PATH", common=True
+        None, "--data-root", "Folder of the data set; of a table its file", WHERE, metavar="PATH", common=True
     )
     variant: str | None = option(None, "--variant", "Part of a data set, such as task2 of multi30k", WHERE)
     shots: int | str | None = option(None, "--shots -n", "Training pictures, or 'all'", WHAT, common=True)
-    """None: the preset's number in `align`, and no cut at all in `eval`."""
+    """None: the preset's number in `align`; all images with test captions in `eval`."""
     val_shots: int | str | None = option(
         None,
         "--val-shots",
@@ -120,9 +131,9 @@ class DataConfig:
     )
     """Where there is no official validation split, `all` is as many as shots."""
     split_seed: int = option(42, "--split-seed", "Seed of the split into training, validation, test", WHERE)
-    """The reference's."""
+    """The default is the reference's."""
     split_file: str | None = option(
-        None, "--split-file", "JSON file with the pictures' names of each part", WHERE, metavar="FILE"
+        None, "--split-file", "JSON file with the names of each part's pictures", WHERE, metavar="FILE"
     )
     image_features: str | None = option(
         None, "--image-features", "Your own image features (.safetensors, .npy)", WHERE, metavar="FILE"
@@ -138,7 +149,7 @@ class DataConfig:
 
     @property
     def is_cut(self) -> bool:
-        """Whether pictures are asked for part by part."""
+        """Whether the data is to be cut into parts: by numbers of pictures, or by a split file."""
         return any(value is not None for value in (self.shots, self.val_shots, self.split_file))
 
     def problems(self) -> list[str]:
@@ -162,8 +173,8 @@ class ModelConfig:
         None, "--image-model", "CLIP image tower", WHERE, default_text="the text tower's partner"
     )
     feature_precision: str = option(
-        "auto", "--feature-precision", "Of image features: auto (bf16 on a GPU, else fp32), fp32, bf16 or fp16", SPEED,
-        choices=FEATURE_PRECISIONS,
+        "auto", "--feature-precision", "Precision of image features: auto (bf16 on a GPU, else fp32), fp32, bf16, fp16",
+        SPEED, choices=FEATURE_PRECISIONS,
     )  # fmt: skip
 
     def problems(self) -> list[str]:
@@ -183,14 +194,14 @@ class TextConfig:
     """Files (.txt, .csv, .tsv, .jsonl, .parquet, also with .gz or .bz2); None: the data's English training captions."""
     column: str | None = option(None, "--column", "Column of the corpus that holds the text", TEXT, owner=_TEXT)
     lines: int | None = option(
-        None, "--lines", "Lines of the corpus to use at most", TEXT, default_text="all", owner=_TEXT
+        None, "--lines", "Most lines of the corpus to use", TEXT, default_text="all", owner=_TEXT
     )
     n_best: int = option(1, "--n-best", "Translations of each line, 1 to 4", TEXT, owner=_TEXT)
     natural_share: float = option(
-        0.0, "--natural-share", "Share of the rows that are natural captions of the shots", TEXT, owner=_TEXT
+        0.0, "--natural-share", "Share of the training text that is natural captions of the shots", TEXT, owner=_TEXT
     )
-    """From 0 to below 1; each caption stands as often as that takes."""
-    max_tokens: int = option(64, "--max-tokens", "Tokens of a translation at most; longer ones are left out", TEXT,
+    """From 0 to below 1; each caption is repeated as often as that takes."""
+    max_tokens: int = option(64, "--max-tokens", "Most tokens of a translation; longer ones are left out", TEXT,
                              owner=_TEXT)  # fmt: skip
     packages: str | None = option(
         None, "--packages", "Folder of translation packages, or demo", TEXT, default_text="Argos' own; demo data: demo",
@@ -201,14 +212,14 @@ class TextConfig:
         "auto", "--validate-on", "pictures, text (held-out lines), or auto: text with --corpus", TEXT,
         choices=VALIDATIONS, owner=_TEXT,
     )  # fmt: skip
-    """Pictures are the data's own, found with natural captions. Held-out lines are found with their translations; with
-    natural captions in training, those of the validation part take their place."""
+    """On pictures: the data's validation pictures, searched with natural captions. On text: held-out English lines,
+    searched with their translations, or the natural captions of the validation part where `natural_share` is set."""
     noise: float = option(0.0, "--noise", "Share of translated words to degrade, 0 to 1", TEXT, owner=_TEXT)
     """To see what poor translation costs."""
 
     @property
     def takes_own_translations(self) -> bool:
-        """Whether translations that the data brings are used: of its own lines, unless others are asked for."""
+        """Whether translations that come with the data are used: only for its own captions, and one of each."""
         return self.corpus is None and self.packages is None and self.n_best == 1
 
     @property

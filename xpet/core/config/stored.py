@@ -1,4 +1,4 @@
-"""Configurations that a command stored with its results, made configurations again."""
+"""Reads the configurations that `xpet align` and `xpet eval` store with their results, to do the same again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SECTIONS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "meth
 
 
 def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
-    """What trains the run again whose `config.json` holds the document: the same settings, with nothing left open.
+    """The configuration that trains a run again, from its `config.json`: every setting is given, none by default.
 
-    Raises DataError, naming `source` and the field, for what is no such document.
+    Raises DataError, naming `source` and the field, for any other document.
     """
     run = _section(document, "run", RunConfig, source)
     parts = {name: _section(document, name, kind, source) for name, kind in _SECTIONS.items()}
@@ -32,11 +32,11 @@ def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
 
 
 def eval_config(document: Mapping[str, Any], source: str) -> EvalConfig:
-    """What measures a stored result of `xpet eval` again; raises DataError, naming `source` and the field."""
+    """The configuration that measures a result of `xpet eval` again; raises DataError, naming `source` and field."""
     config: EvalConfig = _section(document, "configuration", EvalConfig, source)
     if not config.runs and config.split_of is None:
         return config
-    # Runs bring their split; the result says what it was.
+    # The result records the split that its runs brought; beside runs it may not be given.
     return replace(config, data=replace(config.data, shots=None, val_shots=None, split_file=None))
 
 

@@ -1,4 +1,4 @@
-"""What `xpet translate` needs."""
+"""What `xpet translate` needs: for texts, or with `--data` for the captions of a data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OUT = Option(
     ("--out", "-o"), "File; with --data a folder", OUTPUT, metavar="PATH", common=True,
     default_text="standard output",
 )  # fmt: skip
-_FAST = Option(("--fast",), "Beam 1 in place of Argos' 4: faster, less exact", SPEED, common=True)
+_FAST = Option(("--fast",), "Beam 1 in place of Argos' 4: faster, less good", SPEED, common=True)
 _DEVICE = Option(("--device",), "auto (a GPU where there is one), cpu or cuda", SPEED, choices=DEVICES)
 _PACKAGES = Option(
     ("--packages",), "Folder of packages, or demo", PACKAGES, default_text="Argos' own", metavar="FOLDER", common=True
@@ -45,8 +45,8 @@ _NOISE_SEED = Option(("--noise-seed",), "Seed of --noise", QUALITY, default_text
 class TranslateConfig:
     """Everything `xpet translate` needs for texts."""
 
-    source: str = option(MISSING, "--from -f", "Language translated from", TEXTS, common=True, instead_of=("data",))
-    target: str = option(MISSING, "--to -t", "Language translated to", TEXTS, common=True)
+    source: str = option(MISSING, "--from -f", "Language to translate from", TEXTS, common=True, instead_of=("data",))
+    target: str = option(MISSING, "--to -t", "Language to translate to", TEXTS, common=True)
     file: str | None = None
     """None: standard input."""
     out: str | None = declared(None, _OUT)
@@ -58,13 +58,17 @@ class TranslateConfig:
     packages: str | None = declared(None, _PACKAGES)
     """None: Argos' own."""
     reference: str | None = option(
-        None, "--reference", "Score against this file: a line a line (BLEU, chrF)", QUALITY, metavar="FILE"
+        None,
+        "--reference",
+        "Score the translations against this file, line by line (BLEU, chrF)",
+        QUALITY,
+        metavar="FILE",
     )
     reference_column: str | None = option(
         None, "--reference-column", "Column of the references (.csv, .tsv, .jsonl)", QUALITY
     )
     noise: float | None = declared(None, _NOISE)
-    """Words are degraded after translation."""
+    """Share of the words, 0 to 1, that are degraded after translation."""
     noise_seed: int | None = declared(None, _NOISE_SEED)
 
     def check(self) -> TranslateConfig:
@@ -99,7 +103,7 @@ class TranslateConfig:
         return problems
 
     def _bad_names(self) -> list[str]:
-        """Columns whose names hold bytes that are no UTF-8, which Python reads as halves of surrogate pairs."""
+        """Problems of column names that are not UTF-8: Python reads such bytes as halves of surrogate pairs."""
         given = {"--column": self.column, "--into": self.into}
         bad = [option for option, name in given.items() if name and any("\ud800" <= char <= "\udfff" for char in name)]
         return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
@@ -131,16 +135,17 @@ class TranslateDataConfig:
     )  # fmt: skip
     """The captions."""
     direction: str = option(
-        "both", "--direction", "To English, from it, or both: to-pivot, from-pivot, both", DATA_SET,
+        "both", "--direction", "to-pivot (to English), from-pivot (from English), or both", DATA_SET,
         choices=tuple(DIRECTIONS), owner=_DATA,
     )  # fmt: skip
     out: str | None = declared(None, _OUT)
-    """None: where `align` and `eval` look by themselves."""
+    """None: the folder where `align` and `eval` look."""
     fast: bool = declared(False, _FAST)
     device: str = declared("auto", _DEVICE)
     packages: str | None = declared(None, _PACKAGES)
     """None: the demo's for the demo, else Argos' own."""
     noise: float | None = declared(None, _NOISE)
+    """Share of the words, 0 to 1, that are degraded after translation."""
     noise_seed: int | None = declared(None, _NOISE_SEED)
 
     def check(self) -> TranslateDataConfig:
@@ -176,9 +181,9 @@ def _has_columns(name: str) -> bool:
     return Path(name).suffix.lower() in TABLE_ENDINGS
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two paths lead to one file, there already or not."""
+def _is_same(first: str, second: str) -> bool:
+    """Whether two paths lead to one file, also where it does not exist yet."""
     try:
-        return os.path.samefile(one, other)
+        return os.path.samefile(first, second)
     except OSError:
-        return os.path.realpath(one) == os.path.realpath(other)
+        return os.path.realpath(first) == os.path.realpath(second)
