@@ -1,1 +1,1 @@
-"""The jobs: one `run(config, on_event) -> Result` per command, which wires the rooms together; no arithmetic."""
+"""The jobs: a folder per command, whose `run(config, on_event) -> result` calls the other rooms; no arithmetic here."""

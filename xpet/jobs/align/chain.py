@@ -1,4 +1,4 @@
-"""`xpet align`: one phase of training, or with `--chain` routines one after another, each going on from the last."""
+"""Entry of `xpet align`: trains one phase, or with `--chain` one phase per routine, each going on from the last."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
 
 
 def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:
-    """Train every configuration, from the second on starting from what the one before left; the result of the last.
+    """Train configurations one after another, each starting from the runs of the one before; the last one's result.
 
-    With several, phase k is in the folder `k-ROUTINE` of the first one's, which stands for the last. Raises what
-    `xpet.jobs.align.run.run` raises, for every configuration before the first is trained.
+    With several, phase k is in the subfolder `k-ROUTINE` of the first one's folder, which stands for the last phase.
+    Every configuration is checked before the first is trained; raises what `xpet.jobs.align.run.run` raises.
     """
     checked = [config.check() for config in configs]
     if len(checked) == 1:
@@ -34,7 +34,7 @@ def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> Al
     check_free(folder, checked[0].overwrite)
     start, results = checked[0].start, []
     phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
-    with setting_aside(folder):  # what stood there comes back when a phase fails
+    with setting_aside(folder):  # what is overwritten comes back when a phase fails
         for name, config in zip(phases, checked, strict=True):
             results.append(run_phase(replace(config, out=str(folder / name), start=start), on_event))
             start = str(folder / name)

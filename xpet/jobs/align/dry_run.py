@@ -1,4 +1,4 @@
-"""`xpet align --dry-run`: everything checked, a sample timed, and what the whole will take."""
+"""`xpet align --dry-run`: checks everything, times a sample, and estimates what the whole will take."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
     from xpet.training.queue import Run
 
 LINES = 192
-"""English lines of the sample."""
+"""English lines that are prepared as a sample."""
 STEPS = 3
-"""Steps of the sample, counted behind a first one that warms up."""
+"""Training steps that are timed, after one that warms up."""
 BYTES = 4
-"""Of a number on disk."""
+"""Bytes of one float32 on disk."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What one routine will take: `runs` of `steps` steps; times in seconds, `disk` for its pairs in bytes.
+    """What one phase will take: `runs` runs of `steps` steps each; times in seconds, `disk` is bytes of training pairs.
 
-    `lines` English lines will be encoded and translated (None: the routine reads none), in so far as they are not in
-    the cache.
+    `lines` English lines will be encoded and translated, but for those in the cache; None: the routine reads none.
     """
 
     routines: tuple[str, ...]
@@ -57,7 +56,7 @@ class EstimateResult:
 
     @property
     def seconds(self) -> float:
-        """Of all phases."""
+        """Seconds that all phases take."""
         return sum(phase.preparing + phase.training for phase in self.phases)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,6 +78,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> EstimateResult:
 
 
 def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[AlignSetup, Phase]:
+    """Prepare a phase (of routine `text` with few lines) and estimate it; raises what preparing raises."""
     sample = config
     if config.text_only:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
@@ -99,7 +99,7 @@ def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[AlignSetup, Phase]:
 def _timed(
     config: AlignPlan, sample: AlignPlan, setup: AlignSetup, preparing: float, on_event: OnEvent
 ) -> tuple[AlignSetup, Phase]:
-    """The estimate from a prepared sample."""
+    """The estimate of `config`, from the setup of its `sample` that took `preparing` seconds."""
     lines, disk = None, 0
     if setup.english is not None:
         counts: dict[str, int] = {}
@@ -122,12 +122,12 @@ def _timed(
 
 
 def _step_seconds(setup: AlignSetup, runs: Sequence[Run], on_event: OnEvent) -> float:
-    """Seconds of a step of one run in its stack; validation is left out."""
+    """Seconds that a step takes per run of the stack, without validation."""
     from xpet.training.fit import fit
 
     assign_runs(setup, setup.stack, [], runs)
     pad, seconds = setup.towers.text.tokenizer.pad, []
-    for steps in (1, 1 + STEPS):  # both read the validation texts once at the end: the difference is of steps alone
+    for steps in (1, 1 + STEPS):  # both validate once, at the end: their difference is STEPS steps
         short = replace(setup.config.fit, steps=steps, validate_every=steps + 1, include_start=False)
         started = time.monotonic()
         fit(setup.stack, runs, short, pad, setup.engine, ignore)

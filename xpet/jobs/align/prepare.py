@@ -1,4 +1,4 @@
-"""Everything the runs of one `xpet align` share: checked options, captions, features, towers, zero-shot figures."""
+"""Prepares what all runs of one `xpet align` share: captions, image features, towers, the stack, zero-shot figures."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ class AlignSetup:
         pristine: a text tower with nothing attached; None where runs are trained one by one (full fine-tuning).
         dropped: flagged training captions that were left out, by language.
         english: the English lines of routine `text`.
-        pairs: what routine `text` learns from, by language, made in `pair_seconds`.
-        tokens: token numbers of the captions of a part, language and slot, as far as runs asked for them.
-        train_images: image features of every training caption [captions, d], by language, as far as runs asked.
-        written: whether a run of the sweep was written.
+        pairs: what routine `text` learns from, by language.
+        pair_seconds: seconds it took to make the pairs.
+        tokens: token numbers of captions by (part, language, slot); filled when runs first need them.
+        train_images: image features of every training caption [captions, d], by language; filled when first needed.
+        written: whether a run was written already.
     """
 
     config: AlignPlan
@@ -107,9 +108,10 @@ class AlignSetup:
 
 
 def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -> AlignSetup:
-    """Check everything that can be checked, load what is needed, and measure the base model; XpetError on bad input.
+    """Check everything that can be checked, load what is needed, and measure the base model.
 
-    `scratch` is where pairs and translations of routine `text` are kept in place of the cache.
+    `scratch` is a folder for pairs and translations of routine `text`, in place of the cache. Raises the XpetError
+    family on bad input.
     """
     from xpet.methods.build import total_parameters
     from xpet.methods.table import find_method
@@ -143,7 +145,7 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
 
 
 def _stack(config: AlignPlan, towers: Towers, engine: Engine) -> tuple[Stack, TextTower | None]:
-    """The tower with modules attached, and one without any (None where runs cannot share a stack)."""
+    """The tower with modules attached, and a twin without any (None where runs cannot share a stack)."""
     from xpet.methods.build import build_stack
     from xpet.methods.table import find_method
     from xpet.models.text_tower import twin
@@ -197,9 +199,9 @@ def _pairs(
 
 
 def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, Parts, dict[str, int]]:
-    """The captions of the chosen languages, cut into parts and with every text the routines read.
+    """Configuration with the languages spelled out, their corpus, its parts, and dropped training captions by language.
 
-    Also the configuration with these languages, and how many training captions were dropped in each.
+    The captions of the parts have every text that the routines read. Raises ConfigError and DataError.
     """
     whole = read_corpus(config.data)
     languages = choose(config.languages, whole.languages, whole.name, with_pivot=False)
@@ -250,7 +252,7 @@ def new_folder(config: AlignPlan) -> Path:
 
 
 def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
-    """Every text a routine reads must be there or be had by translation; all that is missing is named at once."""
+    """Raise one DataError for all texts a routine reads that are neither there nor can be translated."""
     problems = []
     for name in config.routines:
         for language in config.languages:
@@ -266,7 +268,7 @@ def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
 
 
 def _check_parts(languages: Sequence[str], parts: Parts) -> None:
-    """Where not every image is captioned in every language, a part of the split may have too few."""
+    """Raise DataError for parts with too few captions: not every image need have one in every language."""
     counts = [
         (language, part, len(getattr(parts, part).captions[language].image_index), least)
         for language in languages
@@ -282,7 +284,7 @@ def _check_parts(languages: Sequence[str], parts: Parts) -> None:
 
 
 def _start_prompt(config: AlignPlan, towers: Towers) -> None:
-    """Let a soft prompt start from the embeddings of a text, and leave room for it in the position table."""
+    """Give a soft prompt the embeddings of `--prompt` to start from, and have the tokenizer leave room for it."""
     method = config.method
     tower, tokenizer = towers.text.tower, towers.text.tokenizer
     if method.name != "soft-prompt":

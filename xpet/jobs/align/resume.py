@@ -1,4 +1,4 @@
-"""`xpet align --from`: runs, a pack or an imported module that training goes on from."""
+"""`xpet align --from`: reads and checks the runs, pack or adapter that training goes on from."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def read_starts(config: AlignPlan) -> Runs:
 
 
 def with_stored_method(config: AlignPlan, records: Runs) -> AlignPlan:
-    """The configuration with the method of the runs, and the parts that are to be trained as well.
+    """The configuration with the method of the runs, and `--train` parts added to those they train.
 
-    Raises ConfigError when other settings were asked for.
+    Raises ConfigError when other method settings were asked for.
     """
     from xpet.methods.embeddings import PART
     from xpet.methods.table import find_method
@@ -47,7 +47,7 @@ def with_stored_method(config: AlignPlan, records: Runs) -> AlignPlan:
 
 
 def choose_starts(config: AlignPlan, records: Runs) -> dict[tuple[str, int], RunRecord]:
-    """For every language and seed the run of the best setting: of the same seed, else the best of all.
+    """By (language, seed), the run to go on from: of the best setting the run with that seed, else its best run.
 
     Raises ConfigError for a language without a run.
     """
@@ -68,7 +68,7 @@ def choose_starts(config: AlignPlan, records: Runs) -> dict[tuple[str, int], Run
 
 
 def check_unseen(config: AlignPlan, records: Runs, parts: Parts) -> None:
-    """Raise DataError where pictures a run was trained on are to validate or test what goes on from it."""
+    """Raise DataError where a run was trained on test or validation pictures, or chosen on test pictures."""
     from xpet.data.images import canonical
 
     held_back = {

@@ -1,4 +1,4 @@
-"""`xpet align`: captions, split, image features, tower, method, fit, run directories, result: wired together here."""
+"""`xpet align`, one phase: prepare, train the runs, measure and write each, and summarise. Read this first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     plan = config.check()
     setup = prepare(replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data)), on_event)
     runs = list(setup.config.runs())
-    order = {run.label: number for number, run in enumerate(runs)}  # they end in any order
+    order = {run.label: number for number, run in enumerate(runs)}  # stacks finish in any order
     finished: dict[int, RunResult] = {}
     failed: list[str] = []
     for outcome in stacks.train(setup, runs, on_event):
@@ -90,7 +90,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> 
 
 
 def _record(setup: AlignSetup, outcome: TrainedRun, result: RunResult) -> RunRecord:
-    """What is written of a run."""
+    """The record of a run that is written to its folder."""
     config, run = setup.config, outcome.config
     return RunRecord(
         run=run, model=config.model, data=config.data, method=config.method, fit=config.fit,
@@ -116,7 +116,7 @@ def _environment(setup: AlignSetup, run: RunConfig) -> RunEnvironment:
 
 
 def _text_facts(setup: AlignSetup) -> dict[str, dict[str, int]]:
-    """What became of the English lines, by language; empty where no routine reads them."""
+    """Counts of English lines and training pairs, by language; empty where no routine reads lines."""
     on_pictures = int(not setup.config.text.validates_on_text)
     return {
         language: {

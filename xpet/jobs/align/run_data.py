@@ -1,4 +1,4 @@
-"""What every run of `xpet align` learns from and is validated on."""
+"""Makes the training and validation data of a run: tokens, image features and anchors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data_of(setup: AlignSetup, run: RunConfig) -> RunData:
-    """Captions and features of a run; raises DataError where there are too few lines for a batch."""
+    """The data of a run; raises DataError where routine `text` has fewer translated lines than a batch."""
     import torch
 
     from xpet.training.queue import RunData
@@ -36,7 +36,7 @@ def data_of(setup: AlignSetup, run: RunConfig) -> RunData:
 
 
 def _text_data(setup: AlignSetup, run: RunConfig) -> RunData:
-    """What a run of routine `text` learns from, and is validated on: held-out lines, or pictures."""
+    """The data of a run of routine `text`, which is validated on held-out lines or on pictures."""
     import torch
 
     from xpet.training.queue import RunData
@@ -48,7 +48,7 @@ def _text_data(setup: AlignSetup, run: RunConfig) -> RunData:
             f"{run.language}: expected at least a batch of {least} translated lines to train on, "
             f"found {len(pairs.tokens)}; give more lines or a smaller --batch-size"
         )
-    count = min(len(each.val_tokens) for each in setup.pairs.values())  # runs of a stack have equally many
+    count = min(len(each.val_tokens) for each in setup.pairs.values())  # runs of one stack must have equally many
     text, images, image_index = pairs.val_tokens[:count], pairs.val_frozen[:count], torch.arange(count)
     if not setup.config.text.validates_on_text:
         text = _tokens(setup, "validation", run.language, ROUTINES[run.routine].evaluation)
@@ -74,6 +74,7 @@ def _train_images(setup: AlignSetup, language: str) -> Tensor:
 
 
 def _tokens(setup: AlignSetup, part: str, language: str, slot: str) -> list[list[int]]:
+    """Token numbers of the texts of a slot, made once for all runs."""
     key = (part, language, slot)
     if key not in setup.tokens:
         texts = getattr(setup.parts, part).captions[language].slot(slot)

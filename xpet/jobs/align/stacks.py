@@ -1,4 +1,4 @@
-"""The runs of one `xpet align` in stacks: which are trained side by side, and training them."""
+"""Groups the runs of one `xpet align` into stacks (runs trained side by side on one tower), and trains them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StackPlan:
-    """Runs that can share a stack, and how many `slots` it has: runs trained side by side."""
+    """Runs that can share a stack; `slots` of them are trained at a time."""
 
     queue: Queue
     slots: int
 
 
 def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[StackPlan], int]:
-    """Runs of one shape, in stacks as large as pays and fits; and how many stacks are trained at a time."""
+    """The stacks, each of runs with data of one shape and as large as pays and fits; and how many train at a time."""
     from xpet.training.memory import runs_per_stack, workers_for
     from xpet.training.queue import Queue
 
@@ -49,7 +49,7 @@ def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[S
 
 
 def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) -> Iterator[TrainedRun]:
-    """Train runs in stacks, on as many threads as pay; yields each run as it ends."""
+    """Train runs in stacks, several stacks at a time where that pays; yields each run as it ends."""
     from xpet.training.fit import stream
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
@@ -67,14 +67,17 @@ def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) ->
             fit_setup = FitSetup(stack, plan.queue, plan.slots, setup.config.fit, collate, setup.engine)
             yield from stream(fit_setup, assign, listen, counter)
 
-    # runs are measured while others train: not with the same stack, unless they are trained one by one
+    # `setup.stack` measures finished runs while others train, so these need stacks of their own
     stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(workers)]
     for outcomes in side_by_side(stacks, work, on_event):
         yield from outcomes
 
 
 def assign_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
-    """Fresh parameters for runs behind those that are kept, or those of the runs that training goes on from."""
+    """Rebuild a stack: keep the runs in slots `kept`, then append `runs`, new or with the parameters of their start.
+
+    Returns the function that re-indexes optimiser state in the same way.
+    """
     from xpet.methods.embeddings import widened
 
     vocabularies = [_vocabulary(setup, config, data) for config, data in runs]
@@ -87,7 +90,7 @@ def assign_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequ
 
 
 def _vocabulary(setup: AlignSetup, config: RunConfig, data: RunData) -> Sequence[int]:
-    """The distinct token numbers of what a run's student reads, whose embeddings it may train."""
+    """The distinct token numbers that a run's student reads; `--train embeddings` trains only these."""
     if ROUTINES[config.routine].text_only:
         return setup.pairs[config.language].vocabulary
     return sorted({token for row in data.student for token in row})

@@ -1,4 +1,4 @@
-"""Turns runs into what the report says: the setting chosen per language on validation, averaged over seeds."""
+"""Summarises runs: the setting chosen per language on validation, its mean over seeds, and disparity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xpet.jobs.shared.best_setting import choose_setting
 def summarise(
     config: AlignPlan, runs: Sequence[RunResult], failed: Sequence[str], *, corpus: Corpus, shots: int, **facts: Any
 ) -> AlignResult:
-    """The result of a whole command; a sweep gets a summary.json beside its runs."""
+    """The result of a command, for several runs also written as summary.json; `facts` are its further fields."""
     from xpet.core.disparity import disparity, disparity_over_seeds
 
     languages = dict.fromkeys(run.language for run in runs)
@@ -47,7 +47,7 @@ def summarise(
 
 
 def _language(best: Sequence[RunResult]) -> LanguageResult:
-    """One language by the runs of its chosen setting, best first."""
+    """The result of one language, from the runs of its chosen setting, best first."""
     first = best[0]
     aligned, std = over_seeds([r.aligned for r in best])
     return LanguageResult(
@@ -61,7 +61,7 @@ def _language(best: Sequence[RunResult]) -> LanguageResult:
 
 
 def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
-    """What a reader should not miss: where translated queries retrieve worse than natural ones did before."""
+    """A hint for languages where translated queries now retrieve worse than natural ones did before training."""
     worse = [c.language for c in chosen if ROUTINES[c.routine].translates_queries and c.gain < 0]
     if not worse:
         return ()
@@ -72,6 +72,6 @@ def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:
 
 
 def _write(path: Path, result: AlignResult) -> None:
-    """Put summary.json beside the runs; the runs themselves are safe already when the disk refuses."""
+    """Write summary.json beside the runs, which are kept if that fails."""
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
     write_file(path, text, "the runs beside it are written")

@@ -1,4 +1,4 @@
-"""Training pairs of one language for routine `text`: its translations, tokenised, in a store on disk."""
+"""Makes the training pairs of one language for routine `text`: translates, tokenises and stores them on disk."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from xpet.models.tokenizer import TextTokenizer
 
 AT_ONCE = 512
-"""Lines translated at a time when several translations of each are wanted."""
+"""Lines handled at a time, unless each gets exactly one new translation (then CHUNK)."""
 HELD_OUT_SHARE = 0.1
-"""Share of the lines that is held out, by the hash of their text."""
+"""Share of the lines that may be held out, chosen by the hash of their text."""
 MOST_HELD_OUT = 500
-"""Of the lines that are held out so many are used for validation; the others are trained on."""
+"""Most lines that are held out for validation; further ones are trained on."""
 COUNTED = ("held_out", "flagged", "long", "lines")
-"""What is counted while pairs are made."""
+"""What is counted while pairs are made: lines, held-out ones, flagged and too long translations."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Where a language stands in the whole work, for progress: the `number`-th of `languages`, each of `lines`."""
+    """Position of a language in the whole work, for progress: index `number` of `languages`, each of `lines` lines."""
 
     number: int
     languages: int
@@ -55,7 +55,7 @@ class Turn:
 
 @dataclass
 class LanguagePairs:
-    """Makes the pairs of one language from English lines; `packages` is the folder of the translation packages."""
+    """Makes the pairs of one language from English lines; `packages` is the folder of translation packages."""
 
     english: EnglishLines
     language: str
@@ -67,9 +67,10 @@ class LanguagePairs:
     def pairs(
         self, facts: list[object], features: Tensor, counts: Mapping[str, int], turn: Turn, on_event: OnEvent
     ) -> TrainingPairs:
-        """All pairs of the language, made now as far as they are not in the store.
+        """All pairs of the language; those that are not in the store are made now.
 
-        `facts` are what the English lines depend on, `features` those of the lines, [lines, d].
+        `facts` (JSON-ready) decide the English lines, `counts` say how they were cleaned, and `features` [lines, d] are
+        theirs. Raises DataError where too few pairs are left.
         """
         chain: list[ArgosTranslator] = []
         config = self.english.config
@@ -89,10 +90,11 @@ class LanguagePairs:
 
     @property
     def holds_out(self) -> bool:
-        """Whether lines are kept for validation; natural captions, where there are some, do it better."""
+        """Whether lines are held out: where validation is on text, and no natural captions are used for it."""
         return self.english.config.validates_on_text and self.language not in self.english.natural
 
     def _key(self, facts: list[object], chain: Sequence[ArgosTranslator]) -> str:
+        """The key of the store: a hash of everything the pairs depend on."""
         config = self.english.config
         brought = [store_key(sorted(self.brought.items()))] if self.brought else []
         return store_key(
@@ -119,7 +121,7 @@ class LanguagePairs:
     def _translated(
         self, texts: Sequence[str], bulks: Sequence[Bulk], tally: dict[str, int], on_done: Callable[[int], None]
     ) -> list[list[str]]:
-        """Each text's good translations, different ones only, those the data brings before others."""
+        """Each text's translations without flags, each different one once; those that come with the data first."""
         noise = self.english.config.noise
         good: dict[str, dict[str, None]] = {text: {} for text in texts}
         entries = [(text, self.brought[text]) for text in texts if text in self.brought]

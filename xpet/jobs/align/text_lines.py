@@ -1,4 +1,4 @@
-"""The English lines routine `text` learns from: files, standard input, or the data's own captions; cleaned."""
+"""Reads and cleans the English lines of routine `text`: from files, standard input, or the data's own captions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from xpet.jobs.shared.corpus import Parts
 
 SCHEMA = 2
+"""Version of what is stored: raise it when other lines come out of the same files."""
 STORED = ("stored",)
-"""Of a translation that was flagged when it was made."""
+"""Flags of a stored translation that was flagged when it was made; the file does not say here why."""
 OWN_CAPTIONS = "its own English training captions"
 BLOCK = 1 << 20
 """Bytes copied at a time."""
@@ -36,7 +37,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class SpooledCopy:
-    """A file with the contents of what can be read only once; `digest` is their SHA-256."""
+    """A copy of standard input or of a pipe, which can be read only once; `digest` is its SHA-256 (hex)."""
 
     path: str
     digest: str
@@ -44,11 +45,17 @@ class SpooledCopy:
 
 @dataclass(frozen=True)
 class EnglishLines:
-    """The English lines and what they must not hold. `texts` stands for files where the data's own captions are used.
+    """Where the English lines come from, and what goes with them.
 
-    `natural` are natural captions beside their English ones, by language, where some are to be mixed in. `folder` is
-    where pairs and translations are kept; None: the cache. `copies` stand for paths that can be read only once.
-    `translations` are those the data brings, by language and cleaned line.
+    Attributes:
+        config: the settings of routine `text`, with the corpus files.
+        texts: the data's own English captions; None where corpus files are read instead.
+        forbidden: test captions, which are left out.
+        natural: natural captions to mix in, by language.
+        synthetic: whether the data is the demo's.
+        folder: where pairs and translations are stored; None: the cache.
+        copies: copies of corpus files that can be read only once, by path.
+        translations: translations that come with the data, by language and cleaned line.
     """
 
     config: TextConfig
@@ -67,14 +74,14 @@ class EnglishLines:
 
     @property
     def name(self) -> str:
-        """What the lines are, for messages."""
+        """The source of the lines, for messages."""
         paths = self.config.corpus
         return OWN_CAPTIONS if paths is None else ", ".join(STDIN_NAME if path == STDIN else path for path in paths)
 
     def read(self, counts: dict[str, int], after: int = 0) -> Iterator[tuple[int, Line]]:
-        """Kept lines behind the `after`-th text of the source, each with its index among all kept ones.
+        """The kept lines after the first `after` texts of the source, each with its index among all kept lines.
 
-        `counts` gets the cleaner's own while lines are read.
+        `counts` is updated with the cleaner's counts while lines are read.
         """
         cleaner = Cleaner(self.forbidden)
         source = iter(self.texts) if self.texts is not None else self._files()
@@ -95,7 +102,7 @@ class EnglishLines:
         return read_texts(paths, self.config.column, names=names)
 
     def identity(self) -> list[object]:
-        """What decides the lines: contents of captions and of what is read once; names, sizes and times of files."""
+        """JSON-ready facts that decide the lines: hashes of captions and copies; path, size and time of other files."""
         captions = hashlib.sha256(json.dumps(self.texts).encode()).hexdigest() if self.texts is not None else None
         files: list[object] = []
         for path in self.config.corpus or ():
@@ -109,7 +116,9 @@ class EnglishLines:
 
 
 def english_lines(config: TextConfig, parts: Parts, languages: Sequence[str], corpus: Corpus) -> EnglishLines:
-    """The English lines of a configuration: of the official training split, where there is one, but none of the test.
+    """The English lines of a configuration: its corpus, or the captions of the official training split or the shots.
+
+    Test captions are left out.
 
     Natural captions are those of the shots and of the validation pictures only, as every few-shot routine has them.
     Raises DataError when there is neither a corpus nor English captions, and for files that are not English.
@@ -137,9 +146,9 @@ def english_lines(config: TextConfig, parts: Parts, languages: Sequence[str], co
 
 
 def _translations(train: Split, language: str) -> dict[str, Entry]:
-    """The data's own translation of every English caption that has one: the first that looks right, else the first.
+    """The data's own translations by English caption: of several the first without a flag, else the first.
 
-    What was found wrong when a stored one was made (that it is cut short, for one) cannot be seen in its text.
+    Flags of stored translations are kept, since some (`truncated`) cannot be seen in the text.
     """
     captions = train.captions[language].complete(("pivot", "from_pivot"))
     flagged = captions.flagged.get("from_pivot", frozenset())
@@ -156,7 +165,7 @@ def _translations(train: Split, language: str) -> dict[str, Entry]:
 
 
 def _check_files(paths: Sequence[str], column: str | None) -> None:
-    """Looks at the beginning of every file before anything is loaded; raises DataError."""
+    """Read the beginning of every file, before anything is loaded; raises DataError."""
     if STDIN in paths and (sys.stdin is None or sys.stdin.isatty()):
         raise DataError(f"--corpus {STDIN}: expected English text piped to standard input, found none")
     files = [path for path in paths if path != STDIN]
@@ -176,7 +185,7 @@ def _english_captions(train: Split, languages: Sequence[str]) -> list[str]:
 
 
 def read_once(paths: Sequence[str]) -> list[str]:
-    """Those of some paths that can be read only once: standard input and pipes."""
+    """The paths among these that can be read only once: standard input and pipes."""
     return [path for path in paths if path == STDIN or _is_pipe(Path(path))]
 
 
@@ -186,7 +195,7 @@ def _is_pipe(path: Path) -> bool:
 
 @contextmanager
 def spooled(english: EnglishLines) -> Iterator[EnglishLines]:
-    """Copies standard input and pipes to files until the context ends, so that the lines can be read again."""
+    """For the block, the lines with standard input and pipes copied to files, so that they can be read again."""
     once = read_once(english.config.corpus or ())
     if not once:
         yield english
@@ -197,7 +206,7 @@ def spooled(english: EnglishLines) -> Iterator[EnglishLines]:
 
 
 def _copied(path: str, to: Path) -> SpooledCopy:
-    """The contents of standard input or of a pipe, in a file that ends as it does."""
+    """Copy standard input or a pipe to a file whose name has the same ending."""
     to = to.with_name(to.name + "".join(Path(path).suffixes))
     digest = hashlib.sha256()
     with to.open("wb") as copy, _opened(path) as source:
@@ -218,7 +227,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 
 def check_lines(english: EnglishLines, counts: Mapping[str, int]) -> None:
-    """There must be something to train on; raises DataError saying what became of the lines."""
+    """Raise DataError, saying what became of the lines, unless two are left to train on."""
     if counts.get("kept", 0) >= 2:
         return
     if not counts.get("read"):

@@ -1,6 +1,6 @@
-"""Natural captions in the training text of routine `text`: few, so each stands in it as often as their share asks.
+"""Chooses the natural captions that `--natural-share` mixes into the training text of routine `text`.
 
-They are the captions of the shots, beside the frozen features of their English ones; no picture is looked at.
+They are the captions of the shots, paired with their English ones; their pictures are not used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NaturalCaptions:
-    """Captions of one language to train on and to validate with, each (English, the language's)."""
+    """Captions of one language to train on and to validate with, as pairs (English, own language)."""
 
     train: tuple[tuple[str, str], ...]
     validation: tuple[tuple[str, str], ...]

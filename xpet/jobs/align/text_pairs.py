@@ -1,4 +1,4 @@
-"""What routine `text` learns from: English lines cleaned, translated and tokenised, beside their frozen features.
+"""Makes what routine `text` learns from: translations of English lines, beside the lines' frozen features.
 
 Everything goes through stores on disk, a chunk at a time, so that memory does not grow with the corpus and an
 interrupted command goes on where it stopped. The English features are computed once for all languages.
@@ -44,7 +44,7 @@ def make_pairs(
     device: str,
     on_event: OnEvent,
 ) -> dict[str, TrainingPairs]:
-    """The training pairs of every language. `encode` is the bare tower's, `tower` its fingerprint, `width` its size d.
+    """The training pairs of every language; `encode` runs the bare tower, whose fingerprint is `tower`, size d `width`.
 
     Raises DataError for a corpus that is empty, nothing but test captions, or whose translations all look wrong;
     ModelError where a package is missing, naming the command that installs it.
@@ -71,7 +71,7 @@ def make_pairs(
 def check_packages(english: EnglishLines, languages: Sequence[str]) -> Path:
     """The folder of the packages; raises ModelError where one is missing, naming the command that installs it.
 
-    Languages of whose lines the data brings every translation need none.
+    A language needs none where every line has a translation that comes with the data.
     """
     folder = package_folder(english.config.packages or (DEMO if english.synthetic else None))
     for language in languages:
@@ -83,7 +83,10 @@ def check_packages(english: EnglishLines, languages: Sequence[str]) -> Path:
 def _english_features(
     english: EnglishLines, facts: list[object], encode: Encode, width: int, counts: dict[str, int], on_event: OnEvent
 ) -> Tensor:
-    """Features of the kept lines by the frozen base, [lines, d]: from the store as far as they are there already."""
+    """Features [lines, d] of the kept lines by the frozen base; those that are not in the store are computed.
+
+    `counts` is updated with how the lines were cleaned.
+    """
     key = store_key("english", facts)
     with PairStore(store_folder(english, key), key, width, on_event) as store:
         if store.finished:
@@ -101,7 +104,7 @@ def _english_features(
 def _with_natural(
     pairs: TrainingPairs, natural: NaturalCaptions, config: TextConfig, encode: Encode, tokenizer: TextTokenizer
 ) -> TrainingPairs:
-    """The pairs with natural captions among them; text to validate with is natural then as well."""
+    """The pairs with natural captions mixed in; validation on text uses natural captions then, too."""
     tokens = tokenizer.encode([caption for _, caption in natural.train])
     repeated = natural_rows(len(pairs.tokens), len(tokens), config.natural_share)
     features = encode(tuple(english for english, _ in natural.train)).float().cpu()

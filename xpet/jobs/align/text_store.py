@@ -1,4 +1,4 @@
-"""Where the pairs of routine `text` are stored on disk: folders named by a hash of everything they depend on."""
+"""Names the folders in which pairs of routine `text` are stored: by a hash of everything the pairs depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xpet.jobs.align.text_lines import EnglishLines
 
 CHUNK = 4096
-"""Lines held in memory."""
+"""Lines held in memory at a time."""
 
 
 def store_key(*facts: object) -> str:
@@ -29,7 +29,7 @@ def store_folder(english: EnglishLines, key: str) -> Path:
 
 
 def no_features(rows: int, width: int) -> Tensor:
-    """Feature rows without any number in them, [rows, width] of uninitialised float32; one of the sizes is 0."""
+    """An empty float32 tensor [rows, width], where one of the sizes is 0: tokens or features are stored alone."""
     import torch
 
     return torch.empty(rows, width)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NATURAL = "natural text"
 TRANSLATED = "text translated to English"
 LISTED = 10
-"""How many unreadable pictures an error names."""
+"""Most unreadable pictures, or texts that are none, that an error names."""
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")  # the shape of a BCP 47 language tag
 _T = TypeVar("_T")
 
@@ -56,7 +56,7 @@ class DualEncoder:
     """
 
     def __init__(self, name: str, towers: Towers, chosen: Mapping[str, tuple[Path, RunRecord]], device: str) -> None:
-        """`chosen` holds the run of each language that has one; they share method and base."""
+        """Attach the modules of the `chosen` runs (by language), which share method and base, to the text tower."""
         self.name, self.device = name, device
         self.dimensions = int(towers.text.tower.dimensions)
         self.default_lang = next(iter(chosen)) if len(chosen) == 1 else None
@@ -92,19 +92,19 @@ class DualEncoder:
 
         Args:
             texts: any number of texts; longer ones than the tower has positions for are cut.
-            lang: picks the module. `jp` is `ja`, and `de-AT` takes `de` where there is no `de-at`. A language without
-                a module is encoded by the base. None: the module where there is just one, else the base. A list has
-                one for every text: texts of all languages with a module go through the tower in one forward, each
-                through its own module, with the features they have one by one (to float32 rounding).
-            batch_size: texts a forward takes; equal texts are encoded once.
+            lang: the language, which picks the module. `jp` is `ja`, and `de-AT` takes `de` where there is no `de-at`.
+                A language without a module is encoded by the base. None: the module where there is just one, else the
+                base. A list has a language for each text: those with a module share a forward, each text through its
+                own module, and get the features they get alone (to float32 rounding).
+            batch_size: texts per forward; equal texts are encoded once.
             normalize: whether rows get length 1; else they are as the tower gives them.
 
         Returns:
             float32 [texts, d] on the CPU, in the order of the texts.
 
         Raises:
-            ConfigError: one text instead of several, a `lang` that is no language code, as many of them as there are
-                no texts, a batch size below 1.
+            ConfigError: one text instead of several, a `lang` that is no language code, a list of another length than
+                the texts, a batch size below 1.
             DataError: something that is no text.
         """
         rows = _listed("texts", texts, (str, bytes))
@@ -125,7 +125,7 @@ class DualEncoder:
         return modules
 
     def _encode_texts(self, texts: list[str], modules: list[str | None], batch_size: int) -> Tensor:
-        """Features [texts, d], each by its module: those that can share a forward together, the others by module."""
+        """Features [texts, d], each text by its module; a forward for each group of `_groups`."""
         import torch
 
         from xpet.models.encode import encode_texts
@@ -145,7 +145,7 @@ class DualEncoder:
         return features
 
     def _groups(self, modules: list[str | None]) -> list[list[int]]:
-        """Rows that share a forward: all with a module, where modules lie side by side; else one group a module."""
+        """Rows that share a forward: all with a module where modules lie in one stack, else a group per module."""
         together = self._modules is not None and not self._modules.deltas
         groups: dict[object, list[int]] = {}
         for row, module in enumerate(modules):
@@ -165,8 +165,8 @@ class DualEncoder:
         the orientation noted in EXIF is applied, also to a PIL image that still carries the note.
 
         Args:
-            images: paths and PIL images, mixed as you like.
-            batch_size: pictures a forward takes, and as many are held in memory.
+            images: paths and PIL images, also mixed.
+            batch_size: pictures per forward, and pictures held in memory at a time.
             normalize: whether rows get length 1; else they are as the tower gives them.
             precision: what the tower computes in: fp32, bf16, fp16, or auto: bf16 on a GPU and fp32 elsewhere.
 
@@ -176,7 +176,7 @@ class DualEncoder:
         Raises:
             ConfigError: one picture instead of several, a batch size below 1, a precision that is not known or that
                 the device does not have.
-            DataError: pictures that are missing, broken or of another kind, all counted and the first named.
+            DataError: pictures that are missing, broken or of another kind; all are counted, the first ten named.
             ModelError: no image tower is known for this text tower.
         """
         from PIL.Image import Image
@@ -194,7 +194,7 @@ class DualEncoder:
         return _as_output(self._encode_pictures(self._towers.image, pictures, batch_size, used), normalize)
 
     def _encode_pictures(self, tower: LoadedImage, pictures: list[Any], batch_size: int, precision: str) -> Tensor:
-        """Features [pictures, d]; raises DataError, with all that cannot be read, before or as soon as one is met."""
+        """Features [pictures, d]; raises one DataError for all that cannot be read, encoding none after the first."""
         import torch
 
         problems: list[str] = []
@@ -222,7 +222,7 @@ class DualEncoder:
         return normalise(code) or rest
 
     def _without_subtags(self, code: str) -> str | None:
-        """The module of the code's language, `tr` of `tur` and `tur_Latn`, else one of every language but English."""
+        """The module of a code without subtags (`tr` for `tur_Latn`), else the module `und`, but none for English."""
         language = base(code)
         if language in self.runs:
             return language
@@ -230,7 +230,7 @@ class DualEncoder:
 
     @contextmanager
     def _switched(self, module: str | None) -> Iterator[None]:
-        """The tower with a module, or bare, for the time of the block."""
+        """For the block, the tower with a module, or bare."""
         if self._modules is None:
             yield
             return
@@ -239,9 +239,9 @@ class DualEncoder:
 
 
 class _Modules:
-    """Modules of several languages on one tower: side by side in a stack, so that switching moves no number.
+    """Modules of several languages on one tower: side by side in a stack, so that switching copies nothing.
 
-    Runs that cannot be stacked (full fine-tuning) are copied into the tower when their language is another.
+    Runs that cannot be stacked (full fine-tuning) are copied into the tower whenever the language changes.
     """
 
     def __init__(self, towers: Towers, records: Mapping[str, RunRecord]) -> None:
@@ -261,7 +261,7 @@ class _Modules:
 
     @contextmanager
     def of(self, language: str | None) -> Iterator[None]:
-        """Select a language's module, or none."""
+        """For the block, the tower with a language's module; None: without any."""
         if language is None:
             with self.stack.bare():
                 yield
@@ -274,7 +274,7 @@ class _Modules:
 
 
 def _listed(what: str, values: Iterable[_T], single: tuple[type, ...]) -> list[_T]:
-    """The values as a list; raises ConfigError for a single one, which would be taken apart or not at all."""
+    """The values as a list; raises ConfigError for a single one, such as a string, which could be iterated over."""
     if isinstance(values, single):
         raise ConfigError(f"{what}: expected a list, found one {type(values).__name__}; put it into a list")
     try:
@@ -299,7 +299,7 @@ def _is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
 
 
 def _some(problems: list[str]) -> str:
-    """The first problems, and how many there are besides."""
+    """The first problems in words, and the number of the others."""
     more = len(problems) - LISTED
     return "; ".join(problems[:LISTED]) + (f"; and {more} more" if more > 0 else "")
 

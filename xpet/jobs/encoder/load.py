@@ -1,4 +1,4 @@
-"""`xpet.load`: from a base model, a run or a sweep to an object that encodes texts and pictures."""
+"""`xpet.load`: makes a dual encoder of a base model, a run, a sweep, a pack or an adapter."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def load(
 
 
 def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
-    """Whether this is a run, a folder of runs or a pack, be it a damaged one; DataError, ModelError for nothing."""
+    """Whether a path holds runs (even damaged), a pack or an adapter; raises DataError or ModelError for nothing."""
     path = Path(path_or_name)
     if path_or_name == DEMO:
         return False
@@ -83,6 +83,7 @@ def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
 
 
 def _of_runs(path: str, model: str | None, image_model: str | None, device: str) -> DualEncoder:
+    """The encoder with the best run of each language at a path."""
     records = read_runs([path])
     chosen = {language: runs[0] for language, runs in chosen_runs(records).items()}
     towers = _towers_of_run(records[0][1], model, image_model)
@@ -91,6 +92,7 @@ def _of_runs(path: str, model: str | None, image_model: str | None, device: str)
 
 
 def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None) -> Towers:
+    """The towers a run was trained on, from where the user says they are now."""
     trained = record.model
     alone = _own_features(record) and image_model is None
     text = model or trained.text or DEMO
@@ -98,9 +100,9 @@ def _towers_of_run(record: RunRecord, model: str | None, image_model: str | None
 
 
 def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = None) -> Towers:
-    """Both towers, or the text tower alone with `alone`, or where no image tower is known.
+    """Both towers; the text tower alone if `alone`, or where no image tower is known for it.
 
-    `known_as` is the text tower's name where it is not at its former path any more.
+    `known_as` is the name the text tower had when it was trained on, if it has moved since.
     """
     from xpet.models.checkpoint import load_text_tower
 
@@ -119,15 +121,15 @@ def _own_features(record: RunRecord) -> bool:
 
 
 def _check(towers: Towers, records: Runs) -> None:
-    """The base must be the runs' own; of an image tower that belongs to a user's features nothing is known."""
+    """Raise ModelError unless the towers are the runs' own; an image tower is not checked where the runs had none."""
     if _own_features(records[0][1]):
         towers = replace(towers, fingerprints={**towers.fingerprints, "image": None})
     check_base(towers, records)
 
 
 def _device(device: str | torch.device) -> str:
-    """A device torch can compute on here; raises ConfigError."""
-    import torch  # not accelerate, whose choice binds the whole process
+    """The name of a device that torch can compute on here; raises ConfigError."""
+    import torch  # not accelerate: the device it chooses holds for the whole process
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":

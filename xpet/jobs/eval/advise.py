@@ -1,7 +1,7 @@
 """`xpet eval --advise`: what to do for each language, at what cost when serving, and why.
 
-The rules are a table, read from the top; the first that applies speaks. They rest on three measurements per language
-(natural, translated and prompted zero-shot R@1), on its diagnosis, and on what README's tables show.
+The rules are a table, read from the top; the first that applies gives the advice. They use three figures per language
+(zero-shot R@1 with natural, translated and prompted text), its diagnosis, and margins from the tables of the pages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARGIN = 2.0
-"""Points of R@1 that count as a difference: what seeds change between routines (README)."""
+"""Points of R@1 from which a difference counts: seeds change as much (see the README of `xpet align`)."""
 CLOSED_BY_ROUTINE_1 = 0.64
 """Share of the gap to English that routine 1 with mse-normalized closes with 100 shots.
 
@@ -33,7 +33,7 @@ Mean over the demo's languages (0.48 to 0.79) but French, which has hardly a gap
 """
 SHOTS = 100
 PROMPTS = ("english", "native")
-"""Sets of prompts tried unless others are asked for; ensembles take as many times longer as they have templates."""
+"""Sets of prompts tried unless `--prompt` names others; no ensembles, since these encode texts once per template."""
 
 AS_NOW = "nothing changes"
 MODULE = "one module for the language; no translation"
@@ -42,10 +42,10 @@ EITHER = "a module for the language; if routine 3 wins, every query must be mach
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of a language: R@1 in percent on the test split, and its diagnosis.
+    """What the advice for a language rests on: R@1 in percent on the test split, and its diagnosis.
 
-    `english` is R@1 with the English captions, `translated` with the language's captions translated to English,
-    `prompted` with the best set of prompts, named `prompt`; None where there are no such texts.
+    `raw` is R@1 with natural captions, `english` with the English ones, `translated` with captions translated to
+    English, `prompted` with the best set of prompts, which is named `prompt`; None where there are no such texts.
     """
 
     language: str
@@ -71,10 +71,10 @@ class Case:
 
 @dataclass(frozen=True)
 class AdviceRule:
-    """What to advise where it `applies`: routine as `--routine` takes it, loss, and what serving then needs.
+    """What to advise where the rule `applies`: routine as `--routine` takes it, loss, and what serving then needs.
 
-    `why` follows the numbers. `few_shot`: train with as many captioned pictures as the data has to give, at most 100;
-    else on text, with the `train` parts of the tower beside the module.
+    `why` is the reason, printed after the figures. `few_shot`: train on captioned pictures, as many as there are up to
+    SHOTS; else on text. `train` are parts of the tower to train beside the module, as `--train` takes them.
     """
 
     applies: Callable[[Case], bool]
@@ -126,10 +126,10 @@ def advise(
     prompts: Sequence[str] = PROMPTS,
     on_event: OnEvent = ignore,
 ) -> dict[str, Advice]:
-    """Advice for every diagnosed language; `encode` is the bare tower's, `images` features [images of test, d].
+    """Advice for every diagnosed language; `encode` runs the bare tower, `images` are features [images of test, d].
 
-    `model` and `data` are what the commands then name, `prompts` as `--prompt` takes them. Raises DataError on
-    features without a direction, ConfigError for prompts that are none.
+    `model` and `data` go into the recommended commands; `prompts` are as `--prompt` takes them. Raises DataError for
+    zero features, ConfigError for prompts that cannot be parsed.
     """
     advice, prompt_sets = {}, [parse(prompt) for prompt in prompts]
     encode_once = lru_cache(maxsize=4)(encode)  # languages often share their English captions
@@ -164,7 +164,7 @@ def measure(
 
 
 def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHOTS) -> Advice:
-    """What the first rule that applies says, with the numbers and the exact command."""
+    """The advice of the first rule that applies, with the figures it rests on and the exact command."""
     rule = next(rule for rule in RULES if rule.applies(case))
     why = f"{_numbers(case)}: {rule.why}.{_prompt(case)}"
     if rule.routine is None:

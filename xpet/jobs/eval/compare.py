@@ -1,4 +1,4 @@
-"""`xpet eval --compare`: systems side by side, of runs and of stored results."""
+"""`xpet eval --compare`: compares runs and stored results with the first of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _check_comparable(names: Sequence[str], reports: Sequence[Report]) -> None:
 def _differing(systems: Sequence[System]) -> list[str]:
     """A warning where systems have different languages."""
     every = [set(system.languages) for system in systems]
-    if all(one == every[0] for one in every):
+    if all(languages == every[0] for languages in every):
         return []
     return ["systems have different languages; differences are over those in common, disparity over each one's own"]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xpet.models.tokenizer import TextTokenizer
 
 WORST = 10
+"""Worst queries that are shown of a language."""
 
 
 def diagnose(
@@ -33,7 +34,7 @@ def diagnose(
     """The diagnosis of each language (default: all of `test`) by its natural captions; `images` [images of test, d].
 
     English captions come from the `pivot` slot; without it `alignment` and `word_recognition` are None and `kind` is
-    unclear. With `pictures` the worst queries get thumbnails. Raises DataError on features without a direction.
+    unclear. With `pictures` the worst queries get thumbnails. Raises DataError for zero features.
     """
     chosen = list(languages or test.captions)
     encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
@@ -78,6 +79,7 @@ def _diagnose(
 def _query(
     test: Split, captions: LanguageCaptions, row: int, rank: float, top: int, pictures: ImageSource | None
 ) -> WorstQuery:
+    """The record of the query in caption row `row`, which finds its image at `rank`; image `top` comes first."""
     texts, english = captions.slot("target"), captions.texts.get("pivot")
     of_top = (text for text, image_index in zip(texts, captions.image_index, strict=True) if image_index == top)
     right, top_image = test.images[captions.image_index[row]], test.images[top]
@@ -89,10 +91,10 @@ def _query(
 
 
 def _thumbnail(pictures: ImageSource | None, name: str) -> str | None:
-    """The picture, small; None without one, or where it cannot be shown, as beside features of the user's own."""
+    """A thumbnail of a picture; None without pictures, or where this one cannot be read."""
     from xpet.data.thumbnails import thumbnail
 
     try:
         return None if pictures is None else thumbnail(pictures.open(name))
-    except DataError:  # what was measured does not hang on it
+    except DataError:  # the figures do not depend on it
         return None

@@ -11,7 +11,7 @@ from xpet.jobs.results.report import Gate, System
 
 
 def gates_of(gate: GateConfig, systems: Sequence[System], compared: bool = False) -> list[Gate]:
-    """What the limits say of the runs (without runs: of the base; `compared`: of the last) against the first."""
+    """Judge the runs by the limits (without runs the base, if `compared` the last system); drops are from the first."""
     first, last = systems[0], systems[-1] if compared else primary(systems)
     worst, lost = _largest_drop(first, last)
     range_, mean = last.spread.range.value, last.spread.mean.value
@@ -27,7 +27,7 @@ def gates_of(gate: GateConfig, systems: Sequence[System], compared: bool = False
 
 
 def _largest_drop(first: System, last: System) -> tuple[str, float]:
-    """The language that loses most, English and untrained languages under each module included, and its points."""
+    """The language that loses most, and the points it loses; English and untrained languages under modules count."""
     before = {lang: scores.mean.r1.value for lang, scores in first.languages.items()}
     after = {lang: scores.mean.r1.value for lang, scores in last.languages.items()}
     for lang, scores in last.languages.items():

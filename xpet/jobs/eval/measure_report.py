@@ -1,4 +1,4 @@
-"""Measuring systems and turning them into a report: prepare, measure, resample, diagnose, advise."""
+"""Makes the report of a measurement: prepares, measures every system, computes intervals, diagnoses, advises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def measure_report(config: EvalConfig, on_event: OnEvent) -> Report:
-    """The report of the base, or of the base and runs; raises the XpetError family."""
+    """Measure the base, and the runs if there are any, and report; raises the XpetError family."""
     records: Runs = read_runs(config.runs, config.languages or ()) if config.runs else []
     setup = prepare(config, records, on_event)
     measured, warnings = measure_all(config, setup, records, on_event)
@@ -108,6 +108,7 @@ def _advice(
 
 
 def _configuration(config: EvalConfig, setup: EvalSetup) -> dict[str, Any]:
+    """The configuration as JSON, with languages, model and data as they were used."""
     given = to_dict(config)
     return {**given, "languages": list(setup.languages), "model": asdict(setup.model), "data": asdict(setup.data)}
 
@@ -122,5 +123,5 @@ def _environment(setup: EvalSetup) -> dict[str, Any]:
 
 
 def _fingerprint(setup: EvalSetup) -> str:
-    """Digest of the test pictures' names and order: what must agree for figures per image to be compared."""
+    """Digest of the data's name and the test pictures' names in order: figures per image compare only if it agrees."""
     return hashlib.sha256(json.dumps([setup.corpus.name, setup.test.images]).encode()).hexdigest()

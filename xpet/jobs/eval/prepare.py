@@ -1,4 +1,4 @@
-"""What everything that one `xpet eval` measures shares: test captions, image features, towers, the method's stack."""
+"""Prepares what all measurements of one `xpet eval` share: test captions, image features, towers, the stack."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalSetup:
-    """What is measured, and what it is measured with.
+    """What all measurements of one `xpet eval` share.
 
     `languages` are those to show; `images` features of the test pictures [images of test, d]; `stack` holds the module
     of one run at a time (None without runs); `encode` runs the text tower in its present state.
@@ -51,14 +51,14 @@ class EvalSetup:
 
     @property
     def most_shots(self) -> int:
-        """Pictures that `align` could train on, leaving as many for validation and one for the test."""
+        """Most pictures that `align` can train on: all of an official split, else half, so that as many validate."""
         train = self.corpus.splits.get("train")
         whole = sum(len(split.images) for split in self.corpus.splits.values())
         return max(2, len(train.images) if train is not None else (whole - 1) // 2)
 
     @contextmanager
     def bare(self) -> Iterator[measure.Encode]:
-        """The encoder of the base."""
+        """For the block, the encoder of the base."""
         if self.stack is None:
             yield self.encode
             return
@@ -67,7 +67,7 @@ class EvalSetup:
 
     @contextmanager
     def tuned(self, record: RunRecord) -> Iterator[measure.Encode]:
-        """The encoder with the module of a run."""
+        """For the block, the encoder with the module of a run."""
         assert self.stack is not None
         self.stack.load(0, record.delta)
         with self.stack.one(0):
@@ -75,7 +75,7 @@ class EvalSetup:
 
 
 def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> EvalSetup:
-    """Read, check and load everything; without records for the base alone. Raises the XpetError family."""
+    """Read, check and load everything; without `records` no stack is built. Raises the XpetError family."""
     from xpet.methods.build import build_stack, total_parameters
 
     model, data, image_names, needed = measurement_settings(config, records)
@@ -96,7 +96,7 @@ def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> EvalSetup:
 
 
 def _check_images(images: Tensor, test: Split) -> None:
-    """Every picture needs a direction to be ranked; raises DataError naming those without."""
+    """Raise DataError, naming pictures, where image features [images, d] are zero or not finite."""
     bad = (~(images.isfinite().all(dim=1) & (images != 0).any(dim=1))).nonzero().flatten().tolist()
     if bad:
         names = ", ".join(test.images[row] for row in bad[:5]) + (", ..." if len(bad) > 5 else "")

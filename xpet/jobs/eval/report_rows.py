@@ -1,4 +1,4 @@
-"""Turns what was measured into the records of a report: figures with intervals, comparisons."""
+"""Turns measurements into the records of a report: figures with intervals, and comparisons of systems."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from xpet.core.resampling import Resamples
 
 SIGNIFICANT = 0.05
+"""Corrected p values below this are significant."""
 PERMUTATIONS = 10_000
 DIGITS = 6
+"""Decimals of stored hits per image."""
 
 
 def system_of(
     measured: Measured, resamples: Resamples | None, groupings: Sequence[str], trained: Sequence[str] = ()
 ) -> System:
-    """The record of a system; `groupings` as `xpet.core.groups` names them, `trained` languages of any system."""
+    """The record of a system; `groupings` as `--group` names them, `trained` are languages that some system trained."""
     from xpet.core.statistics import estimate
 
     names = list(measured.results)
@@ -36,7 +38,7 @@ def system_of(
     languages = {
         lang: LanguageScores(
             **vars(scores), run=measured.runs.get(lang), english=english[lang].mean.r1 if lang in english else None,
-            untrained={other: Estimate(one.recall) for other, one in measured.untrained.get(lang, {}).items()},
+            untrained={other: Estimate(result.recall) for other, result in measured.untrained.get(lang, {}).items()},
             per_image=_per_image(measured.results[lang]),
         )
         for lang, scores in figures.languages.items()
@@ -51,14 +53,14 @@ def system_of(
 
 
 def primary(systems: Sequence[System]) -> System:
-    """The system that a report is about: the last one of runs, else the reference."""
+    """The system that a report is about: the last one that has runs, else the reference."""
     return next((system for system in reversed(systems) if system.kind == "run"), systems[0])
 
 
 def comparison_of(reference: System, system: System, resamples: Resamples | None, seed: int = 0) -> Comparison:
     """What changes from one system to another; raises DataError when one of them has no figures per image.
 
-    A language that both search alike (the same on every image) is no test, and not one of those Holm corrects for.
+    A language with the same hits on every image in both is not tested, and does not count in Holm's correction.
     """
     from xpet.core.comparison import compare
 
@@ -81,11 +83,12 @@ def _per_image(result: Retrieval | Mapping[int, Retrieval]) -> PerImage:
 
 
 def _rounded(values: Tensor) -> tuple[float, ...]:
-    """Numbers of a tensor [images]; whole ones as such: most hits are 0 or 1, and files stay small."""
+    """Numbers of a tensor [images], rounded; whole ones as int, which keeps files small: most hits are 0 or 1."""
     return tuple(int(v) if v == int(v) else v for v in (round(v, DIGITS) for v in values.tolist()))
 
 
 def _hits(system: System) -> Mapping[str, Hits]:
+    """Hits per image by language; raises DataError where a stored result lacks them."""
     import torch
 
     from xpet.core.comparison import Hits

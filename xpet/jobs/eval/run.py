@@ -1,4 +1,4 @@
-"""`xpet eval`: run directories -> captions and features -> towers and deltas -> retrieval -> statistics -> report."""
+"""`xpet eval`: decides what was asked for, a measurement, a comparison, a stored result or lint. Read this first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(config: EvalConfig, on_event: OnEvent = ignore) -> Report | LintResult:
 
 
 def _again(report: Report, config: EvalConfig) -> Report:
-    """A stored report, judged by the limits given now."""
+    """A stored report, judged by the limits given now; without any, its own gates stay."""
     gates = gates_of(config.gate, report.systems)
     return replace(report, gates=tuple(gates)) if gates else report
 

@@ -1,4 +1,4 @@
-"""Result files of `xpet eval --format json`, read again."""
+"""Reads result files of `xpet eval --json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xpet.jobs.results.report import Report
 
 
 def read_result(path: str) -> Report:
-    """The report in a result file of `xpet eval --format json`; raises DataError."""
+    """The report in a result file of `xpet eval --json`; raises DataError."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Measures systems: the base by every text and prompt asked for, the English tower, and runs with their modules."""
+"""Measures systems: the base with every text and prompt asked for, the English tower, and runs with their modules."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ NAMES = {
     "target": "zero-shot", "to_pivot": "translated", "from_pivot": "from English",
     "pivot": "English text",
 }  # fmt: skip
-"""What the base is called when it searches with a slot."""
+"""Name of the base as a system, by the slot it searches with."""
 ENGLISH = ("to_pivot", "pivot")
 """Slots that hold English, whatever the language."""
 
 
 @dataclass
 class Measured:
-    """A system's retrieval per language (and seed), before it becomes figures: see `results.report.System`.
+    """Retrieval of a system by language (and seed); `report_rows.system_of` makes a `results.report.System` of it.
 
-    `kind`, `text`, `prompt` and the fields from `method` on are as there. `english` is English under the module of each
-    aligned language, `untrained` the languages without a module under it, `bare_english` English under the bare tower;
-    `runs` are the folders of the best seeds.
+    `english` is English under the module of each aligned language, `untrained` the languages without a module under
+    it, `bare_english` English under the bare tower; `runs` are the folders of the best seeds. The other fields are as
+    in `System`.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Measured:
 def measure_all(
     config: EvalConfig, setup: EvalSetup, records: Runs, on_event: OnEvent
 ) -> tuple[list[Measured], list[str]]:
-    """Every system that `config` names, the reference (the base by natural captions) first, and warnings."""
+    """Every system that `config` names, and warnings; first the reference, which is the base with natural captions."""
     warnings: list[str] = []
     steps = _Steps(setup, _count(config, setup, records), on_event)
     with setup.bare() as encode:
@@ -101,13 +101,13 @@ def _prompts(config: EvalConfig) -> list[Prompt]:
 
 
 class _Steps:
-    """Counts the languages measured, over all systems, and reports each."""
+    """Reports progress: one step for each language of each system."""
 
     def __init__(self, setup: EvalSetup, total: int, on_event: OnEvent) -> None:
         self.setup, self.total, self.on_event, self.done = setup, total, on_event, 0
 
     def languages(self) -> Iterator[str]:
-        """The languages to show, with progress."""
+        """The languages to measure; a step of progress is reported after each."""
         for language in self.setup.languages:
             yield language
             self.done += 1
@@ -115,13 +115,13 @@ class _Steps:
 
 
 def _count(config: EvalConfig, setup: EvalSetup, records: Runs) -> int:
-    """How many languages are measured, over all systems."""
+    """Steps of progress: languages times systems."""
     prompted = len(_prompts(config)) * (1 + len(_named(config)))
     return (1 + len(_texts(config, setup)) + prompted + bool(config.english) + bool(records)) * len(setup.languages)
 
 
 def _named(config: EvalConfig) -> list[str]:
-    """Slots that were asked for besides natural captions."""
+    """Slots named in `--text`, but for natural captions."""
     return [text for text in config.texts or () if text != "target"]
 
 
@@ -142,9 +142,11 @@ def _base(
     setup: EvalSetup, encode: measure.Encode, text: str, prompt: Prompt | None, steps: _Steps,
     first: Measured | None = None,
 ) -> Measured:  # fmt: skip
-    """The base by one text, in a prompt where there is one; English by another text is what it was in `first`.
+    """The base searching with one slot (`text`), in a prompt where there is one.
 
-    A set's templates are in the language the text is in: English ones around what is translated to English.
+    English has but one slot: where `first` measured it already, its result is taken. A prompt set's templates are in
+    the language of the text: English ones around text translated to English. Raises DataError where no language has
+    the slot.
     """
     name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
     name += f", {NAMES[text]}" if prompt is not None and text != "target" else ""
@@ -166,7 +168,7 @@ def _base(
 
 
 def _english(setup: EvalSetup, encode: measure.Encode, base: Measured) -> Retrieval | None:
-    """English by the bare tower, what forgetting is measured against; None without English captions."""
+    """English under the bare tower, against which forgetting is measured; None without English captions."""
     known = base.results.get(PIVOT)
     if known is not None or PIVOT not in setup.test.captions:
         return known  # type: ignore[return-value]
@@ -205,7 +207,7 @@ def _other_image_tower(name: str, setup: EvalSetup) -> list[str]:
 
 
 def _aligned(setup: EvalSetup, records: Runs, base: Measured, steps: _Steps) -> Measured:
-    """Every aligned language by its own modules, the others by the base."""
+    """The system of the runs: each aligned language with its own modules, the others with the base."""
     chosen = chosen_runs(records)
     first = next(iter(chosen.values()))[0][1]
     routines = {runs[0][1].routine.name: runs[0][1].routine for runs in chosen.values()}
@@ -226,7 +228,10 @@ def _aligned(setup: EvalSetup, records: Runs, base: Measured, steps: _Steps) -> 
 
 
 def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured) -> None:
-    """One language by the modules of its runs (one a seed), and English under them."""
+    """Measure one language with the modules of its runs (one per seed) and put the results into `system`.
+
+    English is measured under every module, the languages without a module under that of the best seed.
+    """
     captions, slot = setup.test.captions, runs[0][1].routine.evaluation
     by_seed: dict[int, Retrieval] = {}
     english: dict[int, Retrieval] = {}
@@ -248,7 +253,7 @@ def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured) 
 
 
 def _cost(records: Runs, total: int) -> Cost:
-    """Of a module made elsewhere only its size is known."""
+    """Parameters of the first run's module, largest size, mean time and peak memory; time and memory may be unknown."""
     metrics = [record.metrics for _, record in records]
     return Cost(
         trainable=metrics[0].trainable,

@@ -1,4 +1,4 @@
-"""Combines runs of several languages into one: what they changed, weights by validation, and what combining costs."""
+"""Combines runs of several languages into one module, searches the weights on validation, and measures the price."""
 
 from __future__ import annotations
 
@@ -35,22 +35,21 @@ if TYPE_CHECKING:
 _VALIDATION: Alike = {"validation split": lambda record: record.split.validation}
 _REMEDY = "combine runs that agree in it"
 TEXTS = {"target": "natural captions", "to_pivot": "captions translated to English"}
-"""Slot of the texts a run is searched with, in words."""
+"""The texts a run is searched with, in words, by slot."""
 
 
 def combined_records(config: MergeConfig, on_event: OnEvent = ignore) -> tuple[Runs, Combination]:
-    """The runs of a configuration combined: a record per language, all with the same trained weights and method.
+    """Combine the runs of a configuration: a record per language, all with the same trained weights and method.
 
-    `aligned`, `english_after`, `trainable` and `share` of their metrics are the combination's, measured now (the first
-    two None where `config.verify` is off); `combination` says how it was made. Raises the XpetError family, see
-    `runs_to_combine`.
+    In their metrics, `aligned` and `english_after` are measured now (None where `config.verify` is off), `trainable`
+    and `share` are the combination's. Raises the XpetError family, see `runs_to_combine`.
     """
     config = config.check()
     return combined(job_of(config, runs_to_combine(config)), on_event)
 
 
 def runs_to_combine(config: MergeConfig) -> Runs:
-    """Of every language the run that is best on validation.
+    """The run of each language that is best on validation, checked to go together.
 
     Raises ConfigError for fewer than two languages, another number of weights, or methods that cannot be combined;
     DataError for runs that differ in base, data, test split or the text they search with.
@@ -93,7 +92,7 @@ def combined(job: MergeJob, on_event: OnEvent) -> tuple[Runs, Combination]:
 
 
 def _check_no_embeddings(runs: Runs) -> None:
-    """Raise ConfigError for trained embeddings, which cannot be summed as products of layers are."""
+    """Raise ConfigError for runs with trained embeddings, which cannot be combined."""
     for path, record in runs:
         if "embeddings" in (record.method.train or ()):
             raise ConfigError(
@@ -103,7 +102,7 @@ def _check_no_embeddings(runs: Runs) -> None:
 
 
 def _check_alike(runs: Runs) -> None:
-    """One model has one method, and is searched with one kind of text."""
+    """Raise DataError for runs of several methods, or that search with several kinds of text."""
     first_path, first = runs[0]
     for path, record in runs[1:]:
         method, first_method = record.method.name, first.method.name
@@ -120,6 +119,7 @@ def _check_alike(runs: Runs) -> None:
 
 
 def _check_settings(config: CombineConfig, languages: list[str], method: MethodConfig) -> None:
+    """Raise ConfigError for one language, another number of weights, or a cut that the method does not allow."""
     from xpet.methods.combining import STRATEGIES
     from xpet.methods.table import find_method
 
@@ -141,7 +141,7 @@ def _check_settings(config: CombineConfig, languages: list[str], method: MethodC
 
 
 def _ingredients(job: MergeJob, on_event: OnEvent) -> Ingredients:
-    """What every run changed of the base, which must be the one it was trained on."""
+    """The task vectors of the runs; raises ModelError for another base than they were trained on."""
     from xpet.methods.combining import absent, completed, joint, task_vector
     from xpet.models.checkpoint import open_text_tower
 
@@ -155,6 +155,7 @@ def _ingredients(job: MergeJob, on_event: OnEvent) -> Ingredients:
 
 
 def _recipe(config: CombineConfig, languages: list[str]) -> Recipe:
+    """The recipe as it is configured; weights that are not given are 1/languages."""
     from xpet.methods.combining import Recipe
 
     weights = config.weights or (1 / len(languages),) * len(languages)
@@ -164,7 +165,7 @@ def _recipe(config: CombineConfig, languages: list[str]) -> Recipe:
 def _search(
     config: CombineConfig, setup: CombineSetup, recipe: Recipe, on_event: OnEvent
 ) -> tuple[Recipe, WeightSearch]:
-    """The recipe whose weights and density score best on validation, English included, and how it was found."""
+    """The recipe with the weights and density that score best on validation, English included; and how it was found."""
     from xpet.methods.combining import combine
 
     languages = list(recipe.weights)
@@ -200,7 +201,7 @@ def _spreads(prices: Mapping[str, Price]) -> dict[str, Disparity[float]]:
 def _record(
     record: RunRecord, delta: Mapping[str, Tensor], method: MethodConfig, combination: Combination
 ) -> RunRecord:
-    """One language's record of the combination: its own data and settings, the common weights, what was measured."""
+    """The record of one language: its own data and settings, with the common weights and what was measured now."""
     price, english = (combination.languages.get(lang) for lang in (record.language, PIVOT))
     total = record.metrics.total
     metrics = replace(

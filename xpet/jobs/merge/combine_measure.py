@@ -1,4 +1,4 @@
-"""What a combination is measured with: one stack that holds any of the runs or all combined, captions and images."""
+"""Measures combinations: on one stack that holds a run or a combination at a time, by R@1 on test and validation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ TEST, VALIDATION = "test", "validation"
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Task vectors of the languages (`completed`), the method that covers all of them, and the base's weights."""
+    """What is combined: task vectors by language, the method that covers all of them, and the base's weights.
+
+    The vectors are completed: weights that a run does not train count as unchanged.
+    """
 
     vectors: Mapping[str, TaskVector]
     method: MethodConfig
@@ -44,7 +47,7 @@ class Ingredients:
         return max(vector.rank for vector in self.vectors.values())
 
     def delta(self, vector: TaskVector, rank: int | None = None) -> tuple[dict[str, Tensor], MethodConfig]:
-        """A task vector as a run holds it, with its settings."""
+        """A task vector as the trained tensors of a run, and the method's settings for them."""
         from xpet.methods.combining import as_delta
 
         return as_delta(vector, self.method, self.base, rank)
@@ -52,33 +55,34 @@ class Ingredients:
 
 @dataclass(frozen=True)
 class CombineSetup:
-    """A stack that holds one task vector at a time, and what it is measured with."""
+    """A stack that holds one task vector at a time, and the captions and images it is measured on."""
 
     ingredients: Ingredients
     stack: Stack
     rank: int
-    """Rank of the stack's products, in which every run and the combination fit, filled up with zeros."""
+    """Rank of the stack's products: large enough for every run and the combination, whose products are padded with
+    zeros."""
     encode: measure.Encode
     slots: Mapping[str, str]
     """Language -> slot of the texts it searches with."""
     parts: Mapping[str, tuple[Split, Tensor]]
-    """Test, and validation where weights are searched: captions, and features of their images [images, d]."""
+    """Captions and image features [images, d] of part `test`, and of `validation` where weights are searched."""
 
     @contextmanager
     def holding(self, vector: TaskVector) -> Iterator[None]:
-        """The tower changed by a task vector."""
+        """For the block, the tower changed by a task vector."""
         delta, _ = self.ingredients.delta(vector, self.rank)
         self.stack.load(0, delta)
         with self.stack.one(0):
             yield
 
     def recall(self, language: str, part: str = TEST, slot: str | None = None) -> float:
-        """R@1 in percent of one language by the tower as it is now; `slot` None: the language's own kind of text."""
+        """R@1 in percent of one language with the tower in its present state; `slot` None: as `slots` says."""
         split, images = self.parts[part]
         return measure.recall(self.encode, split.captions[language], slot or self.slots[language], images)
 
     def validation_recall(self, vector: TaskVector) -> dict[str, float]:
-        """R@1 in percent of every language on validation, English included, by the tower changed by a task vector."""
+        """R@1 in percent of every language on validation, English included, with a task vector."""
         with self.holding(vector):
             return {language: self.recall(language, VALIDATION) for language in self.slots}
 
@@ -88,7 +92,7 @@ class CombineSetup:
         return len(self.parts[VALIDATION][0].images)
 
     def prices(self, combined: TaskVector, on_event: OnEvent) -> dict[str, Price]:
-        """Every language on the test images: by the base with natural captions, by its own module, by all combined."""
+        """R@1 of each language on the test images: the base (natural captions), its own module, and all combined."""
         languages, vectors = list(self.slots), self.ingredients.vectors
         steps = len(vectors) + 2
         with self.stack.bare():
@@ -109,7 +113,7 @@ class CombineSetup:
 
 
 def prepare(job: MergeJob, ingredients: Ingredients, rank: int, searched: bool, on_event: OnEvent) -> CombineSetup:
-    """Load what measuring needs; `searched` takes the validation images, too.
+    """Load what measuring needs, with `searched` the validation images, too; `rank` is that of the stack's products.
 
     Raises DataError or ModelError naming --no-verify when captions or images are not there, ModelError for another
     base.

@@ -1,4 +1,4 @@
-"""The model card of a merged checkpoint: README.md as the hub reads it, with what only its owner knows left open."""
+"""Writes the model card of a merged checkpoint: a README.md as the hub reads it, with licences left open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xpet.jobs.results.synthetic import SYNTHETIC
 
 UNKNOWN = "unknown"
 SEARCHED_WITH = {"target": "captions in the language itself", "to_pivot": "captions machine-translated to English"}
-"""Text a run is evaluated with, in words."""
+"""The texts a run is searched with, in words, by slot."""
 
 
 def model_card(result: MergeResult, record: RunRecord) -> str:
@@ -79,6 +79,7 @@ def _recipe(made: Combination) -> list[tuple[str, Any]]:
 
 
 def _prices(made: Combination) -> Iterator[str]:
+    """The table of R@1 by the base, by each language's module, and by the combination."""
     yield from ("## What combining costs", "")
     if not made.languages:
         yield from ("Not measured (`--no-verify`).", "")
@@ -95,6 +96,7 @@ def _prices(made: Combination) -> Iterator[str]:
 
 
 def _metrics(result: MergeResult, record: RunRecord) -> Iterator[str]:
+    """The table of R@1 as it was measured when the run was trained; nothing for a module made elsewhere."""
     metrics, language = record.metrics, record.language
     if record.split.test is None:
         return

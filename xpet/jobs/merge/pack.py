@@ -1,4 +1,4 @@
-"""`xpet merge --pack`: the best run of every language into one file, read back and compared bit by bit."""
+"""`xpet merge --pack`: writes the best run of every language into one file, which is read back and compared."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from xpet.jobs.shared.run_records import Runs, chosen_runs, read_runs
 
 
 def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
-    """Pack the runs that `xpet eval` would choose, one a language; the base stays where it is and is only named.
+    """Pack the runs that `xpet eval` would choose, one per language; the base is named, not stored.
 
-    With `config.combine` every language gets the one module they are combined into, which is stored once.
+    With `config.combine` all languages share the module they are combined into, which is stored once.
 
     Raises the XpetError family: no run, runs of different bases, data or methods, weights that are not finite, an
     output that is in use, too little disk. Nothing is left behind then.
@@ -54,7 +54,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> PackResult:
 
 
 def write(out: Path, records: Runs, on_event: OnEvent) -> None:
-    """Write a pack beside its path, read it back, compare, and only then put it there; raises the XpetError family."""
+    """Write a pack to a temporary file, read it back, compare, and only then move it to `out`; raises XpetErrors."""
     needed = 2 * sum(tensor_bytes(record.delta) for _, record in records) + (1 << 20)
     free = shutil.disk_usage(out.parent).free
     if free < needed:
@@ -69,7 +69,7 @@ def write(out: Path, records: Runs, on_event: OnEvent) -> None:
 
 
 def _check_same(written: PackEntry, read: PackEntry) -> None:
-    """What was read back must be what was written, to the last bit; raises ModelError."""
+    """Raise ModelError unless what was read back equals what was written, to the last bit."""
     import torch
 
     delta, copy = written.record.delta, read.record.delta
@@ -86,6 +86,7 @@ def _plain_settings(entry: PackEntry) -> object:
 
 
 def _check_out(out: Path, config: MergeConfig) -> None:
+    """Raise OutputError unless the pack may be written to `out`."""
     if out.name.endswith(RESULT):
         raise OutputError(f"{out}: expected another ending than {RESULT}, which `xpet eval` takes for a result")
     if out.exists() and not config.overwrite:

@@ -1,4 +1,4 @@
-"""`xpet merge`: a run, or several combined, into an export format: written beside its folder, proven, put there."""
+"""`xpet merge`: writes a run, or several combined, in an export format, and proves it. Read this first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xpet.jobs.shared.run_records import Runs, check_fingerprints, read_runs
 from xpet.jobs.shared.towers import text_path
 
 _BESIDE = 64 << 20
-"""Bytes of disk wanted besides the weights: tokenizer, configuration, card."""
+"""Bytes of free disk that are required beside the weights, for tokenizer, configuration and card."""
 _SEVERAL = "; or combine the languages by --strategy, or keep each in one file by --pack"
 
 
@@ -54,7 +54,7 @@ def run(config: MergeConfig, on_event: OnEvent = ignore) -> MergeResult:
 
 
 def _checked_job(config: MergeConfig) -> MergeJob:
-    """The runs to write and their base, seen to go with the format, with `--out` and with the disk."""
+    """The job, once runs, format, `--out` and disk space are checked; raises the XpetError family."""
     export_format = EXPORT_FORMATS[config.form]
     check_settings(export_format, config)
     runs = _single(config) if config.combine is None else combine.runs_to_combine(config)
@@ -90,7 +90,7 @@ def _write(
 
 
 def _single(config: MergeConfig) -> Runs:
-    """The one run there is; raises ConfigError naming the choices if there are several."""
+    """The one run to merge; raises ConfigError, naming them, if there are several."""
     runs = read_runs(config.runs, alike={})
     if len(runs) > 1:
         names, where = ", ".join(path.name for path, _ in runs), ", ".join(config.runs)
@@ -145,7 +145,7 @@ def _check_base(job: MergeJob) -> None:
 def _result(
     job: MergeJob, out: Path, image: str | None, verification: Verification | None, combination: Combination | None
 ) -> MergeResult:
-    """What was merged; files, size and time are filled in when all is written."""
+    """The result so far; files, size and time are filled in once all is written."""
     record = job.record
     return MergeResult(
         runs=tuple(str(path) for path, _ in job.runs), base=job.model.text, image=image,

@@ -1,4 +1,4 @@
-"""The proof of a merge: real captions encoded by the run, as `xpet eval` does it, and by what was written."""
+"""Proves a merge: the run, and what was written, encode the same test captions, and the features are compared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasuredData:
-    """What a proof is made on: the towers' names, the data, its corpus, and the test captions of it."""
+    """The data of a proof: names of the towers, the data set, its corpus and the test captions."""
 
     model: ModelConfig
     data: DataConfig
@@ -39,7 +39,7 @@ class MeasuredData:
 
 @dataclass(frozen=True)
 class RunFeatures:
-    """What the run computes, before it is merged."""
+    """What the run computes before it is merged, and the captions it was computed on."""
 
     captions: Mapping[str, LanguageCaptions]
     slots: Mapping[str, str]
@@ -51,11 +51,12 @@ class RunFeatures:
     recall: Mapping[str, float]
     """Language -> R@1 in percent; empty without images."""
     tolerance: float
+    """Largest length of the difference between two unit features that is allowed."""
     device: str
 
 
 def encode_run(job: MergeJob, on_event: OnEvent) -> RunFeatures:
-    """Encode the runs' test captions, and the English ones, by its base and module.
+    """Encode the test captions of the job's languages, and the English ones, with its base and module.
 
     Raises DataError naming --no-verify when the captions cannot be read any more, ModelError for another base.
     """
@@ -82,9 +83,9 @@ def encode_run(job: MergeJob, on_event: OnEvent) -> RunFeatures:
 def _run_tower(
     base: nn.Module, job: MergeJob, delta: Mapping[str, Tensor], whole: bool, device: str
 ) -> Iterator[nn.Module]:
-    """The tower of the run: the base with its module, or the `base` itself where the `whole` tower was trained.
+    """For the block, the tower of the run: the base with its module; `base` itself if the `whole` tower was trained.
 
-    A module made elsewhere changes the weights by its own formula, not as it was read.
+    A module made elsewhere changes the weights by its format's own formula, so that the proof covers how it was read.
     """
     from xpet.methods.build import build_stack
 
@@ -134,12 +135,12 @@ def compare(run: RunFeatures, encode: measure.Encode, on_event: OnEvent) -> Veri
 
 
 def _compared(job: MergeJob) -> dict[str, str]:
-    """Language -> slot of the texts to compare on; a module made elsewhere has no data: the demo's, in German."""
+    """Language -> slot of the texts to compare on; a module of unknown language is compared on German captions."""
     return {"de" if language == UNDETERMINED else language: slot for language, slot in job.searched.items()}
 
 
 def tested_captions(job: MergeJob, on_event: OnEvent) -> MeasuredData:
-    """Towers, data, corpus and test captions of the runs; raises DataError naming --no-verify when they changed."""
+    """Towers, data, corpus and test captions of the runs; raises DataError, naming --no-verify, if they changed."""
     model, fit = ModelConfig(job.config.model), FitConfig(device=job.config.device)
     data = DataConfig(name="", root=job.config.data_root)
     config = EvalConfig(job.config.runs, tuple(_compared(job)), model, data, fit=fit, texts=())

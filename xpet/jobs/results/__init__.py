@@ -1,1 +1,1 @@
-"""What jobs hand back: records that the view prints and `--json` writes."""
+"""The results of the jobs, as records that the view prints and `--json` writes."""

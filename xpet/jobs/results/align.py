@@ -1,4 +1,4 @@
-"""What `xpet align` hands back: frozen records that the view prints and `--json` writes as they are."""
+"""The result of `xpet align`, which the view prints and `--json` writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from xpet.jobs.results.document import disparity_fields, document
 
 @dataclass(frozen=True)
 class LanguageResult:
-    """The setting chosen for a language on validation, averaged over seeds. `gain` is aligned minus target_before."""
+    """The setting chosen for a language on validation: R@1 in percent on the test split, mean over its seeds.
+
+    `target_before` and `translated_before` are the base's, with natural captions and with captions translated to
+    English; `aligned_std` is the standard deviation over seeds, `gain` is aligned minus target_before in points.
+    `seconds` is the training time of all seeds; `folder` and `trainable` (parameters) are those of the best run.
+    """
 
     language: str
     routine: str
@@ -34,10 +39,11 @@ class LanguageResult:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """The outcome of `xpet align`. `before` and `after` cover `compared`: the aligned languages, and English.
+    """The result of `xpet align`. `before` and `after` are disparity over `compared`: aligned languages and English.
 
-    `trainable` and `stored` (bytes) are those of the largest module; `text` says by language what became of the lines
-    of routine `text`; `chosen_by` is what settings are compared by on validation, in words.
+    `trainable` (parameters) and `stored` (bytes) are those of the largest module, `total` counts the text tower's
+    parameters, `peak_memory` is in MiB. `failed` are the labels of runs that diverged. `text` counts by language what
+    became of the lines of routine `text`. `chosen_by` names the figure that settings are compared by on validation.
     """
 
     method: str
@@ -64,7 +70,7 @@ class AlignResult:
 
     @property
     def share(self) -> float:
-        """Trainable share of the text tower's parameters, in percent."""
+        """Trained share of the text tower's parameters, in percent."""
         return 100.0 * self.trainable / self.total
 
     def to_dict(self) -> dict[str, Any]:

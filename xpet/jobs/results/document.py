@@ -1,4 +1,4 @@
-"""The JSON document of a result: what made it, the schema, the note of the demo world, and the result's fields."""
+"""Makes the JSON document of a result: command, schema, the note of the demo world, and the result's fields."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def document(command: str, fields: Mapping[str, Any], schema: int = 1) -> dict[str, Any]:
-    """A JSON-ready document of `fields` in their order; where these say `synthetic`, the note comes before them."""
+    """A JSON-ready document with `fields` in their order, after a note where `synthetic` is set in them."""
     note = {"note": SYNTHETIC} if fields.get("synthetic") else {}
     return {"command": command, "schema": schema, **note, **fields}
 
 
 def disparity_fields(disparity: Disparity[float]) -> dict[str, Any]:
-    """Disparity as the documents of `align` and `merge` hold it: figures and worst language."""
+    """Disparity as the documents of `align` and `merge` hold it: figures and the worst language."""
     names = ("mean", "range", "std", "worst", "mean_gap")
     return {name: getattr(disparity, name) for name in names}

@@ -1,4 +1,4 @@
-"""The evaluation report of a JSON document again: every field checked by the annotation of its record."""
+"""Reads an evaluation report from its JSON document; every field is checked against its annotation."""
 
 from __future__ import annotations
 

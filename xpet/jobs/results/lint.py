@@ -1,4 +1,4 @@
-"""What `xpet eval --lint` hands back."""
+"""The result of `xpet eval --lint`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xpet.jobs.results.document import document
 
 @dataclass(frozen=True)
 class LintResult:
-    """The outcome of `xpet eval --lint`: findings as plain records, errors first."""
+    """The result of `xpet eval --lint`: fields of each `xpet.data.lint.Finding`, errors first."""
 
     data: str
     findings: tuple[Mapping[str, Any], ...]

@@ -1,4 +1,4 @@
-"""What `xpet merge` hands back: merged checkpoints, packs, combinations."""
+"""The results of `xpet merge`: what was merged, packed or combined, and the proof."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from xpet.jobs.results.document import disparity_fields, document
 
 @dataclass(frozen=True)
 class Verification:
-    """The proof of a merge: captions encoded by the run and by what was written, both with float32 arithmetic."""
+    """The proof of a merge: how far features of captions by the run and by what was written differ (float32)."""
 
     texts: int
     """Captions that were encoded."""
     absolute: float
-    """Largest difference of one value of two unit features."""
+    """Largest difference of one value between two unit features."""
     relative: float
     """Largest length of the difference of two unit features."""
     tolerance: float
-    """What `relative` is at most (`xpet.core.feature_difference.tolerance`)."""
+    """Largest `relative` that is allowed (`xpet.core.feature_difference.tolerance`)."""
     unmerged: Mapping[str, float]
     """R@1 in percent of the run, by language; empty where no image features were at hand."""
     merged: Mapping[str, float]
@@ -45,7 +45,7 @@ class PackedLanguage:
 
 @dataclass(frozen=True)
 class PackResult:
-    """The outcome of `xpet merge --pack`; `size` in bytes."""
+    """The result of `xpet merge --pack`; `size` in bytes, `combination` None where runs were not combined."""
 
     base: str
     method: str
@@ -65,7 +65,7 @@ class PackResult:
 class Price:
     """R@1 in percent of one language on the test split: the base, its own module alone, all modules combined.
 
-    English keeps the base where it has no module of its own. `price` is combined minus separate: below 0 is lost.
+    `separate` of English is `base` where it has no module. `price` is combined minus separate, in points.
     """
 
     base: float
@@ -85,16 +85,16 @@ class WeightSearch:
     start: tuple[float, float]
     """Mean and range over languages of R@1 in percent, at the start."""
     found: tuple[float, float]
-    """The same of the best combination."""
+    """Mean and range of the best combination."""
 
 
 @dataclass(frozen=True)
 class Combination:
-    """How runs of several languages became one, and what that costs.
+    """How runs of several languages were combined into one module, and what that costs.
 
-    `rank` is that of the outcome's products (None: the method has none), `density` the share of values kept (None:
-    all). `languages` and `spreads` (of `base`, `separate` and `combined`, English included) are empty where nothing was
-    measured.
+    `weights` are by language, `rank` is that of the module's products (None: the method has none), `density` the share
+    of values kept (None: all), `trainable` the module's parameters, `search` None where weights were given. `languages`
+    and `spreads` (disparity of `base`, `separate` and `combined`) include English; empty where nothing was measured.
     """
 
     strategy: str
@@ -110,9 +110,10 @@ class Combination:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """The outcome of `xpet merge`. `verification` None means it was skipped; `size` is of all files, in bytes.
+    """The result of `xpet merge`; `size` is the bytes of all files.
 
-    `combination` is None for a single run.
+    `base` and `image` name the towers (None: no image tower is known), `form` is the export format. `verification` is
+    None where it was skipped, `combination` None for a single run.
     """
 
     runs: tuple[str, ...]
@@ -136,6 +137,7 @@ class MergeResult:
 
 
 def _fields(result: PackResult | MergeResult) -> dict[str, Any]:
+    """The fields of a result, with disparity as the document holds it."""
     fields = asdict(result)
     if result.combination is not None:
         spreads = {name: disparity_fields(spread) for name, spread in result.combination.spreads.items()}

@@ -19,10 +19,10 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class PerImage:
-    """Expected hits at rank 1 (0..1) per test image, for later comparisons.
+    """Expected hits at rank 1 per test image, for later comparisons.
 
-    `image` is image->text, `text` the sum over the image's captions of text->image, `captions` how many it has (one
-    of m images counts 1/m for each).
+    `image` is the hit of image->text (0 to 1), `text` the sum of text->image hits over the image's captions, `captions`
+    how many these are (a caption of m images counts 1/m for each).
     """
 
     image: Sequence[float]
@@ -44,7 +44,7 @@ class LanguageScores(LanguageEstimates):
 
 @dataclass(frozen=True)
 class Latency:
-    """Encoding of single queries, and of many at once, on `device`."""
+    """Speed of encoding, of single queries and of many texts at once, on `device`."""
 
     device: str
     milliseconds_per_query: float
@@ -55,7 +55,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a system costs: parameters trained and in all, size on disk of one language's module, training, encoding."""
+    """What a system costs: parameters trained and in `total`, bytes of one language's module, training, encoding."""
 
     trainable: int
     total: int
@@ -66,13 +66,17 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """Trainable share in percent."""
+        """Trained share of the parameters, in percent."""
         return 100.0 * self.trainable / self.total
 
 
 @dataclass(frozen=True)
 class System:
-    """A way of searching, measured: `kind` is base, run or merged; `text` the slot searched with."""
+    """A measured way of searching: `kind` is `base` or `run`, `text` the slot of captions that it searches with.
+
+    `spread` is disparity over all its languages, `groups` that within groups of them. `shots` counts training pictures;
+    None for the base, and where runs differ in it or do not say.
+    """
 
     name: str
     kind: str
@@ -94,9 +98,9 @@ class System:
 
 @dataclass(frozen=True)
 class Difference(DifferenceEstimates):
-    """Mean R@1 of one language, system minus reference: points with interval, and paired permutation test.
+    """The change of one language's mean R@1 from reference to system; `significant` is `p_holm < 0.05`.
 
-    `p_holm` is corrected over the languages of the comparison; `significant` is `p_holm < 0.05`.
+    `significant` is None where nothing was tested.
     """
 
     significant: bool | None = None
@@ -104,7 +108,7 @@ class Difference(DifferenceEstimates):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems by name: what changes from `reference` to `system`."""
+    """What changes from system `reference` to `system`: R@1 of languages, and figures of disparity, in points."""
 
     reference: str
     system: str
@@ -126,13 +130,13 @@ class WorstQuery:
     found_caption: str
     english: str | None = None
     thumbnail: str | None = None
-    """data: URI of the picture, where pictures exist; of the one found in `found_thumbnail`."""
+    """Picture `image` as a data: URI, and `found` in `found_thumbnail`; None without pictures."""
     found_thumbnail: str | None = None
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a language is weak: geometry of its embeddings against English and pictures, and its tokens.
+    """Why a language is weak: geometry of its embeddings against English and pictures, and tokens of its captions.
 
     `word_recognition` and `unknown_rate` are shares from 0 to 1, `alignment` a mean cosine.
     `kind` is lexical (words not known), geometric (known, but placed apart), none (no gap worth mending) or unclear.
@@ -147,13 +151,13 @@ class Diagnosis:
     unknown_rate: float
     kind: str
     closed: float | None = None
-    """Share of the gap to English that a rigid map closes on held-out pictures: what `kind` rests on."""
+    """Share of the gap to English that a rigid map closes on held-out pictures; `kind` is decided by it."""
     worst: Sequence[WorstQuery] = ()
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do for a language, what serving then costs, and why."""
+    """What to do for a language, what serving then needs, and why; `routine` None: leave it as it is."""
 
     routine: str | None
     method: str | None
@@ -166,7 +170,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition of the command line that a CI job depends on."""
+    """A limit of the command line that a CI job depends on, and whether it was kept."""
 
     option: str
     limit: float
@@ -176,7 +180,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one `xpet eval` found. `warnings` are what a reader must not miss.
+    """Everything one `xpet eval` found. `images` counts test images; `warnings` must not be missed by a reader.
 
     Raises ValueError without systems, or when two have the same name: comparisons go by name.
     """
@@ -194,7 +198,7 @@ class Report:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
-    """Digest of the test captions and images: reports with the same one may be compared."""
+    """Digest of the data's name and its test images: only reports with the same one may be compared."""
 
     def __post_init__(self) -> None:
         names = [system.name for system in self.systems]

@@ -1,4 +1,4 @@
-"""What `xpet translate` hands back: texts, data sets, packages."""
+"""The results of `xpet translate`: of texts, of a data set, of packages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from xpet.jobs.results.document import document
 
 @dataclass(frozen=True)
 class TranslateResult:
-    """The outcome of `xpet translate`. Of `lines`, `flagged_lines` have flags; `flags` counts each kind.
+    """The result of `xpet translate` for texts. Of `lines`, `flagged_lines` have flags; `flags` counts lines by flag.
 
-    `cached`, `translated` and `retried` count different lines over all hops of the `chain` of packages. `scores` are
+    `cached`, `translated` and `retried` count distinct lines over all hops of the `chain` of packages. `scores` are
     `bleu` and `chrf` (0 to 100) with `bleu_signature` and `chrf_signature`, over `lines` lines of `reference`; `noise`
     has `rate`, `seed` and `degraded_lines`. Flags are of the clean translation, scores of the one that is written.
     """
@@ -46,7 +46,7 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class ColumnResult:
-    """One slot of one language in one split, translated: `rows` captions, of which `flagged` look wrong."""
+    """One slot of one language in one split, translated: `rows` captions, of which `flagged` have flags."""
 
     language: str
     slot: str
@@ -63,9 +63,9 @@ class ColumnResult:
 
 @dataclass(frozen=True)
 class TranslateDataResult:
-    """The outcome of `xpet translate --data`. `found` says whether `align` and `eval` find `folder` by themselves.
+    """The result of `xpet translate --data`. `found` says whether `align` and `eval` look into `folder` unasked.
 
-    `own` names slots that the data itself has, which come before what is found in the default folder.
+    `own` are slots that the data itself has: `align` and `eval` prefer these to files in the default folder.
     """
 
     data: str
@@ -84,7 +84,7 @@ class TranslateDataResult:
 
 @dataclass(frozen=True)
 class PackageInfo:
-    """An installed package. `used` is False when another one serves the pair; `new` and `sha256` are of an install."""
+    """An installed package. `used` is False when another one serves the pair; only `--install` sets `new`, `sha256`."""
 
     pair: str
     version: str
@@ -96,7 +96,7 @@ class PackageInfo:
 
 @dataclass(frozen=True)
 class PackagesResult:
-    """Installed packages, the chain of packages for every pair of languages that has one, and what is broken."""
+    """Packages, the chain of packages for every pair of languages that has one, and problems of broken packages."""
 
     folder: str
     packages: tuple[PackageInfo, ...]

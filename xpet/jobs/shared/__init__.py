@@ -1,1 +1,1 @@
-"""What the jobs of several commands use."""
+"""Code that the jobs of several commands use: corpora, towers, runs, translations, and measuring."""

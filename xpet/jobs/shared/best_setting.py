@@ -10,13 +10,13 @@ from xpet.core.selection import RULES
 
 
 def choose_setting(runs: Sequence[RunResult], select: str) -> list[RunResult]:
-    """Of the runs of one language, those of the setting that is best on validation, best run first.
+    """The runs of one language that have the setting that is best on validation, best run first.
 
-    Of equal settings, and of equal runs, the earlier one comes first.
+    A setting is what its runs share but the seed. Of equal settings, and of equal runs, the earlier one comes first.
     """
     rule = RULES[select]
     settings: dict[Any, list[RunResult]] = {}
     for run in runs:
         settings.setdefault(run.setting, []).append(run)
-    best = max(settings.values(), key=lambda of_setting: rule.setting_score([run.validation for run in of_setting]))
+    best = max(settings.values(), key=lambda seeds: rule.setting_score([run.validation for run in seeds]))
     return sorted(best, key=lambda run: rule.run_score(run.validation), reverse=True)

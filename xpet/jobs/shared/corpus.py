@@ -27,7 +27,7 @@ def sources() -> dict[str, Reader]:
 
 
 def absolute_data(config: DataConfig) -> DataConfig:
-    """The data with local files spelled out in full."""
+    """The configuration with absolute paths of local files, so that a run finds them from anywhere."""
     return replace(
         config, root=absolute(config.root), image_features=absolute(config.image_features),
         translations=absolute(config.translations),
@@ -43,17 +43,17 @@ def read_corpus(config: DataConfig) -> Corpus:
 
 
 def report_notes(corpus: Corpus, languages: Sequence[str], on_event: OnEvent) -> None:
-    """Warn of what was noted of these languages when the corpus was read."""
+    """Warn of what the reader noted about these languages."""
     for language in languages:
         for note in corpus.notes.get(language, ()):
             on_event(Notice(note, "warning"))
 
 
 def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequence[str], on_event: OnEvent) -> Corpus:
-    """Lint what is used before work, beside all other languages of the data; returns what may be used.
+    """Lint the corpus `used`, compared with all languages of the data (`whole`); returns what of it may be used.
 
-    Errors in texts that are `needed` stop (DataError with all of them, and which languages to leave out); those in
-    other slots take these texts out, with a warning; warnings become one notice.
+    Errors in `needed` slots raise one DataError that names all of them, and the languages to leave out. Texts of other
+    slots with errors are taken out, with a warning. Lint's warnings become one notice.
     """
     from xpet.data.lint import lint
 
@@ -94,7 +94,7 @@ def without_slots(corpus: Corpus, slots: Collection[tuple[str, str]]) -> Corpus:
 
 
 def captions_digest(captions: LanguageCaptions, slots: Sequence[str]) -> str:
-    """SHA-256 of what one language is searched with: its image indices, and the texts of some slots."""
+    """SHA-256 (hex) of what one language is searched with: its image indices, and the texts of some slots."""
     import hashlib
     import json
 
@@ -114,7 +114,7 @@ def restrict(corpus: Corpus, languages: Sequence[str], slots: Sequence[str] = SL
 
 
 def as_corpus(corpus: Corpus, **splits: Split) -> Corpus:
-    """The corpus with other splits, which were cut from it."""
+    """The corpus with these splits, which were cut from it, in place of its own."""
     return replace(corpus, splits=splits)
 
 
@@ -132,7 +132,7 @@ class Parts:
 
 
 def cut(corpus: Corpus, config: DataConfig) -> Parts:
-    """The seeded split of a configuration, or the user's split file; raises ConfigError, DataError."""
+    """Cut a corpus by the configuration's numbers and seed, or its split file; raises ConfigError, DataError."""
     from xpet.data.splits import SplitPlan, apply, few_shot
 
     if config.split_file is not None:

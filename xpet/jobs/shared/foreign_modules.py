@@ -1,4 +1,4 @@
-"""Modules made elsewhere, as records of runs: PEFT adapters, OpenDelta folders, states of the paper's published code.
+"""Reads modules made by other software as records of runs: PEFT, OpenDelta, and the paper's published code.
 
 Such a module says neither its language nor its data, and of its base at most the name. Its record leaves these open:
 fingerprints are None, the test split is the data's own (None), data set and base have no name (""); the routine is
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STATES = (".ckpt", ".pt", ".pth", ".bin")
 """Endings of files with a state dict."""
 Module = tuple[MethodConfig, "dict[str, Tensor]"]
+"""A method, and its trained tensors by their names in the text tower."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class ModuleFormat:
     holds: Callable[[Path], bool]
     """Whether a path is such a module."""
     read: Callable[[Path], Module]
-    """The module's method and its tensors, by their names in the text tower."""
+    """Reads the module at a path."""
     base: Callable[[Path], str | None] = lambda path: None
-    """What the module calls its base, if it does."""
+    """The name the module gives its base; None where it gives none."""
     changes: Callable[[Path], Mapping[str, Callable[[Tensor], Tensor]]] | None = None
-    """The changed weight for each weight of the tower that the module changes, by the format's own formula, read apart
-    from `read`: a merge is proven by them. None: it is proven by the module as it was read."""
+    """By name of a weight of the tower, the function that makes the changed weight of it, by the format's own formula
+    and read apart from `read`: the proof of a merge uses them. None: the proof uses the module as it was read."""
 
 
 def _peft(path: Path) -> Module:
@@ -74,7 +75,7 @@ def _state(path: Path) -> Module:
 
 
 def _is_delta(path: Path) -> bool:
-    """Whether it is an OpenDelta folder; file names come first, so that nothing heavy is imported for others."""
+    """Whether a path is an OpenDelta folder. File names are checked first: nothing heavy is imported for others."""
     names = ("config.json", "pytorch_model.bin")
     if not all((path / name).is_file() for name in names):
         return False
@@ -93,7 +94,7 @@ MODULE_FORMATS = (
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether there is a module of another software at a path."""
+    """Whether there is a module made by other software at a path."""
     return _format(path) is not None
 
 
@@ -119,9 +120,9 @@ def read_foreign(path: Path, languages: Sequence[str] | None) -> list[tuple[Path
 
 
 def foreign_changes(path: Path) -> Mapping[str, Callable[[Tensor], Tensor]] | None:
-    """Changes of the tower's weights by the module at a path, by name: each makes the changed weight of the weight.
+    """By name of a weight of the tower, the function that makes the changed weight of it: see `ModuleFormat.changes`.
 
-    They follow the format's own formula; None where it has none.
+    None where there is no such module, or its format has no formula of its own.
     """
     module_format = _format(path)
     return None if module_format is None or module_format.changes is None else module_format.changes(path)

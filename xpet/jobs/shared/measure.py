@@ -19,16 +19,16 @@ Encode = Callable[[Sequence[str]], "Tensor"]
 
 
 def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
-    """An encoder of texts by a tower in its present state."""
+    """An encoder that runs a tower in whatever state it is in when texts are encoded."""
     from xpet.models.encode import encode_texts
 
     return lambda texts: encode_texts(tower, tokenizer, texts)  # type: ignore[arg-type]
 
 
 def retrieval(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
-    """Retrieval of images [images, d] by the texts of a slot, and back; captions that lack one are left out.
+    """Retrieval by the texts of a slot among images [images, d], and by images among the texts.
 
-    Raises DataError naming the language.
+    Captions without a text in the slot are left out. Raises DataError naming the language.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The folder that `--packages` means: Argos' own, the user's, or the demo's."""
+"""Finds the folder of translation packages that `--packages` means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from xpet.translation.packages import packages_folder
 
 
 def package_folder(name: str | None) -> Path:
-    """The folder meant by `--packages`: Argos' own, a folder of the user's, or the unpacked packages of the demo."""
+    """The folder meant by `--packages`: Argos' own, a folder of the user's, or the unpacked packages of the demo.
+
+    Raises ConfigError for a name that is no folder.
+    """
     if name is None:
         return packages_folder()
     if name == DEMO:

@@ -1,4 +1,4 @@
-"""Runs as several commands read them: of folders, packs and other software, fitting together, the best per language."""
+"""Reads runs from folders, packs and other software, checks that they fit together, and chooses the best of them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from xpet.jobs.shared.foreign_modules import is_foreign, read_foreign
 from xpet.jobs.shared.towers import Towers
 
 Runs = Sequence[tuple[Path, RunRecord]]
+"""Runs, each with the path that names it in messages."""
 Alike = Mapping[str, Callable[[RunRecord], object]]
+"""What must be equal in runs that are used together: its name in messages -> its value in a record."""
 
 SAME_SPLIT: Alike = {
     "data": lambda record: record.data.name,
     "test split": lambda record: record.split.test,
 }
-"""What must be equal in all runs that stand for one split."""
+"""For runs of which one stands for the data and split of all."""
 SAME_DATA: Alike = {"base": lambda record: record.environment.fingerprints, **SAME_SPLIT}
-"""What must be equal in all runs that share a table."""
+"""For runs whose figures stand in one table."""
 SAME_METHOD: Alike = {**SAME_DATA, "method": lambda record: record.method}
-"""The same for runs that share a stack."""
+"""For runs whose modules are attached to one tower."""
 
 
 def read_runs(
@@ -39,9 +41,8 @@ def read_runs(
 ) -> Runs:
     """All runs of the folders (a sweep's folder holds many) and language packs, each with a path that names it.
 
-    `languages` are those that modules made elsewhere stand for, None: any; see `foreign_modules`. `alike` are the
-    things in which runs must not differ, and `remedy` what else to do. Raises DataError, ModelError, also for unlike
-    ones.
+    `languages` are those that modules made elsewhere are used for, None: any; see `foreign_modules`. Runs must not
+    differ in what `alike` says; `remedy` is what the error then advises. Raises ConfigError, DataError and ModelError.
     """
     records = [run for folder in folders for run in _runs_at(Path(folder), languages)]
     _check_together(records, alike, remedy)
@@ -69,7 +70,7 @@ def _runs_of_language(pack: Path, language: str) -> Runs:
 
 
 def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, DataConfig]:
-    """Towers and data of a run, at the paths that the user gives now; raises ConfigError for other data."""
+    """Towers and data of a run, at the paths that the user gives now; raises ConfigError where other data is named."""
     model, data = record.model, record.data
     given = config.data
     for what, name, trained in (("data set", given.name, data.name), ("variant", given.variant, data.variant)):
@@ -88,7 +89,7 @@ def trained_on(config: EvalConfig, record: RunRecord) -> tuple[ModelConfig, Data
 
 
 def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
-    """Per language the runs (one a seed) of the setting `align` would choose, best first."""
+    """By language, the runs (one per seed) of the setting that `align` would choose, best first. Raises DataError."""
     by_folder: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     results: dict[str, list[RunResult]] = {}
     for path, record in records:
@@ -100,7 +101,7 @@ def chosen_runs(records: Runs) -> dict[str, list[tuple[Path, RunRecord]]]:
 
 
 def _check_different(records: Runs) -> None:
-    """Two runs that differ in neither language, setting nor seed cannot be told apart in a table."""
+    """Raise DataError for two runs with the same language, setting and seed: a table cannot tell them apart."""
     seen: dict[object, Path] = {}
     for path, record in records:
         result = record.metrics
@@ -113,7 +114,7 @@ def _check_different(records: Runs) -> None:
 
 
 def method_of(record: RunRecord, towers: Towers) -> MethodConfig:
-    """The run's method; a soft prompt is as long as it was trained, and gets its room in the position table."""
+    """The run's method; a soft prompt is as long as the trained one, and the tokenizer keeps room for it."""
     method = record.method
     prompt = record.delta.get("prompt.soft_embeddings")
     if prompt is None:
@@ -145,11 +146,11 @@ def check_fingerprints(fingerprints: Mapping[str, str | None], names: Mapping[st
 def check_captions(test: Split, records: Runs) -> None:
     """The test captions of every run's language must be those it was measured on; raises DataError."""
     changed = {
-        language
-        for language, record in ((record.language, record) for _, record in records)
-        if language in test.captions
+        record.language
+        for _, record in records
+        if record.language in test.captions
         and record.environment.test_captions
-        not in (None, captions_digest(test.captions[language], ("target", record.routine.evaluation)))
+        not in (None, captions_digest(test.captions[record.language], ("target", record.routine.evaluation)))
     }
     if changed:
         raise DataError(
@@ -159,7 +160,7 @@ def check_captions(test: Split, records: Runs) -> None:
 
 
 def named_images(split: Split, names: Sequence[str]) -> Split:
-    """The split restricted to images by name, however that is written; raises DataError where some are gone."""
+    """The split restricted to the named images, in whatever spelling; raises DataError where some are missing."""
     from xpet.data.images import match_spelling
 
     index = {name: i for i, name in enumerate(split.images)}
@@ -171,9 +172,9 @@ def named_images(split: Split, names: Sequence[str]) -> Split:
 
 
 def _check_together(records: Runs, alike: Alike, remedy: str) -> None:
-    """Runs used together must not differ in what is named; the error names both."""
+    """Raise DataError, naming both, for two runs that differ in what `alike` says."""
     first_path, first = records[0]
     for path, record in records[1:]:
-        for what, of in alike.items():
-            if of(record) != of(first):
+        for what, value_in in alike.items():
+            if value_in(record) != value_in(first):
                 raise DataError(f"{path} and {first_path} differ in {what}: {remedy}")

@@ -1,4 +1,4 @@
-"""The captions that runs are measured on: their corpus, test split and languages."""
+"""Finds the captions that runs, or the base, are measured on: corpus, test split and languages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def measurement_settings(
     config: EvalConfig, records: Runs
 ) -> tuple[ModelConfig, DataConfig, Sequence[str] | None, list[str]]:
-    """Towers, data, names of the test images (None: the data's own), and translated slots that must be there."""
+    """Towers, data, names of the test images (None: as the data says), and translated slots that must be there.
+
+    They are those of the runs, or of the run in `--split-of`, where there are some. Raises ConfigError and DataError.
+    """
     needed = {*(config.texts or ()), *(record.routine.evaluation for _, record in records)}
     slots = sorted(needed & set(TRANSLATED))
     first = records[0][1] if records else _split_of(config)
@@ -45,7 +48,7 @@ def measurement_settings(
 
 
 def _split_of(config: EvalConfig) -> RunRecord | None:
-    """The run whose data and test images are measured on, where one is named; raises DataError for one without."""
+    """The run that `--split-of` names, None where it is not given; raises DataError for one without test images."""
     if config.split_of is None:
         return None
     record = read_runs([config.split_of], alike=SAME_SPLIT, remedy="name one of them")[0][1]
@@ -60,7 +63,10 @@ def _split_of(config: EvalConfig) -> RunRecord | None:
 def read_test_captions(
     config: EvalConfig, data: DataConfig, image_names: Sequence[str] | None, needed: Sequence[str], on_event: OnEvent
 ) -> tuple[Corpus, Split, tuple[str, ...]]:
-    """Corpus, test split (or its images of these names) and languages to show; linted, translated where needed."""
+    """Corpus, test split (of `image_names`, if given) and languages to show; linted, translated where needed.
+
+    `needed` are translated slots that must be there. Raises ConfigError and DataError.
+    """
     from xpet.data.splits import WHOLE, split_for
 
     whole = read_corpus(data)
@@ -70,7 +76,7 @@ def read_test_captions(
     slots = tuple(dict.fromkeys(("target", "pivot", "to_pivot", *(config.texts or ()))))
     corpus = restrict(whole, list(dict.fromkeys((*languages, PIVOT))), slots)
     split = WHOLE if WHOLE in corpus.splits else "test"
-    all_slots, used_slots = (as_corpus(one, **{split: split_for(one, "test")}) for one in (whole, corpus))
+    all_slots, used_slots = (as_corpus(each, **{split: split_for(each, "test")}) for each in (whole, corpus))
     checked = check_lint(all_slots, used_slots, slots, ("target", *needed), on_event)
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
     measured = as_corpus(corpus, test=_test_split(corpus, data, image_names))
@@ -80,7 +86,7 @@ def read_test_captions(
 
 
 def _test_split(corpus: Corpus, data: DataConfig, image_names: Sequence[str] | None) -> Split:
-    """Of the images with test captions those that are measured on: named ones, those a cut leaves, or all."""
+    """The split to measure on: of the images with test captions the named ones, those a cut leaves, or all."""
     from xpet.data.splits import split_for
 
     test = split_for(corpus, "test")

@@ -1,4 +1,4 @@
-"""Both towers of a model and its image features, as several commands load them."""
+"""Loads the text and image towers of a model, and computes or reads its image features."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 IMAGE_KEY = "imageModel"
-"""Entry of a merged checkpoint's config.json: its image tower."""
+"""Key in a merged checkpoint's config.json under which its image tower is named."""
 
 
 def absolute_model(config: ModelConfig) -> ModelConfig:
-    """The towers with local folders spelled out in full, so that a run finds them from anywhere."""
+    """The configuration with absolute paths of local folders, so that a run finds them from anywhere."""
     text = config.text if config.text in ("", DEMO) else absolute(config.text)
     image = config.image if config.image in (None, DEMO) else absolute(config.image)
     return replace(config, text=text or DEMO, image=image)
@@ -44,10 +44,10 @@ class Towers:
     fingerprints: Mapping[str, str | None]
     """SHA-256 of the weights of the `text` and the `image` tower, or of the file of image features."""
     precision: str = "auto"
-    """What image features are to be computed in: see `ModelConfig.feature_precision`."""
+    """Precision that was asked for image features: see `ModelConfig.feature_precision`."""
 
     def precision_on(self, device: str) -> str | None:
-        """What image features are really computed in on a device; None for the user's own."""
+        """Precision that image features have on a device, `auto` resolved; None for the user's own features."""
         from xpet.models.precision import precision_on
 
         return None if self.image is None else precision_on(device, self.precision)
@@ -94,14 +94,14 @@ def _file_digest(path: str) -> str | None:
 
 
 def text_path(name: str) -> str | Path:
-    """The path or hub name of a text tower; `demo` is the shipped one."""
+    """The path or hub name of a text tower; for `demo` the path of the shipped one."""
     from xpet.demo import assets
 
     return assets.TEXT_TOWER if name == DEMO else name
 
 
 def english_path(name: str) -> str | Path:
-    """The path or hub name of a mono-lingual English text tower; `demo` is the one the demo's was distilled from."""
+    """The path or hub name of an English text tower; for `demo` that of the one the demo's was distilled from."""
     from xpet.demo import assets
 
     return assets.ENGLISH_TOWER if name == DEMO else name
@@ -167,7 +167,7 @@ def _given_features(corpus: Corpus, parts: Sequence[Split], towers: Towers, path
 
 @dataclass(frozen=True)
 class Width:
-    """Features of which only the size is known."""
+    """An image side of which only the size of its features is known, for `check_dimensions`."""
 
     dimensions: int
 

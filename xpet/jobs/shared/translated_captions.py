@@ -1,4 +1,4 @@
-"""Machine translations of a corpus' captions: found again where they are stored, made where they are missing."""
+"""Adds machine translations to a corpus: read from files where they are stored, made where they are missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def with_translations(corpus: Corpus, translations: Mapping[CaptionColumn, Trans
 
 
 def with_stored(corpus: Corpus, languages: Sequence[str], folder: str | None) -> Corpus:
-    """The corpus with the translations kept for it: those of a named folder before the data's own, others after."""
+    """The corpus with stored translations: those in `folder` replace the data's own, those in the cache do not.
+
+    Raises DataError where `folder` is given and holds none for these languages.
+    """
     translations: dict[CaptionColumn, Translation] = {}
     named = 0
     for column in caption_columns(corpus, languages, tuple(TRANSLATED)):
@@ -64,8 +67,9 @@ def with_missing(
 ) -> Corpus:  # fmt: skip
     """The corpus with missing translations made now, by the installed packages and through the cache.
 
-    Of what no package can make, `needed` slots stop (DataError with the commands that mend it; `command` names the
-    data), `optional` ones are left out with a notice. `optional` slots are made for the split `test` alone.
+    `needed` slots are made in every split, `optional` ones in the split `test` alone. Where no package can make them,
+    `needed` ones raise DataError with the commands that help (`command` has the options that name the data), and
+    `optional` ones are left out with a notice.
     """
     from xpet.translation.packages import need_chain, packages_folder
 
@@ -89,9 +93,9 @@ def with_missing(
 
 
 def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -> tuple[Split, dict[str, int]]:
-    """The split without captions whose translations in any of `slots` look wrong, and how many went per language.
+    """The split without captions whose translation in any of `slots` is flagged, and how many that were, by language.
 
-    Translations that came with the data are judged here, by the checks that `xpet translate` makes.
+    Translations that came with the data have no flags yet: they are checked here, as `xpet translate` checks its own.
     """
     captions = dict(split.captions)
     dropped = {}
@@ -104,6 +108,7 @@ def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -
 
 
 def _flagged(captions: LanguageCaptions, slot: str) -> frozenset[int]:
+    """Rows whose text in a slot is flagged."""
     if slot in captions.flagged or slot not in TRANSLATED or TRANSLATED[slot] not in captions.texts:
         return captions.flagged.get(slot, frozenset())
     from xpet.translation.engine import Hypothesis
@@ -146,7 +151,7 @@ def translate_columns(
 
 
 def _report(lacking: Sequence[CaptionColumn], needed: Sequence[str], command: str, on_event: OnEvent) -> None:
-    """Stop for needed translations, tell of others; both with the commands that mend it."""
+    """Raise DataError where needed translations are lacking, else notify; both name the commands that help."""
     stops = [column for column in lacking if column.slot in needed]
     reported = stops or lacking
     if not reported:

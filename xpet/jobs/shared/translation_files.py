@@ -1,8 +1,8 @@
 """Files of machine-translated captions, which `xpet translate --data` writes and `align` and `eval` find.
 
 A file holds one slot of one language in one split, a JSON object a line: a header, then each caption's source,
-translation and flags, in the order of the captions. Its name carries a digest of the sources: a data set that changed
-does not find translations of what it was.
+translation and flags, in the order of the captions. Its name holds a digest of the sources, so that a data set that
+changed does not find translations of its old captions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 def default_folder() -> Path:
-    """Where translations go and are looked for when nothing else is said."""
+    """The folder where translations are written and looked for unless another is named."""
     return cache_folder() / "translations"
 
 
@@ -39,19 +39,19 @@ class CaptionColumn:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Languages translated from and to."""
+        """The languages translated from and to, as (from, to)."""
         return (self.language, PIVOT) if self.slot == "to_pivot" else (PIVOT, self.language)
 
     @property
     def name(self) -> str:
-        """File name."""
+        """Name of the column's file."""
         content = json.dumps([*self.pair, self.sources]).encode()
         return f"{self.data}-{self.split}.{self.language}.{self.slot}.{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
 
 
 @dataclass(frozen=True)
 class Translation:
-    """The texts of a column, which rows are flagged, and where they come from."""
+    """The translations of a column: texts row by row, flags by row, and facts about how they were made."""
 
     texts: tuple[str, ...]
     flags: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def read_translation(folder: Path, column: CaptionColumn) -> Translation | None:
         if tuple(line["source"] for line in lines) != column.sources:
             raise ValueError(f"{len(lines)} other sources than the {len(column.sources)} captions of the data")
         texts = tuple(line["translation"] for line in lines)
-        "".join(text for text in texts if isinstance(text, str)).encode()  # no half of a surrogate pair
+        "".join(text for text in texts if isinstance(text, str)).encode()  # raises ValueError for half a surrogate pair
         flags = {row: tuple(line["flags"]) for row, line in enumerate(lines) if line.get("flags")}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(

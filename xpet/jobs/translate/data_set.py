@@ -1,4 +1,4 @@
-"""`xpet translate --data`: the captions of a data set, translated into files that `align` and `eval` find."""
+"""`xpet translate --data`: translates the captions of a data set into files that `align` and `eval` find."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from xpet.translation.packages import need_chain
 
 
 def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDataResult:
-    """Translate every split of a data set, a file for each slot, language and split; each is written when it is done.
+    """Translate every split of a data set into one file for each slot, language and split, written when it is done.
 
-    Raises the XpetError family: before any work for unknown data or language, missing sources or packages. What was
+    Raises the XpetError family; unknown data or languages, missing sources or packages before any work. What was
     translated before an error or a crash is in the cache and not done again.
     """
     started = time.monotonic()
@@ -61,6 +61,7 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
 def _check_sources(
     corpus: Corpus, languages: tuple[str, ...], slots: tuple[str, ...], columns: list[CaptionColumn]
 ) -> None:
+    """Raise DataError where captions to translate from are missing."""
     present = {(column.language, column.slot) for column in columns}
     missing = [f"{lang} {slot}" for lang in languages if lang != PIVOT for slot in slots if (lang, slot) not in present]
     if missing:
@@ -70,13 +71,13 @@ def _check_sources(
 
 
 def _slots_of_data(corpus: Corpus, columns: list[CaptionColumn]) -> tuple[str, ...]:
-    """The slots that the data has itself, so that the new files only count where they are named."""
+    """The slots that the data itself has, which `align` and `eval` prefer to files that are not named to them."""
     slots = [c.slot for c in columns if c.slot in corpus.splits[c.split].captions[c.language].texts]
     return tuple(dict.fromkeys(slots))
 
 
 def _degraded(clean: Translation, config: TranslateDataConfig) -> tuple[Translation, int]:
-    """The translation with the words degraded that `--noise` asks for, and how many of its lines changed."""
+    """The translation degraded by `--noise`, and how many of its lines changed."""
     if not config.noise:
         return clean, 0
     from xpet.translation.degrade import degrade

@@ -1,4 +1,4 @@
-"""`xpet translate --list-packages` and `--install`: what is installed, and new packages from files and the index."""
+"""`xpet translate --list-packages` and `--install`: lists packages, and installs them from files and the index."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 
 
 def list_packages(name: str | None = None) -> PackagesResult:
-    """The packages of a folder (its name as `package_folder` takes it) and the pairs they serve."""
+    """The packages of a folder (`name` as in `--packages`) and the pairs they serve; raises ConfigError, ModelError."""
     folder = package_folder(name)
     packages, problems = find_packages(folder)
     used = set(best_of_pairs(packages).values())
@@ -75,7 +75,7 @@ def _info(file: InstalledFile, used: Container[str]) -> PackageInfo:
 
 
 def _parse(name: str) -> Path | Pair:
-    """The file or the pair of the index that a name means. Raises ConfigError where it is neither."""
+    """The file, or the pair of languages, that an argument of `--install` names. Raises ConfigError for neither."""
     from xpet.translation.index import parse_pair
 
     if Path(name).exists() or name.endswith(ENDING):
@@ -91,7 +91,7 @@ def _parse(name: str) -> Path | Pair:
 def _download(
     pairs: Sequence[Pair], current: dict[Pair, PackageInfo], scratch: Path, on_event: OnEvent
 ) -> dict[Pair, tuple[Path, str]]:
-    """Files and links of the pairs that are not installed in the newest version; the others are added to `current`."""
+    """Download the pairs whose newest version is not installed: file and link by pair. Adds the others to `current`."""
     if not pairs:
         return {}
     from xpet.translation.index import download, find_offer, index_address, read_index
@@ -128,7 +128,7 @@ def _with_links(text: str, downloads: dict[Pair, tuple[Path, str]]) -> str:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder in xpet's cache for downloads; removed after the block."""
+    """A folder for downloads in xpet's cache, which is removed after the block."""
     folder = cache_folder() / "downloads" / uuid.uuid4().hex
     with writing(f"the cache {folder.parent}", "set XPET_CACHE"):
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What `xpet translate` does with translations before they are written: it degrades them, then scores the outcome."""
+"""Degrades translations before they are written (`--noise`), and scores what was written (`--reference`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noise_seed(config: TranslateConfig | TranslateDataConfig) -> int:
 
 @dataclass
 class Postprocessor:
-    """Degrades a run's translations, chunk by chunk; with references it keeps them for the scores.
+    """Degrades the translations of one command, chunk by chunk; with references it keeps them to score them.
 
     Attributes:
         config: the options.
@@ -35,7 +35,7 @@ class Postprocessor:
 
     @classmethod
     def prepare(cls, config: TranslateConfig, lines: int | None) -> Postprocessor:
-        """A processor with its references read; `lines` counts the texts, where that is known. Raises DataError."""
+        """A processor with its references read; `lines` is the number of texts, None if not known. Raises DataError."""
         if config.reference is None:
             return cls(config)
         processor = cls(config, read_references(config.reference, config.reference_column))
@@ -44,7 +44,7 @@ class Postprocessor:
         return processor
 
     def texts(self, clean: Sequence[str], counts: Sequence[bool]) -> list[str]:
-        """What is written for clean translations; `counts` is False where a record is no text, as a table's header."""
+        """The texts to write for clean translations; `counts` is False for records that are no text (a header)."""
         rate, seed = self.config.noise or 0.0, noise_seed(self.config)
         written = [degrade(text, rate, seed) for text in clean] if rate else list(clean)
         self.degraded += sum(new != old for new, old in zip(written, clean, strict=True))
@@ -59,7 +59,7 @@ class Postprocessor:
         return {"rate": self.config.noise, "seed": noise_seed(self.config), "degraded_lines": self.degraded}
 
     def scores(self) -> dict[str, Any] | None:
-        """The scores of what was written; None without references or lines. Raises DataError for other counts."""
+        """The scores of what was written; None without references or lines. Raises DataError where counts differ."""
         if self.references is None:
             return None
         self._check(len(self._written))

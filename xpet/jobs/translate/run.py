@@ -1,4 +1,4 @@
-"""`xpet translate`: reads records, translates them through packages and cache, writes them and a report."""
+"""`xpet translate` for texts: reads records, translates them, writes them and a report of flagged ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from xpet.translation.packages import Installed, need_chain
 from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
-REPORT = ".flagged.jsonl"
+REPORT = ".flagged.jsonl"  # added to the name of the output
 AGAIN = "run the same command again when that is solved: what is translated so far is kept"
 
 
@@ -76,8 +76,8 @@ class _RecordTranslator:
         total: lines to translate; 0 where that is not known.
         on_event: gets the progress.
         lines: texts written so far.
-        flagged: those of them with a flag.
-        flags: how often each flag was raised.
+        flagged: records with a flag so far.
+        flags: lines by flag.
     """
 
     bulk: Bulk
@@ -117,6 +117,7 @@ class _RecordTranslator:
 
 @contextmanager
 def _open_source(config: TranslateConfig, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+    """The bytes to translate. Raises ConfigError, DataError."""
     if config.file is None:
         if stdin is None:
             raise ConfigError("expected a file or standard input to translate, found neither")
@@ -154,6 +155,7 @@ def _count(config: TranslateConfig) -> int:
 def _open_outputs(
     config: TranslateConfig, stdout: BinaryIO | None, stack: ExitStack
 ) -> tuple[BinaryIO, BinaryIO | None]:
+    """The streams for translations and for the report (None for standard output), closed by `stack`."""
     if config.out is None:
         if stdout is None:
             raise ConfigError("expected --out or standard output, found neither")
@@ -168,7 +170,7 @@ def _report_path(out: str) -> Path:
 
 @contextmanager
 def _without_garbage_collector() -> Iterator[None]:
-    """No line makes a reference cycle, and the search for some takes half the time of lines that are cached."""
+    """Switch garbage collection off for the block: lines make no cycles, and cached lines would take twice as long."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -179,7 +181,7 @@ def _without_garbage_collector() -> Iterator[None]:
 
 
 def _write(sink: BinaryIO, data: bytes) -> None:
-    """Write to the output. Raises OutputError, also of standard output; that its reader left is no error of xpet's."""
+    """Write to the output. Raises OutputError, but BrokenPipeError where the reader of standard output left."""
     try:
         sink.write(data)
         sink.flush()
@@ -197,6 +199,7 @@ def _result(
     seconds: float,
     on_event: OnEvent,
 ) -> TranslateResult:
+    """The result of the command; removes the report of an earlier one where nothing was flagged now."""
     report = None
     if config.out is not None and translator.flagged:
         report = str(_report_path(config.out))

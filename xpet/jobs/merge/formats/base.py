@@ -1,4 +1,4 @@
-"""What an export format is: functions that write a folder and read it back for the proof, and texts about it."""
+"""What an export format is: a function that writes a folder, one that reads it back for the proof, and texts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD = "README.md"
-"""File of the model card, which every format has."""
+"""Name of the model card, which every format has."""
 
 
 @dataclass(frozen=True)
 class MergeJob:
-    """One thing to write."""
+    """What one `xpet merge` writes: a module, of one run or several combined, and its base."""
 
     config: MergeConfig
     runs: Runs
-    """The runs that were named, each with its path."""
+    """The runs that were named (one per language), each with its path."""
     record: RunRecord
-    """What the runs were made into; a single run stands for itself."""
+    """The record to write: the combination of the runs, or the single run."""
     model: ModelConfig
     """The towers, at the paths where they are now."""
 
@@ -41,7 +41,7 @@ class MergeJob:
         return self.runs[0][0]
 
     def mapped(self) -> Mapping[str, Tensor]:
-        """The trained tensors; those of a run folder are mapped anew, to be in memory only while they are used."""
+        """The trained tensors by name; those of a run folder are mapped anew, in memory only while they are used."""
         path, first = self.runs[0]
         return read_delta(path) if self.record is first and is_run(path) else self.record.delta
 
@@ -57,7 +57,7 @@ class MergeJob:
 
 
 def job_of(config: MergeConfig, runs: Runs) -> MergeJob:
-    """The job of writing runs, of which the first stands for all until they are combined."""
+    """The job of writing runs; its record is the first run's until they are combined."""
     return MergeJob(config, runs, runs[0][1], runs[0][1].model)
 
 
@@ -70,9 +70,9 @@ class ExportFormat:
     write: Callable[[Path, MergeJob, OnEvent], str | None]
     """Fills an empty folder and returns the image tower that belongs to it, None where that is unknown."""
     encoder: Callable[[Path, MergeJob, str], Encode]
-    """Reads the folder back, on a device, and encodes texts with it: the proof of the merge."""
+    """Loads the folder on a device and returns an encoder of it, for the proof of the merge."""
     size: Callable[[MergeJob], int]
-    """About how many bytes the folder will have."""
+    """Estimates the bytes of the folder."""
     files: tuple[str, ...]
     """Patterns of the names of all files that `write` leaves, to recognise a folder that may be overwritten."""
     is_ours: Callable[[Path], bool]
@@ -80,29 +80,29 @@ class ExportFormat:
     check: Callable[[MergeJob], None] | None = None
     """Raises ConfigError or ModelError for a run that the format cannot hold."""
     folds: bool = True
-    """Whether the run is folded into the weights, so that its method must fold."""
+    """Whether the run is folded into the weights, which its method must allow."""
     methods: tuple[str, ...] | None = None
-    """Methods that a format which does not fold has a place for; None: all."""
+    """Methods that a format which does not fold can hold; None: all."""
     packages: tuple[str, ...] = ()
-    """What must be importable."""
+    """Packages that must be installed."""
     extra: str | None = None
     """The extra of xpet that brings these packages."""
     said: str = "Exported {method} for {languages} of {base}"
-    """What was done, in one line."""
+    """One line for the terminal: what was done."""
     use: str = ""
-    """How to load it, in one line."""
+    """One line for the terminal: how to load it."""
     about: str = ""
-    """What the model card says of it."""
+    """Paragraph of the model card: what it is."""
     code: str = ""
     """An example in Python for the model card."""
     tags: tuple[str, ...] = ()
     """Tags of the model card."""
     towers: bool = False
-    """Whether xpet itself takes it as `--model`."""
+    """Whether xpet itself loads the folder by `--model`."""
 
 
 def filled(text: str, result: MergeResult, out: str | None = None) -> str:
-    """One of a format's texts about a result; `out` is its folder's name unless given."""
+    """A text of a format with its fields filled in from a result; `out` is the name of its folder unless given."""
     return text.format(
         out=out or Path(result.out).name, base=result.base, method=result.method, languages=", ".join(result.languages)
     )

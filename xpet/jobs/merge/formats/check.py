@@ -1,4 +1,4 @@
-"""Whether a format can be written at all: checked before anything is loaded."""
+"""Checks, before anything is loaded, whether a run can be written in a format with the given settings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from xpet.core.errors import ConfigError
 from xpet.jobs.merge.formats.base import ExportFormat
 
 _OPTIONS = {"dtype": "--dtype", "shard_size": "--shard-size", "pytorch_bin": "--pytorch-bin"}
-"""Settings of how weights are stored, which not every format heeds, each with its option."""
+"""Settings of how weights are stored, with their options; not every format uses them."""
 
 
 def check_settings(export_format: ExportFormat, config: MergeConfig) -> None:
-    """Raise ConfigError for settings the format does not heed, and for packages it needs that are not installed."""
-    name, heeded = export_format.name, EXPORT_OPTIONS[export_format.name]
+    """Raise ConfigError for settings the format does not use, and for packages it needs that are not installed."""
+    name, used = export_format.name, EXPORT_OPTIONS[export_format.name]
     default = {field.name: field.default for field in fields(MergeConfig)}
     changed = [setting for setting in _OPTIONS if getattr(config, setting) != default[setting]]
-    unused = [_OPTIONS[setting] for setting in changed if setting not in heeded]
+    unused = [_OPTIONS[setting] for setting in changed if setting not in used]
     lacking = [package for package in export_format.packages if find_spec(package) is None]
     problems = [f"{option} does not go with --export {name}" for option in unused]
     if lacking:
@@ -35,7 +35,7 @@ def check_settings(export_format: ExportFormat, config: MergeConfig) -> None:
 def check_method(
     export_format: ExportFormat, method: MethodConfig, run: str, formats: Mapping[str, ExportFormat]
 ) -> None:
-    """Raise ConfigError, saying what works instead, for a run of a method that the format has no place for."""
+    """Raise ConfigError, saying what works instead, for a method that the format cannot hold."""
     from xpet.methods.table import METHODS, check_foldable
 
     others = [other.name for other in formats.values() if method.name in (other.methods or ())]

@@ -1,4 +1,4 @@
-"""The ordinary format: a checkpoint in the M-CLIP layout with the run folded into its weights."""
+"""The default format: a checkpoint in the M-CLIP layout with the run folded into its weights."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
 
 
 def changes(job: MergeJob) -> dict[str, Change]:
-    """Changes of the base's weights by the run, by name; each trained tensor is read when its weight is changed."""
+    """By name of a weight of the base, its change by the run; trained tensors are read when their weight is changed."""
     from xpet.methods.table import fold
     from xpet.models.weights import Remapped
 
@@ -83,7 +83,7 @@ def note(job: MergeJob) -> dict[str, object]:
 
 
 def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
-    """The image tower of the run, or the partner of its base; None when neither is known."""
+    """Name of the run's image tower, or of the partner of its base; None when neither is known."""
     try:
         return model.image or image_of(model.text, base.config)
     except ModelError:

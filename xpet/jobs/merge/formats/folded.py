@@ -1,4 +1,4 @@
-"""Common to formats of a tower with the run folded into it, and to formats of a module on its base."""
+"""What several formats share: the tower with the run folded in, and the base with a module read back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folded_tower(job: MergeJob) -> LoadedText:
 
 
 def with_module(job: MergeJob, method: MethodConfig, delta: Mapping[str, Tensor], device: str) -> Encode:
-    """An encoder of the base with a module that was read back."""
+    """An encoder by the base with a module that was read back from a folder."""
     from xpet.methods.build import build_stack
     from xpet.models.checkpoint import load_text_tower
 

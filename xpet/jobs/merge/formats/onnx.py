@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FILES = (CARD, "model.onnx", "model.onnx.data", "config.json", "tokenizer.json", "tokenizer_config.json")
 _BATCHES = (1, 7, 64)
-"""Sizes of batches the proof encodes with, in turns."""
+"""Batch sizes that the proof encodes with."""
 
 
 def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
@@ -38,7 +38,7 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
 
 
 def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
-    """By onnxruntime, in batches of several sizes; lengths differ as those of the texts do."""
+    """An encoder by onnxruntime, in batches of several sizes and lengths, as the graph must take any."""
     from xpet.models.onnx_export import OnnxTower
     from xpet.models.tokenizer import load_tokenizer
 

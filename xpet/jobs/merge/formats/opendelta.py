@@ -25,7 +25,7 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
 
 
 def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
-    """By OpenDelta itself."""
+    """An encoder by OpenDelta's own loader."""
     from xpet.methods.bridge import load_finetuned
     from xpet.models.checkpoint import load_text_tower
 

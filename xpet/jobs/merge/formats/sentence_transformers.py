@@ -39,7 +39,7 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
 
 
 def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
-    """By transformers' own reading of the folder, as sentence-transformers does it."""
+    """An encoder by transformers' own loaders, as sentence-transformers uses them."""
     from xpet.models.sentence_folder import read_sentence_folder
 
     tower, tokenizer = read_sentence_folder(folder)
