@@ -43,10 +43,10 @@ def test_every_caption_is_there_whole_and_in_its_runs_own_lines(
     tokens = sum(len(row) + inserted for mine in rows for row in mine)
     assert int((packed.segment >= 0).sum()) == tokens
     if inserted:
-        assert packed.slot is not None
-        assert sorted(packed.slot[packed.slot >= 0].tolist()) == sorted(list(range(inserted)) * runs * count)
+        assert packed.prompt_index is not None
+        assert sorted(packed.prompt_index[packed.prompt_index >= 0].tolist()) == sorted(list(range(inserted)) * runs * count)
     else:
-        assert packed.slot is None
+        assert packed.prompt_index is None
 
 
 def test_captions_of_very_different_lengths_leave_little_filler() -> None:

@@ -35,8 +35,8 @@ class PackedBatch:
         segment: the number of every token's caption in its line, [lines, length]; -1 for filler.
         index: every caption's line * most + its number in the line, [captions].
         most: captions of the fullest line.
-        slot: the number of the prompt token to insert here, [lines, length]; -1 for tokens of the text and filler.
-            None where no prompt is inserted.
+        prompt_index: the number of the prompt token to insert here, [lines, length]; -1 for tokens of the text and
+            filler. None where no prompt is inserted.
     """
 
     ids: Tensor
@@ -44,19 +44,19 @@ class PackedBatch:
     segment: Tensor
     index: Tensor
     most: int
-    slot: Tensor | None = None
+    prompt_index: Tensor | None = None
 
     def to(self, send: Callable[[Tensor], Tensor]) -> PackedBatch:
         """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
-        slot = None if self.slot is None else send(self.slot)
+        prompt_index = None if self.prompt_index is None else send(self.prompt_index)
         ids, positions, segment, index = map(send, (self.ids, self.positions, self.segment, self.index))
-        return PackedBatch(ids, positions, segment, index, self.most, slot)
+        return PackedBatch(ids, positions, segment, index, self.most, prompt_index)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the batch, in the shapes of its attributes, [lines, length] most of them."""
         tensors = (self.ids, self.positions, self.segment, self.index)
-        return tensors if self.slot is None else (*tensors, self.slot)
+        return tensors if self.prompt_index is None else (*tensors, self.prompt_index)
 
     def captions(self, runs: int) -> Tensor:
         """Every token's caption, as its number among its run's captions, [lines, length]; for filler any number."""
@@ -97,14 +97,14 @@ def pack(rows: Sequence[Sequence[Sequence[int]]], inserted: int = 0, channels: i
     table = np.zeros((4, len(rows) * lines * length), dtype=np.int64)
     table[2:] = -1  # which token fills a line does not matter: no caption sees it
     segment, most = _numbered(line, start, len(rows) * lines)
-    is_slot = (within >= 1) & (within <= inserted)
-    table[0, target[~is_slot]] = np.concatenate(captions)
+    is_prompt = (within >= 1) & (within <= inserted)
+    table[0, target[~is_prompt]] = np.concatenate(captions)
     table[1, target] = within
     table[2, target] = np.repeat(segment, lengths)
-    table[3, target[is_slot]] = within[is_slot] - 1
-    ids, positions, segments, slot = torch.from_numpy(table).view(4, -1, length)
+    table[3, target[is_prompt]] = within[is_prompt] - 1
+    ids, positions, segments, prompt_index = torch.from_numpy(table).view(4, -1, length)
     index = torch.from_numpy(line * most + segment)
-    return PackedBatch(ids, positions, segments, index, most, slot if inserted else None)
+    return PackedBatch(ids, positions, segments, index, most, prompt_index if inserted else None)
 
 
 def _arrange(lengths: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, int, int]:

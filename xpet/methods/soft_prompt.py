@@ -13,10 +13,11 @@ from xpet.methods.base import Method
 from xpet.methods.bridge import DeltaSite
 
 INITIAL_STD = 0.02
+"""Standard deviation of embeddings that are drawn."""
 
 
 class SoftPrompt(nn.Module):
-    """`tokens` embeddings of the backbone's hidden size, drawn from N(0, 0.02) or copied from given embeddings."""
+    """`tokens` embeddings of the hidden size of `like`, drawn with INITIAL_STD or copied from `initial` [tokens, hidden]."""
 
     def __init__(self, tokens: int, like: Tensor, initial: Tensor | None = None) -> None:
         super().__init__()
@@ -27,9 +28,9 @@ class SoftPrompt(nn.Module):
         """Token embeddings [rows, length, hidden] and mask with the prompt inserted after the first token."""
         return insert(self.soft_embeddings.expand(len(embeddings), -1, -1), embeddings, attention_mask)
 
-    def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
-        """Put prompt token `slot` [lines, length] into packed embeddings [lines, length, hidden] where it is not -1."""
-        return fill(self.soft_embeddings.unsqueeze(0), embeddings, slot)
+    def fill(self, embeddings: Tensor, prompt_index: Tensor) -> Tensor:
+        """Put the prompt into packed embeddings [lines, length, hidden] at `prompt_index` [lines, length]."""
+        return fill(self.soft_embeddings.unsqueeze(0), embeddings, prompt_index)
 
 
 def insert(prompt: Tensor, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,15 +43,15 @@ def insert(prompt: Tensor, embeddings: Tensor, attention_mask: Tensor) -> tuple[
     return longer, torch.cat([attention_mask[:, :1], ones, attention_mask[:, 1:]], dim=1)
 
 
-def fill(prompt: Tensor, embeddings: Tensor, slot: Tensor) -> Tensor:
-    """Put each run's prompt [runs, tokens, hidden] into its slots of embeddings [runs * lines, length, hidden].
+def fill(prompt: Tensor, embeddings: Tensor, prompt_index: Tensor) -> Tensor:
+    """Put each run's prompt [runs, tokens, hidden] into packed embeddings [runs * lines, length, hidden].
 
-    `slot` [runs * lines, length] says which prompt token stands there; -1: none, the embedding stays.
+    `prompt_index` [runs * lines, length] is the number of the prompt token to put there; -1: the embedding stays.
     """
-    slots = slot.reshape(len(prompt), -1, 1)
-    inserted = torch.gather(prompt, 1, slots.clamp_min(0).expand(-1, -1, prompt.shape[-1]))
+    index = prompt_index.reshape(len(prompt), -1, 1)
+    inserted = torch.gather(prompt, 1, index.clamp_min(0).expand(-1, -1, prompt.shape[-1]))
     by_run = embeddings.reshape(len(prompt), -1, embeddings.shape[-1])
-    return torch.where(slots >= 0, inserted.to(embeddings.dtype), by_run).reshape(embeddings.shape)
+    return torch.where(index >= 0, inserted.to(embeddings.dtype), by_run).reshape(embeddings.shape)
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[DeltaSite]:

@@ -116,23 +116,23 @@ class Stack:
 
     def all(self) -> AbstractContextManager[None]:
         """Select every run for the time of the block: rows come run after run."""
-        return self.selection.of(0, self.runs)
+        return self.selection.selecting(0, self.runs)
 
     def some(self, start: int, stop: int) -> AbstractContextManager[None]:
         """Select the runs `start` to `stop` - 1 for the time of the block."""
-        return self.selection.of(start, stop)
+        return self.selection.selecting(start, stop)
 
     def one(self, run: int) -> AbstractContextManager[None]:
         """Select one run for the time of the block: all rows are its own."""
-        return self.selection.of(run, run + 1)
+        return self.selection.selecting(run, run + 1)
 
     def each(self, runs: Sequence[int]) -> AbstractContextManager[None]:
         """Select a run for every row for the time of the block: a batch of mixed languages, in any order."""
-        return self.selection.of(0, 0, torch.tensor(runs, device=self.flat[0].device))
+        return self.selection.selecting(0, 0, torch.tensor(runs, device=self.flat[0].device))
 
     def bare(self) -> AbstractContextManager[None]:
         """Select no run for the time of the block: the untouched base tower."""
-        return self.selection.of(0, 0)
+        return self.selection.selecting(0, 0)
 
     def set_dropout(self, seeds: Tensor, steps: Tensor) -> None:
         """Drop out as runs of these seeds do in these steps, both int64 [runs]; until the tower is in eval mode."""

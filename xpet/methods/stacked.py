@@ -1,7 +1,7 @@
-"""Group-aware modules: each holds one set of parameters per run, shape [runs, ...], beside a frozen shared backbone.
+"""Modules that hold one set of parameters per run, [runs, ...], on a frozen backbone that all runs share.
 
-Rows arrive run-major: with runs `a..b` selected, [runs * rows, length, hidden] holds `rows` rows of run a first.
-With nothing selected every module behaves as the untouched backbone.
+Rows come run after run: with runs a to b selected, [runs * rows, length, hidden] holds the `rows` rows of run a first.
+With no run selected every module computes what the untouched backbone does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from xpet.methods.base import BatchedDelta
 
 @dataclass
 class Selection:
-    """Which runs the rows of the current forward belong to; `stop == start` means the bare backbone.
+    """Which runs the rows of the present forward belong to: `start` to `stop` - 1; none of them is the bare backbone.
 
-    With `each` [rows] every row has a run of its own, whatever the order: a batch of mixed languages.
+    With `each` [rows] it is the run of every row, in any order: a batch of mixed languages.
     """
 
     start: int = 0
@@ -42,7 +42,7 @@ class Selection:
         return values[self.start : self.stop]
 
     @contextmanager
-    def of(self, start: int, stop: int, each: Tensor | None = None) -> Iterator[None]:
+    def selecting(self, start: int, stop: int, each: Tensor | None = None) -> Iterator[None]:
         """Select runs `start` to `stop` - 1, or `each` row's own run [rows], for the time of the block."""
         before = (self.start, self.stop, self.each)
         self.start, self.stop, self.each = start, stop, each
@@ -54,7 +54,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Share:
-    """One module's part of a stack.
+    """The parameters of a stack that one module uses.
 
     Attributes:
         values: all parameters of the stack by name, each [all runs, ...].
@@ -68,7 +68,7 @@ class Share:
 
 
 class Stacked(nn.Module):
-    """A module with parameters of its own for every run, and their slice for the selected runs."""
+    """Base of the modules with parameters for every run, of which a forward uses those of the selected runs."""
 
     def __init__(self, share: Share) -> None:
         super().__init__()
@@ -94,16 +94,16 @@ class StackedDelta(Stacked):
 
     def __init__(self, module: nn.Module, batched: BatchedDelta, share: Share) -> None:
         super().__init__(share)
-        self.module = [module]  # in a list: its own parameters are not ours
+        self.module = [module]  # in a list, so that its own parameters do not become parameters of this module
         self.batched = batched
 
     def added(self, hidden: Tensor) -> Tensor:
-        """The delta's output of hidden states [rows, length, d], [rows, length, d_out]."""
+        """The delta's output [rows, length, d_out] for hidden states [rows, length, d]."""
         out = self.batched(self.module[0], self.selected(hidden.dtype), self.grouped(hidden))
         return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Parallel insertion (LoRA): what is added to the host's output, of its input [rows, length, d]."""
+        """Parallel insertion (LoRA): what is added to the host's output, given its input [rows, length, d]."""
         return self.added(hidden) if self.runs else hidden.new_zeros(())
 
     def post_forward(self, output: Tensor) -> Tensor:
@@ -127,11 +127,14 @@ class StackedPrompt(Stacked):
         rows = prompt.repeat_interleave(len(embeddings) // self.runs, dim=0)
         return insert(rows, embeddings, attention_mask)
 
-    def fill(self, embeddings: Tensor, slot: Tensor) -> Tensor:
-        """Put each run's prompt into packed embeddings [lines, length, hidden] at `slot` [lines, length]."""
+    def fill(self, embeddings: Tensor, prompt_index: Tensor) -> Tensor:
+        """Put each run's prompt into packed embeddings [lines, length, hidden]; `prompt_index` [lines, length].
+
+        See `xpet.methods.soft_prompt.fill`.
+        """
         from xpet.methods.soft_prompt import fill
 
-        return fill(self.selected(embeddings.dtype)["soft_embeddings"], embeddings, slot)
+        return fill(self.selected(embeddings.dtype)["soft_embeddings"], embeddings, prompt_index)
 
 
 class StackedLayerNorm(Stacked):

@@ -32,7 +32,7 @@ class TextTower(nn.Module):
         self.prompt: nn.Module | None = None
         """A module (embeddings, mask) -> (embeddings, mask) that inserts trained tokens; None: the plain tower.
 
-        Its `fill(embeddings, slot)` puts them where packed captions leave room."""
+        Its `fill(embeddings, prompt_index)` puts them where packed captions leave room."""
         self.prompt_initial: Tensor | None = None
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
 
@@ -87,8 +87,8 @@ class TextTower(nn.Module):
     def packed(self, batch: PackedBatch) -> Tensor:
         """The same features [captions, dimensions] of packed captions."""
         words = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
-        if self.prompt is not None and batch.slot is not None:
-            words = self.prompt.fill(words, batch.slot)  # type: ignore[operator]
+        if self.prompt is not None and batch.prompt_index is not None:
+            words = self.prompt.fill(words, batch.prompt_index)  # type: ignore[operator]
         captions = None if self.source.draws is None else batch.captions(len(self.source.draws))
         hidden = self._hidden(words, batch.positions, batch.mask(words.dtype), captions)
         features: Tensor = self.LinearTransformation(batch.pool(hidden))

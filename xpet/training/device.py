@@ -1,4 +1,4 @@
-"""Device, precision and backward through accelerate."""
+"""The device and precision that a training computes with, by accelerate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from xpet.core.errors import ConfigError
 
 SLICES_ON_CPU = 4
+"""Slices of a padded batch on a CPU, see `Engine.slices`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Engine:
 
     @property
     def slices(self) -> int:
-        """Slices of similar length a padded batch is read in: a CPU pays for padding, a GPU for every launch."""
+        """Slices of captions of similar length per padded batch: a CPU pays for padding, a GPU for every launch."""
         return 1 if self.device.type == "cuda" else SLICES_ON_CPU
 
     @property

@@ -65,11 +65,11 @@ def stream(
             if not session.slots:
                 break
             yield finished
-    yield finished  # the last ones, when the tower is again as it was
+    yield finished  # the last runs, yielded when the tower is again as it was
 
 
 def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engine: Engine) -> Tensor:
-    """Unweighted loss (a scalar) of a run's first batch, to see what a step takes; the stack holds that run alone."""
+    """Unweighted loss (a scalar) of a run's first batch, to measure a step's memory; the stack holds that run alone."""
     setup = FitSetup(stack, Queue([run], plan), 1, plan, collate, engine)
     occupancy = occupied(setup, admit(setup, 1, step=0))
     steps = torch.zeros(1, dtype=torch.long, device=setup.device)
@@ -79,7 +79,7 @@ def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engi
 
 @contextmanager
 def _prepared(setup: FitSetup) -> Iterator[None]:
-    """The stack with frozen weights in the engine's precision, compiled where wanted; as before after the block."""
+    """Hold the frozen weights in the engine's precision, and compile layers where wanted, for the time of the block."""
     stack = setup.stack
     with stack.lowered(setup.engine.dtype), compiled(stack.tower, setup.fit.compile), _left_in_eval_mode(stack):
         yield
@@ -87,7 +87,7 @@ def _prepared(setup: FitSetup) -> Iterator[None]:
 
 @contextmanager
 def _left_in_eval_mode(stack: StackLike) -> Iterator[None]:
-    """Without dropout again after the block."""
+    """Put the tower into eval mode, which has no dropout, after the block."""
     try:
         yield
     finally:
@@ -95,5 +95,5 @@ def _left_in_eval_mode(stack: StackLike) -> Iterator[None]:
 
 
 def _as_given(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
-    """Leave the first runs in the stack as they were given."""
+    """`Assign` of a stack whose first runs are in it already, newly initialised; later calls only keep runs."""
     return stack.reindex(kept, []) if kept else torch.zeros_like

@@ -19,10 +19,10 @@ from xpet.training.device import Engine
 
 Replay = Callable[[], None]
 Record = Callable[[Callable[[], None]], Replay]
-"""Does a piece of work once, recording it -> what does the same again, in the same memory."""
+"""Records a piece of work while doing it once -> a function that repeats it in the same memory."""
 
 MOST_SHAPES = 64
-"""Shapes that are recorded at most; steps of others are worked through."""
+"""Shapes that are recorded at most; steps of further shapes are computed without a recording."""
 
 
 class Inputs(Protocol):
@@ -30,7 +30,7 @@ class Inputs(Protocol):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What is copied into the tensors of a recording before it is replayed; of any shape, the same each time."""
+        """Tensors, of any shapes, whose values are copied into those of a recording before it is replayed."""
         ...
 
     @property
@@ -61,18 +61,18 @@ class ReplayedStep(Generic[Batch]):
         key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
         if key in self.recorded:
             recorded, replay = self.recorded[key]
-            for ours, theirs in zip(recorded.tensors, inputs.tensors, strict=True):
-                ours.copy_(theirs)
+            for tensor, values in zip(recorded.tensors, inputs.tensors, strict=True):
+                tensor.copy_(values)
             replay()
         elif key in self.seen and len(self.recorded) < MOST_SHAPES:
             self.recorded[key] = inputs, self.record(lambda: self.work(inputs))
-        else:  # a first time without recording, for all that is only set up once
+        else:  # the first time sets up what is set up only once, and must not be recorded
             self.seen.add(key)
             self.work(inputs)
 
 
 def cuda_graphs() -> Record:
-    """Records as CUDA graphs that share their memory."""
+    """A `Record` that makes CUDA graphs, which share one memory pool."""
     pool = torch.cuda.graph_pool_handle()
 
     def record(work: Callable[[], None]) -> Replay:

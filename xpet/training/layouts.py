@@ -14,7 +14,7 @@ from xpet.training.device import Engine
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
 SMALLEST_SLICE = 64
-"""Rows over all runs a slice of similar length should have; smaller ones cost more than padding."""
+"""Rows, over all runs, that a slice should have at least: smaller slices cost more than the padding they save."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def padded(rows: Sequence[Tokens], context: LayoutContext) -> CaptionBatch:
     bounds = [round(count * k / slices) for k in range(slices + 1)]
     parts = []
     for start, stop in pairwise(bounds):
-        ids, mask = context.collate([run[i] for run, o in zip(rows, order, strict=True) for i in o[start:stop]])
-        captions = torch.tensor([i for o in order for i in o[start:stop]])
+        numbers = [by_length[start:stop] for by_length in order]  # of each run's captions in this slice
+        ids, mask = context.collate([run[i] for run, chosen in zip(rows, numbers, strict=True) for i in chosen])
+        captions = torch.tensor(numbers).flatten()
         parts.append((send(ids), send(mask), send(captions)))
     unsort = send(torch.tensor(order)).argsort(dim=1).unsqueeze(-1)  # [runs, captions, 1]
 

@@ -23,13 +23,13 @@ SATURATED = {"cpu": 5e9, "cuda": 2.5e13}
 CPU: two cores, measured (tests/bench/bench_align --what scaling). GPU: 64 runs of XLM-R Large, not measured.
 """
 IN_BF16 = {"cpu": 4.0, "cuda": 1.0}
-"""Factor on it in bf16, in which a CPU multiplies that much faster; the GPU's figure is meant for bf16."""
+"""Factor on SATURATED in bf16, in which a CPU multiplies that much faster; the GPU's figure is for bf16 already."""
 SHARE_OF_FREE = 0.6
 """Share of the free memory that stacks may take."""
 TEMPORARIES = 1.3
-"""Peak memory of a step over what autograd keeps: the largest temporaries come on top."""
+"""Peak memory of a step divided by what autograd keeps: the largest temporaries come on top."""
 SAMPLE = 1000
-"""Captions whose lengths and tokens are looked at."""
+"""Captions of a run whose lengths and tokens are looked at, the first ones."""
 
 
 def runs_per_stack(
@@ -84,14 +84,14 @@ def bytes_per_run(
     frozen: set[int] = set()  # addresses of the tower's weights
     saved: dict[int, int] = {}  # address of what autograd keeps -> bytes
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def count(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in frozen:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     stack.reset([run[0].seed], [sorted({token for row in run[1].student[:SAMPLE] for token in row})])
-    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
     with stack.lowered(engine.dtype), hooks:
         frozen |= {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
         loss = first_loss(stack, run, fit, collate, engine)

@@ -46,9 +46,9 @@ class StackedAdam:
             parameter.sub_(torch.where(updated, update, 0.0))
 
     def reindex(self, parameters: Sequence[Tensor], rates: Tensor, kept: Tensor, reindex: Reindex) -> None:
-        """Go on with the `kept` [n] slots of the former stack and with new runs, in zero steps, behind them.
+        """Keep the moments and counts of the slots `kept` [n], and append new runs with zero moments and counts.
 
-        `parameters` are the stack's own now, `rates` [runs] their initial learning rates.
+        `parameters` are the stack's new ones, `rates` [runs] their initial learning rates; `reindex` moves moments.
         """
         self.parameters, self.rates = list(parameters), rates
         self.first, self.second = [list(map(reindex, moments)) for moments in (self.first, self.second)]

@@ -12,7 +12,7 @@ from xpet.training.selection import TrainedRun
 
 
 class StepCounter:
-    """Counts the steps of runs that are done, over every stack; `total` are all there are to do."""
+    """Counts the steps that all stacks have done; `total` is what all runs will take. Safe for several threads."""
 
     def __init__(self, queues: Sequence[Queue]) -> None:
         self.total = sum(len(queue.runs) * queue.steps for queue in queues)
@@ -20,21 +20,21 @@ class StepCounter:
         self._lock = threading.Lock()
 
     def add(self, steps: int) -> int:
-        """Count `steps` more; returns how many are done."""
+        """Count `steps` more; returns how many are done in all."""
         with self._lock:
             self._done += steps
             return self._done
 
 
 class ProgressReporter:
-    """Shares out the seconds of one stack's steps among its runs, and reports how far all stacks are."""
+    """Divides the seconds of one stack's steps among its runs, and reports how far all stacks are."""
 
     def __init__(self, counter: StepCounter, on_event: OnEvent) -> None:
         self.counter, self.on_event = counter, on_event
         self.step, self.since = 0, time.monotonic()
 
     def count(self, step: int, runs: Sequence[TrainedRun]) -> tuple[int, float]:
-        """Count what these runs did since the last call, up to `step`; returns these steps and their seconds."""
+        """Count the steps of these runs since the last call, up to `step`; returns how many, and their seconds."""
         steps, seconds = step - self.step, time.monotonic() - self.since
         self.step, self.since = step, time.monotonic()
         for run in runs:
@@ -43,13 +43,13 @@ class ProgressReporter:
         return steps, seconds
 
     def report(self, step: int, runs: Sequence[TrainedRun], skipped: int) -> None:
-        """Report how far all runs are; `skipped` are the steps that runs leaving now will not take."""
+        """Report how far all runs are; `skipped` is the number of steps that the runs that leave now will not take."""
         steps, seconds = self.count(step, runs)
         note = f"{len(runs)} runs, {1000 * seconds / max(1, steps):.0f} ms/step"
         self.on_event(Progress("training", self.counter.add(skipped), self.counter.total, note))
 
     def report_divergence(self, run: TrainedRun, step: int) -> None:
-        """Note that a run diverged in this step of its own, and warn of it, once."""
+        """Note that a run diverged in this step, counted from its own first, and warn of it once."""
         if run.diverged_at is None:
             run.diverged_at = step
             text = f"run {run.config.label} diverged at step {step}: loss is not finite; stopped"

@@ -17,7 +17,7 @@ from xpet.training.stacklike import Tokens
 
 
 class FeatureRows(Protocol):
-    """Features of many rows, of which only those asked for are read."""
+    """Features of many rows, which are read only when they are indexed."""
 
     def __getitem__(self, rows: Sequence[int], /) -> Tensor:
         """Features [len(rows), d] of these rows."""
@@ -55,7 +55,7 @@ class RunData:
 
     @property
     def shape(self) -> tuple[int, int, int, bool, bool, bool]:
-        """Training rows, validation texts, image captions, what is absent: runs can share a stack if these agree."""
+        """Numbers of training rows, validation texts and image captions, and what is absent: equal within a stack."""
         rows = 0 if self.only_full_batches else len(self.student)
         absent = self.anchor is None, self.anchor_features is None, self.image is None
         return rows, len(self.val_text), len(self.image_captions or ()), *absent
@@ -82,8 +82,8 @@ class Queue:
             raise ConfigError(f"expected at least 2 training examples per batch, found {rows} in all")
         self.batch = min(config.batch_size, rows) if runs[0][1].only_full_batches else config.batch_size
         self.steps = config.steps_for(per_epoch)
-        even = runs[0][1].only_full_batches or per_epoch == 1 or rows % config.batch_size in (0, 1)
-        self.cycle = 1 if even else per_epoch
+        same_size = runs[0][1].only_full_batches or per_epoch == 1 or rows % config.batch_size in (0, 1)
+        self.cycle = 1 if same_size else per_epoch
         self.runs = list(runs)
         self._waiting = deque(enumerate(runs))
         self._lock = threading.Lock()

@@ -25,14 +25,14 @@ class TrainedRun:
 
     Attributes:
         config: the run's configuration.
-        number: its place among the runs that were given.
+        number: its index among the runs that were given.
         state: the chosen checkpoint, parameters by name.
         chosen_step: the step it was taken after; 0 is the untrained start.
-        score: what it was chosen by, the larger the better.
+        score: the checkpoint's score by the selection rule; higher is better.
         history: figures of every validation, and the step they were measured after.
         diverged_at: the step whose loss or gradient was not finite; None: it did not diverge.
         validated: whether any validation gave a score.
-        seconds: its share of the time its stack took.
+        seconds: its share of its stack's training time.
     """
 
     config: RunConfig
@@ -98,7 +98,7 @@ class BestCheckpoints:
 
 
 class Validation:
-    """Validation images of several runs on a device, and the figures of their texts against these.
+    """Scores the validation texts of several runs against their validation images, which it holds on a device.
 
     Args:
         images: each run's image features [images, d].
@@ -117,13 +117,13 @@ class Validation:
             self.groups.append((runs, image, index))
 
     def scores(self, features: Tensor) -> list[dict[str, float] | None]:
-        """R@1, MRR (percent) and loss of each run's text features [runs, texts, d].
+        """`val_r1`, `val_mrr` (percent) and `val_loss` of each run's text features [runs, texts, d].
 
-        None for a run with a text that has no ranking: it is not finite, or zero.
+        None for a run with a text whose features are zero or not finite, for which no ranking is defined.
         """
         scores: list[dict[str, float] | None] = [None] * len(features)
         sound = (features.isfinite().all(dim=2) & (features != 0).any(dim=2)).all(dim=1)  # [runs]
-        features = features.masked_fill(~sound.view(-1, 1, 1), 1.0)  # what has no ranking is not to disturb the others
+        features = features.masked_fill(~sound.view(-1, 1, 1), 1.0)  # so that NaN cannot spread
         for runs, image, index in self.groups:
             text = features if len(runs) == len(features) else features[runs]
             loss = _losses(image.to(text.dtype), text, index)  # [runs]

@@ -19,7 +19,7 @@ from xpet.training.stacklike import Reindex, StackLike
 from xpet.training.step import StepBatch, read_batch, step_losses
 
 REPORT_EVERY = 10
-"""Steps between looks at the device: progress is reported, and which runs diverged."""
+"""Steps between reports of progress and of diverged runs: each one waits for the device."""
 
 Assign = Callable[[StackLike, Sequence[int], Sequence[Run]], Reindex]
 """(stack, slots kept, runs) -> keeps these slots and appends newly initialised runs; see `StackLike.reindex`."""
@@ -49,11 +49,11 @@ class Session:
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """The runs in training; none when all is done."""
+        """One slot per run in training; none when all is done."""
         return self.occupancy.slots
 
     def train(self) -> Iterator[list[TrainedRun]]:
-        """Take all steps; yields runs when they left their slots."""
+        """Take all steps; yields runs, each with its checkpoint, as they leave their slots."""
         while self.slots:
             self.step += 1
             self.advance(read_batch(self.setup, self.slots))
@@ -67,14 +67,14 @@ class Session:
                 yield finished
 
     def _may_begin(self, kept: Sequence[int]) -> bool:
-        """Whether a run that begins now gets batches as large as those of the runs in the `kept` slots.
+        """Whether a run that begins now gets, in every step, batches as large as those of the runs in the `kept` slots.
 
-        A stack needs that; since all kept runs satisfied it when they began, the first speaks for all.
+        A stack needs that. The kept runs agree among themselves, so the first is enough to ask.
         """
         return not kept or (self.step - self.slots[kept[0]].began) % self.setup.queue.cycle == 0
 
     def _reassign(self, kept: Sequence[int]) -> None:
-        """Keep the runs in these slots, and let waiting runs into the free ones."""
+        """Keep the runs in these slots, and admit waiting runs to the free ones where they may begin."""
         self._count()
         new = admit(self.setup, self.setup.slots - len(kept), self.step) if self._may_begin(kept) else []
         slots = [*(self.slots[index] for index in kept), *new]
@@ -97,7 +97,7 @@ class Session:
         return torch.tensor([slot.config.learning_rate for slot in slots], device=self.setup.device, dtype=dtype)
 
     def _step(self, batch: StepBatch) -> None:
-        """Forward, backward and update of all runs; nothing here waits for the device, or comes from the host."""
+        """Forward, backward and update of all runs; it neither waits for the device nor copies from the host."""
         stack, weights = self.setup.stack, self.occupancy.weights
         image_text, alignment = step_losses(self.setup, self.occupancy, batch, self.optimiser.counts)  # each [runs]
         total = weights[0] * image_text + weights[1] * alignment  # [runs]
@@ -116,7 +116,7 @@ class Session:
     def _leaving(self) -> list[int]:
         """Slots whose runs leave after this step: those that ended, and diverged ones where validation is due.
 
-        Validates what is due. The device is only looked at every so often.
+        Validates what is due. Which runs diverged is asked of the device only then and every REPORT_EVERY steps.
         """
         due, ended = self._validate_due()
         if not (due or ended or self.step % REPORT_EVERY == 0):
@@ -188,15 +188,15 @@ class Session:
 
     @torch.no_grad()
     def _snapshot_unvalidated(self, cohort: Cohort) -> None:
-        """A run too short to be validated still yields its final weights, unless the last step ruined them."""
+        """Snapshot the final weights of runs that were never validated (too short), unless they are not finite."""
         unvalidated, alive = [not self.slots[index].trained.validated for index in cohort.slots], self._alive()
-        if not any(new and alive[index] for index, new in zip(cohort.slots, unvalidated, strict=True)):
+        if not any(lacks and alive[index] for index, lacks in zip(cohort.slots, unvalidated, strict=True)):
             return
         finite = torch.ones_like(self.diverged_at, dtype=torch.bool)  # [runs]
         features = self._validation_features(cohort).isfinite().all(dim=2).all(dim=1)  # [runs of the cohort]
         finite[cohort.start : cohort.stop] = features | ~torch.tensor(unvalidated, device=finite.device)
         self._mark_diverged(finite, self.optimiser.counts)
         alive = self._alive()
-        final = [index for index, new in zip(cohort.slots, unvalidated, strict=True) if new and alive[index]]
+        final = [index for index, lacks in zip(cohort.slots, unvalidated, strict=True) if lacks and alive[index]]
         if final:
             self.best.snapshot(final, self.setup.queue.steps)

@@ -1,4 +1,4 @@
-"""What stays the same while a stack trains: the stack, its queue and slots, the plan, the device."""
+"""What stays the same while a stack trains: the stack, its queue, the number of slots, the plan, the device."""
 
 from __future__ import annotations
 

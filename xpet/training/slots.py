@@ -20,7 +20,7 @@ from xpet.training.selection import TrainedRun, Validation
 from xpet.training.setup import FitSetup
 
 VALIDATION_ROWS = {"cpu": 512, "cuda": 4096}
-"""Texts encoded at a time while validating, over all runs: on a CPU few enough for its caches (measured)."""
+"""Texts encoded at a time in a validation, over all runs: on a CPU few enough for its caches (measured)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Slot:
     Attributes:
         run: its configuration and its data.
         began: the session's steps before the run's first.
-        trained: what becomes of it.
+        trained: its result, which training fills in.
         batches: rows of its student (and anchor) captions, one list per step.
         image_batches: rows of its image captions, one list per step; None where it has none.
     """
@@ -54,7 +54,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Runs that began together, in slots `start` to `stop` - 1, with their validation texts on the device."""
+    """Runs that began in the same step, in slots `start` to `stop` - 1, with their validation texts on the device.
+
+    `began` is the session's steps before their first; `texts` are the validation texts of all of them, in parts.
+    """
 
     began: int
     start: int
@@ -72,14 +75,15 @@ class TrainingImages:
     """Image features of all runs' training rows on the device; runs that share their images share the memory."""
 
     def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
-        order: dict[int, int] = {}
-        self.which = torch.tensor([order.setdefault(id(rows), len(order)) for rows in images], device=device)  # [runs]
+        numbers: dict[int, int] = {}
+        indices = [numbers.setdefault(id(rows), len(numbers)) for rows in images]
+        self.distinct_index = torch.tensor(indices, device=device)  # [runs], each run's index in `features`
         distinct = {id(rows): rows for rows in images}.values()
         self.features = torch.stack(list(distinct)).to(device) if images else None  # [distinct, rows, d]
 
     def rows(self, index: Tensor) -> Tensor | None:
         """Image features [runs, n, d] of rows `index` [runs, n]; None where the runs have no images."""
-        return None if self.features is None else self.features[self.which.unsqueeze(1), index]
+        return None if self.features is None else self.features[self.distinct_index.unsqueeze(1), index]
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Occupancy:
         cohorts: the same runs in groups that began together, in the same order.
         weights: weights [2, runs] of the image-text and of the alignment loss.
         seeds: the runs' seeds [runs], int64.
-        images: image features of their training rows.
+        images: image features of the runs' training rows.
         losses: alignment loss -> the slots [n] whose runs use it.
     """
 

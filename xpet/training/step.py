@@ -36,13 +36,13 @@ class StepBatch:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors whose values differ between steps; [runs, n] and what the captions' layout states."""
+        """All tensors whose values differ between steps: those of the captions' layout, and the others [runs, ...]."""
         tensors = (*self.captions.tensors, self.image_rows)
         return tensors if self.anchor_features is None else (*tensors, self.anchor_features)
 
     @property
     def key(self) -> Hashable:
-        """What shapes a step besides the shapes of its tensors."""
+        """What a step depends on besides the shapes and values of its tensors."""
         return self.captions.key, self.size, self.image_captions
 
 
@@ -52,8 +52,8 @@ def read_batch(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
     image_batches = [next(slot.image_batches) for slot in slots if slot.image_batches is not None]
     image_rows = image_batches or batches
     captions, features = [], []
-    for slot, rows, of_images in zip(slots, batches, image_rows, strict=True):
-        captions.append(_captions(slot, rows, of_images))
+    for slot, rows, of_image_captions in zip(slots, batches, image_rows, strict=True):
+        captions.append(_captions(slot, rows, of_image_captions))
         if slot.data.anchor_features is not None:
             features.append(slot.data.anchor_features[rows])
     send = setup.engine.send
@@ -78,7 +78,7 @@ def _captions(slot: Slot, rows: list[int], image_rows: list[int]) -> Tokens:
 
 
 def step_losses(setup: FitSetup, occupancy: Occupancy, batch: StepBatch, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Image-text and alignment loss of every run's batch, each [runs]; `steps` [runs] are those each run has taken.
+    """Image-text and alignment loss of every run's batch, each [runs]; `steps` [runs] counts what each run has taken.
 
     A loss that the runs do not have is zero. See `xpet.core.losses` for the formulas.
     """
@@ -87,26 +87,26 @@ def step_losses(setup: FitSetup, occupancy: Occupancy, batch: StepBatch, steps: 
     runs, size = len(occupancy.slots), batch.size
     features = setup.encode(batch.captions, 0, runs)  # [runs, captions, d]
     student = features[:, :size]  # [runs, size, d]
-    encoded = occupancy.slots[0].data.anchor is not None
-    anchor = features[:, size : 2 * size] if encoded else batch.anchor_features  # [runs, size, d]
+    encodes_anchors = occupancy.slots[0].data.anchor is not None
+    anchor = features[:, size : 2 * size] if encodes_anchors else batch.anchor_features  # [runs, size, d]
     image = occupancy.images.rows(batch.image_rows)  # [runs, n, d]
     captions = features[:, -batch.image_captions :] if batch.image_captions else student  # [runs, n, d]
-    none = student.new_zeros(runs)  # [runs]
-    image_text = none if image is None else contrastive(image, captions)  # [runs]
+    zeros = student.new_zeros(runs)
+    image_text = zeros if image is None else contrastive(image, captions)  # [runs]
     if anchor is None:
-        return image_text, none
+        return image_text, zeros
     anchor = anchor.to(setup.dtype)
     if image is None or batch.image_captions:
         image = anchor  # the students have no images, and their alignment loss looks at none
-    return image_text, _alignment(occupancy, image, anchor, student, none)
+    return image_text, _alignment(occupancy, image, anchor, student)
 
 
-def _alignment(occupancy: Occupancy, image: Tensor, anchor: Tensor, student: Tensor, none: Tensor) -> Tensor:
-    """Alignment loss [runs] of features [runs, size, d], each run's by its own loss; `none` are zeros [runs]."""
+def _alignment(occupancy: Occupancy, image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
+    """Alignment loss [runs] of features [runs, size, d], each run's by its own loss."""
     if len(occupancy.losses) == 1:
         (loss,) = occupancy.losses
         return loss(image, anchor, student)
-    aligned = none
+    aligned = student.new_zeros(len(student))
     for loss, slots in occupancy.losses.items():
         aligned = aligned.index_copy(0, slots, loss(image[slots], anchor[slots], student[slots]))
     return aligned

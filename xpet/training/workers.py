@@ -1,7 +1,7 @@
-"""Several stacks at once on a CPU, one per thread: cores that share no product never wait for each other.
+"""Trains several stacks at once on a CPU, each in a thread of its own.
 
-PyTorch's own threads share every product and meet after each; for small towers, or where the machine lends its cores to
-others too, most of the time goes into waiting. Whole stacks side by side need no meeting at all.
+PyTorch's own threads divide every matrix product among them and wait for each other after it. With small towers, or on
+a machine whose cores are shared with other programs, they mostly wait. Threads that train whole stacks never do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Stopped(Exception):
 
 
 class _WorkerEnd:
-    """A worker's last message: the error that ended it, None where all is done."""
+    """A worker's last message: the error that ended it; None: it is done."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
@@ -35,8 +35,8 @@ class _WorkerEnd:
 def side_by_side(stacks: Sequence[StackLike], work: Work[Result], on_event: OnEvent) -> Iterator[Result]:
     """Yield what `work(stack, on_event)` yields on every stack, as it comes.
 
-    Each stack is used by one thread, with its share of PyTorch's threads. An error, or whoever stops reading, stops the
-    other threads at their next event.
+    Each stack is used by one thread, with its share of PyTorch's threads. When a thread raises an error, or the caller
+    stops reading, the other threads stop at their next event; the error is raised here.
     """
     if len(stacks) == 1:
         yield from work(stacks[0], on_event)
