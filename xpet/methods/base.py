@@ -1,4 +1,4 @@
-"""What a PET method is: defaults, and functions that hang it into a tower, run it for many runs, and fold it."""
+"""What a PET method is: its defaults, and functions that attach it, compute it for many runs, and fold it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Method:
     Attributes:
         name: as in `--method`.
         summary: one line for the help.
-        attach: hangs delta modules into a tower, or unfreezes parameters of its own.
+        attach: attaches delta modules to a tower, or unfreezes parameters of the tower's own.
         modules: default of `--modules`, endings of names of the modules to attach to.
         train: default of `--train`, parts of the tower that are trained too.
         settings: fields of MethodConfig the method reads; giving another one is an error.
-        batched: computes the method's delta modules for many runs at once; None where it has none, or its own.
+        batched: computes the method's delta modules for many runs at once; None where it has no delta modules, or one
+            that is stacked by a class of its own (the soft prompt).
         fold: merges what was trained into the weights; None where that is impossible.
         stackable: many runs can be trained side by side.
         whole_tower: a run holds every weight of the text tower, so that the base's own are not needed.

@@ -1,6 +1,6 @@
 """The only importer of OpenDelta: what is mended, and why.
 
-OpenDelta 0.3.2 (2023, unmaintained) supplies the delta modules and the surgery that hangs them into a frozen
+OpenDelta 0.3.2 (2023, unmaintained) supplies the delta modules and the surgery that attaches them to a frozen
 backbone. On today's Python and transformers it does not import as it is, and it would drag in software that a
 training tool has no business loading. While it is imported, and only then, these stand-ins are in `sys.modules`:
 
@@ -11,8 +11,8 @@ training tool has no business loading. While it is imported, and only then, thes
 - `transformers.models.distilbert.modeling_distilbert.MultiHeadSelfAttention`: gone; only used by prefix tuning's
   isinstance checks. A placeholder class that nothing is an instance of.
 
-Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about an invalid escape
-sequence in OpenDelta's sources, shown to whoever imports them first, is kept back. Further mends, at run time:
+Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about invalid escape sequences
+in OpenDelta's sources, which the first import shows, is suppressed. Further mends, at run time:
 
 - An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
@@ -82,7 +82,7 @@ def _stand_ins() -> Iterator[None]:
 
 @contextmanager
 def _without_its_warning() -> Iterator[None]:
-    """Keep back the warning that compiling OpenDelta's sources gives, and no other."""
+    """Suppress the warning that compiling OpenDelta's sources gives, and no other."""
     with warnings.catch_warnings():
         for category in (SyntaxWarning, DeprecationWarning):  # Python 3.12 and later; before
             warnings.filterwarnings("ignore", r".*invalid escape sequence", category, r".*[/\\]opendelta[/\\]")
@@ -104,9 +104,9 @@ _drawing = threading.RLock()
 
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    """Seed torch's generator, which OpenDelta draws from, for the time of the block; as before afterwards.
+    """Seed torch's generator, which OpenDelta draws from, for the time of the block; restore its state afterwards.
 
-    There is one generator for all threads: whoever draws has it to themselves.
+    All threads share the generator, so one thread at a time is in such a block.
     """
     with _drawing, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -115,7 +115,7 @@ def drawing(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class DeltaSite:
-    """One delta module hung into the backbone: `host.<name>` is `module`, `path` is its dotted name in the backbone."""
+    """One delta module in the backbone: `host.<name>` is `module`, `path` is its dotted name in the backbone."""
 
     path: str
     host: nn.Module
@@ -126,7 +126,7 @@ class DeltaSite:
 
 
 def attach(backbone: nn.Module, delta_class: str, modules: tuple[str, ...], **settings: object) -> list[DeltaSite]:
-    """Let OpenDelta hang delta modules of `delta_class` (e.g. 'LoraModel') onto every module whose name ends so.
+    """Let OpenDelta attach delta modules (`delta_class`, e.g. 'LoraModel') to all whose names end as in `modules`.
 
     The backbone must be frozen and in eval mode. Raises ModelError when a delta module got no parameters.
     """
@@ -151,10 +151,12 @@ def unfreeze_biases(backbone: nn.Module, modules: tuple[str, ...]) -> None:
 
 
 def _maker(delta: Any, host: nn.Module, module: nn.Module) -> Callable[[], nn.Module]:
+    """The function `DeltaSite.fresh` of OpenDelta's `module` at a host."""
+
     def fresh() -> nn.Module:
         like = _on_cpu(host)
         made: nn.Module = delta.new_module_like(like)
-        if hasattr(made, "instantiate"):
+        if hasattr(made, "instantiate"):  # adapters make their layers only when they first see hidden states
             weight = next(like.parameters())
             made.instantiate(torch.empty(1, 1, module.hidden_dim, dtype=weight.dtype, device=weight.device))  # type: ignore[operator, call-overload]
         return made
@@ -171,6 +173,7 @@ def _on_cpu(host: nn.Module) -> nn.Module:
 
 
 def _quieten() -> None:
+    """Let OpenDelta's loggers show errors only."""
     import logging
 
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "opendelta"]:
@@ -178,7 +181,7 @@ def _quieten() -> None:
 
 
 def load_finetuned(folder: str, backbone: nn.Module) -> None:
-    """Let OpenDelta hang the delta modules of a folder in its own format into a backbone, and load their weights.
+    """Let OpenDelta attach the delta modules of a folder in its own format to a backbone, and load their weights.
 
     Nothing in the files is unpickled but tensors. Raises ModelError when OpenDelta cannot.
     """
@@ -186,5 +189,5 @@ def load_finetuned(folder: str, backbone: nn.Module) -> None:
     _quieten()
     try:
         package.AutoDeltaModel.from_finetuned(folder, backbone_model=backbone, local_files_only=True)
-    except Exception as error:  # of a library that raises whatever happens
+    except Exception as error:  # OpenDelta raises many kinds
         raise ModelError(f"{folder}: OpenDelta cannot load it: {error}") from error

@@ -47,17 +47,17 @@ def build_stack(
             raise ModelError(f"{method.name} cannot be stacked: expected 1 run, found {len(seeds)}")
         return PlainStack(tower, {f"{path}.{n}": p for path, names in parameters.items() for n, p in names.items()})
 
-    words = embeddings.TokenTable() if embeddings.PART in parts else None
-    if words is not None:
-        words.set([()] * len(seeds) if tokens is None else tokens, "cpu")
-    draw = _drawer(tower, sites, parameters, words, config.embedding_rank)
+    token_table = embeddings.TokenTable() if embeddings.PART in parts else None
+    if token_table is not None:
+        token_table.set([()] * len(seeds) if tokens is None else tokens, "cpu")
+    draw = _drawer(tower, sites, parameters, token_table, config.embedding_rank)
     flat, values = flatten(draw(seeds))
     stack = Stack(tower, values, draw, [flat])
-    stack.words = words
+    stack.token_table = token_table
     _install_deltas(tower, sites, method, values, stack.selection)
     _install_trainable(tower, parameters, values, stack.selection)
-    if words is not None:
-        _install_words(tower, values, stack.selection, words)
+    if token_table is not None:
+        _install_words(tower, values, stack.selection, token_table)
     return stack
 
 
@@ -68,7 +68,7 @@ def total_parameters(tower: nn.Module) -> int:
 
 def _tower_parameters(tower: nn.Module, sites: Sequence[DeltaSite], parts: Sequence[str]) -> Parameters:
     """The tower's own parameters to train: those a method unfroze and those of the parts; raises ModelError."""
-    of_deltas = {id(p) for site in sites for p in site.module.parameters()}
+    delta_parameters = {id(p) for site in sites for p in site.module.parameters()}
     endings = [PARTS[part] for part in parts]
     parameters: Parameters = {}
     for path, module in tower.named_modules():
@@ -76,7 +76,7 @@ def _tower_parameters(tower: nn.Module, sites: Sequence[DeltaSite], parts: Seque
         chosen = {
             name: p
             for name, p in module.named_parameters(recurse=False)
-            if id(p) not in of_deltas and (in_part or p.requires_grad)
+            if id(p) not in delta_parameters and (in_part or p.requires_grad)
         }
         if chosen:
             parameters[path] = chosen
@@ -87,6 +87,7 @@ def _tower_parameters(tower: nn.Module, sites: Sequence[DeltaSite], parts: Seque
 
 
 def _site_name(site: DeltaSite) -> str:
+    """The dotted name of a delta module in the tower; `DeltaSite.path` is within the transformer."""
     return site.path if site.path == "prompt" else f"transformer.{site.path}"
 
 
@@ -94,17 +95,17 @@ def _drawer(
     tower: nn.Module,
     sites: Sequence[DeltaSite],
     parameters: Parameters,
-    words: embeddings.TokenTable | None,
+    token_table: embeddings.TokenTable | None,
     rank: int,
 ) -> Draw:
     """Make the function that draws initial values of new runs from their seeds."""
-    base = None if words is None else tower.get_submodule(embeddings.WORDS)
+    base = None if token_table is None else tower.get_submodule(embeddings.WORDS)
 
     def draw(seeds: Sequence[int]) -> dict[str, Tensor]:
         initial = _initial(sites, parameters, seeds)
-        if words is None or base is None:
+        if token_table is None or base is None:
             return initial
-        return {**initial, **_initial_words(base, words.most, rank, seeds)}
+        return {**initial, **_initial_words(base, token_table.most, rank, seeds)}
 
     return draw
 
@@ -125,7 +126,7 @@ def _initial(sites: Sequence[DeltaSite], parameters: Parameters, seeds: Sequence
 
 
 def _initial_words(base: nn.Module, rows: int, rank: int, seeds: Sequence[int]) -> dict[str, Tensor]:
-    """A [runs, rows, rank], zero, and B [runs, rank, hidden], drawn at the scale of the base's embeddings per seed."""
+    """The embedding delta of new runs: A [runs, rows, rank], zero, and B [runs, rank, hidden], drawn per seed."""
     weight: Tensor = base.weight  # type: ignore[assignment]
     scale = embeddings.scale_of(base)
     ups = []
@@ -146,12 +147,12 @@ def _replace(tower: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _install_words(
-    tower: nn.Module, values: Mapping[str, Tensor], selection: Selection, words: embeddings.TokenTable
+    tower: nn.Module, values: Mapping[str, Tensor], selection: Selection, token_table: embeddings.TokenTable
 ) -> None:
     """Replace the word embeddings by ones with a delta per run."""
     share = Share(values, {"delta_A": embeddings.DOWN, "delta_B": embeddings.UP}, selection)
     plain = tower.get_submodule(embeddings.WORDS)
-    _replace(tower, embeddings.WORDS, embeddings.StackedEmbedding(plain, share, words))
+    _replace(tower, embeddings.WORDS, embeddings.StackedEmbedding(plain, share, token_table))
 
 
 def _install_deltas(

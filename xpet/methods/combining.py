@@ -1,17 +1,17 @@
-"""Combining: what runs of several languages trained on one base becomes one change of that base.
+"""Combining: turns what several languages' runs trained on one base into one change of that base.
 
 Everything is done on task vectors, the differences to the base's weights (Ilharco et al. 2023): for LoRA the full
 products `alpha / rank * B A`, so that ranks, alphas and modules may differ (a product that a run lacks is zero), for
 LayerNorms, heads and biases what was trained minus the base's own value.
 
-The outcome is always what a run holds, of the runs' own method. For LoRA its rank says how much of the change it
-carries: by default all of it, exactly. A weighted sum is the concatenation of the factors, of the sum of the ranks; a
-change of every value of a matrix is its product with the identity, of the matrix' smaller side. Hence a checkpoint,
-an adapter and a pack are made alike, and one way of encoding proves them all. A smaller rank is the best approximation
-there is (Eckart and Young 1936).
+The result is a delta of the runs' own method, such as one run holds, so that a checkpoint, an adapter and a pack are
+written from it as from a run. For LoRA, by default, its rank is large enough to hold the change exactly: a weighted sum
+is the concatenation of the factors, whose rank is the sum of the ranks; any other change of a matrix is its product
+with an identity of the matrix' smaller side. A smaller rank gives the best approximation there is (Eckart and Young
+1936).
 
-Arithmetic is in float64 on the CPU, and every tensor is treated alone, as PEFT and mergekit do: LayerNorms are of
-another size than products, and would lose all, or keep all, where one threshold is set over everything.
+Arithmetic is in float64 on the CPU. Every tensor is treated alone, as PEFT and mergekit do: changes of LayerNorms and
+products differ in size, so that one threshold over all of them would drop or keep all values of a kind.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TaskVector:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How task vectors are combined: `weights` by language; `rank` None keeps all that is in the combination."""
+    """How task vectors are combined: `weights` by language; `rank` None: as many as the strategy needs."""
 
     strategy: str
     weights: Mapping[str, float]
@@ -76,9 +76,13 @@ Changes = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to combine: `merge` makes one change of a tensor, whose name it gets, out of those of the languages.
+    """One way to combine.
 
-    `sums`: it is the weighted sum of them, which is kept in factors. `truncates`: products keep a small rank.
+    Attributes:
+        summary: one line for the help.
+        merge: (name of a tensor, the languages' changes of it, recipe) -> one change of it.
+        sums: the result is the weighted sum, which products keep in factors.
+        truncates: products are cut to the largest rank of the languages, unless the recipe has one.
     """
 
     summary: str
@@ -95,20 +99,20 @@ def task_vector(config: MethodConfig, delta: Mapping[str, Tensor], base: Mapping
     pairs, others = lora.split(config, delta)
     scaling = config.alpha / config.rank
     products = {host: Product(up.double() * scaling, down.double()) for host, (down, up) in pairs.items()}
-    unlike = [name for name, value in others.items() if name not in base or base[name].shape != value.shape]
-    if unlike:
-        raise ModelError(f"delta does not fit: expected weights of the base, found other in {unlike[:3]}")
+    unfit = [name for name, value in others.items() if name not in base or base[name].shape != value.shape]
+    if unfit:
+        raise ModelError(f"delta does not fit: expected weights of the base, found other in {unfit[:3]}")
     return TaskVector(products, {name: value.double() - base[name].double() for name, value in others.items()})
 
 
 def completed(vectors: Mapping[str, TaskVector]) -> dict[str, TaskVector]:
-    """Task vectors by language, made to change the same weights: what a language leaves alone it changes by zero."""
+    """The same task vectors by language, with changes of zero added, so that all have the same weights."""
     products = {host: product for vector in vectors.values() for host, product in vector.products.items()}
     values = {name: value for vector in vectors.values() for name, value in vector.values.items()}
-    nothing = {host: Product(product.up[:, :0], product.down[:0]) for host, product in products.items()}
-    zero = {name: torch.zeros_like(value) for name, value in values.items()}
+    zero_products = {host: Product(product.up[:, :0], product.down[:0]) for host, product in products.items()}
+    zero_values = {name: torch.zeros_like(value) for name, value in values.items()}
     return {
-        language: TaskVector({**nothing, **vector.products}, {**zero, **vector.values})
+        language: TaskVector({**zero_products, **vector.products}, {**zero_values, **vector.values})
         for language, vector in vectors.items()
     }
 
@@ -121,7 +125,7 @@ def absent(vectors: Mapping[str, TaskVector]) -> dict[str, list[str]]:
 
 
 def combine(vectors: Mapping[str, TaskVector], recipe: Recipe) -> TaskVector:
-    """Combine the languages' task vectors, which are `completed`, to one; the same recipe gives the same one."""
+    """Combine the languages' task vectors, which must be `completed`, into one; deterministic for a recipe."""
     first = next(iter(vectors.values()))
     merge = STRATEGIES[recipe.strategy].merge
     products, values = {}, {}
@@ -149,7 +153,7 @@ def as_delta(
 
 
 def joint(configs: Sequence[MethodConfig]) -> MethodConfig:
-    """Settings of one method that cover the modules and parts of all these runs."""
+    """The first run's settings, with the modules and parts of all these runs, which have one method."""
     method = find_method(configs[0])
     modules = dict.fromkeys(name for config in configs for name in config.modules or method.modules)
     train = dict.fromkeys(
@@ -159,9 +163,10 @@ def joint(configs: Sequence[MethodConfig]) -> MethodConfig:
 
 
 def truncated(product: Product, rank: int) -> Product:
-    """The best approximation of this rank (Frobenius norm; Eckart and Young 1936), singular values shared out evenly.
+    """The best approximation of this rank (Frobenius norm; Eckart and Young 1936).
 
-    The factors are orthogonalised first, so that only a small matrix is decomposed.
+    Both new factors get the roots of the singular values. The given ones are orthogonalised first, so that only a small
+    matrix is decomposed.
     """
     left, tall = torch.linalg.qr(product.up)
     right, wide = torch.linalg.qr(product.down.mT)
@@ -171,6 +176,7 @@ def truncated(product: Product, rank: int) -> Product:
 
 
 def _product(host: str, parts: Mapping[str, Product], recipe: Recipe) -> Product:
+    """One product from the languages' of a linear layer [out, in], in the rank that recipe and strategy give."""
     strategy = STRATEGIES[recipe.strategy]
     if strategy.sums:
         ups = [part.up * recipe.weights[lang] for lang, part in parts.items()]

@@ -35,7 +35,7 @@ def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -
 
 
 def _hypercomplex(parameters: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
-    """Hidden times the sum of Kronecker products of the rule with the rank-one blocks (Compacter, equation 5)."""
+    """Hidden [runs, n, in] times the sum of Kronecker products, plus bias: [runs, n, out] (Compacter, equation 5)."""
     rule, left, right = (parameters[f"{name}.{part}"] for part in ("phm_rule", "W_left", "W_right"))
     product = torch.einsum("gnac,gnkp->gakcp", rule, left @ right)
     weight = product.reshape(len(product), hidden.shape[-1], -1)  # [runs, in, out]

@@ -44,7 +44,7 @@ class TokenTable:
         return self.table.shape[1]
 
     def set(self, tokens: Sequence[Sequence[int] | Tensor], device: torch.device | str) -> None:
-        """Give every run its token ids [any number], in any order and with repetitions."""
+        """Set the token ids of every run, [any number] each, in any order and with repetitions."""
         self.tokens = [torch.unique(torch.as_tensor(row, dtype=torch.long).cpu()) for row in tokens]
         most = max([1, *map(len, self.tokens)])
         table = torch.full((len(self.tokens), most), self.PADDING)
@@ -56,10 +56,10 @@ class TokenTable:
 class StackedEmbedding(Stacked):
     """Word embeddings with each run's own delta."""
 
-    def __init__(self, base: nn.Module, share: Share, rows: TokenTable) -> None:
+    def __init__(self, base: nn.Module, share: Share, token_table: TokenTable) -> None:
         super().__init__(share)
         self.base = base
-        self.rows = rows
+        self.token_table = token_table
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Embeddings [rows, length, hidden] of token ids [rows, length]."""
@@ -67,7 +67,7 @@ class StackedEmbedding(Stacked):
         if not self.runs:
             return embedded
         p = self.selected(embedded.dtype)
-        table = self.share.selection.pick(self.rows.table)
+        table = self.share.selection.pick(self.token_table.table)
         ids = input_ids.reshape(self.runs, -1)
         index = torch.searchsorted(table, ids).clamp_max(table.shape[1] - 1)  # [runs, tokens]
         has_row = table.gather(1, index) == ids
@@ -76,14 +76,14 @@ class StackedEmbedding(Stacked):
         return embedded + (rows @ p["delta_B"]).reshape(embedded.shape)
 
 
-def scale_of(words: nn.Module) -> float:
-    """Standard deviation of the base's word embeddings, the scale B is drawn at; 1 on the meta device."""
-    weight: Tensor = words.weight  # type: ignore[assignment]
+def scale_of(embedding: nn.Module) -> float:
+    """Standard deviation of the base's first word embeddings, the scale B is drawn at; 1 on the meta device."""
+    weight: Tensor = embedding.weight  # type: ignore[assignment]
     return 1.0 if weight.is_meta else float(weight[: 1 << 15].float().std())
 
 
 def split(delta: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
-    """Split a run's delta into what is not of the embeddings, and tokens [n], A [n, rank], B [rank, hidden] if any."""
+    """Split a run's delta: the method's part; the embeddings' tokens [n], A [n, rank], B [rank, hidden], if any."""
     words = {name: delta[name] for name in (TOKENS, DOWN, UP) if name in delta}
     return {name: value for name, value in delta.items() if name not in words} if words else delta, words
 
@@ -115,10 +115,10 @@ def _add_rows(base: Tensor, words: Mapping[str, Tensor]) -> Tensor:
 
 
 def widened(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A stored state to continue from, with rows for the tokens of the `fresh` state too (zero where it had none).
+    """A stored state to continue from, with rows (zero) for the tokens that only the newly initialised `fresh` one has.
 
-    Parameters that only the fresh state has (more is trained now) start as they are there; `Stack.load` raises for
-    those it lacks.
+    A is [n, rank]. Parameters that only the fresh state has (more is trained now) keep its values. Parameters that only
+    the stored one has stay, too, and make `Stack.load` raise.
     """
     joined = {**fresh, **state}
     if TOKENS not in fresh or TOKENS not in state:

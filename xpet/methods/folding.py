@@ -16,4 +16,4 @@ def replaced(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Cha
 
 
 def _replacement(delta: Mapping[str, Tensor], name: str) -> Change:
-    return lambda base: delta[name].float()  # read when its turn comes: a delta may be as large as the tower
+    return lambda base: delta[name].float()  # converted only when called: a delta may be as large as the tower

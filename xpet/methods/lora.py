@@ -50,9 +50,9 @@ def split(
     """
     downs = {name.removesuffix(_DOWN): value for name, value in delta.items() if name.endswith(_DOWN)}
     ups = {name.removesuffix(_UP): value for name, value in delta.items() if name.endswith(_UP)}
-    unlike = [host for host in downs if downs[host].shape[0] != config.rank] + sorted(downs.keys() ^ ups.keys())
-    if unlike:
-        raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in {unlike[:3]}")
+    unfit = [host for host in downs if downs[host].shape[0] != config.rank] + sorted(downs.keys() ^ ups.keys())
+    if unfit:
+        raise ModelError(f"delta does not fit: expected products of rank {config.rank}, found other in {unfit[:3]}")
     others = {name: value for name, value in delta.items() if not name.endswith((_DOWN, _UP))}
     return {host: (downs[host], ups[host]) for host in downs}, others
 

@@ -1,4 +1,4 @@
-"""Names of trained tensors made elsewhere, translated to those of the tower, and the parts they belong to."""
+"""Translates other tools' names of trained tensors to those of the tower, and finds the parts they belong to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ WRAPPERS = ("base_model.model.", "module.", "_orig_mod.")
 OUTER = ("transformer.", "LinearTransformation.")
 """How names of the tower begin; those of a bare transformer lack the first."""
 INNER = ("embeddings.", "encoder.", "pooler.")
+"""How names of a bare transformer begin."""
 _ABSENT = "embeddings.position_ids"
 """A buffer that older transformers releases wrote."""
 
 
 def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Tensors of other tools in float32 by their names in the tower; raises ModelError for another model's names."""
+    """Tensors of other tools by their names in the tower, floating-point ones in float32.
+
+    Raises ModelError for another model's names, and where two tensors get the same one.
+    """
 
     def in_tower(name: str) -> str:
         inner = name

@@ -1,4 +1,4 @@
-"""OpenDelta's own forms: its folder (config.json, pytorch_model.bin), and states with its names inside.
+"""OpenDelta's own formats: its folder (config.json, pytorch_model.bin), and state dicts with its names inside.
 
 The folder is what `save_finetuned` writes of a backbone whose state holds only what was trained, and what
 `AutoDeltaModel.from_finetuned(folder, backbone_model=tower.transformer)` loads. States are those the paper's published
@@ -30,17 +30,19 @@ CONFIG, WEIGHTS = "config.json", "pytorch_model.bin"
 KIND = "delta_type"
 """Entry of config.json that tells an OpenDelta folder from others."""
 NOTE = "xpet"
-"""Entry of config.json that says who wrote it; OpenDelta leaves out what it does not know."""
+"""Entry of config.json that marks folders xpet wrote; OpenDelta ignores entries it does not know."""
 ALPHA = 16.0
-"""OpenDelta's own alpha, which the published code uses and a state does not tell."""
+"""OpenDelta's default alpha, which the published code uses and a state dict does not hold."""
 
 
 @dataclass(frozen=True)
 class Kind:
     """A method as OpenDelta stores it.
 
-    `marker` stands in every added name behind its host; `settings` are OpenDelta's of a configuration, and `config`
-    is a configuration of OpenDelta's settings and the tensors of one host.
+    Attributes:
+        marker: what stands between host and parameter in every name that the method adds.
+        settings: makes OpenDelta's settings from a configuration.
+        config: makes a configuration from OpenDelta's settings and the tensors of one host.
     """
 
     marker: str
@@ -49,7 +51,7 @@ class Kind:
 
 
 def _rank(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """The rank of a product; raises ValueError unless the settings say the same: OpenDelta's scale is alpha over it."""
+    """The rank of a product; raises ValueError where the settings state another, which OpenDelta would divide by."""
     rank = len(tensors["lora_A"])
     if (stated := settings.get("lora_r", rank)) != rank:
         raise ValueError(f"lora_r {stated!s:.60} and a product of rank {rank}")
@@ -79,7 +81,7 @@ _FIXED: dict[str, dict[str, object]] = {
     "adapter": {"non_linearity": "gelu_new"},
     "compacter": {"non_linearity": "relu", "hypercomplex_division": DIVISION, "phm_rank": 1},
 }
-"""Settings of which xpet has one value only."""
+"""Settings that xpet supports with one value only."""
 
 
 def check_inside(delta: Iterable[str], source: str) -> None:
@@ -119,7 +121,7 @@ def is_delta(folder: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether xpet wrote it."""
+    """Whether xpet wrote the folder."""
     return is_delta(folder) and NOTE in read_settings(folder / CONFIG, "the settings of an OpenDelta module")
 
 

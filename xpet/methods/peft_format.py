@@ -1,7 +1,7 @@
 """PEFT's folder of a LoRA adapter: adapter_config.json and adapter_model.safetensors, written and read without PEFT.
 
-Both ways the adapter belongs to the text tower as a whole, a module with `transformer` and `LinearTransformation` such
-as xpet's TextTower or the published `multilingual_clip` class; adapters of the bare transformer are read, too. PEFT
+What is written is an adapter of the whole text tower, a module with `transformer` and `LinearTransformation` such as
+xpet's TextTower or the published `multilingual_clip` class. What is read may also be of the bare transformer. PEFT
 computes `W x + alpha / r * B A x` (with rsLoRA `alpha / sqrt(r)`), as xpet does; modules that were trained whole are
 its `modules_to_save`.
 """
@@ -32,22 +32,23 @@ from xpet.version import VERSION
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MAKER = "xpet"
-"""Entry of the weights' metadata that marks those xpet wrote."""
+"""Entry of the weights' metadata that marks adapters xpet wrote."""
 PREFIX = "base_model.model."
 DOWN, UP = ".lora.lora_A", ".lora.lora_B"
 _ENDINGS = {".lora_A.weight": DOWN, ".lora_B.weight": UP}
-"""How names of a product's halves end in PEFT, and in xpet."""
+"""How names of a product's factors end: in PEFT -> in xpet."""
 _HALVES = {**_ENDINGS, ".lora_embedding_A": DOWN, ".lora_embedding_B": UP}
-"""The same with those of a product on an embedding, whose second half is [hidden, rank]."""
+"""The same, with the factors of a product on an embedding; the second is [hidden, rank]."""
 _SAVED = ".modules_to_save"
 _WORDS = embeddings.WORDS.rpartition(".")[2]
 _EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
 _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
-"""Initial values of adapters that leave the base's own weights as they are."""
+"""Values of `init_lora_weights` that leave the base's own weights as they are."""
 _READ = {
     "peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights", "target_modules", "modules_to_save",
     "rank_pattern", "alpha_pattern",
 }  # fmt: skip
+"""Settings that are read."""
 _HARMLESS = {
     "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode",
     "lora_dropout", "layers_to_transform", "layers_pattern", "exclude_modules", "megatron_core", "qalora_group_size",
@@ -75,9 +76,9 @@ def write(
     delta, words = embeddings.split(delta)
     tensors = _embedding_tensors(words, config.embedding_rank, vocabulary) if words else {}
     for name, value in delta.items():
-        for theirs, ours in _ENDINGS.items():
-            if name.endswith(ours):
-                name = name.removesuffix(ours) + theirs
+        for peft_ending, ending in _ENDINGS.items():
+            if name.endswith(ending):
+                name = name.removesuffix(ending) + peft_ending
         tensors[PREFIX + name] = value.float().contiguous()
     hosts = {name.removesuffix(DOWN) for name in delta if name.endswith(DOWN)}
     whole = {name.rpartition(".")[0] for name in delta if not name.endswith((DOWN, UP))}
@@ -120,9 +121,9 @@ def is_ours(folder: Path) -> bool:
 def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     """Method and trained tensors, by their names in the tower, of an adapter that PEFT or xpet wrote.
 
-    Products of different ranks or scales (PEFT's patterns) become ones of the largest rank, filled up with zeros, whose
-    second halves hold what is left of the scale: the same change of the weights. Raises ModelError for what is no LoRA,
-    for settings that change what it computes and that xpet does not have, and for tensors of another model.
+    Products of different ranks or scales (PEFT's patterns) are filled up with zeros to the largest rank, and what is
+    left of their scale is multiplied into B: the weights change the same. Raises ModelError for what is no LoRA, for
+    settings that change what it computes and that xpet does not have, and for tensors of another model.
     """
     settings = read_settings(folder / CONFIG, "the settings of a PEFT adapter")
     scaling = _scaling(settings, folder)
@@ -130,8 +131,8 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
     words = [product for product in products if product.host == embeddings.WORDS]
     linear = [product for product in products if product.host != embeddings.WORDS]
     if not linear:
-        found = "none but on the word embeddings" if words else "none at all"
-        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found {found}")
+        present = "none but on the word embeddings" if words else "none at all"
+        raise ModelError(f"{folder}: expected a product of lora_A and lora_B in every layer, found {present}")
     for product in products:
         if (rank := scaling.rank(product.key)) != product.rank:
             raise ModelError(
@@ -159,7 +160,7 @@ def read(folder: Path) -> tuple[MethodConfig, dict[str, Tensor]]:
 
 @dataclass(frozen=True)
 class _Product:
-    """Two halves of a low-rank change as they are in a file, in float32.
+    """The two factors of a low-rank change as a file holds them, in float32.
 
     Attributes:
         key: PEFT's name of the changed module, which patterns are matched with.
@@ -175,7 +176,7 @@ class _Product:
 
     @property
     def rank(self) -> int:
-        """The rank the halves have."""
+        """The rank of the product."""
         return len(self.down)
 
 

@@ -13,7 +13,7 @@ from xpet.methods.stack import Reindex, Stack, TrainedTokens
 
 
 class PlainStack(Stack):
-    """A stack of one run whose parameters are the tower's own; the base's values are kept for `bare`."""
+    """A stack of one run whose parameters are the tower's own; the base's values are kept for `bare` and `reindex`."""
 
     def __init__(self, tower: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
         self.parameters = parameters

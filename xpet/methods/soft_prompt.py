@@ -17,7 +17,7 @@ INITIAL_STD = 0.02
 
 
 class SoftPrompt(nn.Module):
-    """`tokens` embeddings of the hidden size of `like`, drawn with INITIAL_STD or copied from `initial` [tokens, hidden]."""
+    """`tokens` embeddings of `like`'s width, drawn with INITIAL_STD or copied from `initial` [tokens, hidden]."""
 
     def __init__(self, tokens: int, like: Tensor, initial: Tensor | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A stack: one frozen tower carrying the trained parameters of many runs, which share its forwards."""
+"""A stack: one frozen tower with the trained parameters of many runs, which share its forwards."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Stack:
     Attributes:
         tower: the text tower, whose modules read `values` for the runs that are selected.
         values: name, as in the plain tower with OpenDelta attached -> parameters [runs, *shape].
-        flat: the same in one tensor [runs, n], of which all values are views, so that an optimiser step is a handful of
-            kernels. Several tensors, one per value, where the parameters are the tower's own.
+        flat: one tensor [runs, n] of which all values are views, so that an optimiser step is a handful of kernels.
+            Several tensors, one per value, where the parameters are the tower's own.
         draw: makes initial values of new runs.
         selection: the runs that a forward is for.
-        words: which tokens have a row, where word embeddings are trained: runs have different ones, and rows of
-            `values` that a run does not use stay zero. None where they are not trained.
+        token_table: which tokens have a row of A, where word embeddings are trained: runs train different tokens, and
+            rows that a run does not use stay zero. None where they are not trained.
     """
 
     def __init__(self, tower: nn.Module, values: dict[str, Tensor], draw: Draw, flat: list[Tensor]) -> None:
@@ -44,7 +44,7 @@ class Stack:
         self.flat = flat
         self.draw = draw
         self.selection = Selection()
-        self.words: embeddings.TokenTable | None = None
+        self.token_table: embeddings.TokenTable | None = None
         self._loaded: dict[nn.Parameter, Tensor] = {}
 
     @property
@@ -54,11 +54,11 @@ class Stack:
 
     @property
     def trainable(self) -> int:
-        """How many parameters one run trains; the first one's, where runs train different numbers of embeddings."""
+        """How many parameters one run trains; where runs train different numbers of embeddings, the first run."""
         unused = 0
-        if self.words is not None:
+        if self.token_table is not None:
             down = self.values[embeddings.DOWN]
-            unused = (self.words.most - len(self.words.tokens[0])) * down.shape[-1]
+            unused = (self.token_table.most - len(self.token_table.tokens[0])) * down.shape[-1]
         return sum(value[0].numel() for value in self.values.values()) - unused
 
     def reset(self, seeds: Sequence[int], tokens: TrainedTokens | None = None) -> None:
@@ -75,9 +75,9 @@ class Stack:
         a tensor [runs before, n] laid out as the parameters (moments, checkpoints) the same way, zero for new runs.
         """
         before = {name: value.shape for name, value in self.values.items()}
-        if self.words is not None:
-            known = [self.words.tokens[run] for run in kept]
-            self.words.set([*known, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
+        if self.token_table is not None:
+            known = [self.token_table.tokens[run] for run in kept]
+            self.token_table.set([*known, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
 
         def reindex(flat: Tensor) -> Tensor:
             return self._reindexed(flat.detach(), before, kept, len(seeds))
@@ -90,7 +90,7 @@ class Stack:
         return reindex
 
     def _reindexed(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
-        """The kept rows of a flat tensor [runs, n] of these shapes, then `more` rows of zeros; room for all words."""
+        """The kept rows of a flat tensor [runs, n] of these shapes, then `more` rows of zeros; A gets its new size."""
         index = torch.tensor(kept, dtype=torch.long, device=flat.device)
         parts = []
         for name, value in _split(flat, shapes).items():
@@ -104,12 +104,12 @@ class Stack:
 
     def _shape(self, name: str, runs: int, like: Sequence[int]) -> tuple[int, ...]:
         """The shape of the parameter `name` for so many runs; `like` is its shape for any number of runs."""
-        if self.words is not None and name == embeddings.DOWN:
-            return runs, self.words.most, *like[2:]
+        if self.token_table is not None and name == embeddings.DOWN:
+            return runs, self.token_table.most, *like[2:]
         return runs, *like[1:]
 
     def _hold(self, flat: Tensor, runs: int) -> None:
-        """Take over all values from a flat tensor [runs, n]."""
+        """Make a flat tensor [runs, n] the parameters, with all values as views of it."""
         shapes = {name: torch.Size(self._shape(name, runs, value.shape)) for name, value in self.values.items()}
         self.flat = [flat]
         self.values.update(_views(flat, shapes))
@@ -127,7 +127,7 @@ class Stack:
         return self.selection.selecting(run, run + 1)
 
     def each(self, runs: Sequence[int]) -> AbstractContextManager[None]:
-        """Select a run for every row for the time of the block: a batch of mixed languages, in any order."""
+        """Select for every row its own run, `runs` [rows], for the time of the block: a batch of mixed languages."""
         return self.selection.selecting(0, 0, torch.tensor(runs, device=self.flat[0].device))
 
     def bare(self) -> AbstractContextManager[None]:
@@ -183,7 +183,7 @@ class Stack:
                 parameter.data = data
 
     def casting(self, dtype: torch.dtype | None) -> AbstractContextManager[None]:
-        """A forward in `dtype` with `lowered` weights: these decide it themselves, there is nothing to do."""
+        """A context for forwards in `dtype`; it does nothing here, for `lowered` weights decide the type."""
         return nullcontext()
 
     def to(self, device: torch.device | str) -> Stack:
@@ -191,8 +191,8 @@ class Stack:
         self.tower.to(device)
         self.flat = [self.flat[0].detach().to(device)]
         self.values.update(_views(self.flat[0], {name: value.shape for name, value in self.values.items()}))
-        if self.words is not None:
-            self.words.table = self.words.table.to(device)
+        if self.token_table is not None:
+            self.token_table.table = self.token_table.table.to(device)
         return self
 
     def gradients(self) -> list[Tensor]:
@@ -211,19 +211,19 @@ class Stack:
     def state(self, run: int) -> dict[str, Tensor]:
         """Copies of one run's parameters [*shape] by name, on the CPU, with the tokens whose embeddings it trains."""
         state = {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
-        if self.words is None:
+        if self.token_table is None:
             return state
-        tokens = self.words.tokens[run]
+        tokens = self.token_table.tokens[run]
         return {**state, embeddings.TOKENS: tokens, embeddings.DOWN: state[embeddings.DOWN][: len(tokens)].clone()}
 
     def load(self, run: int, state: Mapping[str, Tensor]) -> None:
         """Give one run the parameters [*shape] of a `state` by name; raises ModelError when names or shapes differ."""
         missing, extra = self.values.keys() - state.keys(), state.keys() - self.values.keys()
-        if self.words is not None:
+        if self.token_table is not None:
             missing, extra = missing | {embeddings.TOKENS} - state.keys(), extra - {embeddings.TOKENS}
         if missing or extra:
             raise ModelError(f"delta does not fit: missing {sorted(missing)[:3]}, unexpected {sorted(extra)[:3]}")
-        if self.words is not None:
+        if self.token_table is not None:
             state = self._with_all_rows(run, state)
         with torch.no_grad():
             for name, value in self.values.items():
@@ -234,19 +234,19 @@ class Stack:
 
     def _with_all_rows(self, run: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give a run the tokens of a state; returns the state with A padded to the rows of the largest run."""
-        assert self.words is not None
+        assert self.token_table is not None
         rank = self.values[embeddings.UP].shape[1]
         embeddings.check(embeddings.split(state)[1], rank)
-        tokens = [*self.words.tokens]
+        tokens = [*self.token_table.tokens]
         tokens[run] = state[embeddings.TOKENS]
-        before = self.words.most
-        self.words.set(tokens, self.flat[0].device)
-        if not torch.equal(self.words.tokens[run], state[embeddings.TOKENS].cpu()):
+        before = self.token_table.most
+        self.token_table.set(tokens, self.flat[0].device)
+        if not torch.equal(self.token_table.tokens[run], state[embeddings.TOKENS].cpu()):
             raise ModelError("delta does not fit: expected the tokens of the word embeddings ascending, each once")
-        if self.words.most != before:
+        if self.token_table.most != before:
             shapes = {name: value.shape for name, value in self.values.items()}
             self._hold(self._reindexed(self.flat[0].detach(), shapes, range(self.runs), 0), self.runs)
-        down = state[embeddings.DOWN].new_zeros(self.words.most, rank)
+        down = state[embeddings.DOWN].new_zeros(self.token_table.most, rank)
         down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
         return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}
 

@@ -1,4 +1,4 @@
-"""The methods by name. A new one is a file of this room that holds `METHOD`, and its name in `core.choices`."""
+"""The methods by name. A new one is a file of this room that defines `METHOD`, and its name in `core.choices`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def is_whole_tower(config: MethodConfig) -> bool:
 
 
 def fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
-    """What a run's delta makes of the tower's weights, by their names.
+    """The changes that a run's delta makes to the tower's weights, by the weights' names.
 
     Raises ConfigError for a method that cannot be folded, ModelError when the delta does not fit its settings.
     """
