@@ -44,7 +44,8 @@ def test_every_caption_is_there_whole_and_in_its_runs_own_lines(
     assert int((packed.segment >= 0).sum()) == tokens
     if inserted:
         assert packed.prompt_index is not None
-        assert sorted(packed.prompt_index[packed.prompt_index >= 0].tolist()) == sorted(list(range(inserted)) * runs * count)
+        inserted_tokens = packed.prompt_index[packed.prompt_index >= 0].tolist()
+        assert sorted(inserted_tokens) == sorted(list(range(inserted)) * runs * count)
     else:
         assert packed.prompt_index is None
 

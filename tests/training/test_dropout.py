@@ -38,7 +38,7 @@ def trained(config: FitPlan = FIT, run: RunConfig = RUN, method: str = "lora") -
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[method], [1])
     (outcome,) = fit(stack, [(run, towers.run_data(1))], config, towers.pad, make_engine("cpu"))
     assert not stack.tower.training
-    assert stack.tower.source.draws is None  # type: ignore[union-attr]
+    assert stack.tower.dropout_source.draws is None  # type: ignore[union-attr]
     return outcome
 
 
@@ -192,7 +192,7 @@ def test_twins_draw_apart_from_each_other() -> None:
     tower = towers.tower()
     other = twin(tower)
     sources = {id(m.source) for t in (tower, other) for m in t.modules() if isinstance(m, Dropout)}
-    assert sources == {id(tower.source), id(other.source)}
+    assert sources == {id(tower.dropout_source), id(other.dropout_source)}
     assert len(sources) == 2
     assert set(tower.state_dict()) == set(other.state_dict())
 

@@ -138,7 +138,7 @@ class Stack:
         """Drop out as runs of these seeds do in these steps, both int64 [runs]; until the tower is in eval mode."""
         if not self.tower.training:
             self.tower.train()
-        self.tower.source.draws = dropout_bits.draws(seeds, steps)  # type: ignore[union-attr]
+        self.tower.dropout_source.draws = dropout_bits.draws(seeds, steps)  # type: ignore[union-attr]
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
         """Un-normalised text features [rows, d] of the selected runs, of token ids and mask [rows, length].

@@ -39,14 +39,14 @@ class LoadedText:
     tower: TextTower
     tokenizer: TextTokenizer
     fingerprint: str
-    """Of the stored weights, so it does not depend on the dtype they were loaded in."""
+    """SHA-256 (hex) of the stored weights, whatever dtype they were loaded in."""
     config: Mapping[str, Any]
     """Contents of the checkpoint's config.json."""
 
 
 @dataclass(frozen=True)
 class OpenText:
-    """A checked text tower whose weights are not loaded."""
+    """A text tower whose checkpoint is checked and whose weights are not loaded."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -67,7 +67,10 @@ class OpenText:
 
 
 def open_text_tower(name_or_path: str | Path, allow_download: bool = True, attention: str = "sdpa") -> OpenText:
-    """A text tower from a local M-CLIP folder or hub name, its weights left on the disk; raises ModelError."""
+    """Open a text tower from a local M-CLIP folder or hub name; its weights stay on the disk.
+
+    Raises ModelError as `load_text_tower` does, but for weights that are not finite, which are not read here.
+    """
     folder = checkpoint_folder(name_or_path, allow_download)
     config = read_json(folder / "config.json", _PURPOSE)
     _check_keys(config, folder)
@@ -91,7 +94,7 @@ def load_text_tower(
     attention: str = "sdpa",
     trained: Mapping[str, Tensor] | None = None,
 ) -> LoadedText:
-    """A text tower from a local M-CLIP folder or hub name; the base model's weights are not needed.
+    """Load a text tower from a local M-CLIP folder or hub name; the base model's weights are not needed.
 
     Args:
         name_or_path: a folder, or a name on the hub.
@@ -114,7 +117,7 @@ def load_text_tower(
 
 
 def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
-    """Raise ModelError unless a config.json has the keys of the layout."""
+    """Raise ModelError unless a config.json has the keys of the M-CLIP layout."""
     kind = config.get("model_type", "unknown")
     optional = ("modelBase",) if kind in tuple(FAMILIES) else ()  # config.json has the transformer's settings then
     missing = [key for key in _KEYS if key not in config and key not in optional]

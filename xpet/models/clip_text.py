@@ -1,7 +1,8 @@
 """CLIP's own English text tower, frozen: what translated captions are searched with in the paper's baseline CLIP + MT.
 
-Read from a whole CLIP checkpoint or its text half; the tokens' causal transformer, the features at the end token, a
-projection without bias (Radford et al. 2021, 2.4). Texts are cut at the tower's 77 positions, end token included.
+It is read from a whole CLIP checkpoint or from its text half: a causal transformer over the tokens, whose state at the
+end token is projected without bias (Radford et al. 2021, section 2.4). Texts are cut to the tower's positions (77), end
+token included.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from xpet.models.tokenizer import TextTokenizer, load_tokenizer
 from xpet.models.weights import LONG, fill, fingerprint, read_json, read_weights
 
 KINDS = ("clip", "clip_text_model")
+"""`model_type` of a whole CLIP, and of its text half."""
 TEXT_HALF = ("text_model.", "text_projection.")
 IMAGE_HALF = ("vision_model.", "visual_projection.")
+"""How names of tensors begin in either half of a CLIP."""
 _SETTINGS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "max_position_embeddings", "hidden_act", "layer_norm_eps", "attention_dropout", "eos_token_id",
@@ -48,7 +51,7 @@ class ClipText(nn.Module):
 
 
 def load_english_tower(name_or_path: str | Path, allow_download: bool = True) -> LoadedText:
-    """An English text tower (float32): of CLIP, or one in the M-CLIP layout; a local folder or a hub name.
+    """Load an English text tower (float32), CLIP's or one in the M-CLIP layout, from a local folder or hub name.
 
     Raises ModelError for a checkpoint that is missing, damaged or of another layout, and for a tokenizer that does not
     fit.

@@ -1,4 +1,4 @@
-"""Dropout of a transformer, drawn from counters while a training says for which runs and steps."""
+"""Dropout of a transformer that is hashed from counters while training has set the runs and steps."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Dropout(nn.Dropout):
 
     @property
     def bits(self) -> DropoutBits | None:
-        """The bits to drop by at present; None: drop as PyTorch does."""
+        """The bits of the present forward; None: drop as PyTorch does."""
         return self.source.bits if self.training and 0 < self.p < 1 else None
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Drop some of the hidden states [rows, length, channels] and scale the others up."""
+        """Drop hidden states [rows, length, channels] with probability p, and divide the others by 1 - p."""
         bits = self.bits
         return super().forward(hidden) if bits is None else hidden * bits.channels(self.site, self.p, hidden)
 

@@ -19,10 +19,11 @@ IMAGE_OF_TEXT = {
 }
 """Published M-CLIP text tower -> the image tower it was distilled for."""
 NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
+"""Published M-CLIP text tower -> the image tower it needs, which xpet cannot read."""
 
 
 class HasDimensions(Protocol):
-    """A tower, or an object with one, that knows the size of its output."""
+    """A tower, or an object that holds one, with the size of its output."""
 
     @property
     def dimensions(self) -> int:
@@ -57,7 +58,7 @@ Select = Callable[[Sequence[int]], AbstractContextManager[None]]
 
 @contextmanager
 def unselected(modules: Sequence[int]) -> Iterator[None]:
-    """No choice of modules: every row passes through the tower as it is."""
+    """The `Select` that chooses no module: every row passes through the tower as it is."""
     yield
 
 

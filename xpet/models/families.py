@@ -1,4 +1,4 @@
-"""Transformer families of text towers, and how a configuration follows from a checkpoint without its base model."""
+"""Transformer families of text towers, and how a checkpoint gives a configuration without its base model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from xpet.core.errors import ModelError, XpetWarning, one_line
 from xpet.models.weights import LONG
 
 PREFIX = "transformer."
+"""How names of the transformer's tensors begin."""
 ATTENTION = ("sdpa", "eager")
+"""Implementations of attention in transformers that can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Family:
     model_class: str
     """Name of its model in transformers; called with a configuration and `add_pooling_layer`."""
     layer_norm_eps: float
-    """Of its published bases, as are the special ids."""
+    """That of its published bases."""
     special_ids: Mapping[str, int]
+    """Ids of special tokens in its published bases, by the names in a configuration."""
     counts_after_pad: bool
     """Whether positions are numbered from `pad_token_id + 1`: that many rows of the position table are not used."""
 
@@ -64,6 +67,7 @@ EXAMPLE = (
     """for example "transformerConfig": {"model_type": "bert", "num_attention_heads": 12, "layer_norm_eps": 1e-12}"""
 )
 HEADS = '"transformerConfig": {"num_attention_heads": N}'
+"""What errors tell to write into config.json; EXAMPLE likewise."""
 _SETTINGS = (
     "num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "bos_token_id", "pad_token_id", "eos_token_id",
@@ -137,7 +141,10 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
 
 
 def _base(base: str, written: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
-    """The family, and the settings that follow from a base that is known; raises ModelError for one that is not."""
+    """The family, and the settings that follow from a known base.
+
+    Raises ModelError for an unknown base, unless config.json says all that is NEEDED.
+    """
     published = BASES.get(base.rstrip("/").split("/")[-1].lower())
     kind = str(written.get("model_type", published[0] if published else ""))
     if published is not None and published[0] == kind:
@@ -188,10 +195,10 @@ def _check_written(written: Mapping[str, Any], sizes: Mapping[str, int]) -> None
                 f"the transformer's configuration is not valid: expected {what} as {name}, found {value!r:.60}"
             )
     for name, expected in {**sizes, **_FIXED}.items():
-        found = written.get(name, expected)
-        if found != expected:
+        value = written.get(name, expected)
+        if value != expected:
             where = "in the weights" if name in sizes else "as xpet has it"
-            raise ModelError(f"config.json: expected {name} {expected} {where}, found {found!r:.60}")
+            raise ModelError(f"config.json: expected {name} {expected} {where}, found {value!r:.60}")
 
 
 _RANGES: Mapping[str, tuple[Any, float, str]] = {
@@ -202,7 +209,7 @@ _RANGES: Mapping[str, tuple[Any, float, str]] = {
     ),
     **dict.fromkeys(("bos_token_id", "pad_token_id", "eos_token_id"), (0, 2**31, "a token's number")),
 }
-"""Settings that are numbers: the least, what they are below, and their kind in words."""
+"""Settings that are numbers: the least value, the bound that they must be below, and what errors call them."""
 
 
 def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.Module:

@@ -1,4 +1,4 @@
-"""How fast texts are encoded: single queries and many at once, in turns with the bare tower."""
+"""Measures how fast texts are encoded: single queries, in turns with the bare tower, and many at once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from dataclasses import dataclass
 import torch
 
 Encode = Callable[[Sequence[str]], object]
+"""Encodes texts; the result is not used."""
 Use = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which texts are encoded."""
 BATCH = 256
 """Texts encoded at once for the throughput."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a tower encodes texts; medians."""
+    """How fast a tower encodes texts."""
 
     milliseconds_per_query: float
-    """Of single queries."""
+    """Median time of a single query."""
     texts_per_second: float
-    """In batches."""
+    """Texts per second in batches of at most BATCH, from the median time."""
     against_bare: float
-    """Time per query, divided by the bare tower's."""
+    """Median time of a single query, divided by the bare tower's."""
 
 
 def compare_speed(

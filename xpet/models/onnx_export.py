@@ -24,7 +24,9 @@ MODEL, DATA = "model.onnx", "model.onnx.data"
 OPSET = 17
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "features"
 _ALIGNMENT = 4096
+"""Bytes of which every weight's offset in the joined file is a multiple, so that it can be mapped."""
 _BLOCK = 1 << 24
+"""Bytes copied at a time."""
 
 
 def export(folder: Path, tower: TextTower) -> None:
@@ -68,7 +70,7 @@ def join_weights(folder: Path) -> None:
 
 
 def write_settings(folder: Path, tower: TextTower, **more: object) -> None:
-    """Write config.json: what a user of the graph must know; `more` are further entries."""
+    """Write config.json: inputs, output, sizes and padding of the graph; `more` are further entries."""
     settings: Any = tower.transformer.config
     document = {
         "inputs": list(INPUTS), "output": OUTPUT, "dimensions": tower.dimensions,
@@ -89,7 +91,9 @@ class OnnxTower(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
         self.dimensions = dimensions
-        self.dtype = nn.Parameter(torch.empty(0), requires_grad=False)  # what tells encoders the type and device
+        self.dtype = nn.Parameter(
+            torch.empty(0), requires_grad=False
+        )  # encoders ask the first parameter for type and device
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Un-normalised features [rows, dimensions] of token ids [rows, length] and their 0/1 mask."""

@@ -1,6 +1,6 @@
 """Attention and layers of a transformer over packed captions, as fast as the device allows.
 
-Two things cost more here than they do elsewhere. PyTorch's fused attention computes its backward pass slowly on a CPU,
+Two things are slow in packed training. PyTorch's fused attention computes its backward pass slowly on a CPU,
 in bf16 many times slower than the products written out; without a backward pass, and on a GPU, the fused one is the
 faster. And with a few captions a step, what transformers does around its layers (masks, records of outputs, signatures
 looked up) takes as long as a layer.
@@ -19,7 +19,9 @@ from torch.nn import functional
 from xpet.models.dropout import Dropout
 
 NAME = "xpet_packed"
+"""Name that `attend` has among transformers' implementations of attention."""
 FUSED = "sdpa"
+"""transformers' name of PyTorch's fused attention, which `attend` stands in for."""
 
 
 def hidden_states(transformer: Any, words: Tensor, positions: Tensor, mask: Tensor, hashed: bool = False) -> Tensor:
@@ -31,15 +33,15 @@ def hidden_states(transformer: Any, words: Tensor, positions: Tensor, mask: Tens
     hidden: Tensor = transformer.embeddings(inputs_embeds=words, position_ids=positions, token_type_ids=kinds)
     if hashed or _written_out(hidden):  # once for all layers and heads
         mask = mask.expand(-1, transformer.config.num_attention_heads, -1, -1).contiguous()
-    usual = transformer.config._attn_implementation == FUSED
+    is_fused = transformer.config._attn_implementation == FUSED
     with fast(transformer.config, hashed):
         for layer in transformer.encoder.layer:
-            hidden = _layer(layer, hidden, mask) if usual and _is_plain(layer) else layer(hidden, mask)
+            hidden = _layer(layer, hidden, mask) if is_fused and _is_plain(layer) else layer(hidden, mask)
     return hidden
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether nothing is hung onto a layer or its attention themselves (deltas, hooks, a compiled form)."""
+    """Whether a layer and its attention are as transformers made them: no delta, hook or compiled form of their own."""
     return all(
         "forward" not in vars(m) and not m._forward_hooks and not m._forward_pre_hooks and m._compiled_call_impl is None
         for m in (layer, layer.attention, layer.attention.self)
@@ -47,7 +49,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _layer(layer: Any, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Hidden states [lines, length, hidden] behind a plain layer; calls every module a delta may hang on."""
+    """Hidden states [lines, length, hidden] after a plain layer; calls every module that may have a delta."""
     attention, inner = layer.attention, layer.attention.self
     shape = (*hidden.shape[:-1], inner.num_attention_heads, inner.attention_head_size)
     query, key, value = (part(hidden).view(shape).transpose(1, 2) for part in (inner.query, inner.key, inner.value))

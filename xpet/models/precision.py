@@ -60,11 +60,11 @@ def _absent(kind: str, precision: str, reason: str) -> ConfigError:
 
 @dataclass
 class _Float32Blocks:
-    """The blocks of `true_float32` that run now."""
+    """How many blocks of `true_float32` run now, over all threads, and what to restore after the last."""
 
     running: int = 0
     before: list[tuple[Callable[[Any], None], Any]] = field(default_factory=list)
-    """Setter and state of each of torch's switches before the first of them."""
+    """Setter and earlier state of each of torch's switches."""
 
 
 _LOCK, _blocks = threading.Lock(), _Float32Blocks()
@@ -100,7 +100,7 @@ def _state(get: Callable[[], Any]) -> Any:
 
 
 def _switches() -> Iterator[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
-    """How each of torch's switches is read and set, and what it is for exact float32."""
+    """Getter and setter of each of torch's switches, and its value for exact float32."""
     yield *_attribute(torch.backends.cuda.matmul, "allow_tf32"), False
     yield torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"  # says more than the first
     yield *_attribute(torch.backends.cudnn, "allow_tf32"), False

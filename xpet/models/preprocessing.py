@@ -14,22 +14,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHANNELS = 3
-"""Of every picture, red, green and blue."""
+"""Channels of every picture: red, green and blue."""
 _PROCESSORS = (
     "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
 )  # fmt: skip
 _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
 _NOT_OURS = ("do_pad", "use_square_size")
-"""Switches of other models' pre-processing, which would do something here."""
+"""Switches of other models' pre-processing, which must be off: they would change pictures."""
 _SIZES = ({"shortest_edge"}, {"height", "width"})
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 _SIDE = 224
 _LARGEST = 16
-"""Sides of the tower's picture that a side may be resized to: more is thrown away but for a corner."""
+"""How many times the tower's side a picture may be resized to: the crop would leave nearly nothing of more."""
 _MOST = 1e30
-"""Beyond this a number is no mean, no deviation and no factor of pixels."""
+"""Largest absolute value of a mean, deviation or factor of pixels that is accepted."""
 _WIDE, _PIXELS = 16, 1 << 22
-"""How many times as long as wide, and of how many pixels, a picture may become before only what is kept is made."""
+"""A picture that would be resized to more than _PIXELS pixels, and to more than _WIDE squares of its shorter side, is
+cropped first (see `_middle`)."""
 
 
 def read_processing(folder: Path, side: int) -> dict[str, Any]:
@@ -74,10 +75,10 @@ def _check_size(settings: Mapping[str, Any], side: int, path: Path) -> None:
     if settings["do_resize"] and max(size.values()) > most:
         raise ModelError(f"{path}: the pre-processing is not valid: size: expected at most {most}, found {size}")
     if not settings["do_center_crop"] and not (settings["do_resize"] and size == square):
-        found = f"size {size}" if settings["do_resize"] else "no resizing (do_resize false)"
+        given = f"size {size}" if settings["do_resize"] else "no resizing (do_resize false)"
         raise ModelError(
             f"{path}: expected every picture to become {side} x {side}, by a centre crop (do_center_crop true, "
-            f"crop_size {side}) or by size {square}, found {found} and no crop, which gives pictures of several shapes"
+            f"crop_size {side}) or by size {square}, found {given} and no crop, which gives pictures of several shapes"
         )
 
 
@@ -106,14 +107,14 @@ def _switch(value: object) -> bool | None:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number from 1 on, also where it is written as 224.0."""
+    """A whole number from 1 on, also where it is written as 224.0; None for other values."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value % 1:
-        return None  # infinity and NaN among them: what is left of them is NaN
+        return None  # infinity and NaN among them, whose remainder is NaN, which counts as true
     return int(value)
 
 
 def _sides(value: object) -> dict[str, int] | None:
-    """A size by the names of its sides; None is left out."""
+    """A size by the names of its sides, without sides that are null; None for other values."""
     if isinstance(value, (list, tuple)) and len(value) == len(("height", "width")):
         value = dict(zip(("height", "width"), value, strict=True))
     if not isinstance(value, Mapping):
@@ -152,17 +153,17 @@ def _number(value: object) -> float | None:
 
 
 def _positive(value: object) -> float | None:
-    """Such a number above zero; None for other values."""
+    """A number as of `_number`, above zero; None for other values."""
     number = _number(value)
     return number if number is not None and number > 0 else None
 
 
-def _channels(each: Callable[[object], float | None]) -> Callable[[object], list[float] | None]:
-    """A list of one number a channel; a single number stands for all."""
+def _channels(read_one: Callable[[object], float | None]) -> Callable[[object], list[float] | None]:
+    """The reader of one number per channel, each read by `read_one`; a single number stands for all channels."""
 
     def read(value: object) -> list[float] | None:
         values = value if isinstance(value, (list, tuple)) else [value] * CHANNELS
-        numbers = [number for one in values if (number := each(one)) is not None]
+        numbers = [number for entry in values if (number := read_one(entry)) is not None]
         return numbers if len(numbers) == len(values) == CHANNELS else None
 
     return read
@@ -200,8 +201,8 @@ def cut(processor: Any, image: Image) -> Tensor:
 def _middle(image: Image, processor: Any) -> Image | None:
     """The part of a very elongated picture that the centre crop keeps, resized; None for other pictures.
 
-    Its pixels are those of the whole, but for rounding and clipping on the way: a line of 1 x 30,000, resized whole,
-    would take gigabytes.
+    A picture of 1 x 30,000 pixels, resized as a whole, would take gigabytes. The part's pixels are those of the whole,
+    but for rounding and clipping on the way.
     """
     short, crop = processor.size.shortest_edge, processor.crop_size
     if not short:

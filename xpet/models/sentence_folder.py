@@ -23,6 +23,7 @@ from xpet.models.weights import read_weights, write_json
 
 POOLING, DENSE = "1_Pooling", "2_Dense"
 _INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
+"""Prefixes of names: of the transformer and the projection in the tower, of the projection in the dense layer."""
 _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
 
 
@@ -30,15 +31,15 @@ def write_sentence_folder(
     folder: Path, base: OpenText, changes: Mapping[str, Change], storage: StorageOptions, more: Mapping[str, Any],
     on_event: OnEvent = ignore,
 ) -> None:  # fmt: skip
-    """Write a tower whose weights are still on the disk, a block at a time.
+    """Write a tower whose weights are still on the disk, a block at a time, into an empty folder.
 
     `changes` are made to the weights of these names; `more` are further entries of config.json. Raises ModelError as
     `write_weights` does.
     """
     for name in (POOLING, DENSE):
         (folder / name).mkdir()
-    for part, prefix, ours in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
-        tensors, changed = (_with_prefix(values, ours, prefix) for values in (base.tensors, changes))
+    for part, new_prefix, old_prefix in ((folder, "", _INNER), (folder / DENSE, _LINEAR, _HEAD)):
+        tensors, changed = (_with_prefix(values, old_prefix, new_prefix) for values in (base.tensors, changes))
         write_weights(part, tensors, changed, storage, on_event)
     _write_settings(folder, base.tower, base.tokenizer, {**more, "dtype": str(storage.dtype).removeprefix("torch.")})
     base.tokenizer.save(folder)

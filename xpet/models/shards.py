@@ -19,24 +19,24 @@ Change = Callable[[Tensor], Tensor]
 
 _BLOCK = 1 << 24
 """Values converted at a time."""
-_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """How weights are stored: their type, the most bytes of a file, and whether files are PyTorch's."""
+    """How weights are stored: their type, the most bytes of a file, and whether as PyTorch files (else safetensors)."""
 
     dtype: torch.dtype = torch.float32
     shard_size: int = 2 * 10**9
     pytorch: bool = False
 
     def bytes_of(self, shape: torch.Size) -> int:
-        """Bytes of a tensor of a shape, stored so."""
+        """Bytes of a stored tensor of a shape."""
         return shape.numel() * self.dtype.itemsize
 
 
 def total_bytes(tensors: Mapping[str, Tensor], storage: StorageOptions) -> int:
-    """Bytes of all tensors stored so, without headers."""
+    """Bytes of all stored tensors, without headers."""
     return sum(storage.bytes_of(tensor.shape) for tensor in tensors.values())
 
 
@@ -49,8 +49,8 @@ def write_weights(
 ) -> list[str]:
     """Write the tensors in one file, or in shards with an index; returns the names of the files.
 
-    `changes` are made to the tensors of these names. Arithmetic is in float32 whatever the stored types. A tensor is
-    read when its turn comes. A safetensors file is streamed; a PyTorch file has to be in memory as a whole, which
+    `changes` are made, in float32, to the tensors of these names; `storage.dtype` is the type written. A tensor is read
+    when its turn comes. A safetensors file is streamed; a PyTorch file has to be in memory as a whole, which
     `storage.shard_size` bounds. Raises ModelError when a change has no tensor or another shape, and where a weight is
     not finite.
     """
@@ -98,7 +98,7 @@ class _WritingProgress:
         self.total, self.on_event, self.done = total, on_event, 0
 
     def step(self) -> None:
-        """Count one more."""
+        """Count one more tensor."""
         self.done += 1
         self.on_event(Progress("writing", self.done, self.total))
 
@@ -145,7 +145,7 @@ def _write_safetensors(
     start = 0
     for name, shape in shapes.items():
         end = start + shape.numel() * storage.dtype.itemsize
-        header[name] = {"dtype": _NAMES[storage.dtype], "shape": list(shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": _TYPE_NAMES[storage.dtype], "shape": list(shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

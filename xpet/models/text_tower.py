@@ -23,30 +23,31 @@ class TextTower(nn.Module):
     def __init__(self, transformer: nn.Module, dimensions: int) -> None:
         super().__init__()
         self.transformer = transformer
-        self.source = install(transformer)
-        """What dropouts draw from; reset by every change between training and evaluation mode."""
+        self.dropout_source = install(transformer)
+        """What the dropouts draw from; reset whenever training or evaluation mode is set."""
         hidden = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.LinearTransformation = nn.Linear(hidden, dimensions)
         self.dimensions = dimensions
         """Size of the shared image-text space."""
         self.prompt: nn.Module | None = None
-        """A module (embeddings, mask) -> (embeddings, mask) that inserts trained tokens; None: the plain tower.
+        """A module (embeddings, mask) -> (embeddings, mask) that inserts a trained prompt; None: the plain tower.
 
         Its `fill(embeddings, prompt_index)` puts them where packed captions leave room."""
         self.prompt_initial: Tensor | None = None
         """Embeddings [tokens, hidden] a soft prompt starts from; None: drawn at random."""
 
     def train(self, mode: bool = True) -> TextTower:
-        """As of any module; dropout draws from PyTorch's generator until `source` says otherwise."""
-        self.source.draws = self.source.bits = None
+        """Set the mode; dropouts draw from PyTorch's generator until `dropout_source` is filled again."""
+        self.dropout_source.draws = self.dropout_source.bits = None
         return super().train(mode)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None = None) -> Tensor:
         """Un-normalised text features [rows, dimensions] of token ids [rows, length] and their 0/1 mask.
 
-        `captions` [rows] are their numbers in the run's batch where rows come in another order; dropout depends on it.
+        `captions` [rows] are the rows' caption numbers in their run's batch, where they are not in that order: hashed
+        dropout depends on them.
         """
-        if self.source.draws is not None:
+        if self.dropout_source.draws is not None:
             return self._layer_by_layer(input_ids, attention_mask, captions)
         if self.prompt is None:
             hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]  # [rows, length, hidden]
@@ -58,14 +59,14 @@ class TextTower(nn.Module):
         return features
 
     def _layer_by_layer(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None) -> Tensor:
-        """The same features [rows, dimensions], layer by layer as packed captions go: hashed dropout needs it."""
+        """The same features [rows, dimensions], layer by layer as for packed captions: hashed dropout needs that."""
         words = self.transformer.get_input_embeddings()(input_ids)  # type: ignore[operator]
         if self.prompt is not None:
             words, attention_mask = self.prompt(words, attention_mask)
         rows, length = attention_mask.shape
         positions = torch.arange(length, device=words.device).expand(rows, length)
         if captions is None:
-            captions = torch.arange(rows, device=words.device) % (rows // len(self.source.draws))  # type: ignore[arg-type]
+            captions = torch.arange(rows, device=words.device) % (rows // len(self.dropout_source.draws))  # type: ignore[arg-type]
         visible = attention_mask.view(rows, 1, 1, length).expand(-1, -1, length, -1)
         mask = torch.zeros_like(visible, dtype=words.dtype).masked_fill_(visible == 0, torch.finfo(words.dtype).min)
         hidden = self._hidden(words, positions, mask, captions.unsqueeze(1))
@@ -78,7 +79,7 @@ class TextTower(nn.Module):
         `positions` [rows, length] count from 0; `captions` [rows, 1 or length] are numbers in the run's batch; `mask`
         is additive, [rows, 1, length, length].
         """
-        source, config = self.source, self.transformer.config
+        source, config = self.dropout_source, self.transformer.config
         if source.draws is not None and captions is not None:
             source.bits = DropoutBits.of(source.draws, captions, positions, words.shape[-1])
         first = FAMILIES[config.model_type].first_position(config.pad_token_id)  # type: ignore[union-attr, arg-type, index]
@@ -89,7 +90,7 @@ class TextTower(nn.Module):
         words = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
         if self.prompt is not None and batch.prompt_index is not None:
             words = self.prompt.fill(words, batch.prompt_index)  # type: ignore[operator]
-        captions = None if self.source.draws is None else batch.captions(len(self.source.draws))
+        captions = None if self.dropout_source.draws is None else batch.captions(len(self.dropout_source.draws))
         hidden = self._hidden(words, batch.positions, batch.mask(words.dtype), captions)
         features: Tensor = self.LinearTransformation(batch.pool(hidden))
         return features

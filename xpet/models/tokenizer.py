@@ -1,4 +1,4 @@
-"""Text to token ids: the checkpoint's own fast tokenizer, cut to what the tower can take.
+"""Turns texts into token ids with the checkpoint's own fast tokenizer, cut to the tower's limit.
 
 `tokenizer.json` is read as it stands. transformers 5's AutoTokenizer would rebuild the pipeline of XLM-R and BERT
 tokenizers from their class and its defaults, dropping what the file says about normalisation.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _UNKNOWN = ("<unk>", "[UNK]")
+"""The token for what the vocabulary does not know: XLM-R's, BERT's."""
 _ROLES = {
     "bos_token": ("<s>",), "eos_token": ("</s>",), "unk_token": _UNKNOWN, "sep_token": ("</s>", "[SEP]"),
     "pad_token": ("<pad>", "[PAD]"), "cls_token": ("<s>", "[CLS]"), "mask_token": ("<mask>", "[MASK]"),
@@ -97,7 +98,7 @@ class TextTokenizer:
 
 
 def _clean(text: str) -> str:
-    """The text with lone surrogates, at which the tokenizer would stop, replaced."""
+    """The text with lone surrogates replaced, for which the tokenizer raises an error."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -23,9 +23,9 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )  # in order of preference
 _LISTED = 3
-"""Names that an error lists."""
+"""Names that an error lists at most."""
 LONG = 160
-"""Characters of another library's error that are shown."""
+"""Characters of another library's error that a message quotes at most."""
 
 
 def read_json(path: Path, purpose: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": from
 
 
 class Remapped(Mapping[str, Tensor]):
-    """Tensors of files for one pass over them: mapped again from time to time, so that pages once read leave memory.
+    """Tensors of files for one pass over them: the files are mapped anew now and then, so that read pages leave memory.
 
     `read` maps them all; it is called again after each `after` bytes of tensors taken. A tensor of an earlier mapping
     stays valid as long as it is referenced.
