@@ -1,1 +1,1 @@
-"""Data sets as aligned captions, pictures, seeded splits, lint and the image-feature store."""
+"""Reads data sets (captions, pictures, splits, English text), checks them, and stores image features and pairs."""

@@ -18,11 +18,13 @@ WORD = re.compile(r"\w+")
 LATIN_SHARE = 0.5
 """Share of a text's letters that must be Latin."""
 SMALLEST = 1 << 12
+"""Slots of an empty set of Hashes."""
 SCALE = 1 << 64
+"""Hashes are below this."""
 
 
 class Line(NamedTuple):
-    """A kept text; `number` counts the source's texts up to it, so that a stream can be continued behind it."""
+    """A kept text, the `number`-th text of its source (from 1), so that a stream can be continued after it."""
 
     number: int
     text: str
@@ -39,9 +41,9 @@ class Limits:
 
 
 def normalised(text: str) -> str:
-    """A text as duplicates are compared: its words in NFC, case folded; blanks and punctuation do not count.
+    """The form of a text in which duplicates are equal: its words in NFC, case folded, without punctuation.
 
-    Punctuation does not because published captions differ in it: COCO's end in a full stop that XTD's copies lack.
+    Published captions differ in punctuation: COCO's end in a full stop that XTD's copies lack.
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -49,7 +51,7 @@ def normalised(text: str) -> str:
 
 
 def text_hash(text: str, purpose: bytes = b"") -> int:
-    """A number below 2^64 for the normalised text, the same on every machine; others for another purpose."""
+    """A hash of the normalised text below 2^64, the same on every machine; another `purpose` gives another hash."""
     digest = hashlib.blake2b(normalised(text).encode(), digest_size=8, person=purpose).digest()
     return int.from_bytes(digest, "little")
 
@@ -58,7 +60,7 @@ class Hashes:
     """A growing set of numbers below 2^64 in 12 to 24 bytes each (open addressing with linear probing).
 
     Python's own set takes 60 to 100. For text hashes the chance that any of n distinct texts is taken for another is
-    about n^2 / 2^65: 3e-8 for a million, 3e-4 for a hundred million; that text would only be left out.
+    about n^2 / 2^65: 3e-8 for a million, 3e-4 for a hundred million; the text would then only be left out.
     """
 
     def __init__(self) -> None:
@@ -101,12 +103,12 @@ class Hashes:
 class Cleaner:
     """Yields the texts worth training on, with single blanks between words; counts the others by the reason.
 
-    The same texts in the same order always give the same lines, so an interrupted stream is continued by cleaning it
-    again from its start, with `after` the last `number` that was used.
+    The same texts in the same order always give the same lines. So an interrupted stream is continued by cleaning it
+    again from its start, with the last `number` that was used as `after`.
 
     Attributes:
-        counts: texts so far by COUNTS. `in_test` are those that are forbidden; texts in another script than Latin, or
-            without any letter, count as `script`.
+        counts: texts so far, by COUNTS. Forbidden texts count as `in_test`, texts in another script than Latin or
+            without a letter as `script`.
     """
 
     def __init__(self, forbidden: Iterable[str] = (), limits: Limits | None = None) -> None:
@@ -131,7 +133,7 @@ class Cleaner:
                 yield Line(counts["read"], line)
 
     def _reason(self, line: str) -> str:
-        """Which of COUNTS a text is; the first that holds."""
+        """The first of COUNTS that is true of a text; `kept` if no reason against it is."""
         if not line:
             return "empty"
         if length := self._length(line):
@@ -144,7 +146,7 @@ class Cleaner:
         return "kept" if self._seen.add(number) else "duplicate"
 
     def _length(self, line: str) -> str:
-        """Whether a line is `short` or `long`; nothing when it is neither."""
+        """`short`, `long`, or nothing when a line is neither."""
         limits = self.limits
         words = line.count(" ") + 1
         if words < limits.min_words or len(line) < limits.min_characters:
@@ -154,16 +156,16 @@ class Cleaner:
 
 def is_latin(text: str) -> bool:
     """Whether at least half of a text's letters are Latin; False for a text without letters."""
-    if text.isascii():  # most are, and counting takes as long as all other checks
+    if text.isascii():  # most texts are, and counting letters takes as long as all other checks
         return any(map(str.isalpha, text))
     counted = letters(text)
     return bool(counted) and counted["LATIN"] >= LATIN_SHARE * counted.total()
 
 
 def is_held_out(text: str, share: float) -> bool:
-    """Whether a text is among the `share` held out for validation: by its (normalised) words and nothing else.
+    """Whether a text is among the `share` (0 to 1) held out for validation, decided by its normalised words alone.
 
-    A line is therefore held out in every order and size of a corpus, and what a small share holds out a larger one
-    does too.
+    So a line is held out whatever the order and size of the corpus, and a larger share holds out all that a smaller
+    one does.
     """
     return text_hash(text, b"held out") < share * SCALE

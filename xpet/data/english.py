@@ -1,8 +1,7 @@
-"""Whether a text is English, by its script and by the function words that every sentence of a language holds.
+"""Tells whether a corpus is English, by script and by function words, which nearly every sentence has.
 
-A line votes for the language whose function words it has most of; short captions often have none, or
-words of several languages, and do not vote. Only when a clear majority of the lines votes for one other language is a
-corpus called foreign.
+A line votes for the language whose function words it has most of. Short captions often have none, or as many of several
+languages, and do not vote. A corpus is called foreign only when half of its lines or more vote for one other language.
 """
 
 from __future__ import annotations
@@ -18,12 +17,14 @@ from xpet.core.scripts import letters
 from xpet.data.cleaning import is_latin
 
 SAMPLE = 2000
-"""Texts at the beginning of a corpus that are looked at."""
+"""Texts at the beginning of a corpus that are judged."""
 MIN_LINES = 10
-"""Distinct texts below which nothing is said."""
+"""With fewer distinct texts than this a corpus is not judged."""
 MAJORITY = 0.5
-"""Share of the texts that must look like one other language. Of real captions in any of these languages at least
-81 % do, of real English ones 0.2 % at most."""
+"""Share of the texts that must look like one other language for a corpus to be foreign.
+
+Of real captions in any of these languages at least 81 % look like it, of real English ones at most 0.2 % do.
+"""
 NAMES = {
     "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pl": "Polish", "cs": "Czech",
     "tr": "Turkish", "ru": "Russian", "ja": "Japanese", "ko": "Korean", "zh": "Chinese", "ar": "Arabic",
@@ -43,17 +44,17 @@ WORDS = {
 }  # fmt: skip
 """Function words by language. Words common in English captions are in no other list, whatever they mean there."""
 LETTERS = {"de": "äöüß", "pl": "ąćęłńśźż", "cs": "čěřšůž", "tr": "çğışöü"}
-"""Letters that tell languages apart whose function words are alike or short; each counts as a word."""
+"""Letters that tell languages with similar or short function words apart; each occurrence counts as a word."""
 SCRIPT_OF = {
     "CYRILLIC": "ru", "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "CJK": "zh", "ARABIC": "ar", "GREEK": "el",
     "HEBREW": "he", "DEVANAGARI": "hi", "THAI": "th",
 }  # fmt: skip
-"""The likely language of text in a script; of several scripts in a text the first here counts (kana before Han)."""
+"""The likely language of a text in a script; of several scripts the first of these counts (kana before Han)."""
 WORD = re.compile(r"[^\W\d_]+")
 
 
 def _by_word() -> dict[str, tuple[str, ...]]:
-    """The languages of each function word and letter; English words belong to English alone."""
+    """The languages of each function word and letter; English words are taken out of all other languages."""
     english = set(WORDS[PIVOT].split())
     table: dict[str, tuple[str, ...]] = {}
     for language, words in WORDS.items():
@@ -63,7 +64,7 @@ def _by_word() -> dict[str, tuple[str, ...]]:
 
 
 LANGUAGES_OF = _by_word()
-"""Which languages a function word (or a letter) belongs to."""
+"""The languages that have a function word (or a letter)."""
 
 
 def likely_language(text: str) -> str | None:
@@ -71,7 +72,7 @@ def likely_language(text: str) -> str | None:
     if not is_latin(text):
         counted = letters(text)
         return next((language for script, language in SCRIPT_OF.items() if counted[script]), None)
-    lower = text.lower()  # casefold would spell out the sharp s
+    lower = text.lower()  # casefold would turn the German sharp s into ss
     marks = WORD.findall(lower) + [letter for letter in lower if letter > "\x7f"]
     votes = Counter(language for mark in marks for language in LANGUAGES_OF.get(mark, ())).most_common(2)
     if not votes or (len(votes) > 1 and votes[0][1] == votes[1][1]):
@@ -80,13 +81,13 @@ def likely_language(text: str) -> str | None:
 
 
 def foreign(texts: Sequence[str]) -> tuple[str, int] | None:
-    """The one other language that a clear majority of the texts looks like, and how many do; None if there is none."""
+    """As `clear_language`, but None for English, too."""
     language = clear_language(texts)
     return None if language is None or language[0] == PIVOT else language
 
 
 def clear_language(texts: Sequence[str]) -> tuple[str, int] | None:
-    """The language that a clear majority of the texts looks like, and how many do; None where there is none."""
+    """The language that at least half of the texts look like, and how many do; None where there is no such language."""
     votes = Counter(filter(None, map(likely_language, texts)))
     if len(texts) < MIN_LINES or not votes:
         return None
@@ -95,10 +96,10 @@ def clear_language(texts: Sequence[str]) -> tuple[str, int] | None:
 
 
 def expect_english(texts: Iterable[str], name: str) -> Iterator[str]:
-    """The texts themselves, once the first 2,000 (distinct, not blank) were checked.
+    """The texts, unchanged, once the first 2,000 of them (distinct, not blank) were checked.
 
     Raises:
-        DataError: they look like another language; says which, and `name`.
+        DataError: they look like another language; the message says which, and `name`.
     """
     texts = iter(texts)
     seen: list[str] = []
@@ -109,8 +110,8 @@ def expect_english(texts: Iterable[str], name: str) -> Iterator[str]:
             distinct[text] = None
         if len(distinct) == SAMPLE or len(seen) == 10 * SAMPLE:
             break
-    if other := foreign(list(distinct)):
-        language, count = other
+    if verdict := foreign(list(distinct)):
+        language, count = verdict
         raise DataError(
             f"{name}: expected English text, found lines that look {NAMES[language]} ({count:,} of {len(distinct):,}); "
             "pass English captions"

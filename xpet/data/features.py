@@ -1,4 +1,4 @@
-"""Image features: computed once per (weights, preprocessing, picture contents), stored, and never trusted unseen.
+"""Image features: computed once per weights, preprocessing and picture contents, stored, and checked when read.
 
 A store is a folder `<store>/<sha256(key)[:16]>/` of `part-*.safetensors` files. A part holds `features` [pictures, d]
 float32 and, in its metadata, the key's hash, the picture digests row by row and a checksum of the tensor. Parts are
@@ -32,14 +32,16 @@ STAGE = "image features"
 PART_PICTURES = 512
 """Pictures after which a part is written."""
 NAME = "features"
+"""Name of the tensor in a part."""
 USER_NAME = "image_features"
+"""Name of the tensor in a user's file, where that has several."""
 NPY_MAGIC = b"\x93NUMPY"
 
 WORKERS = min(16, os.cpu_count() or 1)
 """Threads that read pictures; Pillow decodes and resizes without the interpreter's lock."""
 
 Prepare = Callable[["PIL.Image.Image"], Any]
-"""A picture -> what the image tower takes, for example its pixels cut to size."""
+"""A picture -> the input of the image tower, for example its pixels cut to size."""
 Encode = Callable[[list[Any]], "Tensor"]
 """Pictures, prepared when there is a Prepare -> features [pictures, d]."""
 
@@ -54,7 +56,7 @@ def image_features(
     on_event: OnEvent = ignore,
     prepare: Prepare | None = None,
 ) -> Tensor:
-    """Features [names, d] float32 of the named pictures, from the store as far as it has them.
+    """Features [names, d] float32 of the named pictures; those that are not in the store are computed and stored.
 
     Pictures are read and prepared by worker threads while the tower encodes those before them; at most three batches
     are in memory.
@@ -66,8 +68,8 @@ def image_features(
         key: fingerprint of weights and preprocessing; features of another key are never used.
         store: folder of all feature stores.
         batch_size: pictures encoded at a time.
-        on_event: hears Progress of what is computed, and a warning for every rejected part.
-        prepare: applied to each picture where it was read; called from several threads, as `pictures` is.
+        on_event: called with Progress of what is computed, and with a warning for every rejected part.
+        prepare: applied to each picture by the thread that read it; like `pictures`, it is used by several threads.
 
     Raises:
         DataError: no names, a picture is missing or unreadable, or encoding gives non-finite or misshapen features.
@@ -87,7 +89,7 @@ def image_features(
 
 
 def _rows(name_of: dict[str, str], store: _FeatureStore, computation: _FeatureComputation) -> dict[str, Tensor]:
-    """A feature row [d] for each digest (of the picture with that name): stored ones, and computed where none is."""
+    """A feature row [d] for each digest in `name_of` (digest -> picture): the stored one, else a computed one."""
     stored = store.load(set(name_of))
     computed = computation.compute({digest: name for digest, name in name_of.items() if digest not in stored})
     if len({len(row) for rows in (stored, computed) for row in islice(rows.values(), 1)}) > 1:
@@ -99,7 +101,7 @@ def _rows(name_of: dict[str, str], store: _FeatureStore, computation: _FeatureCo
 
 @dataclass(frozen=True)
 class _FeatureComputation:
-    """Computes the features that are not stored, and stores them; `total` distinct pictures were requested."""
+    """Computes the features that are not stored, and stores them; `total` counts the distinct pictures requested."""
 
     pictures: ImageSource
     prepare: Prepare | None
@@ -163,7 +165,7 @@ def _check(features: Tensor, count: int, name: str) -> None:
 
 @dataclass
 class _FeatureStore:
-    """The parts of one key; `used` are those that rows were loaded from."""
+    """The folder with the parts of one key; `used` are the parts that rows were loaded from."""
 
     root: Path
     key: str
@@ -180,7 +182,7 @@ class _FeatureStore:
         self.on_event(Notice(f"image-feature store: {text}; computing these features again", "warning"))
 
     def load(self, requested: set[str]) -> dict[str, Tensor]:
-        """Rows [d] of the requested digests, as far as stored; unsound parts are reported, removed and passed over."""
+        """Rows [d] of those requested digests that are stored; damaged parts are reported, removed and skipped."""
         rows: dict[str, Tensor] = {}
         for path in sorted(self.folder.glob("part-*.safetensors")):
             try:

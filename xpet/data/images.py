@@ -1,4 +1,4 @@
-"""Pictures in folders, and which names mean one picture."""
+"""Finds and opens pictures in folders, and tells which names mean the same picture."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 LISTED = 3
 """How many missing pictures an error names."""
 _PLAIN = re.compile(r"(?:(?!\.{0,2}(?:/|\Z))[\x01-\x2e\x30-\x5b\x5d-\x7f]+(?:/(?!\Z)|\Z))+")
-"""Names that are as `canonical` writes them: relative, in ASCII, without a backslash or an empty, . or .. part."""
+"""Names that `canonical` leaves alone: relative, in ASCII, without a backslash or an empty, . or .. part."""
 
 
 @dataclass(frozen=True)
 class FolderPictures:
-    """An ImageSource over folders; a name (or absolute path) is looked for in each, in order.
+    """An ImageSource over folders, in which a name (or absolute path) is looked for in order.
 
-    Where none has a file of that very name, the other ways to write it are tried: backslashes as slashes, accents
-    composed or decomposed, without `.` and `..`.
+    Where none has a file of that very name, other spellings are tried: backslashes as slashes, accents composed or
+    decomposed, without `.` and `..`.
     """
 
     folders: tuple[Path, ...]
 
     def path(self, name: str) -> Path | None:
-        """Where the picture is, or None."""
+        """The path of the picture's file; None where there is none."""
         return next((Path(path) for path, _ in self._files(name)), None)
 
     def file_number(self, name: str) -> int | None:
-        """A number of the file, equal for all its names, links included; None when there is no file."""
+        """A number of the picture's file, the same for all its names and links; None when there is no file."""
         return next((number for _, number in self._files(name)), None)
 
     def digest(self, name: str) -> str:
@@ -61,7 +61,7 @@ class FolderPictures:
             return rgb(picture, name)
 
     def obstacle(self, name: str) -> str:
-        """What there is in place of the picture's file, in words: a folder, a broken link, ...; empty for nothing."""
+        """What stands where the picture's file should be, in words: a folder, a broken link, ...; empty for nothing."""
         for path in self._candidates(name):
             try:
                 os.stat(path)
@@ -83,7 +83,7 @@ class FolderPictures:
         return path
 
     def _candidates(self, name: str) -> Iterator[str]:
-        """Every path at which the picture may be, the name as it is written first."""
+        """Every path at which the picture may be; those with the name as it is spelled come first."""
         for folder in self.folders:
             yield os.path.join(folder, name)
         for spelling in _spellings(name):
@@ -95,19 +95,19 @@ class FolderPictures:
         for path in self._candidates(name):
             try:
                 about = os.stat(path)
-            except (OSError, ValueError):  # none, not to be looked at, or no name a file can have
+            except (OSError, ValueError):  # no file, no permission, or a name that no file can have
                 continue
             if stat.S_ISREG(about.st_mode):
                 yield path, _number(path, about)
 
 
 def _number(path: str, about: os.stat_result) -> int:
-    """A number that no other file has; a hash of the path on file systems that do not number files."""
+    """A number of a file; on file systems that do not number files a hash of its path."""
     return (about.st_dev << 64) + about.st_ino if about.st_ino else hash(os.path.realpath(path))
 
 
 def _spellings(name: str) -> Sequence[str]:
-    """Other ways to write a name, as the file may be called on this disk."""
+    """Other spellings of a name that the file may have on this disk."""
     if _PLAIN.fullmatch(name):
         return ()
     slashed = name.replace("\\", "/")
@@ -117,39 +117,39 @@ def _spellings(name: str) -> Sequence[str]:
 
 
 def canonical(name: str, root: str = "") -> str:
-    """The one way to write an image's name: composed accents (NFC), slashes only, no `.`, `..` and empty parts.
+    """The canonical spelling of an image's name: composed accents (NFC), slashes, no `.`, `..` or empty parts.
 
-    Below `root`, an absolute folder, it is relative to that. Two names written alike mean one picture, unless both
-    are there and differ; see `ImageNames`.
+    Below the absolute folder `root` it is relative to that. Two names with the same canonical spelling mean one
+    picture, unless both are files and these differ; see `ImageNames`.
     """
     if _PLAIN.fullmatch(name):
         return name
     written = posixpath.join(root, unicodedata.normalize("NFC", name).replace("\\", "/"))
     path = posixpath.normpath(written)
-    if path.startswith("//"):  # which POSIX leaves alone
+    if path.startswith("//"):  # normpath keeps two slashes, as POSIX allows
         path = path[1:]
     return path.removeprefix(f"{root.rstrip('/')}/") if root else path
 
 
 class ImageNames:
-    """Gives every picture one name, however it is spelled: the first spelling that was met."""
+    """Gives every picture one name, whatever its spellings: the first spelling that was seen."""
 
     def __init__(self, pictures: FolderPictures) -> None:
-        """`pictures` tell whether two names that are written alike are two files after all."""
+        """`pictures` tell whether two names with one canonical spelling are two files all the same."""
         self._pictures = pictures
         self._root = canonical(os.path.abspath(pictures.folders[0])) if pictures.folders else ""
         self._names: dict[str, str] = {}
-        self._spelling_of: dict[str, str] = {}  # canonical -> the first spelling, where that is another
+        self._spelling_of: dict[str, str] = {}  # canonical spelling -> the first one seen, where they differ
 
     def first_spelling(self, name: str) -> str:
-        """The first spelling that was met of the picture that `name` means."""
+        """The first spelling that was seen of the picture that `name` means."""
         known = self._names.get(name)
         if known is None:
             known = self._names[name] = self._first(name)
         return known
 
     def _first(self, name: str) -> str:
-        """The same, for a spelling that was not met before."""
+        """As `first_spelling`, for a name that was not seen before."""
         spelling = canonical(name, self._root)
         first = self._names.get(spelling) or self._spelling_of.get(spelling, name)
         if spelling != name:
@@ -157,15 +157,15 @@ class ImageNames:
         return name if first != name and self._differ(first, name) else first
 
     def _differ(self, first: str, name: str) -> bool:
-        """Whether two names are of two files that both exist."""
+        """Whether both names have a file, and these are different files."""
         files = self._pictures.file_number(first), self._pictures.file_number(name)
         return None not in files and files[0] != files[1]
 
 
 def match_spelling(names: Sequence[str], images: Sequence[str], pictures: object = None) -> list[str]:
-    """The names as they are spelled in `images`; a name of none of them is left as it is.
+    """The names as they are spelled in `images`; a name that means none of them is left as it is.
 
-    `pictures`, where they are FolderPictures, tell links and files that differ.
+    `pictures`, if they are FolderPictures, show which names are links to one file, and which are different files.
     """
     known = set(images)
     if known.issuperset(names):
@@ -181,12 +181,12 @@ def match_spelling(names: Sequence[str], images: Sequence[str], pictures: object
 
 
 def unusable(name: object) -> list[str]:
-    """The problem with a name that no file can have, if it has one; none for a value that is no text."""
+    """The problem of a name that no file can have, as a list; empty for other names and for what is no text."""
     if not isinstance(name, str):
         return []
     try:
         name.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
+    except UnicodeEncodeError:  # half of a surrogate pair
         pass
     else:
         if "\0" not in name:
@@ -197,10 +197,10 @@ def unusable(name: object) -> list[str]:
 def find_pictures(
     folders: Sequence[Path], names: Sequence[str], problems: list[str], aliases: dict[str, str]
 ) -> FolderPictures | None:
-    """The pictures of a data set, or None when not a single one is there (features must then come from elsewhere).
+    """The pictures of a data set; None when not a single one is there (features must then come from elsewhere).
 
-    When some are there and others missing, the missing are counted and the first few named in `problems`. Each name
-    whose file has an earlier name as well is added to `aliases`, as key of that earlier name.
+    When only some are missing, a problem that counts them and names the first few is added to `problems`. For each name
+    whose file has an earlier name in `names`, later name -> earlier name is added to `aliases`.
     """
     pictures = FolderPictures(tuple(folder for folder in folders if folder.is_dir()))
     missing, links = _missing_and_links(pictures, names)
@@ -218,7 +218,7 @@ def find_pictures(
 
 
 def merge_aliases(split: Split, aliases: Mapping[str, str]) -> Split:
-    """The split with one image for all names of a file; `aliases` maps the later names to the first."""
+    """The split with one image for all names of a file; `aliases` maps later names to the first."""
     names = [aliases.get(image, image) for image in split.images]
     index_of = {name: index for index, name in enumerate(dict.fromkeys(names))}
     if len(index_of) == len(names):

@@ -1,6 +1,6 @@
-"""Checks of a corpus before it is trained or measured on.
+"""Checks a corpus before it is trained or measured on.
 
-Each check takes one split and yields findings with rows to look at. Thresholds were set on the published XTD and
+Each check takes one split and yields findings, with rows to look at. Thresholds were set on the published XTD and
 Multi30K files, where the one real error (XTD's translated_from_en/ko.txt holds Italian) lies far above and everything
 else far below them.
 """
@@ -21,24 +21,25 @@ OWN_SLOTS = ("target", "from_pivot")
 """Slots in the language itself; the others are English."""
 TEXT_SLOTS = (*OWN_SLOTS, "to_pivot")
 MIN_ROWS = 10
-"""Below so many rows a share says little: what would be an error is a warning."""
+"""With fewer rows a share says little: what would be an error is then a warning."""
 LONG_LINE = 12
-"""Characters from which equal lines in two languages are no coincidence."""
+"""Lines of at least so many characters that are equal in two languages are no coincidence."""
 OVERLAP_ERROR = 0.5
-"""Share of long lines equal in two languages."""
+"""Share of long lines equal in two languages from which that is a finding."""
 LINE_SCRIPT_SHARE = 0.5
 """Share of a line's letters that must be of the language's scripts."""
 SCRIPT_ERROR = 0.1
-"""Share of lines in another script."""
+"""Share of lines in another script above which that is an error."""
 REQUIRED_SHARE = 0.1
-"""Share of all letters that must be of a script no text of the language goes without (kana)."""
+"""Share of all letters that must be of a script that every text of the language has (kana in Japanese)."""
 MIN_LETTERS = 4
-"""Letters from which a line's script is judged."""
+"""Lines with fewer letters are not judged by script."""
 COPY_ERROR = 0.2
-"""Share of lines equal to the English one."""
+"""Share of lines equal to their source above which that is an error."""
 EMPTY_ERROR = 0.01
-"""Share of empty lines."""
+"""Share of empty lines above which that is an error."""
 SAMPLE = 3
+"""Rows that a finding names."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def lint(corpus: Corpus, compared: Corpus | None = None) -> list[Finding]:
 
 
 def _identical(name: str, split: Split) -> Iterator[Finding]:
-    """Two languages with the same text for the same images."""
+    """Finds pairs of languages with the same texts for the same images."""
     languages = [language for language in split.captions if language != PIVOT]
     for slot in TEXT_SLOTS:
         texts = {language: _image_texts(split.captions[language], slot) for language in languages}
@@ -83,7 +84,7 @@ def _identical(name: str, split: Split) -> Iterator[Finding]:
 def _identical_finding(
     name: str, captions: LanguageCaptions, other: str, slot: str, same: set[tuple[int, str]], size: int
 ) -> Finding:
-    """The finding that two languages have `same` (image, text) of `size`; it names the wrong one if that is clear."""
+    """The finding that two languages share `same` (image, text) of `size`; it names the wrong language if it can."""
     rows = [row for row, pair in enumerate(zip(captions.image_index, captions.slot(slot), strict=True)) if pair in same]
     texts = [captions.texts[slot][row] for row in rows]
     languages = (captions.language, other)
@@ -111,11 +112,11 @@ def _is_foreign(code: str, texts: Sequence[str]) -> bool:
 
 
 def _script(name: str, split: Split) -> Iterator[Finding]:
-    """Text in a script the language is not written in."""
+    """Finds texts in a script that the language is not written in."""
     for language, slot, texts in _columns(split):
         code = language if slot in OWN_SLOTS else PIVOT
         scripts = expected_scripts(code)
-        if not scripts:  # nobody knows what would be wrong
+        if not scripts:  # the scripts of this language are not known
             continue
         counted = [letters(text) for text in texts]
         judged = [row for row, count in enumerate(counted) if count.total() >= MIN_LETTERS]
@@ -134,7 +135,7 @@ def _script(name: str, split: Split) -> Iterator[Finding]:
 
 
 def _untranslated(name: str, split: Split) -> Iterator[Finding]:
-    """Copies where a translation should be: own-language text equal to English, or `to_pivot` equal to its source."""
+    """Finds copies in place of translations: own-language text equal to English, or `to_pivot` equal to its source."""
     for language, slot, texts in _columns(split):
         source = "pivot" if slot in OWN_SLOTS else "target"
         if language == PIVOT or source not in split.captions[language].texts:
@@ -151,7 +152,7 @@ def _untranslated(name: str, split: Split) -> Iterator[Finding]:
 
 
 def _duplicates(name: str, split: Split) -> Iterator[Finding]:
-    """The same caption for different images: false negatives in a batch, and ties in retrieval."""
+    """Finds captions of several images: false negatives in a batch, and ties in retrieval."""
     for language, slot, texts in _columns(split):
         captions = split.captions[language]
         images_of: dict[str, set[int]] = defaultdict(set)
@@ -164,7 +165,7 @@ def _duplicates(name: str, split: Split) -> Iterator[Finding]:
 
 
 def _empty(name: str, split: Split) -> Iterator[Finding]:
-    """Rows without text."""
+    """Finds rows without text."""
     for language, slot, texts in _columns(split):
         empty = [row for row, text in enumerate(texts) if not text.strip()]
         if empty:
@@ -174,7 +175,7 @@ def _empty(name: str, split: Split) -> Iterator[Finding]:
 
 
 def _unequal(name: str, split: Split) -> Iterator[Finding]:
-    """Languages with other numbers of captions than most, or images without any caption."""
+    """Finds languages with another number of captions than most, or with images that have none."""
     counts = {language: len(captions.image_index) for language, captions in split.captions.items()}
     usual = Counter(counts.values()).most_common(1)[0][0] if counts else 0
     for language, captions in split.captions.items():
@@ -194,7 +195,7 @@ CHECKS: tuple[Callable[[str, Split], Iterator[Finding]], ...] = (
 
 
 def _columns(split: Split) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Language, slot and texts of every column to look at; all slots of English are one."""
+    """Language, slot and texts of every column to check; of English only one, since all its slots are equal."""
     for language, captions in split.captions.items():
         for slot in TEXT_SLOTS if language != PIVOT else ("target",):
             if slot in captions.texts:
@@ -202,22 +203,22 @@ def _columns(split: Split) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 
 def _image_texts(captions: LanguageCaptions, slot: str) -> set[tuple[int, str]]:
-    """Image index and text of each row that has one; of texts in the language itself only the long ones."""
+    """Image index and text of each row with text; in slots of the language itself only long texts."""
     least = LONG_LINE if slot in OWN_SLOTS else 0
     rows = zip(captions.image_index, captions.texts.get(slot, ()), strict=False)
     return {(image, text) for image, text in rows if text.strip() and len(text) >= least}
 
 
 def _comparable(text: str) -> str:
-    """A text as copies are compared: without case, outer blanks and full stops."""
+    """A text without case, and without blanks and full stops at its ends."""
     return text.casefold().strip(" .")
 
 
 def _severity(rows: int) -> str:
-    """A share of few rows is no more than a warning."""
+    """`error`, or `warning` where there are too few rows."""
     return "error" if rows >= MIN_ROWS else "warning"
 
 
 def _sample(rows: Sequence[int]) -> tuple[int, ...]:
-    """The first rows, for the reader to look at."""
+    """The first rows, which a finding names."""
     return tuple(rows[:SAMPLE])

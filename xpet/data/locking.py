@@ -1,4 +1,4 @@
-"""A file that one process at a time holds; the system lets it go when that process ends, however it ends."""
+"""Locks a file for one process at a time; the system releases the lock when the process ends, however it ends."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class TaskFiles:
     image_lists: Mapping[str, str]
     """A split's list of image names."""
     sets: int
-    """Captions of an image in a language."""
+    """Captions per image and language; of several, each is in a file of its own."""
 
 
 TASKS = {
@@ -90,7 +90,7 @@ def _languages(raw: Path, stem: str) -> set[str]:
 
 
 def _split(files: CaptionFiles, raw: Path, task: TaskFiles, split: str, languages: tuple[str, ...]) -> Split:
-    """One split; problems are left in `files` and the columns then stay empty."""
+    """One split; with problems in `files` it has no captions."""
     stem = task.stems[split]
     images = files.image_names(files.root / "image_splits" / task.image_lists[split])
     english = _column(files, raw, stem, PIVOT, task.sets, len(images), required=PIVOT in languages)
@@ -109,7 +109,7 @@ def _split(files: CaptionFiles, raw: Path, task: TaskFiles, split: str, language
 
 
 def _in_two(splits: Mapping[str, Split], aliases: Mapping[str, str]) -> list[str]:
-    """The problem with each image that is in two splits; `aliases` maps the later names of a file to the first."""
+    """The problem of each image that is in two splits; `aliases` maps later names of a file to the first."""
     names, seen = ImageNames(FolderPictures(())), dict[str, tuple[str, str]]()
     problems = []
     for name, split in splits.items():
@@ -124,9 +124,9 @@ def _in_two(splits: Mapping[str, Split], aliases: Mapping[str, str]) -> list[str
 def _column(
     files: CaptionFiles, folder: Path, stem: str, language: str, sets: int, count: int, required: bool = False
 ) -> tuple[str, ...] | None:
-    """Rows of a language, image by image: [count * sets]; None when not required and no file of it is there."""
+    """The captions of a language, image by image, count * sets of them; None when it has no file and needs none."""
     stems = [stem] if sets == 1 else [f"{stem}.{number}" for number in range(1, sets + 1)]
-    paths = [_existing(folder, one, language) for one in stems]
+    paths = [_existing(folder, name, language) for name in stems]
     if not required and not any(path.exists() for path in paths):
         return None
     columns = [files.lines(path, count) for path in paths]

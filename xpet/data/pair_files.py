@@ -1,8 +1,8 @@
-"""The files of a store of training pairs, and reading them; `pairs` writes them.
+"""The files of a store of training pairs, and how they are read; `pairs` writes them.
 
 A store is a folder (numbers are little-endian):
 
-pairs.json     the State: key, width and how much of the other files counts; replaced last, so a chunk counts or not
+pairs.json     the State: key, width and how much of the other files counts; written last, so a chunk counts or not
 tokens.bin     uint32, the token rows end to end
 offsets.bin    uint64, where each row ends
 features.bin   float32 [rows, width]
@@ -28,7 +28,7 @@ SCHEMA = 1
 STATE = "pairs.json"
 LOCK = "lock"
 BLOCK = 1 << 16
-"""Rows looked at together."""
+"""Rows read at a time."""
 TOKENS, OFFSETS, FEATURES = FILES = ("tokens.bin", "offsets.bin", "features.bin")
 
 
@@ -39,11 +39,11 @@ class State:
     Attributes:
         key: fingerprint of everything the pairs depend on.
         width: dimensions of a feature row.
-        rows: pairs stored.
-        tokens: tokens of all rows.
-        consumed: texts of the source that are dealt with; streaming goes on behind them.
-        finished: whether the source has no more.
-        counts: whatever the writer counts along.
+        rows: number of pairs.
+        tokens: number of tokens in all rows.
+        consumed: texts of the source that are done; streaming continues after them.
+        finished: whether the source has no more texts.
+        counts: counts that the writer keeps.
     """
 
     key: str
@@ -61,11 +61,11 @@ class State:
 
 
 class RowSequence(Sequence[list[int]], ABC):
-    """Token rows that are made when they are read: by an index or a slice, counted from either end."""
+    """A sequence of token rows, each made only when it is read."""
 
     @abstractmethod
     def row(self, row: int) -> list[int]:
-        """Row 0 <= row < len(self)."""
+        """The tokens of a row, 0 <= row < len(self)."""
 
     @overload
     def __getitem__(self, index: int) -> list[int]: ...
@@ -140,7 +140,7 @@ class StoredPairs:
 
 
 def read_state(folder: Path) -> State:
-    """The committed state, compared with the files; raises DataError when it is not there or they disagree."""
+    """The state in `pairs.json`; raises DataError when it is missing or the files do not agree with it."""
     path = folder / STATE
     try:
         state = _checked(json.loads(path.read_bytes()))
@@ -171,7 +171,7 @@ def _checked(document: Any) -> State:
 
 
 def map_pairs(folder: Path, state: State) -> StoredPairs:
-    """The pairs of a state (tokens, and features [rows, width]), as maps of the files: nothing is read yet."""
+    """The pairs of a state: tokens and features [rows, width] as maps of the files, which are read when used."""
     import torch
 
     tokens = MappedTokenRows(_map(folder / TOKENS, "<u4", state.tokens), _map(folder / OFFSETS, "<u8", state.rows))

@@ -1,7 +1,7 @@
-"""Training pairs on disk: token rows and their anchor features, so that a million train in the memory of a thousand.
+"""Writes training pairs (token rows and anchor features) to disk, so that memory does not grow with their number.
 
-What a process killed in the middle of a chunk left behind the committed counts is cut off when the store is opened
-again; every chunk is on the disk before it counts.
+A chunk is written, then counted in `pairs.json`. What a killed process wrote beyond that count is cut off when the
+store is opened again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN = (1 << 32) - 1
 KEPT = "what is stored so far is kept"
-"""What errors of a disk that refuses say of the pairs."""
+"""What the error for a full disk says of the pairs."""
 
 
 class PairStore:
@@ -83,17 +83,17 @@ class PairStore:
 
     @property
     def consumed(self) -> int:
-        """Texts of the source that are dealt with."""
+        """Texts of the source that are done."""
         return self._state.consumed
 
     @property
     def finished(self) -> bool:
-        """Whether the source has no more."""
+        """Whether the source has no more texts."""
         return self._state.finished
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was counted along with the last chunk."""
+        """The counts that were stored with the last chunk."""
         return dict(self._state.counts)
 
     @property
@@ -114,14 +114,14 @@ class PairStore:
         counts: Mapping[str, int] | None = None,
         finished: bool = False,
     ) -> None:
-        """Append a chunk; when this returns it is on disk, and until then the store is as it was.
+        """Append a chunk, whole or not at all; it is on disk when this returns.
 
         Args:
-            rows: token numbers below 2^32, a row for each pair; there may be none, to note progress only.
+            rows: token numbers below 2^32, a row for each pair; without rows only progress is stored.
             features: [rows, width], stored as float32.
-            consumed: texts of the source that are dealt with after this chunk.
-            counts: replaces what was counted so far; None leaves it.
-            finished: whether these were the last.
+            consumed: texts of the source that are done after this chunk.
+            counts: replace the stored counts; None leaves them.
+            finished: whether this was the last chunk.
 
         Raises:
             DataError: shapes that do not fit, numbers that are not finite, tokens out of range, or `consumed` running
@@ -163,7 +163,7 @@ def _feature_block(features: Tensor, rows: int, width: int) -> NDArray[Any]:
 
 
 def _token_block(rows: Sequence[Sequence[int]], before: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The rows end to end [tokens] uint32, and where each ends [rows] uint64 when `before` tokens precede them."""
+    """The tokens of all rows [tokens] uint32, and where each row ends [rows] uint64, `before` tokens included."""
     import numpy
 
     lengths = list(map(len, rows))
@@ -184,7 +184,7 @@ def _write(file: BinaryIO, offset: int, data: NDArray[Any]) -> None:
 
 
 def _resumed(folder: Path, fresh: State, on_event: OnEvent) -> State:
-    """The state to continue from: the stored one if it is sound and of these settings, else the fresh one, written."""
+    """The state to continue from: the stored one, if sound and of the same key and width, else `fresh`, now stored."""
     for leftover in folder.glob(f".{STATE}.*.tmp"):
         leftover.unlink(missing_ok=True)
     if (folder / STATE).exists():
@@ -195,7 +195,7 @@ def _resumed(folder: Path, fresh: State, on_event: OnEvent) -> State:
             on_event(Notice(f"{folder}: holds the pairs of other settings; making them again"))
         except DataError as error:
             on_event(Notice(f"{error}; making these pairs again", "warning"))
-    for name in (STATE, *FILES):  # new files, not emptied ones: somebody may still read the old
+    for name in (STATE, *FILES):  # deleted, not emptied: another process may still have the old ones mapped
         (folder / name).unlink(missing_ok=True)
     for name in FILES:
         (folder / name).touch()

@@ -1,4 +1,4 @@
-"""Rows of Parquet: only the columns that are needed, and only once their types are known to be right."""
+"""Reads rows of Parquet files: only the columns that are needed, once their types are checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parquet_rows(
     lists: bool = False,
     hints: Mapping[str, str] | None = None,
 ) -> Records:
-    """Rows with those of the given columns that are there; no other column is read.
+    """Row numbers (from 1) and fields of the given columns, as far as the file has them; no other column is read.
 
     Args:
         name: the file's, for messages.
@@ -31,8 +31,8 @@ def parquet_rows(
         hints: what to do, by column, where a column holds no text.
 
     Raises:
-        DataError: the file is damaged or no Parquet, one of them holds no text (before any row is read), or what
-            `check` raises.
+        DataError: the file is damaged or no Parquet, a column holds no text (raised before any row is read), or
+            what `check` raises.
     """
     import pyarrow
     from pyarrow import parquet
@@ -53,7 +53,7 @@ def parquet_rows(
 
 
 def _rows(name: str, batch: Any, before: int) -> Iterator[dict[str, Any]]:
-    """The rows of a batch, with `before` rows ahead of it."""
+    """The rows of a batch after `before` rows; raises DataError, naming the row, for bytes that are not UTF-8."""
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
         yield from rows
@@ -82,7 +82,7 @@ def _check_types(name: str, types: Mapping[str, Any], lists: bool, hints: Mappin
 
 
 def _plain(kind: Any) -> Any:
-    """What an Arrow type is stored as: values of a dictionary, storage of an extension."""
+    """The plain type behind an Arrow type: that of a dictionary's values, or of an extension's storage."""
     while hasattr(kind, "storage_type") or hasattr(kind, "index_type"):
         kind = kind.storage_type if hasattr(kind, "storage_type") else kind.value_type
     return kind

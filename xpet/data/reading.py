@@ -1,4 +1,4 @@
-"""What the readers share: the data root, spellings of a language, the choice of languages, the four aligned slots."""
+"""Code that the readers share: data root, spellings of a language, choice of languages, aligned slots."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xpet.core.languages import ALIASES, normalise
 from xpet.core.paths import exists
 
 LONGEST_PATH = 300
-"""Characters of a path that a message gives in full: people must see which of theirs it is."""
+"""Longest path, in characters, that a message gives in full."""
 
 
 def spellings(language: str) -> tuple[str, ...]:
-    """Every code a file of the language may be named with, xpet's own first."""
+    """Every code by which a file may name the language, xpet's own first."""
     return (language, *(alias for alias, code in ALIASES.items() if code == language))
 
 
@@ -25,7 +25,7 @@ def data_root(request: ReadRequest, source: str, expected: str) -> Path:
         raise ConfigError(f"data set {source}: expected --data-root with {expected}, found none")
     try:
         root = Path(request.root).expanduser()
-    except RuntimeError:  # nobody has that name
+    except RuntimeError:  # ~NAME without such a user
         root = Path(request.root)
     if not exists(root):
         printable = len(str(root)) <= LONGEST_PATH and str(root).isprintable()
@@ -53,7 +53,7 @@ def choose_languages(request: ReadRequest, present: Iterable[str], where: str, p
 def aligned(
     language: str, image_index: Sequence[int], texts: dict[str, Sequence[str | None] | None]
 ) -> LanguageCaptions:
-    """Captions of one language, whose row k describes image `image_index[k]`, from the texts of its slots.
+    """The captions of one language from the texts of its slots; row k describes image `image_index[k]`.
 
     None stands for an absent slot, and for a row without a text. All slots of English hold its `target` texts.
     """

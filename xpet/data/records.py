@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSON lines, one at a time. A row has the number of the line on which it begins."""
+"""Reads rows of CSV, TSV and JSON lines one at a time, each with the number of the line on which it begins."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from xpet.core.errors import DataError, quoted
 
 Fields = dict[str | None, Any]
-"""Fields of a row by column; under the key None stands what is wrong with the row, in words."""
+"""Fields of a row by column; the key None holds what is wrong with the row, in words."""
 Records = Iterator[tuple[int, Mapping[Any, Any]]]
 """Line (or row) numbers from 1 and the Fields that stand there."""
 CheckColumns = Callable[[list[str]], None]
-"""Raises DataError when the columns a file has are not those needed."""
+"""Raises DataError for a file whose columns are not those that are needed."""
 TAB = "\t"
 DELIMITERS = {",": "commas", TAB: "tabs", ";": "semicolons"}
 NO_QUOTING = "TSV has no quoting (quotation marks are text, tabs and line breaks end a field), .csv has"
@@ -23,10 +23,10 @@ MEND = "close it, and double quotation marks that are text"
 
 
 class Repeated:
-    """What stands under a key that a JSON object has more than once."""
+    """The value of a key that a JSON object has more than once."""
 
     def __init__(self, count: int) -> None:
-        """Take how often it stands there."""
+        """`count` says how often the key is there."""
         self.count = count
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class Repeated:
 
 
 def no_text(value: object) -> str:
-    """What a field holds that is no text, for a message; nothing when it is text."""
+    """The value of a field that is no text, for a message; nothing when it is text."""
     if not isinstance(value, str):
         return quoted(value)
     if not value.isascii():
@@ -108,14 +108,14 @@ def _parsed(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[i
 def _without_nul(name: str, lines: Iterable[str]) -> Iterator[str]:
     """The lines; raises DataError at the first with a NUL byte."""
     for number, line in enumerate(lines, start=1):
-        if "\0" in line:  # which not every version of Python's csv can read
+        if "\0" in line:  # not every version of Python's csv can read it
             character = line.index("\0") + 1
             raise DataError(f"{name} line {number}: expected text, found a NUL byte (character {character})")
         yield line
 
 
 def _fault(error: str, begin: int, end: int) -> str:
-    """What the csv module found between two lines, in words that say what to do."""
+    """What is wrong between two lines, in words that say what to do, from the csv module's message."""
     limit = f"{csv.field_size_limit():,} characters"
     if "end of data" in error:
         return f"a quotation mark that is not closed up to the end of the file; {MEND}"
@@ -135,7 +135,7 @@ def _fault(error: str, begin: int, end: int) -> str:
 def json_objects(name: str, lines: Iterable[str]) -> Records:
     """Objects of JSON lines, blank lines passed over; raises DataError for a line that is no object.
 
-    A key that stands in an object twice has no value that could be trusted: Repeated.
+    A key that an object has more than once gets the value Repeated.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -144,7 +144,7 @@ def json_objects(name: str, lines: Iterable[str]) -> Records:
             fields = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             fault = str(error)
-            if isinstance(error, json.JSONDecodeError):  # which says "line 1" of each
+            if isinstance(error, json.JSONDecodeError):  # it says "line 1" of every line
                 fault = f"{error.msg} at character {error.pos + 1}"
             raise DataError(f"{name} line {number}: expected a JSON object, found {fault}") from error
         if not isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""The data sets read from files, by name: each is a module of this room with a function `read`.
+"""The readers of data sets, by name: each is a module of this room with a function `read`.
 
 To add one, write `xpet/data/NAME.py` with `read(request: ReadRequest) -> Corpus` and put NAME into
 `xpet.core.choices.SOURCE_NAMES`; nothing else knows the names. (The demo's reader is in `xpet.demo`.)

@@ -1,4 +1,4 @@
-"""Splits into train, validation and test: the official ones, cut by a seeded permutation, or from the user's file."""
+"""Cuts a corpus into train, validation and test: by official splits, a seeded permutation, or the user's file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from xpet.data.text_files import raise_problems
 SEED = 42
 PARTS = ("train", "validation", "test")
 WHOLE = "all"
+"""The only split of a corpus without official ones."""
 LISTED = 3
+"""Image names that an error lists."""
 
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """Image indices of each part: into the split of the same name, or all into the corpus' only split `all`."""
+    """Image indices of each part, in the corpus' split of that name, or in its only split `all`."""
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
@@ -32,7 +34,7 @@ class SplitPlan:
         """The plan a file holds: `{"train": [image names], "validation": [...], "test": [...]}`.
 
         Raises:
-            DataError: not of that form, a part empty, names unknown to the corpus or in the plan twice; all at once.
+            DataError: another form, an empty part, names that the corpus does not have or that are there twice.
         """
         named = _known(_parse(text), corpus)
         problems: list[str] = []
@@ -54,7 +56,7 @@ class SplitPlan:
 
 
 def few_shot(corpus: Corpus, shots: int | str, val_shots: int | str | None = None, seed: int = SEED) -> SplitPlan:
-    """The split of the reference for a number of training images; `shots` "all" takes the full data set.
+    """The reference's split for a number of training images; `shots` "all" takes all of an official train split.
 
     With one split `all`: of `torch.randperm(n)` seeded with `seed`, train is the first `shots`, validation the next
     `val_shots` (default: as many), test the rest. With official splits: the first `shots` of the permutation of
@@ -62,7 +64,8 @@ def few_shot(corpus: Corpus, shots: int | str, val_shots: int | str | None = Non
     `val_shots` "all" is the whole of an official validation split, and the default where there is none.
 
     Raises:
-        ConfigError: no number of shots for one split `all`, or more than there are examples.
+        ConfigError: no number of shots for a corpus with the one split `all`, numbers below 1, or more than there are
+            images.
         DataError: the corpus has neither `all` nor train, validation and test.
     """
     train, held = (number if isinstance(number, int) else None for number in (shots, val_shots))
@@ -116,7 +119,7 @@ def _cut(corpus: Corpus, shots: int | None, val_shots: int | None, seed: int) ->
 
 
 def _numbers(shots: int | None, val_shots: int | None) -> list[tuple[str, int]]:
-    """The numbers that are given, each with its name."""
+    """Those of the numbers that are given, each with its name."""
     given = (("shots", shots), ("validation shots", val_shots))
     return [(what, n) for what, n in given if n is not None]
 
@@ -155,17 +158,17 @@ def _parse(text: str) -> Mapping[str, Sequence[str]]:
 
 
 def _known(named: Mapping[str, Sequence[str]], corpus: Corpus) -> dict[str, list[str]]:
-    """The names of each part as the corpus writes them, so that another spelling or a link is no other image."""
+    """The names of each part as the corpus spells them, so that another spelling or a link is the same image."""
     images = dict.fromkeys(image for part in PARTS for image in split_for(corpus, part).images)
     return {part: match_spelling(names, list(images), corpus.pictures) for part, names in named.items()}
 
 
 class _JsonPairs(list[tuple[str, Any]]):
-    """A JSON object with every key as often as it stands there."""
+    """The (key, value) pairs of a JSON object, so that repeated keys are seen."""
 
 
 def _no_names(names: object) -> str:
-    """What there is in place of a list of image names, for a message; nothing when it is one."""
+    """What stands in place of a list of image names, for a message; nothing when it is one."""
     if isinstance(names, _JsonPairs):
         return "an object"
     if not isinstance(names, list):

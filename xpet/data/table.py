@@ -36,14 +36,14 @@ SLOT_WORDS = {
     "pivot": ("English caption", "what needs it leaves them out"),
     "from_pivot": ("translation from English", _MADE_AGAIN), "to_pivot": ("translation to English", _MADE_AGAIN),
 }  # fmt: skip
-"""What the text of a slot is called, and what happens to captions where some rows have none."""
+"""By slot, what its text is called in a note, and what follows where some rows have none."""
 LISTED = 3
-"""Images a note names."""
+"""Images that a note names."""
 
 
 @dataclass
 class CaptionRows:
-    """Checked captions of one language in one split, row by row; translations are None where absent."""
+    """Checked captions of one language in one split, row by row; a translation is None where it is absent."""
 
     images: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class CaptionRows:
 
 @dataclass
 class CaptionTable:
-    """What a file holds."""
+    """The contents of a table file."""
 
     split_of: dict[str, str] = field(default_factory=dict)
     """The split of every image, in the order of the file."""
@@ -65,9 +65,9 @@ class CaptionTable:
 def read(request: ReadRequest) -> Corpus:
     """The corpus of a table file (`request.root`).
 
-    The pivot of the k-th caption of an image in a language is the image's k-th English caption, after the last the
-    first again. Rows without an English caption lack it; translations exist for a language only when every row of it
-    has them. Both are noted.
+    The English text beside an image's k-th caption in a language is its k-th English caption; after the last of these
+    comes the first again. A row without one has no text there. A column of translations is used for a language only if
+    every row of it has one. Both are noted.
 
     Raises:
         ConfigError: no file is given, a variant is given, or the ending is not known.
@@ -79,7 +79,7 @@ def read(request: ReadRequest) -> Corpus:
     files = CaptionFiles(path.parent)
     table = _read_rows(path, files, request.languages)
     problems: list[str] = []
-    missing: list[str] = []  # pictures, which are named last
+    missing: list[str] = []  # problems of pictures, which come last
     aliases: dict[str, str] = {}
     pictures = find_pictures([path.parent], list(table.split_of), missing, aliases)
     _merge_aliases(table, aliases, path.name)
@@ -105,9 +105,9 @@ def _read_rows(path: Path, files: CaptionFiles, languages: Sequence[str] | None)
     used = None if languages is None else {PIVOT, *map(normalise, languages)}
     file = files.readable(path, text=ending != ".parquet")
     files.check()
-    assert file is not None  # else there is a problem
+    assert file is not None  # else `check` has raised
     table = CaptionTable()
-    names = ImageNames(FolderPictures((path.parent,)))  # one string per image, whatever its spellings
+    names = ImageNames(FolderPictures((path.parent,)))  # one name per image, whatever its spellings
     unit = "row" if ending == ".parquet" else "line"
     for number, fields in FORMATS[ending](file):
         problems = _field_problems(fields) or unusable(fields["image"]) or _add_row(table, names, fields, used)
@@ -156,8 +156,8 @@ def _merge_aliases(table: CaptionTable, aliases: Mapping[str, str], name: str) -
 
 
 def _field_problems(fields: Mapping[Any, Any]) -> list[str]:
-    """What is wrong with the fields of a row."""
-    if None in fields:  # what stands in which column is not known
+    """The problems of a row's fields."""
+    if None in fields:  # which field belongs to which column is not known
         return [fields[None]]
     texts = {column: fields.get(column) for column in REQUIRED}
     texts |= {column: fields[column] for column in TRANSLATIONS if fields.get(column) is not None}
@@ -172,7 +172,7 @@ def _field_problems(fields: Mapping[Any, Any]) -> list[str]:
 
 
 def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: dict[str, list[str]]) -> Split:
-    """One split of the table; what users of a language should know of it is added to `notes`."""
+    """One split of the table; notes on absent texts are added to `notes`, by language."""
     images = tuple(image for image, split in table.split_of.items() if split == name)
     index_of = {image: index for index, image in enumerate(images)}
     english: dict[str, list[str]] = {}
@@ -194,17 +194,18 @@ def _split(table: CaptionTable, name: str, languages: tuple[str, ...], notes: di
 def _usable(
     texts: Sequence[str | None], slot: str, language: str, images: Sequence[str], notes: list[str]
 ) -> Sequence[str | None] | None:
-    """The texts of a slot, or None if it is not used; rows without one among others that have it are noted.
+    """The texts of a slot, or None if the slot is not used; a note is added where only some rows have a text.
 
-    Captions without an English one are left out where it is needed; translations are made for all or for none.
+    A slot with such gaps is used if it is `pivot` (captions are left out where English is needed), but not if it holds
+    translations, which are made for all rows or for none.
     """
     lacking = [image for image, text in zip(images, texts, strict=True) if text is None]
     if not lacking or len(lacking) == len(texts):
         return None if lacking else texts
     if language != PIVOT:
         few = ", ".join(lacking[:LISTED]) + (", ..." if len(lacking) > LISTED else "")
-        what, then = SLOT_WORDS[slot]
-        notes.append(f"{len(lacking):,} of {len(texts):,} captions of {language} have no {what} ({few}); {then}")
+        what, consequence = SLOT_WORDS[slot]
+        notes.append(f"{len(lacking):,} of {len(texts):,} captions of {language} have no {what} ({few}); {consequence}")
     return texts if slot == "pivot" else None
 
 

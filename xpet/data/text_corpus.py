@@ -1,4 +1,4 @@
-"""English text of any size, read one text at a time: lines of plain text or a column of a table."""
+"""Reads English text of any size one text at a time: lines of plain text, or a column of a table."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def read_texts(
         english: whether files whose first texts are clearly in another language are refused.
         names: what paths are called in messages, where that is not the path.
 
-    The beginning of every file (of no pipe) is read before this returns, so that most of what is wrong with any of them
-    is raised, all at once, before any work is put into the texts. The rest is raised when a text is reached.
+    The beginning of every file, but of no pipe, is read before this returns: most problems of all files are raised
+    then, in one error, before any work. The rest is raised when a text is reached.
 
     Raises:
         DataError: no such file, damaged contents, bytes that are not UTF-8, a column that is needed or missing, text
@@ -74,13 +74,13 @@ def _problems(paths: Sequence[str], column: str | None, stdin: BinaryIO | None, 
 
 
 def _is_stream(path: str) -> bool:
-    """Whether what is read there can be read once only."""
+    """Whether a path can be read only once: standard input or a pipe."""
     file = Path(path)
     return path == STDIN or (file.exists() and not file.is_file() and not file.is_dir())
 
 
 def _ending(path: str) -> str:
-    """The ending of a file's name in lower case, less that of a compression."""
+    """The ending of a file's name in lower case, that of compression aside."""
     for packed in ENDINGS:
         path = path.removesuffix(packed)
     return Path(path).suffix.lower()
@@ -119,7 +119,7 @@ def _opened(path: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
-    """The bytes as they are stored."""
+    """The bytes of a file or of standard input, not decompressed."""
     if path != STDIN or stdin is None:
         with open(path, "rb") as file:
             yield file
@@ -132,7 +132,7 @@ def _raw(path: str, stdin: BinaryIO | None) -> Iterator[io.BufferedReader]:
 
 
 def _fields(where: str, records: Records, column: str) -> Iterator[str]:
-    """The texts of a column; nothing counts as a blank text."""
+    """The texts of a column; an absent value counts as a blank text."""
     for number, fields in records:
         if None in fields:
             raise DataError(f"{where} {number}: {fields[None]}")
@@ -153,7 +153,7 @@ def _values(where: str, fields: Mapping[str, Any], column: str) -> Iterable[str]
 
 
 def _check_column(name: str, column: str | None, columns: Sequence[str]) -> None:
-    """Raise DataError unless a column is named and a file with these columns has it once."""
+    """Raise DataError unless a column is named, and is exactly once among `columns`."""
     found = listing(columns) or "none"
     if column is None:
         raise DataError(f"{name} has columns: expected the one with the texts in --column, found none; it has {found}")
@@ -170,7 +170,7 @@ def _delimited(delimiter: str) -> Callable[[str, BinaryIO, str | None], Records]
 
 
 def _json_lines(name: str, file: BinaryIO, column: str | None) -> Records:
-    """The objects of JSON lines; the keys of the first are named when no column is given."""
+    """The objects of JSON lines; raises DataError, naming the keys of the first, when no column is given."""
     for number, fields in json_objects(name, stream_lines(name, file)):
         if column is None:
             _check_column(name, column, list(fields))

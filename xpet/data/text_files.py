@@ -1,6 +1,6 @@
-"""Caption files read so that line alignment holds: a line is what stands between two line feeds, nothing else.
+"""Reads caption files so that their lines stay aligned: only a line feed ends a line.
 
-Never `str.splitlines` or `strip`: captions hold other Unicode line separators, and blank lines are rows.
+`str.splitlines` and `strip` would break that: captions hold other Unicode line separators, and blank lines are rows.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from xpet.data.images import FolderPictures, ImageNames, unusable
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-"""How text begins that is in another encoding than UTF-8, and Python's name of that."""
+"""Byte-order marks of other encodings than UTF-8, and Python's names of these."""
 UNMARKED = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
-"""Where zeros stand in it when it begins with ASCII letters and no mark."""
+"""Where the zero bytes (0) are when such text begins with ASCII letters (x) and has no mark."""
 OTHERS = {
     **{b"BZh%d1AY&SY" % level: "a bz2 archive; unpack it first" for level in range(1, 10)},
     b"PK\3\4": "a zip archive; unpack it first", b"\xfd7zXZ\0": "an xz archive; unpack it first",
     b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it first", b"PAR1\x15": "Parquet; let its name end in .parquet",
 }  # fmt: skip
-"""How files begin that are no text, and what they are."""
+"""First bytes of files that are no text, and what to say of them."""
 HEAD = 10
 """Bytes at the beginning of a file by which these are recognised."""
 MAX_LINES_PER_FILE = 3
+"""Undecodable lines of a file that are named."""
 MAX_PROBLEMS = 20
+"""Problems that an error names."""
 BLOCK = 1 << 17
 """Bytes read at a time."""
 MAX_LINE = 1 << 20
@@ -51,8 +53,8 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
     """Lines of UTF-8 bytes, and for every undecodable one 'line L, byte B: ...' (both from 1, B within the line).
 
     Blank lines are kept wherever they stand; one final line feed ends the last line; a byte-order mark and one
-    carriage return at a line's end are dropped. An undecodable line is kept as an empty one. A file in UTF-16 or UTF-32
-    has one problem, and its own lines; one that is no text at all has one problem, and none.
+    carriage return at a line's end are dropped. An undecodable line becomes an empty one. A file in UTF-16 or UTF-32
+    has one problem, and its lines are returned; a file that is no text has one problem and no lines.
     """
     problems = []
     if problem := _not_utf8(data[:HEAD]):
@@ -68,7 +70,7 @@ def decode_lines(data: bytes) -> tuple[tuple[str, ...], list[str]]:
 
 
 def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
-    """The lines `decode_lines` gives of a file's bytes, one at a time and never more of it in memory.
+    """The lines that `decode_lines` gives for a file's bytes, one at a time, so that memory holds only one.
 
     Raises:
         DataError: at the first line that is not UTF-8, or longer than any text is.
@@ -85,7 +87,7 @@ def stream_lines(name: str, file: BinaryIO) -> Iterator[str]:
 
 
 def _raw_lines(file: BinaryIO, limit: int = -1) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and bytes of every line, without a byte-order mark; of a longer line its first `limit` bytes."""
+    """Number (from 1) and bytes of every line, without a byte-order mark; at most `limit` bytes at a time."""
     number, raw = 1, file.readline(limit).removeprefix(BOM)
     while raw:
         yield number, raw
@@ -93,7 +95,7 @@ def _raw_lines(file: BinaryIO, limit: int = -1) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(number: int, raw: bytes) -> tuple[str, str]:
-    """The text of a line without what ends it, and the problem with its bytes: one of the two is empty."""
+    """The text of a line without its ending, or the problem of its bytes; the other of the two is empty."""
     try:
         return raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8"), ""
     except UnicodeDecodeError as error:
@@ -102,13 +104,13 @@ def _decoded(number: int, raw: bytes) -> tuple[str, str]:
 
 
 def _encoding(head: bytes) -> str:
-    """The encoding of which the first four bytes of a file are, where that is clear and not UTF-8; else nothing."""
+    """The encoding of a file with these first four bytes, where that is clear and not UTF-8; else nothing."""
     marked = next((encoding for mark, encoding in ENCODINGS.items() if head.startswith(mark)), "")
     return marked or UNMARKED.get("".join("0" if byte == 0 else "x" for byte in head), "")
 
 
 def _not_utf8(head: bytes) -> str:
-    """The problem with a file that begins with these bytes and is no text in UTF-8; nothing for other files."""
+    """The problem of a file that begins with bytes that are no UTF-8 text; nothing for other files."""
     if encoding := _encoding(head[:4]):
         return f"line 1: expected UTF-8, found {encoding.upper()[:6]}; convert the file to UTF-8 first"
     kind = next((kind for mark, kind in OTHERS.items() if head.startswith(mark)), "")
@@ -117,12 +119,12 @@ def _not_utf8(head: bytes) -> str:
 
 @dataclass(frozen=True)
 class ReadableFile:
-    """A file that was seen to be readable: it may be read as often as one likes, a line or block at a time."""
+    """A file that was read once to its end without an error, and may be read again."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     path: Path
-    """The file; it is decompressed when it begins as gzip does."""
+    """Where it is; if it begins as gzip does it is decompressed when opened."""
     undecodable: tuple[str, ...] = ()
     """A problem for each line that is not UTF-8."""
 
@@ -146,7 +148,7 @@ def open_unpacked(path: Path) -> BinaryIO:
 
 
 def _undecodable_lines(file: BinaryIO) -> tuple[str, ...]:
-    """The problem of every line that is not UTF-8; of a file that is no text at all that one problem."""
+    """The problems of all lines that are not UTF-8; of a file that is no text its one problem."""
     problems = []
     for number, raw in _raw_lines(file):
         if number == 1 and (problem := _not_utf8(raw[:HEAD])):
@@ -160,12 +162,12 @@ class CaptionFiles:
     """Reads the files of one data set and collects what is wrong with them; `check` raises it all together.
 
     Attributes:
-        fingerprints: sha256 hex digest of every file read, by its path below the root.
+        fingerprints: SHA-256 (hex) of every file read, by its path below the root.
         problems: what is wrong so far, each with its file.
     """
 
     def __init__(self, root: Path) -> None:
-        """Take the root; paths are named from there in problems and fingerprints."""
+        """`root` is the folder that paths in problems and fingerprints are relative to."""
         self.root = root
         self.fingerprints: dict[str, str] = {}
         self.problems: list[str] = []
@@ -183,7 +185,7 @@ class CaptionFiles:
         try:
             with open_unpacked(path) as file:
                 undecodable = _undecodable_lines(file) if text else ()
-                while file.read(BLOCK):  # to the end: a damaged archive may be so anywhere
+                while file.read(BLOCK):  # to the end: an archive may be damaged anywhere
                     pass
                 empty = file.tell() == 0
             with path.open("rb") as file:

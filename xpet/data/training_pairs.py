@@ -1,6 +1,6 @@
-"""What routine `text` trains on, row by row: translations of English lines beside the lines' frozen features.
+"""The training rows of routine `text`: translations of English lines, and the lines' frozen features (anchors).
 
-A row is read from disk when it is used. Natural captions may follow them, each as often as their share asks.
+Rows are read from disk when they are used. Natural captions may follow them, repeated as often as their share asks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 HEAD = ("index of the English line", "held out")
-"""What a stored row begins with, before its tokens: its line's index among the kept ones, and 1 if it is held out."""
+"""The numbers before the tokens of a stored row: its line's index among the kept lines, and 1 if it is held out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AnchorRows:
 
 @dataclass(frozen=True)
 class SelectedTokens(RowSequence):
-    """Token numbers of some rows of a store, without what stands before them."""
+    """Token numbers of some rows of a store, without the HEAD before them."""
 
     stored: Sequence[list[int]]
     rows: Indices
@@ -55,7 +55,7 @@ class SelectedTokens(RowSequence):
 
 @dataclass(frozen=True)
 class MixedTokens(RowSequence):
-    """Token rows: those of `corpus`, then `extra` rows that go through `natural` again and again."""
+    """Token rows: those of `corpus`, then `extra` rows that cycle through `natural`."""
 
     corpus: Sequence[Sequence[int]]
     natural: Sequence[list[int]]
@@ -98,16 +98,16 @@ class TrainingPairs:
 
     Attributes:
         tokens: token numbers of the translations, row by row.
-        frozen: features of the English line of each row; `frozen[rows]` is [len(rows), d].
+        frozen: features of the English line of each row (AnchorRows, MixedAnchors); `frozen[rows]` is [len(rows), d].
         val_tokens: token numbers of the held-out translations.
         val_frozen: features of their English lines, [held out, d].
         vocabulary: the distinct token numbers of all rows.
-        lines: English lines used.
-        flagged: translations left out because they look wrong.
-        natural: different natural captions among the rows.
-        repeated: rows that natural captions take.
-        disk: bytes of the stored pairs, the English features not counted.
-        counts: what became of the lines when they were cleaned.
+        lines: number of English lines used.
+        flagged: number of translations left out because they were flagged.
+        natural: number of different natural captions among the rows.
+        repeated: number of rows that natural captions take.
+        disk: bytes of the stored pairs, without the English features.
+        counts: English lines by what cleaning did with them (`xpet.data.cleaning.COUNTS`).
     """
 
     tokens: Sequence[Sequence[int]]
@@ -124,7 +124,7 @@ class TrainingPairs:
 
 
 def natural_rows(corpus: int, natural: int, share: float) -> int:
-    """Rows of natural captions that make up a `share` of all rows beside `corpus` others; all of them at least."""
+    """Rows of natural captions that make a `share` of all rows beside `corpus` others, but at least `natural`."""
     return max(natural, round(corpus * share / (1 - share))) if share < 1 else natural
 
 

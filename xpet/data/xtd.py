@@ -65,6 +65,6 @@ def _caption_files(root: Path) -> dict[str, Path]:
 
 
 def _first(root: Path, candidates: list[str]) -> Path:
-    """The first candidate that exists, else the first of all (to be reported as missing)."""
+    """The first candidate below the root that exists, else the first of all, which is then reported as missing."""
     paths = [root / candidate for candidate in candidates]
     return next((path for path in paths if path.exists()), paths[0])

@@ -1,4 +1,4 @@
-"""Renderers of the evaluation report: one file per format, each `render(report, look) -> str`; imported when used.
+"""Renders the evaluation report: one file per format with `render(report, look) -> str`, imported when it is used.
 
 A new format is a file with its `render` and a row of FORMATS: `--format`, help, completion and `-o` follow from it.
 """
@@ -32,7 +32,7 @@ FORMATS = {
     "html": ReportFormat("xpet.cli.reports.html", (".html", ".htm")),
     "table": ReportFormat("xpet.cli.reports.table", (".txt",)),
 }
-"""By the name in `--format`. Terminal and table are what a person and a pipe get unasked."""
+"""Formats by the name in `--format`. Without it, a terminal gets `terminal` and a pipe `table`."""
 PLOT_KINDS = ("png", "svg", "pdf")
 """File endings `plot.render` knows."""
 

@@ -1,4 +1,4 @@
-"""A cell before it has a format: text with a meaning (tone), and how numbers, intervals and changes are written."""
+"""Cells of a report's tables, for every format: text with a tone (its meaning), made of numbers, intervals, changes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from xpet.core.estimates import Estimate
 
 GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
-"""Tones of a cell; what they look like is the format's business. BEST and WORST mark one cell of a column."""
+"""Tones of a cell; each format decides what they look like. BEST and WORST mark one cell of a column."""
 BEST, WORST = "best", "worst"
 NONE = "-"
+"""Text where there is no number."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Control characters, which could steer a terminal."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text and its tone; `value` is what to sort by, `tail` goes on in another tone."""
+    """Text and its tone; `value` is the number to sort by, `tail` further text in a tone of its own."""
 
     text: str = ""
     tone: str = ""
@@ -31,7 +33,7 @@ class Cell:
 
 
 def clean(words: str) -> str:
-    """Words on one line that cannot steer a terminal and can be written in UTF-8."""
+    """Words on one line, without control characters and surrogates."""
     return " ".join(CONTROL.sub(" ", words).encode("utf-8", "replace").decode().split())
 
 
@@ -59,7 +61,7 @@ def interval(figure: Estimate | None, pattern: str = ".1f") -> Cell:
 
 
 def change(figure: Estimate | None, fewer_is_better: bool = False, sure: bool | None = None) -> Cell:
-    """A signed difference in the tone of what it means; without one where it rounds to nothing or may be chance."""
+    """A signed difference in tone good or bad; without a tone where it rounds to 0 or may be chance (`sure` False)."""
     if figure is None:
         return Cell(NONE, DIM)
     difference = positive_zero(format(figure.value, "+.1f"))

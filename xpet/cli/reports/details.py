@@ -1,4 +1,4 @@
-"""The smaller tables of a report: systems and what they cost, both directions, gates, advice, diagnosis, notes."""
+"""Further tables of a report: systems, cost, directions, runs, forgetting, gates, advice, diagnosis; and its notes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TEXTS = {
     "target": "own language", "to_pivot": "translated to English", "from_pivot": "translated from English",
     "pivot": "English",
 }  # fmt: skip
-"""What is searched with, by slot."""
+"""The texts a system searches with, in words, by slot."""
 
 
 def systems(report: Report) -> Grid | None:
-    """What the headings stand for; nothing where there is only a bare tower without a prompt."""
+    """The table of systems, which explains their headings; None for a bare tower alone that has no prompt."""
     only = report.systems[0]
     if len(report.systems) == 1 and not (only.method or only.prompt or only.text != "target"):
         return None
@@ -85,7 +85,7 @@ def directions(report: Report) -> Grid:
 
 
 def runs(report: Report) -> Grid:
-    """Where every figure comes from: captions, seeds and the folder of the best seed."""
+    """What every figure was measured on: images, captions, seeds and the run of the best seed."""
     columns = [
         Heading("lang", False),
         Heading("system", False),
@@ -105,7 +105,7 @@ def runs(report: Report) -> Grid:
 
 
 def forgetting(report: Report) -> Grid | None:
-    """What each module does to the languages it is not for: change of R@1 against the reference."""
+    """Change of R@1 under each module in languages it was not trained for, against the reference."""
     first = report.systems[0]
     modules = [(s, lang) for s in report.systems for lang, scores in s.languages.items() if scores.untrained]
     others = list(dict.fromkeys(other for s, lang in modules for other in s.languages[lang].untrained))
@@ -125,7 +125,7 @@ def forgetting(report: Report) -> Grid | None:
 
 
 def gates(report: Report) -> Grid | None:
-    """PASS or FAIL of every condition."""
+    """PASS or FAIL of every limit."""
     rows = [
         [text("PASS", GOOD) if g.passed else text("FAIL", BAD), text(g.option), number(g.limit, "g"), text(g.message)]
         for g in report.gates
@@ -154,10 +154,11 @@ def advice(report: Report) -> Grid | None:
 
 
 KINDS = {"lexical": WARN, "geometric": WARN, "none": GOOD, "unclear": ""}
+"""Tone of a diagnosis, by its kind."""
 
 
 def diagnosis(report: Report) -> Grid | None:
-    """Geometry and tokens of every language that was looked into."""
+    """Geometry and tokens of every language that was diagnosed."""
     columns = [
         Heading("lang", False), Heading("gap is", False), Heading("alignment", True, 1),
         Heading("words known", True, 2), Heading("modality gap", True, 6), Heading("hubness", True, 4),
@@ -193,7 +194,7 @@ def worst_queries(report: Report) -> list[Grid]:
 
 
 def notes(report: Report) -> list[tuple[str, str]]:
-    """(tone, sentence) of what a reader must not miss."""
+    """Warnings and notes as (tone, sentence)."""
     from xpet.jobs.results.synthetic import SYNTHETIC
 
     sentences = [(WARN, f"Warning: {clean(warning)}") for warning in report.warnings]
@@ -205,7 +206,7 @@ def notes(report: Report) -> list[tuple[str, str]]:
     return sentences
 
 
-def every(report: Report, full: bool) -> Sequence[Grid]:
+def all_tables(report: Report, full: bool) -> Sequence[Grid]:
     """The tables of a report in reading order; `full` adds both directions, comparisons and worst queries."""
     main = [languages(report), disparity(report), groups(report), systems(report), cost(report)]
     compared = comparisons(report) if full or len(report.comparisons) >= len(report.systems) else []

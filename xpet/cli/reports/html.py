@@ -1,6 +1,6 @@
-"""One HTML file with everything in it: no network, no script but the one whose hash its own policy names.
+"""One self-contained HTML file: nothing is loaded, and its policy allows only its own script, by hash.
 
-Every text goes through `escape`; pictures must be data: URIs of pictures, or they are left out.
+Every text is escaped; pictures that are not data: URIs are left out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _policy() -> str:
 
 
 def _json(report: Report) -> str:
-    """The document inside a script element: no `<` that could end it."""
+    """The document for a script element, with characters escaped that could end the element."""
     text = json.dumps(report.to_dict(), ensure_ascii=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -92,7 +92,7 @@ def _lead(report: Report) -> str:
 
 
 def _text(words: str) -> str:
-    """Escaped, and isolated in its own direction: names and captions may be right-to-left."""
+    """Words escaped and in a direction of their own, since names and captions may be right-to-left."""
     escaped = escape(clean(words))
     return escaped if escaped.isascii() else f'<bdi dir="auto">{escaped}</bdi>'
 
@@ -156,7 +156,7 @@ def _row(grid: Grid, row: Sequence[Cell], groups: list[list[int]]) -> str:
 
 
 def _cell(column: Heading, cell: Cell, parts: Sequence[tuple[Heading, Cell]], first: bool) -> str:
-    """A value; before it best or worst, after it the sign of significance and the interval."""
+    """A value, after the word best or worst, before the sign of significance and the interval."""
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
     inner, right = _text(cell.whole), "right" if column.right else ""
     if parts:
@@ -183,7 +183,7 @@ def _plots(report: Report) -> Iterator[str]:
 
 
 def _svg(svg: str, prefix: str, label: str) -> str:
-    """An SVG file as an element of a page: no declarations, ids of its own, named for those who cannot see it."""
+    """An SVG file as an element of a page: without declarations, with `prefix` before its ids and a spoken `label`."""
     svg = SVG_EXTRAS.sub("", svg).replace("xlink:href", "href").strip()
     svg = re.sub(r"<style type=\"text/css\">.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)

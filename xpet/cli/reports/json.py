@@ -12,6 +12,6 @@ NUMBERS = re.compile(r"\[\n\s+(-?[\d.][\d.eE+,\s-]*)\]")
 
 
 def render(report: Report, look: Look) -> str:
-    """The report as one JSON document, lists of numbers in a line."""
+    """The report as one JSON document, with each list of numbers on one line."""
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=not look.unicode)
     return NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"

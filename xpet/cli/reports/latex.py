@@ -1,11 +1,11 @@
-r"""LaTeX tables with booktabs, for any engine that knows the characters of the names."""
+"""LaTeX tables with booktabs; names of systems may need an engine that has their characters."""
 
 from __future__ import annotations
 
 import re
 
 from xpet.cli.reports.cells import BEST, WORST, Cell, clean
-from xpet.cli.reports.details import every, notes
+from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.jobs.results.report import Report
@@ -15,7 +15,7 @@ ESCAPES = {
     "~": r"\textasciitilde{}", "\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "`": r"\textasciigrave{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
-"""Brackets and stars would be taken for an argument of the line break before them."""
+"""LaTeX for special characters; a bracket or star would be read as an argument of the line break before it."""
 NOT_LABEL = re.compile(r"[^A-Za-z0-9-]+")
 OPEN = {BEST: r"\textbf{", WORST: r"\textit{"}
 
@@ -23,14 +23,14 @@ OPEN = {BEST: r"\textbf{", WORST: r"\textit{"}
 def render(report: Report, look: Look) -> str:
     """The report as table environments; best figures bold, worst ones italic, notes in the first caption."""
     sentences = " ".join(sentence for _, sentence in notes(report))
-    grids = every(report, look.full)
+    grids = all_tables(report, look.full)
     caption_end = f"Best in bold, worst in italics. {sentences}".strip()
     tables = [_grid(grid, "" if number else caption_end) for number, grid in enumerate(grids)]
     return "% Needs \\usepackage{booktabs}; \\textquotedbl needs \\usepackage[T1]{fontenc}.\n" + "\n".join(tables)
 
 
 def escape(words: str) -> str:
-    """Text as one line without LaTeX's special characters."""
+    """Text on one line with LaTeX's special characters escaped."""
     return "".join(ESCAPES.get(char, char) for char in clean(words)).replace("--", "-{}-")  # no ligature
 
 

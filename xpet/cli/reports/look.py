@@ -1,4 +1,4 @@
-"""Where a report will be read: how wide, in colour or not, and which characters can be written."""
+"""How a report may look where it is shown: width, colour, and which characters can be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 
 @dataclass(frozen=True)
 class Look:
-    """`width` in characters, None: as wide as it takes; `full`: every table, also those that are only looked up."""
+    """How a report may look: `width` in characters (None: no limit), colours, Unicode; `full` asks for every table."""
 
     width: int | None = None
     colour: bool = False
@@ -19,13 +19,13 @@ class Look:
 
 
 def is_unicode(stream: TextIO) -> bool:
-    """Whether a stream takes every character; bars, lines and JSON are ASCII where it does not."""
+    """Whether a stream can write every character; where it cannot, bars, lines and JSON are ASCII."""
     encoding: str | None = getattr(stream, "encoding", None)
     return encoding is None or encoding.lower().startswith("utf")
 
 
 def look(stream: TextIO, environ: Mapping[str, str], full: bool = False) -> Look:
-    """How to write to `stream`: plain and unbounded unless it is a terminal; NO_COLOR and its encoding respected."""
+    """The look for a stream: plain and of any width unless it is a terminal. NO_COLOR and the encoding count."""
     if not stream.isatty():
         return Look(unicode=is_unicode(stream), full=full)
     colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

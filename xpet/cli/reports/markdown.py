@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from xpet.cli.reports.cells import BEST, WARN, WORST, Cell, clean
-from xpet.cli.reports.details import every, notes
+from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.jobs.results.report import Report
@@ -16,13 +16,13 @@ EMPHASIS = {BEST: "**{}**", WORST: "*{}*"}
 
 def render(report: Report, look: Look) -> str:
     """The report as headings and tables; best figures bold, worst ones italic."""
-    parts = [_grid(grid) for grid in every(report, look.full)]
+    parts = [_grid(grid) for grid in all_tables(report, look.full)]
     parts += [("> **{}**" if tone == WARN else "{}").format(escape(sentence)) for tone, sentence in notes(report)]
     return "\n\n".join(parts) + "\n"
 
 
 def escape(words: str) -> str:
-    """Text as one line that markdown and the HTML in it leave alone."""
+    """Text on one line with the special characters of markdown and HTML escaped."""
     return SPECIAL.sub(r"\\\1", clean(words))
 
 

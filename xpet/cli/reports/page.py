@@ -1,4 +1,4 @@
-"""What every HTML report carries along: its style, light and dark, and the script that sorts tables."""
+"""The style of HTML reports (light and dark), and the script that sorts their tables and offers the download."""
 
 from __future__ import annotations
 

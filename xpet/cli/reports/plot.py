@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 COLOURS = ("#7f7f7f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 FLAT = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""What would make the bytes depend on the day."""
+"""Metadata to leave out by format, since it would make the bytes depend on day and version."""
 DPI = 160
+"""Dots per inch of a PNG."""
 LONGEST = 40
-"""Characters of a name that fit into the picture."""
+"""Most characters of a name in the picture."""
 SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "xpet", "text.parse_math": False, "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.titlesize": 11, "axes.titlelocation": "left",
@@ -35,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def render(report: Report, kind: str) -> bytes:
-    """The picture as `png`, `svg` or `pdf` on white: dumbbells, and the trade-off below where there is one."""
+    """The picture as `png`, `svg` or `pdf` on white: dumbbells, and below recall against parameters where known."""
     with _style():
         rows = 2 if _priced(report) else 1
         heights = [_height(report), 3.4][:rows]
@@ -48,7 +49,7 @@ def render(report: Report, kind: str) -> bytes:
 
 
 def inline(report: Report) -> list[str]:
-    """The same as SVGs for an HTML page, each on its own: transparent, text as text, black as the page's own colour."""
+    """The same plots as SVGs for an HTML page: transparent, with text as text, in the colour of the page's text."""
     with _style({"svg.fonttype": "none", **dict.fromkeys(INKS, INK)}):
         pictures = [_picture(7.2, _height(report))]
         _dumbbells(report, pictures[0])
@@ -59,7 +60,7 @@ def inline(report: Report) -> list[str]:
 
 
 INK = "#010203"
-"""A colour nothing else has, to be replaced."""
+"""A colour that nothing else has, which is replaced by the page's."""
 INKS = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 
 
@@ -94,12 +95,13 @@ def _height(report: Report) -> float:
 
 
 def _priced(report: Report) -> list[System]:
-    """Systems that train something, if enough of them to see what more parameters buy."""
+    """The systems with trained parameters; none unless there are at least two to compare."""
     priced = [s for s in report.systems if s.cost and s.cost.trainable]
     return priced if len(priced) > 1 else []
 
 
 def _dumbbells(report: Report, part: Any) -> None:
+    """Draw R@1 per language: a row of dots, one per system, joined where there are two."""
     axes, names = part.add_subplot(), ordered(report)
     english = report.systems[0].languages.get("en")
     if english:
@@ -126,7 +128,7 @@ def _dumbbells(report: Report, part: Any) -> None:
 
 
 def _limits(report: Report) -> tuple[float, float]:
-    """From a round number below everything to a little over everything, for the labels."""
+    """Limits of the R@1 axis: a multiple of ten below everything, and room for labels above everything."""
     figures = [s.mean.r1 for system in report.systems for s in system.languages.values()]
     low = min(f.value if f.low is None else f.low for f in figures)
     high = max(f.value if f.high is None else f.high for f in figures)
@@ -135,7 +137,7 @@ def _limits(report: Report) -> tuple[float, float]:
 
 
 def _dots(axes: Axes, system: System, names: Sequence[str], number: int, shift: float) -> None:
-    """One system, the `number`-th: a dot per language and its interval as a thin line."""
+    """Draw one system, at index `number`: a dot per language and its interval as a thin line, moved by `shift` rows."""
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     dots = [(row + shift, system.languages[n].mean.r1) for row, n in enumerate(names) if n in system.languages]
     for row, figure in dots:
@@ -151,7 +153,7 @@ def _short(name: str) -> str:
 
 
 def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:
-    """The bar between both dots, and the change beside the right one."""
+    """Draw the bar between the dots of two systems, and the change beside it."""
     first, second = report.systems
     for row, name in enumerate(names):
         delta = difference(report, second, name)
@@ -164,6 +166,7 @@ def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:
 
 
 def _valued(system: System, axes: Axes, names: Sequence[str]) -> None:
+    """Write the value beside each dot of a single system."""
     for row, name in enumerate(names):
         if name in system.languages:
             figure = system.languages[name].mean.r1
@@ -203,7 +206,7 @@ def _tradeoff(report: Report, part: Any) -> None:
         for system in priced:
             _priced_dot(axes, report, system, getattr(system.spread, name))
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")  # the usual one needs mathematical text
+        axes.xaxis.set_major_formatter("{x:g}")  # the default one needs mathematical text, which is switched off
         axes.xaxis.set_minor_formatter("")
         axes.margins(x=0.25, y=0.2)
         axes.set_xlabel("trained parameters, percent (log)")

@@ -10,14 +10,16 @@ from xpet.core.estimates import Disparity, Estimate
 from xpet.jobs.results.report import Comparison, Difference, Report, System
 
 LONGEST = 16
-"""Characters of a system's name that fit into a heading."""
+"""Most characters of a system's name in a heading."""
 SURE = "*"
+"""Sign of a significant change."""
 ENGLISH = "English"
 Bar = Callable[[float, float | None], Cell]
+"""R@1 in percent before and after (None: there is no after) -> a cell with a bar."""
 
 
 def labels(report: Report) -> dict[str, str]:
-    """Headings for systems: the name, or `#2` for the second one if its name is long (see the table of systems)."""
+    """Headings of systems by name: the name, or for a long name its number (`#2`), as in the table of systems."""
     names = [clean(system.name) for system in report.systems]
     short = [name if len(name) <= LONGEST else f"#{number}" for number, name in enumerate(names, 1)]
     return {system.name: label for system, label in zip(report.systems, short, strict=True)}
@@ -28,22 +30,22 @@ def others(report: Report) -> Sequence[System]:
     return report.systems[1:]
 
 
-def against(report: Report, system: System) -> Comparison | None:
-    """The comparison of a system with the reference."""
+def comparison_with_first(report: Report, system: System) -> Comparison | None:
+    """The comparison of a system with the reference, None where there is none."""
     pair = (report.systems[0].name, system.name)
     return next((c for c in report.comparisons if (c.reference, c.system) == pair), None)
 
 
 def ordered(report: Report) -> list[str]:
-    """Languages of any system, the best of the reference first; those it lacks at the end."""
+    """Languages of any system, by falling R@1 of the reference; those it lacks come last."""
     first = report.systems[0].languages
     names = dict.fromkeys(name for system in report.systems for name in system.languages)
     return sorted(names, key=lambda name: -first[name].mean.r1.value if name in first else 1.0)
 
 
 def difference(report: Report, system: System, language: str) -> Difference | None:
-    """System minus reference for a language: compared, else the plain difference of both."""
-    comparison, reference = against(report, system), report.systems[0]
+    """System minus reference for a language, from their comparison, or without one as the plain difference."""
+    comparison, reference = comparison_with_first(report, system), report.systems[0]
     if comparison and language in comparison.languages:
         return comparison.languages[language]
     if language not in reference.languages or language not in system.languages:
@@ -53,7 +55,7 @@ def difference(report: Report, system: System, language: str) -> Difference | No
 
 
 def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar | None = None) -> Grid:
-    """R@1 of every language: the reference, then each other system with what it changes; `bar` draws the last one."""
+    """R@1 of every language: the reference, then each other system and its change; `bar` draws reference and last."""
     systems = others(report) if systems is None else systems
     reference, names, rows = report.systems[0], labels(report), []
     columns = [Heading("lang", right=False), Heading(names[reference.name]), mark(4)]
@@ -102,7 +104,7 @@ def _value(system: System, language: str) -> float | None:
 
 
 def _measured(system: System, language: str) -> list[Cell]:
-    """R@1, whether it is the best or worst, and the interval."""
+    """Cells of one language: R@1, the word best or worst, and the interval."""
     scores = system.languages.get(language)
     if scores is None:
         return [points(None), Cell(), Cell()]
@@ -111,13 +113,14 @@ def _measured(system: System, language: str) -> list[Cell]:
 
 
 def _extreme(spread: Disparity[Estimate], language: str) -> str:
+    """`best` or `worst` where the language is that; else nothing."""
     if spread.best == spread.worst:
         return ""
     return {spread.best: BEST, spread.worst: WORST}.get(language, "")
 
 
 def _changed(report: Report, system: System, language: str) -> list[Cell]:
-    """Change, significance, interval of the change, std over seeds, change of English."""
+    """Cells of one language: change, significance, interval of the change, std over seeds, change of English."""
     scores, delta = system.languages.get(language), difference(report, system, language)
     std = number(scores.std, ".1f", DIM) if scores and scores.seeds > 1 else Cell()
     if delta is None:
@@ -127,7 +130,7 @@ def _changed(report: Report, system: System, language: str) -> list[Cell]:
 
 
 def _forgotten(report: Report, system: System, language: str) -> Cell:
-    """English under the language's module against English of the reference."""
+    """Change of English R@1 under the language's module, against the reference."""
     scores, english = system.languages.get(language), report.systems[0].english
     if scores is None or scores.english is None or english is None:
         return Cell()
@@ -136,10 +139,11 @@ def _forgotten(report: Report, system: System, language: str) -> Cell:
 
 FIGURES = (("mean", "mean", False), ("range", "range", True), ("std", "std", True),
            ("mean gap to English", "mean_gap", True))  # fmt: skip
+"""Label and field of each figure of disparity, and whether less of it is better."""
 
 
 def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
-    """Mean, range, std, gap, worst and best language of every system, and what changes."""
+    """Mean, range, std, gap, worst and best language of every system, and the changes."""
     systems = others(report) if systems is None else systems
     reference, names = report.systems[0], labels(report)
     columns = [Heading("disparity", right=False), Heading(names[reference.name]), between(3)]
@@ -147,12 +151,12 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
         columns += [Heading(names[system.name]), between(4), Heading("change", True)]
         columns += [between(2)]
     rows = []
-    for label, name, fewer in FIGURES:
+    for label, name, less_is_better in FIGURES:
         old = getattr(reference.spread, name)
         row = [text(label), points(old), interval(old)]
         for system in systems:
             new, delta = getattr(system.spread, name), _spread_change(report, system, name)
-            row += [points(new), interval(new), change(delta, fewer), interval(delta, "+.1f")]
+            row += [points(new), interval(new), change(delta, less_is_better), interval(delta, "+.1f")]
         rows.append(row)
     for label, name in (("worst language", "worst"), ("best language", "best")):
         row = [text(label), text(getattr(reference.spread, name), name), Cell()]
@@ -164,7 +168,7 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
 
 
 def _spread_change(report: Report, system: System, name: str) -> Estimate | None:
-    comparison = against(report, system)
+    comparison = comparison_with_first(report, system)
     if comparison:
         figure: Estimate | None = getattr(comparison, name)
         return figure
@@ -196,12 +200,12 @@ def groups(report: Report) -> Grid | None:
 
 
 def comparisons(report: Report) -> list[Grid]:
-    """Every comparison in full, with p values."""
+    """A table for every comparison, with p values."""
     grids = []
     columns = [Heading("lang", False), Heading("change"), between(1), Heading("p", True, 3)]
     columns += [Heading("p (Holm)", True, 2), Heading("significant", False, 1)]
     names = labels(report)
-    for number_, comparison in enumerate(report.comparisons, 1):
+    for index, comparison in enumerate(report.comparisons, 1):
         rows = [
             [text(language), change(d.r1, sure=d.significant), interval(d.r1, "+.1f"), number(d.p, ".4f"),
              number(d.p_holm, ".4f"), text("" if d.significant is None else "yes" if d.significant else "no")]
@@ -209,7 +213,7 @@ def comparisons(report: Report) -> list[Grid]:
         ]  # fmt: skip
         pair = (names.get(name, name) for name in (comparison.system, comparison.reference))
         title = "Change of R@1: {} against {}".format(*pair)
-        grids.append(Grid(f"comparison-{number_}", title, columns, rows).trimmed())
+        grids.append(Grid(f"comparison-{index}", title, columns, rows).trimmed())
     return grids
 
 

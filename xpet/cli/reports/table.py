@@ -1,8 +1,8 @@
-"""Plain text through tabulate: the format of pipes and logs. ASCII, but for the names it is given."""
+"""Plain text through tabulate, for pipes and logs; ASCII apart from names."""
 
 from __future__ import annotations
 
-from xpet.cli.reports.details import every, notes
+from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.jobs.results.report import Report
@@ -10,7 +10,7 @@ from xpet.jobs.results.report import Report
 
 def render(report: Report, look: Look) -> str:
     """The report as plain text tables."""
-    parts = [_grid(grid, look) for grid in every(report, look.full)]
+    parts = [_grid(grid, look) for grid in all_tables(report, look.full)]
     parts += ["\n".join(sentence for _, sentence in notes(report))]
     return "\n\n".join(part for part in parts if part) + "\n"
 

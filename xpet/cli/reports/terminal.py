@@ -1,4 +1,4 @@
-"""The report for a person at a terminal, through rich: colour means what the words and signs beside it say as well."""
+"""The report at a terminal, through rich; words and signs say everything that colours do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from xpet.cli.reports.cells import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, clean
-from xpet.cli.reports.details import every, notes
+from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.sections import Bar, disparity, languages, others
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 STYLES = {GOOD: "green", BAD: "red", DIM: "dim", WARN: "yellow", BEST: "bold", WORST: "bold magenta", "bar": "cyan"}
 BETWEEN = 2
+"""Characters between columns."""
 BAR = 16
 """Characters that stand for 100 percent."""
 BLOCKS = {True: ("█", "▒", "░"), False: ("#", "+", "-")}
-"""Kept, gained, lost; of a terminal that can, and of one that cannot write Unicode."""
+"""Signs for R@1 that is kept, gained and lost, by whether the terminal can write Unicode."""
 PARTS = " ▏▎▍▌▋▊▉"
-"""Eighths of a block."""
+"""Signs for zero to seven eighths of a block."""
 ASCII_LINES = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 
 
@@ -46,10 +47,10 @@ def render(report: Report, look: Look) -> str:
 
 
 def _grids(report: Report, look: Look, width: int) -> list[Grid]:
-    """Every table; the two that have columns per system are cut into several where these do not fit side by side."""
+    """Every table; those of languages and disparity are split where not all systems fit side by side."""
     from rich.cells import cell_len
 
-    rest = every(report, look.full)[2:]
+    rest = all_tables(report, look.full)[2:]
     systems = list(others(report))
     several = len(systems) > 1
     for at_once in range(max(1, len(systems)), 0, -1):
@@ -63,7 +64,7 @@ def _grids(report: Report, look: Look, width: int) -> list[Grid]:
 
 
 def _evenly(systems: list[System], at_once: int) -> list[list[System]]:
-    """As few parts as hold `at_once` systems each, of about one size; one empty part without systems."""
+    """The systems in as few parts as possible of at most `at_once`, of about one size; no systems: one empty part."""
     parts = max(1, -(-len(systems) // at_once))
     size = max(1, -(-len(systems) // parts))
     return [systems[start : start + size] for start in range(0, max(1, len(systems)), size)]
