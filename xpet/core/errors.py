@@ -1,4 +1,4 @@
-"""The one error family: what was expected, what was found, what to do. Each kind has a documented exit code."""
+"""xpet's errors, each class with its exit code. A message says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 

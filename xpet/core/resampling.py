@@ -167,8 +167,8 @@ def estimates(value: Tensor, replicates: Tensor | None) -> Any:
 def permutation_test(differences: Tensor, count: int = 10_000, seed: int = 0) -> Tensor:
     """Two-sided p [figures] that paired differences [images, figures] sum to 0: random flips of their signs.
 
-    Under the hypothesis the two systems are exchangeable on every image. p = (1 + flips at least as far from 0 as what
-    was found) / (1 + count), never 0 (Phipson and Smyth 2010). The same flips serve all figures.
+    Under the hypothesis the two systems are exchangeable on every image. p = (1 + flips whose sum is at least as far
+    from 0 as the observed one) / (1 + count), never 0 (Phipson and Smyth 2010). The same flips serve all figures.
     """
     changed = differences.double()
     changed = changed[(changed != 0).any(dim=1)]  # the others contribute nothing, whatever their sign

@@ -115,7 +115,7 @@ def _language(
 
 
 def _by_seed(r1: Tensor, rows: SeedRows) -> Tensor:
-    """R@1 [b, retrievals] -> [b, seeds, languages]; a language that lacks a seed gives the mean of its own."""
+    """R@1 [b, retrievals] -> [b, seeds, languages]; a language that lacks a seed gives its mean."""
     seeds: list[int | None] = [*sorted({seed for by_seed in rows.values() if len(by_seed) > 1 for seed in by_seed})]
     tables = []
     for seed in seeds or [None]:

@@ -14,7 +14,7 @@ training tool has no business loading. While it is imported, and only then, thes
 Afterwards the stand-ins are taken out again, so nobody else sees them. Python's warning about invalid escape sequences
 in OpenDelta's sources, which the first import shows, is suppressed. Further mends, at run time:
 
-- An exception in OpenDelta's pseudo-forward is swallowed and leaves modules without parameters: the count is asserted.
+- OpenDelta swallows exceptions of its pseudo-forward and leaves modules without parameters: `attach` raises for them.
 - `freeze_module(set_state_dict=True)` replaces `state_dict` and loses outer parameters: never called.
 - Attaching happens in eval mode, so that dropout draws no random numbers.
 - Initial values are drawn on the CPU whatever the tower's device, so that they do not depend on it; from torch's one

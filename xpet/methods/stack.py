@@ -103,7 +103,7 @@ class Stack:
         return torch.cat(parts, dim=1)
 
     def _shape(self, name: str, runs: int, like: Sequence[int]) -> tuple[int, ...]:
-        """The shape of the parameter `name` for so many runs; `like` is its shape for any number of runs."""
+        """The shape of the parameter `name` for `runs` runs; `like` is its shape for another number of runs."""
         if self.token_table is not None and name == embeddings.DOWN:
             return runs, self.token_table.most, *like[2:]
         return runs, *like[1:]

@@ -67,9 +67,9 @@ Run = tuple[RunConfig, RunData]
 class Queue:
     """Runs of one shape that wait to be trained; stacks on several threads may admit runs from it.
 
-    Every run takes `steps` steps of `batch` rows, those of the run with the fewest rows. Batch sizes repeat every
-    `cycle` steps (the last batch of an epoch may be smaller). Raises ConfigError when the runs cannot share a stack, or
-    when a batch would hold fewer than 2 rows.
+    Every run takes `steps` steps of at most `batch` rows, as many as the run with the fewest rows takes. Batch sizes
+    repeat every `cycle` steps (the last batch of an epoch may be smaller). Raises ConfigError when the runs cannot
+    share a stack, or when a batch would hold fewer than 2 rows.
     """
 
     def __init__(self, runs: Sequence[Run], config: FitPlan) -> None:

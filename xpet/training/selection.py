@@ -91,7 +91,7 @@ class BestCheckpoints:
         return [self.runs[slot] for slot in slots]
 
     def reindex(self, slots: Sequence[int], reindex: Reindex, new: Sequence[TrainedRun]) -> None:
-        """Keep the runs in these slots and append new ones, whose checkpoint is what they start as."""
+        """Keep the runs in these slots and append new ones, whose first checkpoints are their initial parameters."""
         self.parameters = list(map(reindex, self.parameters))
         self.runs = [*(self.runs[slot] for slot in slots), *new]
         self.snapshot(range(len(slots), len(self.runs)), 0)

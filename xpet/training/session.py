@@ -28,10 +28,10 @@ Assign = Callable[[StackLike, Sequence[int], Sequence[Run]], Reindex]
 class Session:
     """Trains the runs of a queue in the slots of one stack.
 
-    What lives as long as the session is in `setup`, what lives as long as the same runs are in the slots in
-    `occupancy`. Everything else has one row per slot and is re-indexed when runs come or go: the optimiser, the best
-    checkpoints, `diverged_at` [runs] (a run's step that was not finite, 0 while it lives) and `sums` [4, runs] (losses
-    since the last validation, in the order of `LOSS_FIGURES`, and their number of steps).
+    `setup` holds what stays for the whole session, `occupancy` what stays while the same runs are in the slots.
+    Everything else has one row per slot and is re-indexed when runs come or go: the optimiser, the best checkpoints,
+    `diverged_at` [runs] (the run's own step that was not finite, 0 while there is none) and `sums` [4, runs] (sums of
+    losses since the last validation, in the order of `LOSS_FIGURES`, and their number of steps).
     """
 
     def __init__(self, setup: FitSetup, slots: list[Slot], assign: Assign, reporter: ProgressReporter) -> None:
