@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIVOT = "en"
+"""English, the language that translations go from and to."""
 SLOTS = ("pivot", "target", "from_pivot", "to_pivot")
+"""The texts that a caption may have, see above."""
 TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
 """The machine-translated slots, each with the slot it is translated from."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 METHOD_NAMES = ("lora", "adapter", "compacter", "soft-prompt", "bitfit", "full")
+"""`--method`: the methods of `xpet.methods.table`."""
 UNSUPPORTED_METHODS = {
     "prefix": "OpenDelta's prefix tuning knows neither XLM-R's attention nor transformers 5; use --method soft-prompt",
 }
+"""Methods that are refused -> why, and what to use instead."""
 STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 """How `xpet merge` combines languages -> default of `--density`, the share of values kept; None: all are kept."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
+"""`--data`: the data sets of `xpet.data`."""
 EXPORT_OPTIONS = {
     "checkpoint": ("dtype", "shard_size", "pytorch_bin"), "peft": (), "opendelta": (), "onnx": (),
     "sentence-transformers": ("dtype", "shard_size"),

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
+"""A bug: an error that is no XpetError."""
 EXIT_BAD_INPUT = 2
 EXIT_GATE = 3
+"""A limit of `xpet eval` was not met."""
 EXIT_INTERRUPTED = 130
 LONGEST = 60
 """Characters of a value that a message quotes at most."""

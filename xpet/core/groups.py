@@ -38,6 +38,7 @@ FAMILIES = {
 Covers XTD-11, Multi30K and the 36 languages of XM3600 (Crossmodal-3600).
 """
 _FAMILY_OF = {code: family for family, codes in FAMILIES.items() for code in codes.split()}
+"""Language code -> family."""
 
 
 def script(language: str, trained: Collection[str] = ()) -> str:

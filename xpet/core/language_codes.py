@@ -24,6 +24,7 @@ ur=urd uz=uzb=uzn ve=ven vi=vie vo=vol wa=wln wo=wol xh=xho yi=yid=ydd yo=yor za
 Of a language with several members (Arabic, Chinese, Malay, ...) also the code of its standard form.
 """
 _TWO = {other: two for two, *others in (codes.split("=") for codes in CODES.split()) for other in others}
+"""Any other code -> the code of two letters."""
 
 
 def base(language: str) -> str:

@@ -9,6 +9,7 @@ from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError, unknown
 
 ALL = "all"
+"""The name in `--lang` that stands for every language of the data."""
 UNDETERMINED = "und"
 """The language of a module that does not say which it is for (ISO 639-2)."""
 LONGEST = 60

@@ -47,6 +47,7 @@ _TURNS = {
 _RANGES = {"I;12": 4095}
 """Pillow's raw mode -> the largest value of its pixels; those of other modes fill 16 bits."""
 _FULL = 65535
+"""Largest value of 16 bits."""
 _INTEGER_FORMATS = ("PNG", "PPM")
 """Formats whose mode I is 16 bits: PNG in older releases of Pillow, PGM scaled by Pillow to all 16."""
 _KEY_SCALES: Mapping[str, Callable[[int], int]] = {

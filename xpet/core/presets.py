@@ -48,6 +48,7 @@ PRESETS = {
         include_start=False, dropout="model", precision="fp32",
     ),
 }  # fmt: skip
+"""`--preset` -> its defaults."""
 OF_ROUTINE: dict[str, dict[str, Any]] = {
     # English lines are plentiful, and want large batches; the loss is free of the feature scale.
     "text": {"losses": ("mse-normalized",), "batch_size": 96, "most_steps": 400},

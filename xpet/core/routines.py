@@ -54,7 +54,9 @@ ROUTINES = {
         ),
     )
 }
+"""The routines by name."""
 SHORT = {"1": "routine1", "2": "routine2", "3": "routine3"}
+"""Short names in `--routine`."""
 
 
 def find_routine(name: str) -> Routine:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHAIN = "chain.json"
 """File of a chain's folder: the folders of its phases, in order; the last one's runs are the outcome."""
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
+"""The files of a run folder."""
 
 
 def check_free(

@@ -40,6 +40,7 @@ BY_LANGUAGE = {
 for languages that have no shorter one.
 """
 SCRIPTS = {code: scripts for scripts, codes in BY_LANGUAGE.items() for code in codes.split()}
+"""Language code -> its scripts, the usual one first."""
 BY_REGION = {
     ("az", "IR"): ARABIC, ("az", "IQ"): ARABIC, ("az", "RU"): CYRILLIC, ("ha", "CM"): ARABIC, ("ha", "SD"): ARABIC,
     ("kk", "CN"): ARABIC, ("ky", "CN"): ARABIC, ("mn", "CN"): ("MONGOLIAN",), ("ms", "CC"): ARABIC,

@@ -100,6 +100,7 @@ def opendelta() -> Any:
 
 
 _drawing = threading.RLock()
+"""Held by the thread that draws from torch's generator."""
 
 
 @contextmanager

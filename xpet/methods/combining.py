@@ -254,3 +254,4 @@ STRATEGIES: dict[str, Strategy] = {
     "dare": Strategy("random drop with rescaling, then the weighted sum", _dare),
     "svd": Strategy("weighted sum, cut to a small rank", _sum, sums=True, truncates=True),
 }
+"""`--strategy`: the ways to combine."""

@@ -20,6 +20,7 @@ from xpet.methods.stacked import Share, Stacked
 PART = "embeddings"
 """The `--train` part that trains it."""
 WORDS = "transformer.embeddings.word_embeddings"
+"""The module of word embeddings in the tower."""
 TOKENS, DOWN, UP = f"{WORDS}.tokens", f"{WORDS}.delta_A", f"{WORDS}.delta_B"
 """Names in a run's delta: token ids [n], ascending; A [n, rank]; B [rank, hidden]."""
 

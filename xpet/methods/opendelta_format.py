@@ -77,6 +77,7 @@ KINDS = {
         lambda s, t: MethodConfig("compacter", reduction=len(t["up_sampler.b"]) // len(t["down_sampler.b"])),
     ),
 }  # fmt: skip
+"""The methods that OpenDelta stores, by xpet's name, which is OpenDelta's `delta_type`."""
 _FIXED: dict[str, dict[str, object]] = {
     "adapter": {"non_linearity": "gelu_new"},
     "compacter": {"non_linearity": "relu", "hypercomplex_division": DIVISION, "phm_rank": 1},

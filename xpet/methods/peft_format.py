@@ -31,15 +31,19 @@ from xpet.version import VERSION
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""Names that the file of weights may have, in order of preference."""
 _MAKER = "xpet"
 """Entry of the weights' metadata that marks adapters xpet wrote."""
 PREFIX = "base_model.model."
+"""What PEFT puts before every name."""
 DOWN, UP = ".lora.lora_A", ".lora.lora_B"
+"""How names of the factors A and B end in a run's delta."""
 _ENDINGS = {".lora_A.weight": DOWN, ".lora_B.weight": UP}
 """How names of a product's factors end: in PEFT -> in xpet."""
 _HALVES = {**_ENDINGS, ".lora_embedding_A": DOWN, ".lora_embedding_B": UP}
 """The same, with the factors of a product on an embedding; the second is [hidden, rank]."""
 _SAVED = ".modules_to_save"
+"""What PEFT puts into names of modules that are trained whole."""
 _WORDS = embeddings.WORDS.rpartition(".")[2]
 _EMBEDDING_DOWN, _EMBEDDING_UP = "lora_embedding_A", "lora_embedding_B"
 _INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")

@@ -22,6 +22,7 @@ def method_named(name: str) -> Method:
 
 
 METHODS: dict[str, Method] = {name: method_named(name) for name in METHOD_NAMES}
+"""The methods by their names in `--method`."""
 
 SETTINGS = {
     field.name: field.default

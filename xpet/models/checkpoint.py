@@ -29,6 +29,7 @@ from xpet.models.weights import (
 )
 
 _KEYS = ("modelBase", "transformerDimensions", "numDims")
+"""Keys of config.json in the M-CLIP layout."""
 _PURPOSE = "an M-CLIP text tower"
 
 

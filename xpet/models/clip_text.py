@@ -30,6 +30,7 @@ _SETTINGS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "max_position_embeddings", "hidden_act", "layer_norm_eps", "attention_dropout", "eos_token_id",
 )  # fmt: skip
+"""Settings of CLIP's text configuration that are read."""
 _PURPOSE = "a CLIP text tower"
 _PAD = 0
 """Id of padding: what follows the end token has no effect, and no rule for finding that token picks id 0."""

@@ -72,6 +72,7 @@ _SETTINGS = (
     "num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "bos_token_id", "pad_token_id", "eos_token_id",
 )  # fmt: skip
+"""Settings that the tensors do not show, read from config.json and written to it."""
 _FIXED: Mapping[str, object] = {
     "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
 }  # fmt: skip
@@ -79,6 +80,7 @@ _FIXED: Mapping[str, object] = {
 _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "type_vocab_size",
 )  # fmt: skip
+"""Settings that the tensors' shapes give."""
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:

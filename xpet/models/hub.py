@@ -13,10 +13,12 @@ _SMALL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
+"""Files of a checkpoint, besides the weights, that are fetched."""
 _TIME_OUT = 15.0
 """Seconds within which the hub must answer."""
 _SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _PYTORCH = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+"""Patterns of the names of weight files: safetensors, and PyTorch."""
 
 
 def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> Path:

@@ -36,7 +36,9 @@ _MODEL_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size",
     "patch_size", "hidden_act", "layer_norm_eps", "attention_dropout",
 )  # fmt: skip
+"""Settings of CLIP's vision configuration that are read and written."""
 _TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
+"""How names of a whole CLIP's tensors begin that are not of its image tower."""
 _PURPOSE = "a CLIP image tower"
 
 

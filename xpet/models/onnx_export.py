@@ -23,6 +23,7 @@ from xpet.models.weights import write_json
 MODEL, DATA = "model.onnx", "model.onnx.data"
 OPSET = 17
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "features"
+"""Names of the graph's inputs and output."""
 _ALIGNMENT = 4096
 """Bytes of which every weight's offset in the joined file is a multiple, so that it can be mapped."""
 _BLOCK = 1 << 24

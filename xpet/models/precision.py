@@ -117,3 +117,4 @@ def _attribute(settings: Any, name: str) -> tuple[Callable[[], Any], Callable[[A
 
 
 _SWITCHES = tuple(_switches())
+"""Torch's switches for float32 products, as `_switches` gives them."""

@@ -18,12 +18,16 @@ CHANNELS = 3
 _PROCESSORS = (
     "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
 )  # fmt: skip
+"""Names that transformers has had for CLIP's pre-processing."""
 _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
+"""Steps of the pre-processing that can be switched off."""
 _NOT_OURS = ("do_pad", "use_square_size")
 """Switches of other models' pre-processing, which must be off: they would change pictures."""
 _SIZES = ({"shortest_edge"}, {"height", "width"})
+"""Names of sides that make up a size."""
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 _SIDE = 224
+"""Height and width of CLIP's own pictures."""
 _LARGEST = 16
 """How many times the tower's side a picture may be resized to: the crop would leave nearly nothing of more."""
 _MOST = 1e30

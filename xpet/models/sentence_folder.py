@@ -25,6 +25,7 @@ POOLING, DENSE = "1_Pooling", "2_Dense"
 _INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
 """Prefixes of names: of the transformer and the projection in the tower, of the projection in the dense layer."""
 _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
+"""Folder of a module -> its class in sentence-transformers, in the order of computation."""
 
 
 def write_sentence_folder(

@@ -20,6 +20,7 @@ Change = Callable[[Tensor], Tensor]
 _BLOCK = 1 << 24
 """Values converted at a time."""
 _TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""Type -> its name in a safetensors header."""
 
 
 @dataclass(frozen=True)

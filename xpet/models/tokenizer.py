@@ -25,6 +25,7 @@ _ROLES = {
     "bos_token": ("<s>",), "eos_token": ("</s>",), "unk_token": _UNKNOWN, "sep_token": ("</s>", "[SEP]"),
     "pad_token": ("<pad>", "[PAD]"), "cls_token": ("<s>", "[CLS]"), "mask_token": ("<mask>", "[MASK]"),
 }  # fmt: skip
+"""Role of a special token -> its spellings in XLM-R and BERT."""
 
 
 class TextTokenizer:

@@ -84,6 +84,7 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": from_safetensors, ".bin": _read_pytorch}
+"""Ending of a weight file -> its reader."""
 
 
 class Remapped(Mapping[str, Tensor]):
@@ -163,6 +164,7 @@ _BUFFERS: dict[str, Callable[[int], Tensor]] = {
     "position_ids": lambda n: torch.arange(n).unsqueeze(0),
     "token_type_ids": lambda n: torch.zeros((1, n), dtype=torch.long),
 }
+"""Name of a buffer that checkpoints need not hold -> its values for a number of positions."""
 
 
 def _fill_buffers(module: nn.Module) -> None:

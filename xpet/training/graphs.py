@@ -18,6 +18,7 @@ from xpet.core.errors import ConfigError
 from xpet.training.device import Engine
 
 Replay = Callable[[], None]
+"""Repeats recorded work in the memory it was recorded in."""
 Record = Callable[[Callable[[], None]], Replay]
 """Records a piece of work while doing it once -> a function that repeats it in the same memory."""
 

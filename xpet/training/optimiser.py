@@ -12,6 +12,7 @@ from xpet.training.stacklike import Reindex
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+"""Adam's constants, those of torch.optim.Adam."""
 
 
 class StackedAdam:

@@ -62,6 +62,7 @@ class RunData:
 
 
 Run = tuple[RunConfig, RunData]
+"""A run's configuration and data."""
 
 
 class Queue:

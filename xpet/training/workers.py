@@ -19,6 +19,7 @@ from xpet.training.stacklike import StackLike
 
 Result = TypeVar("Result")
 Work = Callable[[StackLike, OnEvent], Iterator[Result]]
+"""(stack, on_event) -> trains on that stack and yields results."""
 
 
 class _Stopped(Exception):
