@@ -1,7 +1,8 @@
-"""The one door to argostranslate: `.package` (with `.tokenizer`) only, imported without traces outside xpet's cache.
+"""Imports argostranslate, here and nowhere else, so that it leaves nothing outside xpet's cache.
 
-`argostranslate.settings` creates folders at import, reads its variables once and, with ARGOS_DEBUG, prints to stdout;
-`argostranslate.translate` would load torch, stanza, spaCy and onnxruntime: it is never imported.
+Only `argostranslate.package` (with `.tokenizer`) is imported: `argostranslate.translate` would load torch, stanza,
+spaCy and onnxruntime. `argostranslate.settings` comes along; it creates folders, reads its variables once and, with
+ARGOS_DEBUG, prints to stdout.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xpet.core.paths import cache_folder
 
 
 def load_package(folder: Path) -> Any:
-    """The `argostranslate.package.Package` of a package folder: its metadata, and its tokenizer (loaded at first use).
+    """The `argostranslate.package.Package` of a package folder: metadata, and the tokenizer, which it loads when used.
 
     Raises ModelError when the folder is no readable package.
     """

@@ -1,4 +1,4 @@
-"""Many texts through a chain of translators: split into lines, each line once, through the cache, checked, joined."""
+"""Translates many texts through a chain of translators: each distinct line once, through cache and checks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from xpet.translation.engine import Translator
 from xpet.translation.lines import has_words, pieces
 from xpet.translation.quality import FOREIGN
 
-MIN_BATCH, MAX_BATCH = 128, 8192  # lines a call of a translator; what is done is stored after each
+MIN_BATCH, MAX_BATCH = 128, 8192  # lines per call of a translator, after which they are stored
 MAX_SECONDS = 4.0  # a call that takes longer halves the batch
 
 
 @dataclass
 class LineCounts:
-    """Lines over all hops: taken from the cache, translated now, given another hypothesis than the first."""
+    """Counts of lines over all hops: from the cache, translated now, and replaced by another hypothesis."""
 
     cached: int = 0
     translated: int = 0
@@ -29,10 +29,10 @@ class LineCounts:
 
 
 class Bulk:
-    """Translates lists of texts; the result does not depend on how they are grouped.
+    """Translates lists of texts through `chain`; the result does not depend on how texts are grouped.
 
     Attributes:
-        counts: lines so far.
+        counts: counts of lines so far.
     """
 
     def __init__(self, chain: Sequence[Translator], cache: Cache) -> None:
@@ -89,6 +89,7 @@ class Bulk:
         return done
 
     def _resize(self, seconds: float) -> None:
+        """Choose the size of the next call from the seconds that the last one took."""
         if seconds < MAX_SECONDS / 4:
             self._batch = min(self._batch * 2, MAX_BATCH)
         elif seconds > MAX_SECONDS:
@@ -96,6 +97,7 @@ class Bulk:
 
     @staticmethod
     def _translate_new(translator: Translator, sources: Sequence[str]) -> dict[str, Entry]:
+        """Translate and check lines; flagged ones get the best of several hypotheses, foreign ones are copied."""
         entries = {text: Entry(text, (FOREIGN,)) for text in sources if quality.is_foreign(text, translator.source)}
         texts = [text for text in sources if text not in entries]
         if not texts:
@@ -114,7 +116,7 @@ class Bulk:
 
 
 def _scope(translator: Translator) -> str:
-    """The cache's key for everything but the text: translator, options and the version of the checks."""
+    """The cache's key but for the text: a digest of translator, options and version of the checks."""
     return hashlib.sha256(json.dumps([translator.identity, quality.VERSION]).encode()).hexdigest()
 
 
@@ -124,7 +126,7 @@ def _is_translatable(entry: Entry) -> bool:
 
 
 def _with_next_hop(entry: Entry, done: dict[str, Entry]) -> Entry:
-    """The result of the next hop, with the flags of both hops."""
+    """The entry of a line after the next hop, whose results are `done`; it has the flags of both hops."""
     if not _is_translatable(entry):
         return entry
     new = done[entry.text]
@@ -134,6 +136,7 @@ def _with_next_hop(entry: Entry, done: dict[str, Entry]) -> Entry:
 
 
 def _join(parts: list[str], translations: dict[str, Entry]) -> Entry:
+    """The entry of a text of several lines, from those of its lines."""
     entries = [translations.get(part, Entry(part)) for part in parts]
     names = dict.fromkeys(name for entry in entries for name in entry.flags)
     return Entry("".join(e.text for e in entries), tuple(names), any(e.retried for e in entries))

@@ -1,7 +1,7 @@
-"""The persistent store of translations: SQLite, keyed by what made a translation and by the text.
+"""Stores translations on disk (SQLite), by what made them and by their text.
 
-Two processes may share it; what is stored is there after a crash. A translation is a function of its key, so whoever
-writes first is right.
+Several processes may share the file, and stored translations survive a crash. The key decides the translation, so it
+does not matter which process writes it first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xpet.translation.packages import TOKENIZERS, Installed
 FILE = "translations.sqlite"
 WRITE_TIMEOUT = 60.0  # seconds to wait for another process's write
 KEYS_PER_QUERY = 400  # SQLite's oldest limit is 999 variables
-KEY = struct.Struct("<q12s")
+KEY = struct.Struct("<q12s")  # a digest of 20 bytes: the number of SQLite's row, and the rest
 PAGE_CACHE = 64 << 10  # KiB of the file kept in memory: keys are random, so every write touches all of it
 TABLES = (
     "CREATE TABLE IF NOT EXISTS lines (key INTEGER PRIMARY KEY, rest BLOB NOT NULL, text TEXT NOT NULL, "
@@ -33,7 +33,7 @@ TABLES = (
 
 
 class Entry(NamedTuple):
-    """A finished translation of one line; `retried` when it is not the model's first choice."""
+    """The translation of one line, with its flags; `retried` when it is not the model's first choice."""
 
     text: str
     flags: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 class Cache:
-    """The store, a context manager. Every method raises OutputError where the disk is full or the file damaged."""
+    """The store, a context manager. Every method raises OutputError when the disk is full or the file is damaged."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or cache_folder()) / FILE
@@ -66,7 +66,7 @@ class Cache:
         keys = {key: (rest, text) for (key, rest), text in zip(_keys(scope, texts), texts, strict=True)}
         entries: dict[str, Entry] = {}
         with self._guarded():
-            for part in _parts(sorted(keys)):  # neighbours stand on the same page of the file
+            for part in _parts(sorted(keys)):  # neighbours are on the same page of the file
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, rest, text, flags, retried FROM lines WHERE key IN ({marks})"
                 for key, stored, text, names, retried in self._database.execute(query, part):
@@ -87,7 +87,10 @@ class Cache:
             self._database.executemany("INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)", rows)
 
     def fingerprint(self, package: Installed) -> str:
-        """The SHA-256 of the files that decide a package's translations; a file is read again only when it changed."""
+        """SHA-256 (hex) of the files that decide a package's translations; files are only read when they have changed.
+
+        Raises ModelError when one cannot be read.
+        """
         names = ["metadata.json", *TOKENIZERS]
         digest = hashlib.sha256()
         try:
@@ -100,6 +103,7 @@ class Cache:
         return digest.hexdigest()
 
     def _sha256(self, path: Path) -> str:
+        """SHA-256 (hex) of a file, from the store where size, times and inode are as they were."""
         real = path.resolve()
         info = real.stat()
         state = f"{info.st_dev} {info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
@@ -117,6 +121,7 @@ class Cache:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        """A transaction for the block, which is rolled back if that fails."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -128,6 +133,7 @@ class Cache:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
+        """Turn errors of SQLite and the disk in the block into OutputErrors that say what to do."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:

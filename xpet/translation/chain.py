@@ -1,4 +1,4 @@
-"""The translators of a pair of languages: an installed package, or two through English."""
+"""Makes the translators of a pair of languages: one for an installed package, or two through English."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xpet.translation.packages import need_chain
 def make_chain(
     folder: Path, source: str, target: str, cache: Cache, fast: bool = False, device: str = "auto"
 ) -> list[ArgosTranslator]:
-    """One translator for each hop; `fast` is beam 1, codes are Argos'.
+    """One translator for each hop from `source` to `target` (Argos' codes); `fast` is beam 1 in place of 4.
 
     Raises ModelError for a missing package, ConfigError for a missing device.
     """
@@ -25,9 +25,9 @@ def make_chain(
 
 
 class Ranked:
-    """A translator whose best translation is another's `rank`-th best (1 is the second); the last one it has, if fewer.
+    """A translator that gives the n-best translation with index `rank` (1: second best) of another, or its last one.
 
-    Ranks of one translator share its n-best lists when they translate the same texts one after another.
+    Ranks of one translator that translate the same texts one after another share its n-best lists.
     """
 
     def __init__(self, translator: Translator, rank: int) -> None:
@@ -46,7 +46,7 @@ class Ranked:
 
     @property
     def identity(self) -> str:
-        """The other translator's identity, and the rank."""
+        """The wrapped translator's identity, and the rank."""
         return f"{self.translator.identity} rank {self.rank}"
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
@@ -54,10 +54,10 @@ class Ranked:
         return [n_best[min(self.rank, len(n_best) - 1)] for n_best in self.translator.alternatives(texts)]
 
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
-        """That translation alone: another rank is another translator's."""
+        """The translation of this rank alone, as the other ranks are other translators."""
         return [[hypothesis] for hypothesis in self.best(texts)]
 
 
 def ranked(chain: Sequence[Translator], rank: int) -> list[Translator]:
-    """The chain whose last hop gives its `rank`-th best translation; rank 0 is the chain itself."""
+    """The chain with a last hop that gives the translation with index `rank`; 0 (the best) is the chain itself."""
     return list(chain) if rank == 0 else [*chain[:-1], Ranked(chain[-1], rank)]

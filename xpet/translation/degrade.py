@@ -1,9 +1,9 @@
 """Degrades translations reproducibly, to measure how much the quality of translation matters (option `--noise`).
 
-A line's result depends on nothing but the line, the rate and the seed: not on its neighbours, its file, the chunk or
-the process it is handled in. So all chance comes from a hash of seed and line, and a replaced word becomes another word
-of the same line (a vocabulary of the whole file would tie each line to all others). Equal lines are degraded alike.
-A higher rate touches the words that a lower one touches, and more.
+A line's result depends on the line, the rate and the seed alone, not on its neighbours, file or process. So the random
+numbers come from a hash of seed and line, and a word is replaced by another word of the same line (a vocabulary of the
+file would tie each line to all others). Equal lines are degraded alike. A higher rate changes the words that a lower
+one changes, and more.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def degrade(text: str, rate: float, seed: int = 1) -> str:
     """The text with each word, with probability `rate`, dropped, swapped with its neighbour or replaced.
 
     A word is what stands between spaces, or one character (with its marks) where a script has no spaces. The three
-    kinds are equally likely; where one cannot change anything the next does: no other neighbour to swap with (also when
-    one of both was swapped before), then no other word in the line to take. The last word left is never dropped, so a
-    line of one word stays as it is, and at rate 1 every other line changes. Line breaks stay.
+    kinds are equally likely. A swap needs a different neighbour, neither of both swapped before; else the word is
+    replaced. A replacement needs another word in the line; else the word is dropped. The last word left is never
+    dropped, so a line of one word stays as it is. At rate 1 every other line changes. Line breaks stay.
 
     Args:
         text: any; the parts between line breaks are degraded each by itself.
         rate: from 0 (nothing changes) to 1.
-        seed: another one, another outcome.
+        seed: any number; another seed degrades other words.
     """
     parts = pieces(text)
     return "".join(part if index % 2 else _line(part, rate, seed) for index, part in enumerate(parts))
@@ -59,7 +59,7 @@ def _line(text: str, rate: float, seed: int) -> str:
     ends = [0, *(match.end() for match in matches)]
     gaps = [text[end : match.start()] for end, match in zip(ends, matches, strict=False)]
     kept = [(gap, word) for gap, word in zip(gaps, edited.words, strict=True) if word is not None]
-    kept[0] = (gaps[0], kept[0][1])  # the line begins as it did, whichever word is first now
+    kept[0] = (gaps[0], kept[0][1])  # the line's first gap stays, whichever word is first now
     return "".join(gap + word for gap, word in kept) + text[ends[-1] :]
 
 
@@ -79,7 +79,7 @@ class _Edited:
         self._swapped: set[int] = set()
 
     def edit(self, index: int, kind: str, choice: float) -> None:
-        """The edit drawn for a word, or the next kind that changes something."""
+        """Apply the kind of edit drawn for a word, or the next kind that changes something."""
         if kind == "swap" and self._swap(index):
             return
         if kind != "drop" and self._replace(index, choice):
@@ -89,6 +89,7 @@ class _Edited:
             self._left -= 1
 
     def _swap(self, index: int) -> bool:
+        """Swap a word with a different neighbour; returns whether there was one."""
         for other in (index + 1, index - 1):
             if not 0 <= other < len(self.words) or {index, other} & self._swapped:
                 continue
@@ -99,6 +100,7 @@ class _Edited:
         return False
 
     def _replace(self, index: int, choice: float) -> bool:
+        """Replace a word by another of the line, chosen by `choice` (0 to 1); returns whether there was one."""
         present, start = {self.words[index], self._source[index]}, int(choice * len(self._different))
         for step in range(min(3, len(self._different))):  # at most two of them are the word itself
             word = self._different[(start + step) % len(self._different)]

@@ -1,6 +1,6 @@
-"""Files of texts, read record by record so that everything but the translation comes out as it went in.
+"""Reads files of texts record by record, in such a way that all but the translation is written as it was read.
 
-A record knows how to write itself with its translation: a line of a text file, a row of a table, a JSON document.
+A record is a line of a text file, a row of a table, or a JSON object, and can write itself with a translation.
 Byte-order marks, line endings, blank lines and other columns are kept.
 """
 
@@ -20,7 +20,7 @@ LINES_PER_BLOCK = 1024  # decoded at once
 
 
 def needs_column(name: str) -> bool:
-    """Whether a file of that name holds records with columns."""
+    """Whether a file of that name has columns."""
     return Path(name).suffix.lower() in WITH_COLUMNS
 
 
@@ -29,9 +29,9 @@ def read_records(lines: Iterable[bytes], name: str, column: str | None = None, i
 
     Args:
         lines: the file's lines in bytes, each with its line feed.
-        name: for the ending and for messages.
-        column: what is translated, in a table or in JSON lines.
-        into: the column that gets the translation, added or replaced.
+        name: the file's name, whose ending decides how it is read, and which messages give.
+        column: the column to translate, of a table or of JSON lines.
+        into: the column for the translation, which is added or replaced.
 
     Raises:
         DataError: bytes that are not UTF-8, ragged rows, a missing column, bad JSON; with the line.
@@ -62,11 +62,12 @@ def _blocks(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, int
 
 
 def _text(lines: Iterable[bytes], name: str) -> Iterator[Record]:
+    """The lines of a text file as records."""
     for first, mark, count, text in _blocks(lines, name):
         bodies = text.split("\n")
         endings = ["\n"] * count
         if len(bodies) > count:
-            bodies.pop()  # nothing stands behind the last line feed
+            bodies.pop()  # after the last line feed nothing follows
         else:
             endings[-1] = ""
         if "\r" in text:

@@ -1,4 +1,4 @@
-"""What a translator is, and the one there is: Argos packages, run by CTranslate2 in large batches."""
+"""What a translator is, and the translator of Argos packages, which CTranslate2 runs in large batches."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ BATCH_TOKENS = 512  # as quick as 2,048 for large models, quicker for tiny ones,
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A translation; `cut` when the text or its translation reached the length limit.
+    """A translation; `cut` says that the text or its translation reached the length limit.
 
-    `score` is the length-normalised log-probability, comparable within an n-best list (0 at beam 1).
+    `score` is the log-probability in nats, normalised by length; it compares within an n-best list (0 at beam 1).
     """
 
     text: str
@@ -57,7 +57,7 @@ class Translator(Protocol):
 
 
 class _SearchResult(NamedTuple):
-    """CTranslate2's result for a text; `cut` when it did not read all of it."""
+    """CTranslate2's result for a text; `cut` says that the text was too long to be read whole."""
 
     result: Any
     cut: bool
@@ -77,7 +77,7 @@ def find_device(name: str) -> str:
 
 
 class ArgosTranslator:
-    """An installed package. The model is loaded when the first text needs it: cached runs never load it."""
+    """Translates by an installed package, whose model is loaded for the first text: not if all are in the cache."""
 
     def __init__(self, package: Installed, fingerprint: str, beam: int = BEAM, device: str = "cpu") -> None:
         self.package = package
@@ -105,14 +105,14 @@ class ArgosTranslator:
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
         """The best translation of each text, as Argos' own API gives it. Raises ModelError.
 
-        A search with Argos' beam has the n-best list anyway: it is kept for `alternatives` until the next call.
+        With Argos' beam the search makes the n-best lists anyway: they are kept for `alternatives` until the next call.
         """
         searches = self._search(texts, self.beam)
         self._n_best = searches if self.beam == BEAM else {}
         return [self._hypotheses(text, searches[text], 1)[0] for text in texts]
 
     def alternatives(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
-        """The n-best list at Argos' beam, also where the beam is 1. Raises ModelError."""
+        """The n-best list of each text at Argos' beam, even where `beam` is 1. Raises ModelError."""
         others = [text for text in texts if text not in self._n_best]
         if others:
             kept = {text: self._n_best[text] for text in texts if text in self._n_best}
@@ -140,7 +140,7 @@ class ArgosTranslator:
             raise ModelError(f"package {self.package.folder}: CTranslate2 cannot load its model: {error}") from error
 
     def _search(self, texts: Sequence[str], beam: int) -> dict[str, _SearchResult]:
-        """CTranslate2's results by text, still in pieces: only the hypotheses that are used become text."""
+        """CTranslate2's results by text, in pieces of the tokenizer; only hypotheses that are used are made text."""
         try:
             tokens = [self._argos.tokenizer.encode(text) for text in texts]
         except (RuntimeError, OSError) as error:
@@ -174,7 +174,7 @@ class ArgosTranslator:
         ]
 
     def _text(self, pieces: list[str], source: str) -> str:
-        """The text of pieces, as Argos makes it; but underscores stay underscores where the source has some."""
+        """The text of pieces, as Argos makes it, except that underscores stay if the source has some."""
         tokenizer = self._argos.tokenizer
         if "_" in source and hasattr(tokenizer, "lazy_processor"):
             text: str = tokenizer.lazy_processor().decode_pieces(pieces).replace("\u2581", " ")

@@ -1,7 +1,7 @@
-"""The Argos package index: the one place of xpet that uses the network, when a pair is installed by name.
+"""Reads the Argos package index and downloads packages from it, when a pair is installed by name.
 
-argostranslate's own reader has no time-outs and hides errors, so index and packages are read here: https only (plain
-http from this machine alone), redirects checked like links, every wait and every size bounded.
+argostranslate's own reader has no time-outs and hides errors. Here addresses must be https (http only on this machine),
+redirects are checked like links, and every wait and every size is limited.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 PAIR = re.compile(r"([a-z]{2,3}(?:_[a-z0-9]+)*)-([a-z]{2,3}(?:_[a-z0-9]+)*)", re.IGNORECASE)
 
 OnBytes = Callable[[int, int], None]
-"""Called with the bytes that have come and those expected (0 when the server does not say)."""
+"""Called with the bytes received and those expected (0 when the server does not say)."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A package of the index, and the addresses of its file."""
+    """A package in the index, and the addresses of its file."""
 
     source: str
     target: str
@@ -59,7 +59,7 @@ class Offer:
 
     @property
     def file(self) -> str:
-        """The name of the downloaded file, whatever its links are called."""
+        """A name for the downloaded file, independent of its links."""
         version = re.sub(r"[^0-9A-Za-z]+", "_", self.version)[:32]
         return f"translate-{self.source}_{self.target}-{version}.argosmodel"
 
@@ -77,11 +77,11 @@ def index_address() -> str:
 
 
 def read_index(address: str) -> list[Offer]:
-    """The translation packages of the index, newest first; entries that cannot be used are left out.
+    """The translation packages of an index, newest first; unusable entries are left out.
 
     Raises:
         NetworkError: offline, a time-out, a refused address, an HTTP error.
-        ModelError: something else than an index came.
+        ModelError: the answer is no index.
     """
     body = b"".join(_fetch(address, MAX_INDEX))
     try:
@@ -109,7 +109,7 @@ def _offer(entry: object) -> Offer | None:
 
 
 def find_offer(offers: Sequence[Offer], source: str, target: str) -> Offer:
-    """The newest package of a pair. Raises ModelError, which says what the index has instead."""
+    """The newest of `offers` for a pair. Raises ModelError, which says what the index has instead."""
     for offer in offers:
         if (offer.source, offer.target) == (source, target):
             return offer
@@ -127,7 +127,7 @@ def find_offer(offers: Sequence[Offer], source: str, target: str) -> Offer:
 
 
 def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple[Path, str]:
-    """The package's file in a folder, from the first of its links that works, and that link.
+    """Download a package into a folder from the first of its links that works; returns the file and that link.
 
     Raises:
         NetworkError: no link works; with the reason of each.
@@ -149,7 +149,7 @@ def download(offer: Offer, folder: Path, index: str, on_bytes: OnBytes) -> tuple
 def _fetch(
     address: str, limit: int, origin: str | None = None, on_bytes: OnBytes = lambda done, total: None
 ) -> Iterator[bytes]:
-    """The file at an address, block by block; `origin` is the page that pointed there. Raises NetworkError."""
+    """The contents of an address, block by block; `origin` is the address that named it. Raises NetworkError."""
     try:
         with _open(address, origin) as response:
             yield from _blocks(response, limit, on_bytes)
@@ -179,7 +179,7 @@ def _request(address: str) -> urllib.request.Request:
 
 
 class _NoRedirect(urllib.request.HTTPErrorProcessor):
-    """Hands redirects back, as `_open` follows them itself."""
+    """Lets redirects through as responses, since `_open` follows them itself."""
 
     def http_response(self, request: Any, response: Any) -> Any:
         """The response; raises HTTPError for other statuses than success and redirects."""
@@ -191,7 +191,7 @@ class _NoRedirect(urllib.request.HTTPErrorProcessor):
 
 
 def _opener(address: str) -> urllib.request.OpenerDirector:
-    """An opener of http and https alone, through the environment's proxies except for this machine."""
+    """An opener for http and https only; it uses the environment's proxies, but not for this machine."""
     opener = urllib.request.OpenerDirector()
     proxies: dict[str, str] | None = {} if urlsplit(address).hostname in LOCAL else None
     for handler in (
@@ -206,7 +206,7 @@ def _opener(address: str) -> urllib.request.OpenerDirector:
 
 
 def _check_address(address: str, origin: str | None) -> None:
-    """Raises NetworkError unless it is https, or http of this machine that the user or an index on it named."""
+    """Raise NetworkError unless it is https, or http of this machine, named by the user or by this machine."""
     parts = urlsplit(address)
     local = parts.hostname in LOCAL and (origin is None or urlsplit(origin).hostname in LOCAL)
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
@@ -215,6 +215,7 @@ def _check_address(address: str, origin: str | None) -> None:
 
 
 def _reason(error: object) -> str:
+    """What went wrong, and what to do, in words."""
     if isinstance(error, TimeoutError):
         return f"expected an answer, found none within {TIMEOUT:g} s; check the network, then run the command again"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""Installs Argos packages from files: unpacks and checks them aside, then activates each by one rename."""
+"""Installs Argos packages from files: unpacks and checks them in the cache, then moves each into place at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
 from xpet.translation.packages import Installed, read_installed
 
-RECORD = "xpet.json"
+RECORD = "xpet.json"  # file in a package folder with the SHA-256 of its archive
 MAX_MEMBERS = 1_000
-MAX_BYTES = 2 << 30
+MAX_BYTES = 2 << 30  # of the archive's files, unpacked
 FREE_BYTES = 64 << 20  # up to here any ratio of compression is accepted
-MAX_RATIO = 50
+MAX_RATIO = 50  # unpacked to packed bytes
 MIN_KNOWN = 0.25  # share of the tokenizer's pieces the model must know; joint tokenizers serve two languages
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 TOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -39,7 +39,7 @@ MEMBERS = re.compile(
 
 @dataclass(frozen=True)
 class InstalledFile:
-    """The package that a file became; `new` is False when the very same package was installed before."""
+    """The package installed from a file, and the file's SHA-256; `new` is False when it was installed before."""
 
     package: Installed
     sha256: str
@@ -47,9 +47,9 @@ class InstalledFile:
 
 
 def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | None = None) -> list[InstalledFile]:
-    """Check all files, then activate all: a bad one among them leaves everything as it was.
+    """Check all package files, then move all into `folder`; if one is bad, nothing changes.
 
-    `pairs` says what some files must translate, as `de-en`.
+    `pairs` names the pair that a file must translate, as `de-en`.
 
     Raises:
         ModelError: a file is damaged, hostile, no package or for another pair, or another package is in its place.
@@ -78,7 +78,7 @@ def install(files: Sequence[Path], folder: Path, pairs: Mapping[Path, str] | Non
 
 
 def _is_present(folder: Path, sha: str) -> bool:
-    """Whether the very same package is in that folder; raises ModelError when another one is."""
+    """Whether the package of this SHA-256 is in a folder; raises ModelError when another one is there."""
     if not os.path.lexists(folder):
         return False
     if recorded_sha256(folder) == sha:
@@ -87,7 +87,7 @@ def _is_present(folder: Path, sha: str) -> bool:
 
 
 def recorded_sha256(folder: Path) -> str | None:
-    """SHA-256 of the file an installed package came from; None when something else than xpet installed it."""
+    """SHA-256 of the file an installed package came from; None when xpet did not install it."""
     try:
         recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -96,13 +96,14 @@ def recorded_sha256(folder: Path) -> str | None:
 
 
 def _check_pair(path: Path, stage: Path, expected: str | None) -> None:
+    """Raise ModelError for a package of another pair than expected (None: any)."""
     package = read_installed(stage)
     if package is not None and expected not in (None, package.pair):
         raise ModelError(f"{path}: expected a package {expected}, found one for {package.pair}")
 
 
 def _activate(stage: Path, folder: Path) -> None:
-    """Move a checked package to its folder, whole or not at all; raises OSError, and OutputError if it is taken."""
+    """Move a checked package to its folder, whole or not at all; raises OSError, and OutputError if it exists."""
     try:
         os.rename(stage, folder)
     except OSError as error:
@@ -114,7 +115,7 @@ def _activate(stage: Path, folder: Path) -> None:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[tuple[Path, str]]:
-    """A package, unpacked and checked in xpet's cache, and the SHA-256 of its file; removed after the block."""
+    """Unpack and check a package in xpet's cache: its folder, removed after the block, and the SHA-256 of its file."""
     base = cache_folder() / "staging" / uuid.uuid4().hex
     try:
         with _archive(path) as (archive, sha):
@@ -133,6 +134,7 @@ def _staged(path: Path) -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    """The opened zip archive and its SHA-256; raises ModelError."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -151,7 +153,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of the archive. Raises ModelError for a name, kind or size that could do harm."""
+    """The files of the archive. Raises ModelError for members with a dangerous name, kind or size."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
         raise ModelError(f"{path}: expected at most {MAX_MEMBERS} members, found {len(infos)}")
@@ -178,6 +180,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo
 
 
 def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
+    """Raise ModelError for links, devices, encrypted members, and paths outside the folder."""
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ModelError(f"{path}: expected plain files, found a link or device: {one_line(repr(info.filename), 160)}")
@@ -211,7 +214,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInf
 
 
 def _check_package(path: Path, folder: Path) -> None:
-    """Raises ModelError unless metadata, model, vocabularies and tokenizer belong together."""
+    """Raise ModelError unless metadata, model, vocabularies and tokenizer are sound and belong together."""
     try:
         if read_installed(folder) is None:
             raise ModelError(f"package {folder}: expected a translation package, found one of another type")
@@ -223,6 +226,7 @@ def _check_package(path: Path, folder: Path) -> None:
 
 
 def _check_pieces(folder: Path, vocabulary: set[str]) -> None:
+    """Raise ModelError unless the model's vocabulary has enough of the tokenizer's pieces."""
     try:
         processor = load_package(folder).tokenizer.lazy_processor()
         count = processor.get_piece_size()

@@ -1,4 +1,4 @@
-"""JSON lines: a translation is put into the line's own text, so that every other field keeps its spelling."""
+"""Reads JSON lines as records: a translation is inserted into the line's own text, so that the rest stays as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xpet.core.errors import DataError, one_line
 from xpet.translation.records import Record, constant, decoded, spliced
 
 SPACE = " \t\n\r"  # white space of JSON
-MAX_DIGITS = 4000  # Python makes no int of more
+MAX_DIGITS = 4000  # Python refuses to make an int of more
 
 
 def _whole(digits: str) -> int | float:
@@ -23,7 +23,7 @@ DECODER = json.JSONDecoder(parse_int=_whole)
 
 
 def read_json_lines(lines: Iterable[bytes], name: str, column: str, into: str) -> Iterator[Record]:
-    """The records of a file of objects, one a line; the last of equal keys counts. Raises DataError with the line."""
+    """The records of a file with one JSON object per line; the last of equal keys counts. Raises DataError."""
     for number, mark, line in decoded(lines, name):
         if not line.strip():
             yield constant(number, mark + line.encode())
@@ -58,7 +58,7 @@ def _text(fields: dict[str, Any], column: str, where: str) -> str:
 
 
 def _around(line: str, fields: dict[str, Any], into: str) -> tuple[str, str]:
-    """The text before and after the value of `into` in an object; both stand at its end where it has no such key."""
+    """The line before and after the value of `into`; without such a key, before and after the place to add it."""
     if into in fields:
         start, end = _value(line, into)
         return line[:start], line[end:]
@@ -67,7 +67,7 @@ def _around(line: str, fields: dict[str, Any], into: str) -> tuple[str, str]:
 
 
 def _value(line: str, column: str) -> tuple[int, int]:
-    """Start and end of a key's value in the text of a sound object: of the last, if there are several."""
+    """Start and end of a key's value in the line of a valid object; of a repeated key the last."""
     span = (0, 0)
     position = _skip(line, _skip(line, 0) + 1)  # behind the brace
     while line[position] != "}":

@@ -20,10 +20,11 @@ EMBEDDINGS = {
     "source": ("encoder/embeddings_0/weight", "encoder/embeddings/weight"),
     "target": ("decoder/projection/weight", "decoder/embeddings/weight"),
 }
+"""Variables whose first dimension is the size of the vocabulary, by side; the first that exists counts."""
 
 
 def check_model(folder: Path) -> dict[str, list[str]]:
-    """Source and target vocabulary of a model folder, found as long as the model's tables of embeddings.
+    """The `source` and `target` vocabulary of a model folder, whose lengths are those of the model's embeddings.
 
     Raises:
         ModelError: the file is damaged or cut short, or a vocabulary is missing or does not fit.
@@ -65,6 +66,7 @@ def _rows(path: Path) -> dict[str, int]:
 
 
 def _variable(file: BinaryIO, version: int, size: int) -> tuple[str, int]:
+    """Name and first dimension of the next variable, whose data is skipped; `size` is the file's, in bytes."""
     name = _text(file)
     shape = [_number(file, "<I") for _ in range(_number(file, "B"))]
     width = _number(file, "B")

@@ -1,4 +1,4 @@
-"""Installed Argos packages: where they are, which there are, and the chain of packages for a pair of languages."""
+"""Finds installed Argos packages, and the chain of packages that translates a pair of languages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Installed:
 
 
 def version_number(version: str) -> list[int]:
-    """A version as numbers, so that 1.10 is newer than 1.9."""
+    """A version as a list of numbers, so that 1.10 is newer than 1.9."""
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
@@ -53,7 +53,10 @@ def packages_folder() -> Path:
 
 
 def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
-    """The usable translation packages of a folder, best of each pair first, and what is wrong with the others."""
+    """The usable translation packages of a folder, the best of each pair first, and the problems of broken ones.
+
+    Raises ModelError for a folder that cannot be read.
+    """
     packages, problems = [], []
     try:
         paths = [path for path in sorted(folder.iterdir()) if path.is_dir()] if os.path.isdir(folder) else []
@@ -74,7 +77,7 @@ def find_packages(folder: Path) -> tuple[list[Installed], list[str]]:
 
 
 def read_installed(folder: Path) -> Installed | None:
-    """The package in a folder; None where it is for another purpose than translation. Raises ModelError."""
+    """The package in a folder, None if it is of another type than `translate`. Raises ModelError for a broken one."""
     facts = read_metadata(folder)
     if facts.get("type", "translate") != "translate":
         return None
@@ -115,7 +118,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def best_of_pairs(packages: Sequence[Installed]) -> dict[tuple[str, str], Installed]:
-    """The package that is used for each pair."""
+    """The package that is used for each pair (source, target), from packages sorted as `find_packages` does."""
     best: dict[tuple[str, str], Installed] = {}
     for package in packages:
         best.setdefault((package.source, package.target), package)
@@ -123,7 +126,7 @@ def best_of_pairs(packages: Sequence[Installed]) -> dict[tuple[str, str], Instal
 
 
 def find_chain(packages: Sequence[Installed], source: str, target: str) -> tuple[Installed, ...] | None:
-    """The packages that lead from one language to the other: one, or two through English; None when some is missing."""
+    """The packages that translate a pair: one, or two through English; None when packages are missing."""
     best = best_of_pairs(packages)
     if (source, target) in best:
         return (best[source, target],)

@@ -1,4 +1,7 @@
-"""Flags for translations that failed in one of the known ways; a flag is a reason to look, not a proof."""
+"""Flags translations that look wrong in one of the known ways, and chooses among hypotheses by their flags.
+
+A flag is a reason to look at a translation, not a proof that it is wrong.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from xpet.core.scripts import expected_scripts, letters
 from xpet.translation.engine import Hypothesis
 
 VERSION = 2  # part of the cache's key: raise it whenever a flag changes its meaning
-FOREIGN = "foreign"
+FOREIGN = "foreign"  # flag of a source text in a script that its language does not use
 FLAGS = ("repetition", "length", "copied", "script", "numbers", "truncated", FOREIGN)
-MARGIN = 4.0  # nats below the best of the n-best list
-MAX_RATIO = 3.0
+MARGIN = 4.0  # nats below the best of the n-best list within which a hypothesis competes
+MAX_RATIO = 3.0  # of the lengths of source and target, either way
 SLACK = 12.0  # characters added to both lengths, so that short captions may differ more
 DENSE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 DENSITY = 2.2  # a Han character, kana or Hangul syllable says about as much as so many letters
-RUNS = {"words": 3, "characters": 4}
-LONGEST = {"words": 4, "characters": 8}
-COPIED = 0.8
-WRONG_SCRIPT = 0.3
-MIN_SCRIPT_SHARE = 0.1
+RUNS = {"words": 3, "characters": 4}  # times in a row from which a repetition counts
+LONGEST = {"words": 4, "characters": 8}  # units of a repeated sequence, at most
+COPIED = 0.8  # share of the target's words that are words of the source
+WRONG_SCRIPT = 0.3  # share of the target's letters in other scripts, above which it is flagged
+MIN_SCRIPT_SHARE = 0.1  # share of the source's letters in its own scripts, below which it is foreign
 NUMBER_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -50,8 +53,8 @@ def choose(
 ) -> tuple[Hypothesis, tuple[str, ...]]:
     """The hypothesis with the fewest flags, the earlier one on a tie, and its flags.
 
-    Of the n-best list `others` only what the model finds nearly as likely as its head is considered: an unlikely
-    hypothesis may only look better because it is noise that no flag knows.
+    Of the n-best list `others` only those nearly as likely as its first are considered: an unlikely one may just be
+    wrong in a way that no flag detects.
     """
     likely = [other for other in others if other.score >= others[0].score - MARGIN]
     judged = [(hypothesis, flags(source, hypothesis, languages)) for hypothesis in (first, *likely)]
@@ -66,7 +69,7 @@ def _units(text: str) -> tuple[list[str], str]:
 
 
 def _repeats(text: str) -> int:
-    """How often in a row the most repeated run of words (or characters) stands; 1 below the limit of RUNS."""
+    """How many times in a row a sequence of words (or characters) is repeated at most; 1 if below RUNS."""
     units, kind = _units(text)
     if len(set(units)) == len(units):
         return 1
@@ -80,6 +83,7 @@ def _repeats(text: str) -> int:
 
 
 def _weight(text: str) -> float:
+    """The length of a text in characters of an alphabet; a character of a DENSE script counts as DENSITY."""
     if text.isascii():
         return len(text)
     counts = letters(text)
@@ -87,6 +91,7 @@ def _weight(text: str) -> float:
 
 
 def _length_differs(source: str, target: str) -> bool:
+    """Whether the target is blank, or much longer or shorter than the source."""
     if not target.strip():
         return True
     ratio = (_weight(target) + SLACK) / (_weight(source) + SLACK)
@@ -94,10 +99,10 @@ def _length_differs(source: str, target: str) -> bool:
 
 
 def is_foreign(source: str, language: str) -> bool:
-    """Whether a text has letters, but hardly any of the scripts its language is written in; known scripts only.
+    """Whether a text has letters, but hardly any in the scripts of its language; False where these are not known.
 
-    Letters that only look special (mathematical ones, ligatures, the micro sign) count as what they stand for, and a
-    dense one as several of an alphabet.
+    Mathematical letters, ligatures and the micro sign count as the letters they stand for, a letter of a DENSE script
+    as several.
     """
     scripts = expected_scripts(language)
     if not scripts or (source.isascii() and "LATIN" in scripts):
@@ -109,7 +114,10 @@ def is_foreign(source: str, language: str) -> bool:
 
 
 def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
-    """Whether the target is the source's words: all of two and more, COPIED of four and more, any across scripts."""
+    """Whether the target has the source's words: all of at least two, or a share of COPIED of at least four.
+
+    Between languages of different scripts a single word is enough.
+    """
     if languages[0] == languages[1]:
         return False
     source_words, target_words = WORD.findall(source.lower()), WORD.findall(target.lower())
@@ -123,7 +131,7 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
 
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
-    """Whether many letters are of scripts that the language does not use; Latin words of the source do not count."""
+    """Whether many letters are in scripts that the language does not use; Latin words of the source do not count."""
     expected = expected_scripts(language)
     if not expected or (target.isascii() and "LATIN" in expected):
         return False
@@ -145,7 +153,7 @@ def _numbers(text: str) -> Counter[str]:
 
 
 def _loses_numbers(source: str, target: str, language: str) -> bool:
-    """Whether the target lacks a number of the source; small ones may be words, which are only looked up in English."""
+    """Whether the target lacks a number of the source; up to twelve it may be a word, which is checked in English."""
     if not NUMBER.search(source):
         return False
     lost = _numbers(source) - _numbers(target)

@@ -1,4 +1,4 @@
-"""A record: one text of a file, which knows how to write itself with its translation."""
+"""Records: the texts of a file, each of which can write itself with a translation in its place."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Record(NamedTuple):
-    """One text: the line it begins on (from 1) and how to write the record with a translation.
+    """One text: the line it begins on (from 1), and `write`, which makes the record's bytes from a translation.
 
-    `counts` is False for what belongs to the file and not to the texts, such as a table's header.
+    `counts` is False for parts of the file that are no text, such as a table's header.
     """
 
     line: int
@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 def decoded(lines: Iterable[bytes], name: str, first: int = 1) -> Iterator[tuple[int, bytes, str]]:
-    """Number, byte-order mark (first line only) and text of each line with its ending. Raises DataError."""
+    """Number (from `first`), byte-order mark (line 1 only) and text of each line, with its ending. Raises DataError."""
     for number, raw in enumerate(lines, start=first):
         mark = BOM if number == 1 and raw.startswith(BOM) else b""
         try:
@@ -42,5 +42,5 @@ def constant(line: int, data: bytes) -> Record:
 
 
 def spliced(mark: bytes, before: str, after: str, encode: Callable[[str], str]) -> Callable[[str], bytes]:
-    """A writer that puts a translation, in the form that `encode` gives it, between two texts."""
+    """A writer of `mark`, then `before`, the translation encoded by `encode`, and `after`."""
     return lambda text: mark + f"{before}{encode(text)}{after}".encode()

@@ -1,4 +1,4 @@
-"""Scores translations against references by sacrebleu, so that the figures compare with published ones."""
+"""Scores translations against references with sacrebleu, so that the figures compare with published ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from xpet.core.errors import DataError
 from xpet.translation.documents import read_records
 
 TOKENIZER = "13a"
+"""BLEU's tokenizer for languages that are not in TOKENIZERS."""
 TOKENIZERS = {
     "zh": "zh", "zt": "zh",
     "ja": "char", "ko": "char", "th": "char", "lo": "char", "km": "char", "my": "char",
@@ -19,7 +20,7 @@ dependency, and a score must not depend on what happens to be installed."""
 
 
 def read_references(name: str, column: str | None = None) -> list[str]:
-    """The references of a file: its lines, or a column of a table or of JSON lines. Raises DataError."""
+    """The references in a file: its lines, or a column of a table or of JSON lines. Raises DataError."""
     try:
         with open(name, "rb") as file:
             return [record.text for record in read_records(file, name, column, column or "") if record.counts]
@@ -28,7 +29,7 @@ def read_references(name: str, column: str | None = None) -> list[str]:
 
 
 def check_counts(references: Sequence[str], name: str, lines: int, source: str) -> None:
-    """Raises DataError unless there is one reference for each line."""
+    """Raise DataError unless there is one reference for each of `lines` lines of `source`."""
     if len(references) != lines:
         raise DataError(
             f"expected a reference for each line, found {len(references)} in {name} and {lines} in {source}"

@@ -1,4 +1,4 @@
-"""CSV and TSV, row by row: a translation is put into the row's own text, so that every other field keeps its bytes.
+"""Reads CSV and TSV as records: the translation is inserted into the row's own text, so that the rest keeps its bytes.
 
 A .csv file follows RFC 4180. A .tsv file has no quoting: a field is what stands between tabs, in one line.
 """
@@ -13,7 +13,7 @@ from xpet.core.errors import DataError, one_line
 from xpet.translation.lines import without_breaks
 from xpet.translation.records import Record, constant, decoded, spliced
 
-MAX_FIELD = 1 << 24
+MAX_FIELD = 1 << 24  # characters
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 PLAIN = re.compile(r"[^,\r\n]*")
 NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -22,7 +22,7 @@ NO_QUOTING = "a .tsv file has no quoting: write texts with tabs or line breaks a
 
 
 def read_tsv(lines: Iterable[bytes], name: str, column: str, into: str) -> Iterator[Record]:
-    """The rows of a table whose fields are separated by tabs. Raises DataError with the line."""
+    """The records of a table whose fields are separated by tabs. Raises DataError with the line."""
     header: list[str] | None = None
     if _plain(into) != into:
         raise DataError(f"{name}: expected a name of one line without tabs for the new column, found {into!r}")
@@ -46,7 +46,7 @@ def read_tsv(lines: Iterable[bytes], name: str, column: str, into: str) -> Itera
 
 
 def read_csv(lines: Iterable[bytes], name: str, column: str, into: str) -> Iterator[Record]:
-    """The rows of a table with commas and quotation marks. Raises DataError with the line a row begins on."""
+    """The records of a table with commas and quotation marks. Raises DataError with the line a row begins on."""
     header: list[str] | None = None
     for number, mark, raw, row in _csv_rows(lines, name):
         body = ENDING.sub("", raw)
@@ -72,7 +72,9 @@ def read_csv(lines: Iterable[bytes], name: str, column: str, into: str) -> Itera
 
 def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes, str, list[str]]]:
     """Number of each row's first line, byte-order mark (first row only), the row's own text, its fields."""
-    row_lines: list[tuple[int, bytes, str]] = []  # of the row at hand: the reader takes no line before it needs it
+    row_lines: list[
+        tuple[int, bytes, str]
+    ] = []  # lines of the present row: the reader takes no line before it needs it
 
     def texts() -> Iterator[str]:
         for line in decoded(lines, name):
@@ -99,7 +101,7 @@ def _bad_row(name: str, first: int, raw: str, error: csv.Error) -> DataError:
 
 
 def _fields(body: str) -> list[tuple[int, int]]:
-    """Start and end of each field of a row, quotation marks included; up to the first that has no end."""
+    """Start and end of each field of a row, quotation marks included; stops at a field whose quotation has no end."""
     spans, start = [], 0
     while True:
         match = (QUOTED if body.startswith('"', start) else PLAIN).match(body, start)
@@ -132,7 +134,7 @@ def _empty(name: str, column: str) -> DataError:
 
 
 def _plain(text: str) -> str:
-    """A field of a .tsv file: a tab or a line break would end it."""
+    """A field of a .tsv file, with spaces for tabs and line breaks, which would end it."""
     return without_breaks(text).replace("\t", " ")
 
 
