@@ -63,6 +63,8 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
     Raises ConfigError for unknown options and bad values, naming where they stand.
     """
     flags = {key: Setting(value, FLAG) for key, value in command.typed(given).items()}
+    if "resume" in flags:
+        flags = _resumed(flags)
     path = flags["config"].value if "config" in flags else None
     base = None
     if path is not None and not path.endswith(TOML):
@@ -78,6 +80,14 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
     if wrong:
         raise ConfigError(*wrong)
     return Request(command, settings, base, config, checked)
+
+
+def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The flags with what `--resume FOLDER` stands for: its stored configuration, and the folder as output."""
+    folder, beside = flags["resume"], [f"--{key}" for key in ("config", "out", "overwrite") if key in flags]
+    if beside:
+        raise ConfigError(f"--resume {folder.value}: expected it without {' and '.join(beside)}, found both")
+    return {**flags, "config": folder, "out": folder}
 
 
 def _stored(command: Command, path: str) -> Any:

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.config import AlignConfig, EvalConfig
-from xpet.core.config.stored import align_config, eval_config
+from xpet.core.config.stored import align_config, eval_config, sweep_config
 from xpet.core.errors import ConfigError, DataError, one_line
 
 
 def of_run(path: str) -> AlignConfig:
-    """The configuration of a run: its folder, or the `config.json` there. Raises ConfigError and DataError."""
+    """The configuration of a run or an unfinished sweep, from its folder or a run's `config.json`.
+
+    Raises ConfigError and DataError.
+    """
     from xpet.core.run_record import SCHEMA
-    from xpet.core.rundir import find_runs
+    from xpet.core.rundir import SWEEP, find_runs, read_sweep
 
     file = Path(path)
+    if (file / SWEEP).is_file():
+        return sweep_config(read_sweep(file), str(file / SWEEP))
     if file.is_dir():
         runs = find_runs(file)
         if len(runs) > 1:

@@ -37,6 +37,11 @@ class AlignSwitches:
     """Further options of `xpet align`."""
 
     config: str | None = _config("Settings from this file, or of this run")
+    resume: str | None = option(
+        None, "--resume", "Go on with the sweep that was stopped in this folder", SETTINGS, metavar="FOLDER",
+        stored=False,
+    )  # fmt: skip
+    """The same command with the same `--out` goes on as well."""
     dry_run: bool = option(
         False,
         "--dry-run",

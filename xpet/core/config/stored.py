@@ -31,6 +31,11 @@ def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
     )  # fmt: skip
 
 
+def sweep_config(config: Mapping[str, Any], source: str) -> AlignConfig:
+    """What goes on with a sweep whose plan is stored in `source`; raises DataError, naming it and the field."""
+    return _section({"config": config}, "config", AlignConfig, source)  # type: ignore[no-any-return]
+
+
 def eval_config(document: Mapping[str, Any], source: str) -> EvalConfig:
     """The configuration that measures a result of `xpet eval` again; raises DataError, naming `source` and field."""
     config: EvalConfig = _section(document, "configuration", EvalConfig, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,10 @@ from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
 from xpet.core.rundir import check_free, write_run
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
+from xpet.jobs.align.sweep import finished_runs, is_unfinished, only_writer, write_plan
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, report_notes, restrict
-from xpet.jobs.shared.run_records import check_base
+from xpet.jobs.shared.run_records import Runs, check_base, check_captions
 from xpet.jobs.shared.towers import Towers, features_of, load_towers
 from xpet.jobs.shared.translated_captions import data_options, drop_flagged, with_missing, with_stored
 
@@ -59,6 +61,8 @@ class AlignSetup:
         pair_seconds: seconds it took to make the pairs.
         tokens: token numbers of captions by (part, language, slot); filled when runs first need them.
         train_images: image features of every training caption [captions, d], by language; filled when first needed.
+        finished: runs of a stopped sweep that are there already.
+        held: keeps the lock of a sweep's folder until the command ends.
         written: whether a run was written already.
     """
 
@@ -80,16 +84,20 @@ class AlignSetup:
     pair_seconds: float = 0.0
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
+    finished: Runs = ()
+    held: ExitStack = field(default_factory=ExitStack)
     written: bool = False
 
     def write(self, path: Path, record: RunRecord) -> None:
         """Write a run. With --overwrite, the old folder is removed only after the first new run was written."""
         if path == self.folder:
             write_run(path, record, self.config.overwrite)
-        elif self.written or not self.config.overwrite:
+        elif self.written:
             write_run(path, record)
         else:
-            with setting_aside(self.folder):
+            with setting_aside(self.folder) if self.config.overwrite else nullcontext():
+                write_plan(self.folder, self.config)
+                self.held.enter_context(only_writer(self.folder))
                 write_run(path, record)
         self.written = True
 
@@ -107,11 +115,13 @@ class AlignSetup:
         return self.zero_shot.get((PIVOT, "target"))
 
 
-def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -> AlignSetup:
+def prepare(
+    config: AlignPlan, on_event: OnEvent, scratch: Path | None = None, held: ExitStack | None = None
+) -> AlignSetup:
     """Check everything that can be checked, load what is needed, and measure the base model.
 
-    `scratch` is a folder for pairs and translations of routine `text`, in place of the cache. Raises the XpetError
-    family on bad input.
+    `scratch` is a folder for pairs and translations of routine `text`, in place of the cache; `held` gets the lock of a
+    sweep's folder. Raises the XpetError family on bad input.
     """
     from xpet.methods.build import total_parameters
     from xpet.methods.table import find_method
@@ -119,18 +129,25 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
     from xpet.training.graphs import check as check_graphs
 
     folder = Path(config.out) if config.out else new_folder(config)
-    check_free(folder, config.overwrite)
+    goes_on = is_unfinished(folder) and not config.overwrite
+    if not goes_on:
+        check_free(folder, config.overwrite)
     records = read_starts(config)
     config = with_stored_method(config, records)
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
+    held = held or ExitStack()
+    if goes_on:
+        held.enter_context(only_writer(folder))
+    finished = finished_runs(config, folder) if goes_on else []
     starts = choose_starts(config, records)
     check_unseen(config, records, parts)
     english = _english(config, corpus, parts)
     engine = make_engine(config.fit.device, config.fit.precision)
     check_graphs(config.fit, engine)
     towers = load_towers(config.model, config.data.image_features)
-    check_base(towers, records)
+    check_base(towers, [*records, *finished])
+    check_captions(parts.test, finished)
     total = total_parameters(towers.text.tower)
     images = _images(config, corpus, parts, towers, engine, on_event)
     stack, pristine = _stack(config, towers, engine)
@@ -140,7 +157,7 @@ def prepare(config: AlignPlan, on_event: OnEvent, scratch: Path | None = None) -
     zero_shot = _zero_shot(config, parts.test, images["test"], towers, stack, on_event)
     return AlignSetup(
         config, corpus, parts, images, towers, stack, engine, total, folder, zero_shot, starts, pristine, dropped,
-        english, pairs, seconds,
+        english, pairs, seconds, finished=finished, written=goes_on, held=held,
     )  # fmt: skip
 
 

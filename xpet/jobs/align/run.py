@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import AlignConfig, RunConfig
+from xpet.core.config import AlignConfig, AlignPlan, RunConfig
 from xpet.core.errors import TrainingError
-from xpet.core.events import OnEvent, ignore
+from xpet.core.events import Notice, OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
 from xpet.core.tensors import tensor_bytes
-from xpet.jobs.align import stacks, summary
+from xpet.jobs.align import stacks, summary, sweep
 from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
@@ -28,16 +30,26 @@ if TYPE_CHECKING:
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """Train the product of everything that varies and measure before and after on the test split.
 
-    Raises the XpetError family for bad input, before any work where that is possible, and leaves nothing behind then.
+    A sweep that was stopped goes on. Raises the XpetError family for bad input, before any work where that is possible,
+    and leaves nothing behind then.
     """
-    started = time.monotonic()
     plan = config.check()
-    setup = prepare(replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data)), on_event)
+    with ExitStack() as held:
+        return _run(plan, held, on_event)
+
+
+def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
+    started = time.monotonic()
+    plan = replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data))
+    setup = prepare(plan, on_event, held=held)
     runs = list(setup.config.runs())
     order = {run.label: number for number, run in enumerate(runs)}  # stacks finish in any order
-    finished: dict[int, RunResult] = {}
+    finished = {order[path.name]: _stored_result(path, record) for path, record in setup.finished}
     failed: list[str] = []
-    for outcome in stacks.train(setup, runs, on_event):
+    missing = [run for number, run in enumerate(runs) if number not in finished]
+    if finished:
+        on_event(Notice(f"{setup.folder}: {len(finished)} of {len(runs)} runs are finished, the others are trained"))
+    for outcome in stacks.train(setup, missing, on_event) if missing else ():
         if outcome.diverged_at is not None:
             failed.append(outcome.config.label)
         else:
@@ -48,13 +60,21 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
         raise TrainingError(
             f"all {len(failed)} runs diverged: the loss was not finite; try a lower --lr or another --loss"
         )
-    return summary.summarise(
+    result = summary.summarise(
         setup.config, results, failed, shots=len(setup.parts.train.images),
         trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
         corpus=setup.corpus, text=_text_facts(setup),
         english_before=setup.english_before, seconds=time.monotonic() - started,
         peak_memory=_peak_memory(setup.engine), folder=str(setup.folder),
     )  # fmt: skip
+    sweep.finish(setup.folder)
+    return result
+
+
+def _stored_result(path: Path, record: RunRecord) -> RunResult:
+    """The result of a run that an earlier command wrote."""
+    values = {field.name: getattr(record.metrics, field.name) for field in fields(RunResult)}
+    return RunResult(**{**values, "folder": str(path)})
 
 
 def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> RunResult:

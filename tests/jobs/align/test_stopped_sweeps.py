@@ -1,0 +1,167 @@
+"""A sweep that was stopped goes on: finished runs are kept, and the result is that of one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.align.test_align import interrupt_at
+from tests.jobs.conftest import FIT, World, rows_of, write_table
+from xpet.core.config import AlignConfig
+from xpet.core.errors import DataError, OutputError
+from xpet.core.events import Event, Notice
+from xpet.core.rundir import FILES, SWEEP, SWEEP_LOCK, read_run
+from xpet.data.locking import locked
+from xpet.jobs.align import run as align
+from xpet.jobs.results.align import AlignResult
+
+SEEDS = (1, 2, 3, 4)
+NAMES = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in SEEDS]
+
+
+def config(world: World, out: Path) -> AlignConfig:
+    return world.config(out, seeds=SEEDS, fit=replace(FIT, stack=2, workers=1))
+
+
+def stopped(world: World, out: Path, table: Path | None = None) -> AlignConfig:
+    """A sweep of four runs of which two are finished."""
+    given = config(world, out)
+    if table is not None:
+        given = replace(given, data=replace(given.data, root=str(table)))
+    with pytest.raises(KeyboardInterrupt):
+        align.run(given, interrupt_at("training", 2))
+    return given
+
+
+def inside(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir()}
+
+
+def without_times(result: AlignResult) -> object:
+    document = json.loads(json.dumps(result.to_dict()))
+    for record in (document, *document["languages"], *document["runs"]):
+        for name in ("seconds", "peak_memory", "folder"):
+            record.pop(name, None)
+    return document
+
+
+def test_a_stopped_sweep_goes_on(world: World, tmp_path: Path) -> None:
+    whole = align.run(config(world, tmp_path / "whole"))
+    given = stopped(world, tmp_path / "out")
+    assert inside(tmp_path / "out") == {SWEEP, SWEEP_LOCK, *NAMES[:2]}
+    before = {name: (tmp_path / "out" / name / "metrics.json").stat().st_mtime_ns for name in NAMES[:2]}
+    (tmp_path / "out" / ".x.1234abcd.tmp").mkdir()  # as a killed process leaves it
+    events: list[Event] = []
+    result = align.run(given, events.append)
+    assert without_times(result) == without_times(whole)
+    assert [Path(run.folder).name for run in result.runs] == NAMES
+    assert inside(tmp_path / "out") == inside(tmp_path / "whole") == {"summary.json", *NAMES}
+    assert all((tmp_path / "out" / n / "metrics.json").stat().st_mtime_ns == at for n, at in before.items())
+    for name in NAMES:
+        here, there = read_run(tmp_path / "out" / name), read_run(tmp_path / "whole" / name)
+        assert here.history == there.history
+        assert all((here.delta[key] == there.delta[key]).all() for key in there.delta)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert any("2 of 4 runs are finished, the others are trained" in text for text in notices)
+    with pytest.raises(OutputError, match="exists already"):  # it is finished now
+        align.run(given)
+
+
+def test_nothing_is_trained_where_only_the_summary_is_missing(world: World, tmp_path: Path) -> None:
+    given = config(world, tmp_path / "out")
+    plan = stopped(world, tmp_path / "other")
+    first = align.run(given)
+    (tmp_path / "out" / "summary.json").unlink()
+    (tmp_path / "out" / SWEEP).write_bytes((Path(str(plan.out)) / SWEEP).read_bytes())
+    again = align.run(given, interrupt_at("training", 1))
+    assert without_times(again) == without_times(first)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"learning_rates": (2e-3,)}, r"learning_rates was '\[0.001\]', is '\[0.002\]'"),
+    ({"seeds": (1, 2)}, "seeds was"),
+])  # fmt: skip
+def test_another_plan_is_refused(change: dict, words: str, world: World, tmp_path: Path) -> None:
+    given = stopped(world, tmp_path / "out")
+    with pytest.raises(OutputError, match=f"holds an unfinished sweep of another plan: {words}"):
+        align.run(replace(given, **change))
+    assert inside(tmp_path / "out") == {SWEEP, SWEEP_LOCK, *NAMES[:2]}
+
+
+def test_speed_may_change_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:
+    given = stopped(world, tmp_path / "out")
+    align.run(replace(given, fit=replace(given.fit, stack=3)))
+    again = stopped(world, tmp_path / "again")
+    result = align.run(replace(again, seeds=(5, 6), overwrite=True))
+    assert [run.seed for run in result.runs] == [5, 6]
+    assert "de-routine3-mse-w0.1-lr0.001-seed1" not in inside(tmp_path / "again")
+
+
+def test_changed_captions_are_refused(world: World, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.jsonl", rows_of())
+    given = stopped(world, tmp_path / "out", table)
+    rows = [row | {"caption": row["caption"] + " de"} if row["lang"] == "de" else row for row in rows_of()]
+    write_table(table, rows)
+    with pytest.raises(DataError, match="the test captions of de changed since the runs were trained"):
+        align.run(given)
+
+
+def test_a_damaged_run_is_told(world: World, tmp_path: Path) -> None:
+    given = stopped(world, tmp_path / "out")
+    (tmp_path / "out" / NAMES[0] / "metrics.json").write_text("{")
+    with pytest.raises(DataError, match="metrics.json"):
+        align.run(given)
+
+
+def test_two_processes_do_not_write_one_sweep(world: World, tmp_path: Path) -> None:
+    given = stopped(world, tmp_path / "out")
+    with (
+        locked(tmp_path / "out" / SWEEP_LOCK, "the sweep"),
+        pytest.raises(OutputError, match="expected to be its only writer, found another"),
+    ):
+        align.run(given)
+
+
+def test_killed_on_the_command_line(tmp_path: Path) -> None:
+    """`kill -9` after the first run; then `--resume` needs nothing else."""
+    out = tmp_path / "out"
+    words = [
+        "align",
+        "--shots",
+        "4",
+        "--steps",
+        "40",
+        "--seed",
+        "1,2,3",
+        "--stack",
+        "1",
+        "--workers",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    environment = os.environ | {"XPET_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "xpet"]
+    with subprocess.Popen([*command, *words, "-q", "--out", str(out)], env=environment) as process:
+        until = time.monotonic() + 120
+        while not list(out.glob("*/metrics.json")) and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert (out / SWEEP).is_file()
+    more = [*command, "align", "--resume", str(out)]
+    refused = subprocess.run([*more, "--overwrite"], env=environment, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--resume" in refused.stderr
+    done = subprocess.run([*more, "--json"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3]
+    assert {path.name for path in out.glob("*/*")} == set(FILES)
+    assert not (out / SWEEP).exists()
