@@ -100,9 +100,9 @@ def _stored(command: Command, path: str) -> Any:
 def _from_environment(command: Command) -> Iterator[tuple[str, Setting]]:
     """Settings of variables such as XPET_ALIGN_LR; an empty one counts as not set."""
     known = {command.variable(key): entry for key, entry in command.entries.items() if entry.option.stored}
-    start = command.variable("")
+    prefix = command.variable("")
     for name, text in os.environ.items():
-        if not name.startswith(start) or text == "":
+        if not name.startswith(prefix) or text == "":
             continue
         if name not in known:
             raise ConfigError(_unknown(command, "environment variable", name, list(known)))

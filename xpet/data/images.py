@@ -143,10 +143,10 @@ class ImageNames:
 
     def first_spelling(self, name: str) -> str:
         """The first spelling that was seen of the picture that `name` means."""
-        known = self._names.get(name)
-        if known is None:
-            known = self._names[name] = self._first(name)
-        return known
+        spelling = self._names.get(name)
+        if spelling is None:
+            spelling = self._names[name] = self._first(name)
+        return spelling
 
     def _first(self, name: str) -> str:
         """As `first_spelling`, for a name that was not seen before."""

@@ -108,8 +108,8 @@ def _texts(
 def _opened(path: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
     """The (decompressed) bytes; standard input stays open afterwards."""
     with _raw(path, stdin) as file:
-        start = file.peek(max(map(len, PACKED)))
-        module = next((module for magic, module in PACKED.items() if start.startswith(magic)), None)
+        head = file.peek(max(map(len, PACKED)))
+        module = next((module for magic, module in PACKED.items() if head.startswith(magic)), None)
         if module is None:
             yield file
             return

@@ -147,10 +147,10 @@ class Cache:
 
 def _keys(scope: str, texts: Iterable[str]) -> list[tuple[int, bytes]]:
     """BLAKE2b digest of scope and each text: 8 bytes that number SQLite's row, and 12 that tell equal numbers apart."""
-    start = hashlib.blake2b(f"{scope}\n".encode(), digest_size=20)
+    prefix = hashlib.blake2b(f"{scope}\n".encode(), digest_size=20)
     keys: list[tuple[int, bytes]] = []
     for text in texts:
-        digest = start.copy()
+        digest = prefix.copy()
         digest.update(text.encode())
         keys.append(KEY.unpack(digest.digest()))
     return keys

@@ -58,9 +58,9 @@ def _line(text: str, rate: float, seed: int) -> str:
             edited.edit(index, KINDS[int(kind * len(KINDS))], choice)
     ends = [0, *(match.end() for match in matches)]
     gaps = [text[end : match.start()] for end, match in zip(ends, matches, strict=False)]
-    kept = [(gap, word) for gap, word in zip(gaps, edited.words, strict=True) if word is not None]
-    kept[0] = (gaps[0], kept[0][1])  # the line's first gap stays, whichever word is first now
-    return "".join(gap + word for gap, word in kept) + text[ends[-1] :]
+    remaining = [(gap, word) for gap, word in zip(gaps, edited.words, strict=True) if word is not None]
+    remaining[0] = (gaps[0], remaining[0][1])  # the line's first gap stays, whichever word is first now
+    return "".join(gap + word for gap, word in remaining) + text[ends[-1] :]
 
 
 def _chance(text: str, seed: int) -> random.Random:

@@ -126,8 +126,8 @@ def _is_copied(source: str, target: str, languages: tuple[str, str]) -> bool:
     if source_words == target_words:
         scripts = [expected_scripts(language) for language in languages]
         return len(target_words) >= 2 or (all(scripts) and scripts[0] != scripts[1])
-    known = set(source_words)
-    return len(target_words) >= 4 and sum(word in known for word in target_words) >= COPIED * len(target_words)
+    in_source = set(source_words)
+    return len(target_words) >= 4 and sum(word in in_source for word in target_words) >= COPIED * len(target_words)
 
 
 def _is_wrong_script(source: str, target: str, language: str) -> bool:
@@ -135,11 +135,11 @@ def _is_wrong_script(source: str, target: str, language: str) -> bool:
     expected = expected_scripts(language)
     if not expected or (target.isascii() and "LATIN" in expected):
         return False
-    kept = set(WORD.findall(source.lower()))
+    source_words = set(WORD.findall(source.lower()))
     counts: Counter[str] = Counter()
     for word in WORD.findall(target):
         scripts = letters(word)
-        if word.lower() not in kept or set(scripts) != {"LATIN"}:
+        if word.lower() not in source_words or set(scripts) != {"LATIN"}:
             counts.update(scripts)
     right = sum(counts[script] for script in expected)
     wrong = sum(counts.values()) - right
@@ -161,6 +161,6 @@ def _loses_numbers(source: str, target: str, language: str) -> bool:
         return False
     words = Counter(WORD.findall(target.lower()))
     small = {str(value): word for value, word in enumerate(NUMBER_WORDS)}
-    if language not in ("en",):
+    if language != "en":
         return any(number not in small for number in lost)
     return any(number not in small or words[small[number]] < count for number, count in lost.items())

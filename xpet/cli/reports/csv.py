@@ -24,6 +24,7 @@ from xpet.jobs.results.report import Comparison, Difference, LanguageScores, Rep
 
 HEADER = ("level", "system", "reference", "language", "group", "direction", "metric", "value", "low", "high")
 SPREADS = ("mean", "range", "std", "mean_gap")
+"""Figures of disparity."""
 ALL = "all"
 Row = tuple[object, ...]
 
@@ -60,12 +61,12 @@ def _language(scores: LanguageScores) -> Iterator[Row]:
 
 
 def _comparison(comparison: Comparison) -> Iterator[Row]:
-    start = ("change", comparison.system, comparison.reference)
+    first_cells = ("change", comparison.system, comparison.reference)
     for language, difference in comparison.languages.items():
         for metric, figure in _difference(difference):
-            yield (*start, language, "", "mean", metric, *_cells(figure))
+            yield (*first_cells, language, "", "mean", metric, *_cells(figure))
     for name, figure in _spread(comparison):
-        yield (*start, "", ALL, "mean", name, *_cells(figure))
+        yield (*first_cells, "", ALL, "mean", name, *_cells(figure))
 
 
 def _difference(difference: Difference) -> Iterator[tuple[str, Estimate]]:

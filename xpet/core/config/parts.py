@@ -179,8 +179,8 @@ class ModelConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, one text each."""
-        known = self.feature_precision in FEATURE_PRECISIONS
-        return [] if known else [unknown("feature precision", self.feature_precision, FEATURE_PRECISIONS)]
+        is_known = self.feature_precision in FEATURE_PRECISIONS
+        return [] if is_known else [unknown("feature precision", self.feature_precision, FEATURE_PRECISIONS)]
 
 
 @dataclass(frozen=True)

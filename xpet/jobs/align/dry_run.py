@@ -82,12 +82,12 @@ def _phase(config: AlignPlan, on_event: OnEvent) -> tuple[AlignSetup, Phase]:
     sample = config
     if config.text_only:
         limit = LINES if config.text.lines is None else min(LINES, config.text.lines)
-        few = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
-        sample = replace(config, text=replace(config.text, lines=limit), fit=few)
-        once = read_once(config.text.corpus or ())
-        if once:
+        small_batches = replace(config.fit, batch_size=min(config.fit.batch_size, limit // 2))
+        sample = replace(config, text=replace(config.text, lines=limit), fit=small_batches)
+        pipes = read_once(config.text.corpus or ())
+        if pipes:
             raise ConfigError(
-                f"--dry-run: expected a corpus that can be read twice, found {', '.join(once)}; put it in a file"
+                f"--dry-run: expected a corpus that can be read twice, found {', '.join(pipes)}; put it in a file"
             )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="xpet-dry-run-") as scratch:  # the cache would make the sample look quick

@@ -262,8 +262,8 @@ def _counted(dropped: dict[str, int]) -> str:
 
 def new_folder(config: AlignPlan) -> Path:
     """A new folder in xpet's own cache, for runs whose folder the user did not name; no two commands get the same."""
-    known = [name for name in config.languages if is_language(name)]  # what is no language stops later
-    languages = "-".join(known[:4])[:LONGEST] or ALL
+    codes = [name for name in config.languages if is_language(name)]  # other names raise an error later
+    languages = "-".join(codes[:4])[:LONGEST] or ALL
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return runs_folder() / f"{languages}-{config.method.name}-{stamp}-{secrets.token_hex(2)}"
 

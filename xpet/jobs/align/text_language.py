@@ -125,9 +125,9 @@ class LanguagePairs:
         noise = self.english.config.noise
         good: dict[str, dict[str, None]] = {text: {} for text in texts}
         entries = [(text, self.brought[text]) for text in texts if text in self.brought]
-        rest = [text for text in texts if text not in self.brought]
-        for bulk in bulks if rest else ():
-            entries += zip(rest, bulk.translate(rest, on_done), strict=True)
+        untranslated = [text for text in texts if text not in self.brought]
+        for bulk in bulks if untranslated else ():
+            entries += zip(untranslated, bulk.translate(untranslated, on_done), strict=True)
         for text, entry in entries:
             tally["flagged"] += bool(entry.flags)
             if not entry.flags and entry.text.strip():

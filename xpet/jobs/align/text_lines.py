@@ -196,12 +196,12 @@ def _is_pipe(path: Path) -> bool:
 @contextmanager
 def spooled(english: EnglishLines) -> Iterator[EnglishLines]:
     """For the block, the lines with standard input and pipes copied to files, so that they can be read again."""
-    once = read_once(english.config.corpus or ())
-    if not once:
+    pipes = read_once(english.config.corpus or ())
+    if not pipes:
         yield english
         return
     with tempfile.TemporaryDirectory(prefix="xpet-corpus-") as folder:
-        copies = {path: _copied(path, Path(folder) / str(number)) for number, path in enumerate(once)}
+        copies = {path: _copied(path, Path(folder) / str(number)) for number, path in enumerate(pipes)}
         yield replace(english, copies=copies)
 
 

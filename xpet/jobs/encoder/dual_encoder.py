@@ -216,10 +216,10 @@ class DualEncoder:
         if code not in self.runs and not _CODE.fullmatch(code):
             have = f" or one of the modules {', '.join(self.runs)}" if self.runs else ""
             raise ConfigError(f"lang: expected a language code such as 'tr'{have}, found {lang!r}")
-        rest = self._without_subtags(code)
+        fallback = self._without_subtags(code)
         while code and normalise(code) not in self.runs:
             code = code.rpartition("-")[0]
-        return normalise(code) or rest
+        return normalise(code) or fallback
 
     def _without_subtags(self, code: str) -> str | None:
         """The module of a code without subtags (`tr` for `tur_Latn`), else the module `und`, but none for English."""

@@ -169,9 +169,9 @@ def _base(
 
 def _english(setup: EvalSetup, encode: measure.Encode, base: Measured) -> Retrieval | None:
     """English under the bare tower, against which forgetting is measured; None without English captions."""
-    known = base.results.get(PIVOT)
-    if known is not None or PIVOT not in setup.test.captions:
-        return known  # type: ignore[return-value]
+    measured = base.results.get(PIVOT)
+    if measured is not None or PIVOT not in setup.test.captions:
+        return measured  # type: ignore[return-value]
     return measure.retrieval(encode, setup.test.captions[PIVOT], "target", setup.images)
 
 

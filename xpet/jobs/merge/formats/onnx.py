@@ -31,8 +31,8 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     on_event(Progress("writing", 0, 1))
     onnx_export.export(stage, loaded.tower)
     on_event(Progress("writing", 1, 1))
-    more = {IMAGE_KEY: image} if image else {}
-    onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **{NOTE_KEY: note(job)}, **more)
+    entries = {NOTE_KEY: note(job), **({IMAGE_KEY: image} if image else {})}
+    onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **entries)
     loaded.tokenizer.save(stage)
     return image
 
@@ -54,9 +54,9 @@ def _in_turns(tower: object, tokenizer: Any) -> Encode:
     from xpet.models.encode import encode_texts
 
     def encode(texts: Sequence[str]) -> Tensor:
-        few = _BATCHES[0] + 3 * _BATCHES[1]
-        parts = [(texts[:1], _BATCHES[0]), (texts[1:few], _BATCHES[1]), (texts[few:], _BATCHES[2])]
-        return torch.cat([encode_texts(tower, tokenizer, some, size) for some, size in parts if some])  # type: ignore[arg-type]
+        end = _BATCHES[0] + 3 * _BATCHES[1]
+        parts = [(texts[:1], _BATCHES[0]), (texts[1:end], _BATCHES[1]), (texts[end:], _BATCHES[2])]
+        return torch.cat([encode_texts(tower, tokenizer, part, size) for part, size in parts if part])  # type: ignore[arg-type]
 
     return encode
 

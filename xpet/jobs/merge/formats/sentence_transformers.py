@@ -33,8 +33,8 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
 
     base = open_text_tower(text_path(job.model.text))
     image = image_beside(base, job.model)
-    more = {NOTE_KEY: note(job), **({IMAGE_KEY: image} if image else {})}
-    write_sentence_folder(stage, base, changes(job), storage_options(job), more, on_event)
+    entries = {NOTE_KEY: note(job), **({IMAGE_KEY: image} if image else {})}
+    write_sentence_folder(stage, base, changes(job), storage_options(job), entries, on_event)
     return image
 
 
