@@ -130,7 +130,7 @@ def test_what_a_file_sets_for_something_else_is_left_out(folder: Path) -> None:
     )
     assert options(folder, "align")["bottleneck"]["value"] == 8
     shown = options(folder, "align", "--method", "lora", "--steps", "5")
-    assert shown["bottleneck"] == {"value": 24, "from": "default"}
+    assert shown["bottleneck"] == {"value": 24, "from": "default (left out: xpet.toml [align])"}
     assert shown["lines"]["value"] is None
     assert shown["epochs"] == {"value": 40, "from": "preset default"}
     assert options(folder, "align", "--routine", "text")["lines"]["value"] == 3
@@ -194,7 +194,7 @@ def test_where_settings_come_from_is_told(folder: Path) -> None:
     ("align = 1\n", "xpet.toml [align]: expected a table, found 1"),
     ("[align]\nlearning-rate = 1\n", "xpet.toml [align]: unknown option 'learning-rate'; xpet align --help-all shows"),
     ("[align]\nlrr = 1\n", "xpet.toml [align]: unknown option 'lrr'; did you mean 'lr'? xpet align --help-all shows"),
-    ("[align]\nshow-config = true\n", "xpet.toml [align]: unknown option 'show-config'"),
+    ("[align]\nshow-config = true\n", "xpet.toml [align]: option 'show-config': --show-config is only typed"),
     ("[align]\nlr = 'fast'\n", "xpet.toml [align] lr: expected numbers separated by commas, found 'fast'"),
     ("[align]\nlr = true\n", "xpet.toml [align] lr: expected numbers, found True"),
     ("[align]\nepochs = 2.5\n", "xpet.toml [align] epochs: expected a whole number, found 2.5"),
@@ -307,3 +307,43 @@ def test_a_stored_result_comes_back() -> None:
 
     config = EvalConfig(languages=("de",), prompts=("english", "native"), ensemble=True, resamples=5)
     assert eval_config(json.loads(json.dumps({"configuration": to_dict(config)})), "x") == config
+
+
+def test_what_is_left_out_is_said(folder: Path) -> None:
+    (folder / "xpet.toml").write_text('[align]\nlang = "tr"\nbottleneck = 8\n')
+    done = xpet(folder, "align", "--data", "xtd", XPET_ALIGN_LINES="5")  # stops for want of --data-root
+    told = done.stderr.decode().splitlines()
+    assert "settings from xpet.toml [align]: lang" in told[0]
+    assert any("left out: bottleneck of xpet.toml [align], which belongs to --method adapter" in line for line in told)
+    assert any("left out: lines of XPET_ALIGN_LINES, which belongs to --routine text" in line for line in told)
+
+
+@pytest.mark.parametrize(("variable", "problem"), [
+    ("XPET_ALING_LR", "unknown environment variable 'XPET_ALING_LR'; did you mean 'XPET_ALIGN_LR'?"),
+    ("XPET_LR", "unknown environment variable 'XPET_LR'"),
+    ("XPET_ALIGN_CONFIG", "environment variable 'XPET_ALIGN_CONFIG': --config is only typed; leave it out here"),
+])  # fmt: skip
+def test_variables_that_set_nothing(variable: str, problem: str, folder: Path) -> None:
+    assert refused(folder, "align", "--show-config", **{variable: "1"}).startswith(problem)
+    assert options(folder, "align", **{variable: ""})  # an empty one is not set
+
+
+def test_variables_of_other_commands_are_theirs(folder: Path) -> None:
+    assert options(folder, "align", XPET_EVAL_SEED="3", XPET_TEST_THREADS="1")["seed"]["value"] == [1]
+
+
+def test_a_configuration_file_that_is_none(folder: Path) -> None:
+    (folder / "xpet.toml").mkdir()
+    assert refused(folder, "align", "--show-config").startswith("xpet.toml: expected a configuration file, found none")
+    (folder / "xpet.toml").rmdir()
+    (folder / "pyproject.toml").write_bytes(b"[project]\nname = '\xff'\n")  # of another tool: not xpet's affair
+    assert options(folder, "align")
+    (folder / "pyproject.toml").write_text("[tool]\nxpet = 3\n")
+    assert refused(folder, "align", "--show-config") == "pyproject.toml [tool.xpet]: expected a table, found 3"
+    (folder / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
+    problem = refused(folder, "align", "--show-config", "--config", "pyproject.toml")
+    assert problem == "--config pyproject.toml: expected a table [tool.xpet], found none"
+
+
+def test_options_that_stand_in_place_of_each_other(folder: Path) -> None:
+    assert refused(folder, "align", "--steps", "3", "--epochs", "2").endswith("found both; leave one out")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xpet.core.captions import ReadRequest
-from xpet.core.errors import DataError
+from xpet.core.errors import ConfigError, DataError
 from xpet.demo import assets, build, reader, texts, world
 from xpet.demo.grammars import GRAMMARS
 from xpet.demo.pictures import draw
@@ -145,3 +145,11 @@ def test_pictures_have_digests_of_their_content() -> None:
     assert pictures.open("demo_00000").size == (64, 64)
     with pytest.raises(DataError, match="found demo_99999"):
         pictures.digest("demo_99999")
+
+
+@pytest.mark.parametrize(("request_", "flag"), [
+    (ReadRequest(root="somewhere"), "--data-root"), (ReadRequest(variant="task2"), "--variant"),
+])  # fmt: skip
+def test_it_has_neither_root_nor_variant(request_: ReadRequest, flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{flag}: expected none with the demo data, found "):
+        reader.read(request_)

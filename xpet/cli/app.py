@@ -76,6 +76,9 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
         if not request["quiet"] and not request.is_typed("config"):
             for source, options in request.sources.items():
                 view.note(f"settings from {source}: {', '.join(options)}")
+            for key, source in request.left_out.items():
+                owner = command.entries[key].option.owner
+                view.note(f"left out: {key} of {source}" + (f", which belongs to {owner.in_words}" if owner else ""))
         run(request)
 
     add = where.command(command.name, epilog=command.examples, short_help=command.summary, cls=help_of(command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ def table_for(command: str, commands: Sequence[str], file: str | None = None) ->
 
     None where there is none. Raises ConfigError for a file that is no TOML, or that has tables of no command.
     """
-    path = Path(file) if file is not None else next((p for p in (Path(FILE), Path(PROJECT)) if p.is_file()), None)
+    path = Path(file) if file is not None else _default()
     if path is None:
         return None
     document = _document(path)
@@ -35,6 +36,8 @@ def table_for(command: str, commands: Sequence[str], file: str | None = None) ->
     if path.name == PROJECT:
         tools = document.get("tool")
         document, prefix = _table(f"{path} [tool]", tools).get("xpet", {}) if tools else {}, f"{PROJECT_TABLE}."
+        if file is not None and not document:
+            raise ConfigError(f"--config {path}: expected a table [{PROJECT_TABLE}], found none")
     for name in _table(f"{path} [{PROJECT_TABLE}]" if prefix else str(path), document):
         if name not in commands:
             raise ConfigError(f"{path}: {unknown('table', f'{prefix}{name}', [prefix + c for c in commands])}")
@@ -45,15 +48,22 @@ def table_for(command: str, commands: Sequence[str], file: str | None = None) ->
     return FileTable(source, {key.replace("_", "-"): value for key, value in values.items()})
 
 
+def _default() -> Path | None:
+    """`xpet.toml` of the working directory, whatever it is, else the `pyproject.toml` there."""
+    if os.path.lexists(FILE):
+        return Path(FILE)
+    return Path(PROJECT) if Path(PROJECT).is_file() else None
+
+
 def _document(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file; a `pyproject.toml` that does not mention `tool.xpet` counts as empty."""
+    """The contents of a TOML file; a `pyproject.toml` that does not mention xpet counts as empty."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if path.name != PROJECT or PROJECT_TABLE in text else {}
+        content = path.read_bytes()
+        return {} if path.name == PROJECT and b"xpet" not in content else tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none to read ({error.strerror})") from None
     except ValueError as error:  # bytes that are no UTF-8, too

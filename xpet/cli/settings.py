@@ -15,6 +15,8 @@ from xpet.core.errors import ConfigError, quoted
 
 FLAG, DEFAULT = "flag", "default"
 TOML = ".toml"
+VARIABLES, CACHE = "XPET_", "XPET_CACHE"
+"""How environment variables of xpet begin, and the one that is no option."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Request:
     """A command with the settings that were given for it, by option, and the configuration that they make.
 
     `base` is the configuration of an earlier command that the settings change; None without one. `checked` is `config`
-    with every default filled in.
+    with every default filled in. `left_out` are options of files and variables whose owner is not chosen, with their
+    source.
     """
 
     command: Command
@@ -38,6 +41,7 @@ class Request:
     base: Any
     config: Any
     checked: Any
+    left_out: Mapping[str, str]
 
     def __getitem__(self, key: str) -> Any:
         """The value of an option; its default where it was not given."""
@@ -72,14 +76,16 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
         lower = {key: Setting(value, path) for key, value in values_of(base, type(base)).items() if key != "out"}
     else:
         lower = dict(_from_file(command, table_for(command.name, commands, path)))
-    settings = {**lower, **dict(_from_environment(command)), **flags}
+    settings = {**lower, **dict(_from_environment(command, commands)), **flags}
+    _check_rivals(command, flags)
     settings = _without(command, settings, _rivals(command, settings), base)
     unused, wrong = _misplaced(command, settings)
+    left_out = {key: settings[key].source for key in sorted(unused) if settings[key].source != FLAG}
     settings = _without(command, settings, unused, base)
     config, checked = _built(command, settings, base)
     if wrong:
         raise ConfigError(*wrong)
-    return Request(command, settings, base, config, checked)
+    return Request(command, settings, base, config, checked, {} if base is not None else left_out)
 
 
 def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
@@ -97,15 +103,16 @@ def _stored(command: Command, path: str) -> Any:
     return command.stored(path)
 
 
-def _from_environment(command: Command) -> Iterator[tuple[str, Setting]]:
-    """Settings of variables such as XPET_ALIGN_LR; an empty one counts as not set."""
+def _from_environment(command: Command, commands: Sequence[str]) -> Iterator[tuple[str, Setting]]:
+    """Settings of variables such as XPET_ALIGN_LR; an empty one counts as not set, those of other commands too."""
     known = {command.variable(key): entry for key, entry in command.entries.items() if entry.option.stored}
-    prefix = command.variable("")
+    others = tuple(f"{VARIABLES}{name.upper()}_" for name in (*commands, "test") if name != command.name)
     for name, text in os.environ.items():
-        if not name.startswith(prefix) or text == "":
+        if not name.startswith(VARIABLES) or name.startswith(others) or name == CACHE or text == "":
             continue
         if name not in known:
-            raise ConfigError(_unknown(command, "environment variable", name, list(known)))
+            key = name.removeprefix(command.variable("")).replace("_", "-").lower()
+            raise ConfigError(_unknown(command, "environment variable", name, key, [*known, CACHE]))
         yield known[name].key, Setting(known[name].kind.parse(name, text), name)
 
 
@@ -115,12 +122,16 @@ def _from_file(command: Command, table: FileTable | None) -> Iterator[tuple[str,
     known = [key for key, entry in command.entries.items() if entry.option.stored]
     for key, value in table.values.items():
         if key not in known:
-            raise ConfigError(f"{table.source}: {_unknown(command, 'option', key, known)}")
+            raise ConfigError(f"{table.source}: {_unknown(command, 'option', key, key, known)}")
         yield key, Setting(command.entries[key].kind.from_toml(f"{table.source} {key}", value), table.source)
 
 
-def _unknown(command: Command, what: str, name: str, known: Sequence[str]) -> str:
-    """The problem text for a name that is no option: with the nearest one, since there are too many to list."""
+def _unknown(command: Command, what: str, name: str, key: str, known: Sequence[str]) -> str:
+    """The problem text for a name (of option `key`) that sets no option: why not, or the nearest that does."""
+    if key in command.entries:
+        return f"{what} {quoted(name)}: --{key} is only typed; leave it out here"
+    if key.removeprefix("no-") in command.entries:
+        return f"unknown {what} {quoted(name)}; switch {key.removeprefix('no-')} off in place of it"
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown {what} {quoted(name)}; {hint}xpet {command.name} --help-all shows every option"
@@ -138,6 +149,14 @@ def _rivals(command: Command, settings: Mapping[str, Setting]) -> set[str]:
         for rival in command.entries[key].option.instead_of
         if rival in settings and rank(settings[rival]) < rank(setting)
     }
+
+
+def _check_rivals(command: Command, flags: Mapping[str, Setting]) -> None:
+    """Raise ConfigError where two options are typed that each stand in place of the other."""
+    for key in flags:
+        for rival in command.entries[key].option.instead_of:
+            if rival in flags and key in command.entries[rival].option.instead_of:
+                raise ConfigError(f"--{key}: expected without --{rival}, found both; leave one out")
 
 
 def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[str], list[str]]:

@@ -45,6 +45,8 @@ def shown_config(request: Request) -> ShownConfig:
         value, source = request[entry.key], DEFAULT
         if entry.key in request.settings:
             source = request.settings[entry.key].source
+        elif entry.key in request.left_out:
+            source = f"{DEFAULT} (left out: {request.left_out[entry.key]})"
         if value is None and entry.path[-1] in PRESET_FIELDS and decided.get(entry.key) is not None:
             value, source = decided[entry.key], f"preset {request['preset']}"
         if value == "":  # the name of a model or data set that was left open: the checked one, if there is one

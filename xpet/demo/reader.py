@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, Corpus, LanguageCaptions, ReadRequest, Split
-from xpet.core.errors import DataError, unknown
+from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.demo import assets, world
 from xpet.demo.scenes import Scene
 
@@ -21,7 +21,13 @@ PICTURES_VERSION = "1"
 
 
 def read(request: ReadRequest) -> Corpus:
-    """The demo corpus with its official splits; raises DataError for a language the world does not speak."""
+    """The demo corpus with its official splits.
+
+    Raises ConfigError where a root or a variant is given, DataError for a language the world does not speak.
+    """
+    for flag, value in (("--data-root", request.root), ("--variant", request.variant)):
+        if value is not None:
+            raise ConfigError(f"{flag}: expected none with the demo data, found '{value}'; name a data set by --data")
     languages = request.languages or world.LANGUAGES
     wrong = [unknown("demo language", lang, world.LANGUAGES) for lang in languages if lang not in world.LANGUAGES]
     if wrong:

@@ -46,13 +46,17 @@ class Owner:
         chosen = _chosen(given.get(self.option))
         return self.unless in given or bool(chosen and (not self.values or set(chosen) & set(self.values)))
 
+    @property
+    def in_words(self) -> str:
+        """The owner as it would be typed."""
+        return f"--{self.option} {' or '.join(self.values)}".rstrip()
+
     def problem(self, flags: Iterable[str], given: Mapping[str, Any]) -> str:
         """The problem with `flags` of this owner that are given beside other values."""
         flag, chosen = f"--{self.option}", _chosen(given.get(self.option))
-        expected = f"{flag} {' or '.join(self.values)}".rstrip()
         remedy = f"; leave out or choose {flag} {self.values[0]}" if self.values else ""
         present = f"{flag} {','.join(chosen)}" if chosen and self.values else "none"
-        return f"{', '.join(flags)}: expected with {expected}, found {present}{remedy}"
+        return f"{', '.join(flags)}: expected with {self.in_words}, found {present}{remedy}"
 
 
 @dataclass(frozen=True)

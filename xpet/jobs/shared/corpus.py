@@ -67,7 +67,9 @@ def check_lint(whole: Corpus, used: Corpus, slots: Sequence[str], needed: Sequen
         why = "; ".join(dict.fromkeys(f.message for f in errors if f.slot == slot and language in f.languages))
         on_event(Notice(f"lint: {slot} texts of {language} are left out: {why}", "warning"))
     if len(findings) > len(errors):
-        on_event(Notice(f"lint: {len(findings) - len(errors)} warnings in {whole.name}; `xpet eval --lint` lists them"))
+        count = len(findings) - len(errors)
+        words = f"{count} warning{'' if count == 1 else 's'}"
+        on_event(Notice(f"lint: {words} in {whole.name}; `xpet eval --lint` lists them"))
     return without_slots(used, bad)
 
 
