@@ -46,9 +46,15 @@ class MethodConfig:
         METHOD,
         owner=Owner("method", ("compacter",), unless="from"),
     )
-    tokens: int = option(4, "--tokens", "Length of the prompt in tokens", METHOD, owner=_PROMPT)
+    tokens: int = option(4, "--tokens", "Length of the prompt in tokens", METHOD, owner=_PROMPT, instead_of=("prompt",))
     prompt: str | None = option(
-        None, "--prompt", "Text whose embeddings it starts from", METHOD, default_text="random", owner=_PROMPT
+        None,
+        "--prompt",
+        "Text whose embeddings it starts from",
+        METHOD,
+        default_text="random",
+        owner=_PROMPT,
+        instead_of=("tokens",),
     )
     """Its number of tokens takes the place of `tokens`."""
     modules: tuple[str, ...] | None = option(
