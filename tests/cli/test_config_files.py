@@ -346,6 +346,6 @@ def test_a_configuration_file_that_is_none(folder: Path) -> None:
 
 
 def test_options_that_stand_in_place_of_each_other(folder: Path) -> None:
-    assert refused(folder, "align", "--steps", "3", "--epochs", "2").endswith("found both; leave one out")
+    assert refused(folder, "align", "--steps", "3", "--epochs", "2").endswith("expected one of them, found both")
     prompt = ("--method", "soft-prompt", "--tokens", "3", "--prompt", "a picture of")
-    assert refused(folder, "align", *prompt).endswith("found both; leave one out")
+    assert refused(folder, "align", *prompt).endswith("expected one of them, found both")

@@ -75,6 +75,9 @@ def test_entries_that_are_not_known_are_passed_over_where_settings_cannot_hide()
     [
         ("config", ("fit", "select"), r"config\.json: expected fit\.select, found none"),
         ("config", ("run", "language"), r"config\.json: expected run\.language, found none"),
+        ("config", ("run", "routine"), r"config\.json: expected run\.routine, found none"),
+        ("config", ("run", "seed"), r"config\.json: expected run\.seed, found none"),
+        ("config", ("method", "name"), r"config\.json: expected method\.name, found none"),
         ("config", ("method",), r"config\.json: expected an object method, found None"),
         ("metrics", ("total",), r"metrics\.json: expected total, found none"),
         ("metrics", ("trainable",), r"metrics\.json: expected trainable, found none"),

@@ -156,7 +156,7 @@ def _check_rivals(command: Command, flags: Mapping[str, Setting]) -> None:
     for key in flags:
         for rival in command.entries[key].option.instead_of:
             if rival in flags and key in command.entries[rival].option.instead_of:
-                raise ConfigError(f"--{key}: expected without --{rival}, found both; leave one out")
+                raise ConfigError(f"--{key} and --{rival}: expected one of them, found both")
 
 
 def _misplaced(command: Command, settings: Mapping[str, Setting]) -> tuple[set[str], list[str]]:

@@ -29,6 +29,11 @@ DAMAGED = "the run is damaged, train it again"
 """What errors advise to do about a document that does not hold what it must."""
 _SETTINGS: Mapping[str, type] = {"run": RunConfig, "model": ModelConfig, "data": DataConfig, "method": MethodConfig}
 """Sections of `config` that hold a configuration and nothing else."""
+_WRITTEN: Mapping[str, tuple[str, ...]] = {
+    "run": ("language", "routine", "loss", "align_weight", "learning_rate", "seed"), "model": ("text",),
+    "data": ("name",), "method": ("name",),
+}  # fmt: skip
+"""Fields of these sections that every version wrote, so that a run without one is damaged."""
 
 
 _T = TypeVar("_T")
@@ -185,7 +190,8 @@ def record_of(path: Path, documents: Mapping[str, Any], delta: Mapping[str, Tens
     files = {name: f"{path}/{name}.json: " for name in DOCUMENTS}
     config = documents["config"]
     settings: dict[str, Any] = {
-        name: _section(files["config"], config, name, kind, closed=True) for name, kind in _SETTINGS.items()
+        name: _section(files["config"], config, name, kind, _WRITTEN[name], closed=True)
+        for name, kind in _SETTINGS.items()
     }
     fit = _section(files["config"], config, "fit", FitPlan, ("select",))
     metrics = _section(
