@@ -77,7 +77,6 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
     else:
         lower = dict(_from_file(command, table_for(command.name, commands, path)))
     settings = {**lower, **dict(_from_environment(command, commands)), **flags}
-    _check_rivals(command, flags)
     settings = _without(command, settings, _rivals(command, settings), base)
     unused, wrong = _misplaced(command, settings)
     left_out = {key: settings[key].source for key in sorted(unused) if settings[key].source != FLAG}
@@ -85,6 +84,7 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
     config, checked = _built(command, settings, base)
     if wrong:
         raise ConfigError(*wrong)
+    _check_rivals(command, flags)  # last: a command that has its own words for it says them
     return Request(command, settings, base, config, checked, {} if base is not None else left_out)
 
 
