@@ -280,3 +280,8 @@ def test_everybody_who_may_read_new_files_may_read_a_run(tmp_path: Path) -> None
     finally:
         os.umask(previous)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()} == {0o640}
+
+
+def test_a_name_that_no_folder_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^output folder '.*\.\.\. cannot be written: File name too long$"):
+        check_free(tmp_path / ("x" * 300), overwrite=False)

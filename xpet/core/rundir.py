@@ -43,9 +43,13 @@ def check_free(
 
     Only what is `replaceable` is overwritten: a run or sweep, or the kind of folder named.
     """
-    if path.exists() and not overwrite:
+    try:
+        taken = path.exists()
+    except OSError as error:  # a name too long, for one
+        raise OutputError(f"output folder {quoted(str(path))} cannot be written: {error.strerror}") from None
+    if taken and not overwrite:
         raise OutputError(f"output folder {path} exists already; choose another --out or pass --overwrite")
-    if path.exists() and not (replaceable or is_replaceable)(path):
+    if taken and not (replaceable or is_replaceable)(path):
         raise OutputError(f"{path} exists and is no xpet {kind}; it is not overwritten: choose another --out")
     parent = path.parent
     while not parent.exists():

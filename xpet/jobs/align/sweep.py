@@ -16,6 +16,7 @@ from typing import Any
 from xpet.core.config import AlignPlan, to_dict
 from xpet.core.errors import OutputError, quoted
 from xpet.core.files import is_temporary, write_file
+from xpet.core.paths import exists
 from xpet.core.rundir import SWEEP, SWEEP_LOCK, is_run, read_run, read_sweep
 from xpet.data.locking import locked
 from xpet.jobs.shared.run_records import Runs
@@ -27,7 +28,7 @@ FREE = (("out",), ("overwrite",), ("fit", "workers"), ("fit", "stack"), ("fit", 
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a sweep was stopped there before its last run was written."""
-    return (folder / SWEEP).is_file()
+    return exists(folder / SWEEP)
 
 
 def write_plan(folder: Path, plan: AlignPlan) -> None:
