@@ -140,7 +140,7 @@ def test_killed_on_the_command_line(tmp_path: Path) -> None:
         "--steps",
         "40",
         "--seed",
-        "1,2,3",
+        "1,2,3,4,5",
         "--stack",
         "1",
         "--workers",
@@ -162,6 +162,6 @@ def test_killed_on_the_command_line(tmp_path: Path) -> None:
     assert "--resume" in refused.stderr
     done = subprocess.run([*more, "--json"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3]
+    assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4, 5]
     assert {path.name for path in out.glob("*/*")} == set(FILES)
     assert not (out / SWEEP).exists()
