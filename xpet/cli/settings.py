@@ -6,12 +6,14 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from xpet.cli.command import Command
 from xpet.cli.config_file import FileTable, table_for
 from xpet.core.config.options import OptionField, misplaced, values_of
 from xpet.core.errors import ConfigError, quoted
+from xpet.core.paths import exists
 
 FLAG, DEFAULT = "flag", "default"
 TOML = ".toml"
@@ -93,6 +95,12 @@ def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
     folder, beside = flags["resume"], [f"--{key}" for key in ("config", "out", "overwrite") if key in flags]
     if beside:
         raise ConfigError(f"--resume {folder.value}: expected it without {' and '.join(beside)}, found both")
+    from xpet.core.rundir import SWEEP
+
+    if not exists(Path(folder.value) / SWEEP):
+        raise ConfigError(
+            f"--resume {folder.value}: expected a sweep that was stopped (with {SWEEP}), found none there"
+        )
     return {**flags, "config": folder, "out": folder}
 
 

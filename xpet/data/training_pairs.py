@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpet.data.pair_files import MappedTokenRows, RowSequence
 
@@ -75,7 +75,7 @@ class MixedTokens(RowSequence):
 class MixedAnchors:
     """Features of the rows of `MixedTokens`: the first `count` of `corpus`, then those of `natural`, [natural, d]."""
 
-    corpus: Any
+    corpus: AnchorRows | MixedAnchors
     count: int
     natural: Tensor
 
@@ -111,7 +111,7 @@ class TrainingPairs:
     """
 
     tokens: Sequence[Sequence[int]]
-    frozen: Any
+    frozen: AnchorRows | MixedAnchors
     val_tokens: list[list[int]]
     val_frozen: Tensor
     vocabulary: Sequence[int]

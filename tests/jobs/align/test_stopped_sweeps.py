@@ -130,6 +130,24 @@ def test_two_processes_do_not_write_one_sweep(world: World, tmp_path: Path) -> N
         align.run(given)
 
 
+def test_a_disk_that_refuses_the_plan_is_told(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xpet.jobs.align.sweep.locked", lambda path, what: refuse(path))
+        with pytest.raises(OutputError, match="^cannot write the sweep in .*: No space left on device"):
+            align.run(config(world, tmp_path / "out"))
+    assert [run.seed for run in align.run(config(world, tmp_path / "out")).runs] == list(SEEDS)
+
+
+def test_there_must_be_a_stopped_sweep(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "xpet", "align", "--resume", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "expected a sweep that was stopped (with sweep.json), found none" in done.stderr
+
+
 def test_killed_on_the_command_line(tmp_path: Path) -> None:
     """`kill -9` after the first run; then `--resume` needs nothing else."""
     out = tmp_path / "out"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from xpet.core.config import AlignPlan, to_dict
 from xpet.core.errors import OutputError, quoted
-from xpet.core.files import is_temporary, write_file
+from xpet.core.files import is_temporary, write_file, writing
 from xpet.core.paths import exists
 from xpet.core.rundir import SWEEP, SWEEP_LOCK, is_run, read_run, read_sweep
 from xpet.data.locking import locked
@@ -33,9 +33,10 @@ def is_unfinished(folder: Path) -> bool:
 
 def write_plan(folder: Path, plan: AlignPlan) -> None:
     """Put the plan into the folder of a sweep, before its first run."""
-    folder.mkdir(parents=True, exist_ok=True)
     document = {"schema": SCHEMA, "config": to_dict(plan)}
-    write_file(folder / SWEEP, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    with writing(f"the sweep in {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / SWEEP, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def finish(folder: Path) -> None:
@@ -63,9 +64,13 @@ def finished_runs(plan: AlignPlan, folder: Path) -> Runs:
     return [(path, read_run(path)) for path in paths if is_run(path)]
 
 
-def only_writer(folder: Path) -> AbstractContextManager[None]:
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
     """Be the only process that writes runs of a sweep into its folder; raises OutputError while another one does."""
-    return locked(folder / SWEEP_LOCK, f"the sweep in {folder}")
+    with ExitStack() as held:
+        with writing(f"the sweep in {folder}"):
+            held.enter_context(locked(folder / SWEEP_LOCK, f"the sweep in {folder}"))
+        yield
 
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:

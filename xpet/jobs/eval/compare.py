@@ -24,7 +24,7 @@ def compare(config: EvalConfig, on_event: OnEvent) -> Report:
     reports = []
     for name in config.runs:
         stored = is_result(name)
-        alone = replace(config, runs=(name,), compare=False, resamples=config.resamples)
+        alone = replace(config, runs=(name,), compare=False)
         reports.append(read_result(name) if stored else measure_report(alone, on_event))
     _check_comparable(config.runs, reports)
     names = _short(config.runs)
