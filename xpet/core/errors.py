@@ -62,6 +62,26 @@ class OutputError(XpetError):
     """An output path is taken or cannot be written."""
 
 
+class ProcessError(XpetError):
+    """The processes of one command cannot work together: one is lost, or they do not meet."""
+
+
+class RankError(XpetError):
+    """An error of a process other than the first, which says its rank."""
+
+    def __init__(self, rank: int, text: str, exit_code: int) -> None:
+        super().__init__(f"rank {rank}: {text}")
+        self.exit_code = exit_code
+
+
+class PeerError(XpetError):
+    """Another process of this command failed; it has said why, so this one says nothing."""
+
+    def __init__(self, rank: int, exit_code: int) -> None:
+        super().__init__(f"rank {rank} failed")
+        self.exit_code = exit_code
+
+
 def quoted(value: object) -> str:
     """A value for a message, as `repr` writes it: on one line, its beginning where it is longer than LONGEST."""
     whole = not isinstance(value, (str, bytes)) or len(value) <= LONGEST

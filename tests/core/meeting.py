@@ -1,0 +1,40 @@
+"""A process of a world that meets the others and then does what its argument says; run by test_processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from xpet.core.errors import DataError, XpetError
+from xpet.core.processes import ALONE, connected, here
+
+
+def main(what: str, timeout: float) -> None:
+    """Print one JSON line: what this process saw, or the error that ended it."""
+    seen: dict[str, object] = {"rank": int(os.environ["RANK"])}
+    try:
+        with connected(timeout) as processes:
+            assert here() is processes
+            seen["gathered"] = processes.gather("greetings", {"from": processes.rank})
+            seen["first"] = processes.first("decision", lambda: f"by {processes.rank}")
+            seen["share"] = processes.share(range(7))
+            seen["drawn"] = []
+            while numbers := processes.draw("queue", 3, 20):
+                seen["drawn"] += numbers  # type: ignore[operator]
+            seen["sum"] = processes.add("sum", processes.rank + 1)
+            if what == "alike" or (what == "one" and processes.rank == 1):
+                raise DataError("a bad file")
+            if what == "bug" and processes.rank == 1:
+                raise ZeroDivisionError("by zero")
+            if what == f"kill {processes.rank}":
+                os._exit(9)
+            processes.barrier("the end")
+        assert here() is ALONE
+    except XpetError as error:
+        seen["error"] = [type(error).__name__, str(error), error.exit_code]
+    print(json.dumps(seen))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,96 @@
+"""Processes that meet over torch's store: what they share, and what becomes of one that fails or dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xpet.core.events import Notice
+from xpet.core.processes import ALONE, Processes, connected, here
+
+ROOT = Path(__file__).resolve().parents[2]
+World = dict[int, dict[str, Any]]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def meet(what: str, world: int = 2, timeout: float = 60) -> World:
+    """What each process of a world saw; those that died are missing."""
+    shared = os.environ | {
+        "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "tests.core.meeting", what, str(timeout)]
+    started = [
+        subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=-1)
+        for rank in range(world)
+    ]
+    lines = [process.communicate(timeout=300)[0].decode() for process in started]
+    return {seen["rank"]: seen for seen in map(json.loads, filter(None, lines))}
+
+
+def test_what_three_processes_share() -> None:
+    world = meet("nothing", world=3)
+    assert all(seen["gathered"] == [{"from": 0}, {"from": 1}, {"from": 2}] for seen in world.values())
+    assert {seen["first"] for seen in world.values()} == {"by 0"}
+    assert [world[rank]["share"] for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert sorted(number for seen in world.values() for number in seen["drawn"]) == list(range(20))  # each once
+    assert max(seen["sum"] for seen in world.values()) == 1 + 2 + 3
+    assert not any("error" in seen for seen in world.values())
+
+
+def test_an_error_of_all_is_told_by_the_first_alone() -> None:
+    world = meet("alike")
+    assert world[0]["error"] == ["DataError", "a bad file", 2]
+    assert world[1]["error"] == ["PeerError", "rank 0 failed", 2]  # which the command line does not print
+
+
+@pytest.mark.parametrize(
+    ("what", "text", "code"), [("one", "a bad file", 2), ("bug", "unexpected ZeroDivisionError: by zero", 1)]
+)
+def test_an_error_of_one_is_told_with_its_rank_and_ends_the_others(what: str, text: str, code: int) -> None:
+    world = meet(what)
+    assert world[1]["error"] == ["RankError", f"rank 1: {text}", code]
+    assert world[0]["error"] == ["PeerError", "rank 1 failed", code]
+
+
+def test_waiting_for_a_process_that_died_ends() -> None:
+    world = meet("kill 1", timeout=3)
+    assert world.keys() == {0}
+    name, text, code = world[0]["error"]
+    assert (name, code) == ("ProcessError", 2)
+    assert text.startswith(
+        "the end: expected all 2 processes, found no sign of rank 1 for 3 s; start the command again"
+    )
+
+
+def test_the_death_of_the_first_ends_the_others() -> None:
+    world = meet("kill 0", timeout=10)
+    name, text, code = world[1]["error"]
+    assert world.keys() == {1}
+    assert (name, code) == ("RankError", 2)
+    assert text.startswith("rank 1: expected process 0 to hold the common store, found it gone")
+
+
+def test_one_process_shares_with_nobody() -> None:
+    seen = []
+    with connected(1) as processes:
+        assert processes is here() is ALONE
+        assert processes.gather("greetings", 3) == [3]
+        assert processes.first("decision", lambda: {"of": "one"}) == {"of": "one"}
+        assert processes.share("abc") == ["a", "b", "c"]
+        processes.barrier("the end")
+        processes.listener(seen.append)(Notice("heard"))
+    assert seen == [Notice("heard")]
+    assert isinstance(processes, Processes)

@@ -1,0 +1,294 @@
+"""The processes of one command: who does what, and how they agree on small values, over torch's own key-value store.
+
+Every process calls the methods that wait (`barrier`, `first`, `gather`) in the same order. Tensors do not go this way:
+features and gradients are exchanged by torch.distributed's collectives.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, PeerError, ProcessError, RankError, XpetError, one_line
+from xpet.core.events import Event, OnEvent
+from xpet.core.launch import ONE, Launch, complete_environment, launch_of
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+T = TypeVar("T")
+
+FAILED = "failed"
+"""Key of the first process that failed."""
+SIGN_EVERY = 1.0
+"""Seconds between signs of life."""
+PATIENCE = 5.0
+"""Seconds that a failing process waits for the first one to fail alike, and the first for the others to leave."""
+
+
+class Processes:
+    """The processes of one command, seen from one of them; without a store it is alone.
+
+    Attributes:
+        store: torch's key-value store, which all share; None: one process.
+        launch: rank and world of this process.
+        timeout: seconds without a sign of life after which the others count as lost.
+    """
+
+    def __init__(self, store: Store | None = None, launch: Launch = ONE, timeout: float = 1800.0) -> None:
+        self.store, self.launch, self.timeout = store, launch, timeout
+        self._calls = 0
+        self._signed = 0.0
+
+    @property
+    def rank(self) -> int:
+        """This process's number; process 0 decides, reports and summarises."""
+        return self.launch.rank
+
+    @property
+    def world(self) -> int:
+        """How many processes there are."""
+        return self.launch.world
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is process 0."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's part of the items, every world-th one."""
+        return list(items[self.rank :: self.world])
+
+    def barrier(self, what: str) -> None:
+        """Wait until every process is here. Raises ProcessError, naming `what`, and PeerError."""
+        self.gather(what, None)
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The JSON-ready values of all processes, by rank. Raises ProcessError, naming `what`, and PeerError."""
+        if self.store is None:
+            return [value]
+        name = self._name(what)
+        self._set(f"{name}/{self.rank}", value)
+        keys = {rank: f"{name}/{rank}" for rank in range(self.world)}
+        self._wait(what, keys)
+        return [self._get(key) for key in keys.values()]
+
+    def first(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` returns (JSON-ready) in process 0, in every process. Raises what `make` does, and as `gather`."""
+        if self.store is None:
+            return make()
+        name = self._name(what)
+        if self.is_first:
+            self._set(name, make())
+        self._wait(what, {0: name})
+        return self._get(name)  # type: ignore[no-any-return]
+
+    def draw(self, queue: str, count: int, total: int) -> range:
+        """The next numbers below `total` that no process has drawn from this queue, at most `count`.
+
+        Empty where the store is lost with process 0: what was drawn before can still be finished.
+        """
+        with self._reached(quietly=True):
+            start = self._store.add(f"queue/{queue}", count) - count
+            return range(min(start, total), min(start + count, total))
+        return range(0)
+
+    def drawn(self, queue: str) -> int:
+        """How many numbers were asked for from this queue, by all processes."""
+        with self._reached(quietly=True):
+            return int(self._store.add(f"queue/{queue}", 0))
+        return 0
+
+    def add(self, name: str, number: int) -> int:
+        """Add to a number that all processes share; returns it, or 0 where the store is lost."""
+        with self._reached(quietly=True):
+            return int(self._store.add(f"sum/{name}", number))
+        return 0
+
+    def listener(self, on_event: OnEvent) -> OnEvent:
+        """`on_event` in process 0, silence in others; everywhere an event is a sign of life for those who wait."""
+        if self.store is None:
+            return on_event
+
+        def listen(event: Event) -> None:
+            self.sign()
+            if self.is_first:
+                on_event(event)
+
+        return listen
+
+    def sign(self) -> None:
+        """Give the others a sign of life, at most one a second."""
+        if self.store is not None and time.monotonic() - self._signed > SIGN_EVERY:
+            self._signed = time.monotonic()
+            with self._reached(quietly=True):
+                self._store.add(f"alive/{self.rank}", 1)
+
+    def failed(self, error: Exception) -> Exception:
+        """The error to raise for one that ended this process's work: what was said elsewhere is not said again.
+
+        Process 0 raises its own. Another one raises a PeerError where process 0 fails alike, else a RankError.
+        """
+        if self.store is None or isinstance(error, PeerError):
+            return error
+        text = str(error) if isinstance(error, XpetError) else f"unexpected {type(error).__name__}: {one_line(error)}"
+        code = error.exit_code if isinstance(error, XpetError) else EXIT_UNEXPECTED
+        self.register(text, code)
+        if self.is_first:
+            return error
+        if self._told_by_first() == text:
+            return PeerError(0, code)
+        return RankError(self.rank, text, code)
+
+    def register(self, text: str, code: int) -> None:
+        """Tell the others that this process ends with an error and an exit code; they end when they next wait."""
+        with suppress(ProcessError), self._reached():
+            self._set(f"{FAILED}/{self.rank}", {"text": text, "code": code})
+            self._store.compare_set(FAILED, "", str(self.rank))
+
+    def leave(self) -> None:
+        """Say that this process is done; process 0, which may hold the store, waits a little for the others."""
+        if self.store is None:
+            return
+        with suppress(ProcessError), self._reached():
+            self._store.add("left", 1)
+            end = time.monotonic() + PATIENCE
+            while self.is_first and time.monotonic() < end and self._store.add("left", 0) < self.world:
+                time.sleep(0.02)
+
+    def _told_by_first(self) -> str | None:
+        """What process 0 failed with, if it does so soon."""
+        end, key = time.monotonic() + PATIENCE, f"{FAILED}/0"
+        with suppress(ProcessError), self._reached():
+            while time.monotonic() < end:
+                if self._store.check([key]):
+                    return str(self._get(key)["text"])
+                time.sleep(0.02)
+        return None
+
+    @property
+    def _store(self) -> Store:
+        assert self.store is not None, "one process has nobody to share with"
+        return self.store
+
+    def _name(self, what: str) -> str:
+        """A key for the next call that waits: the same in all processes, used once."""
+        self._calls += 1
+        return f"{self._calls}/{what}"
+
+    def _set(self, key: str, value: Any) -> None:
+        with self._reached():
+            self._store.set(key, json.dumps(value))
+
+    def _get(self, key: str) -> Any:
+        with self._reached():
+            return json.loads(self._store.get(key))
+
+    def _wait(self, what: str, keys: Mapping[int, str]) -> None:
+        """Wait for keys, each set by the process with its rank. Raises ProcessError and PeerError."""
+        pause, since, signs = 0.002, time.monotonic(), [0]
+        self.sign()
+        while missing := self._missing(keys):
+            with self._reached():
+                if self._store.check([FAILED]):
+                    self._raise_peer(int(self._store.get(FAILED)))
+                present = [self._store.add(f"alive/{rank}", 0) for rank in missing]
+            if present != signs:
+                since, signs = time.monotonic(), present
+            elif time.monotonic() - since > self.timeout:
+                raise self._lost(what, missing)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)
+
+    def _missing(self, keys: Mapping[int, str]) -> list[int]:
+        with self._reached():
+            return [rank for rank, key in keys.items() if not self._store.check([key])]
+
+    def _raise_peer(self, rank: int) -> None:
+        told = self._get(f"{FAILED}/{rank}")
+        raise PeerError(rank, told["code"])
+
+    def _lost(self, what: str, ranks: Sequence[int]) -> ProcessError:
+        return ProcessError(
+            f"{what}: expected all {self.world} processes, found no sign of rank {', '.join(map(str, ranks))} for "
+            f"{self.timeout:.0f} s; start the command again, or give it a longer --timeout"
+        )
+
+    @contextmanager
+    def _reached(self, quietly: bool = False) -> Iterator[None]:
+        """Raise ProcessError where the store cannot be reached in the block; with `quietly` leave the block instead."""
+        try:
+            yield
+        except XpetError:
+            raise
+        except (RuntimeError, OSError) as error:  # torch's errors of its store are RuntimeErrors
+            if not quietly:
+                raise ProcessError(
+                    f"expected process 0 to hold the common store, found it gone ({one_line(error, 80)}); start the "
+                    "command again: what was finished is kept"
+                ) from error
+
+
+ALONE = Processes()
+"""One process without others."""
+_here = ALONE
+
+
+def here() -> Processes:
+    """The processes of this command, as `connected` found them; alone outside of it."""
+    return _here
+
+
+@contextmanager
+def connected(timeout: float) -> Iterator[Processes]:
+    """Meet the other processes that a launcher started with this one, for the time of the block.
+
+    `timeout` is in seconds. Blocks inside such a block change nothing. Raises ProcessError where the others do not
+    come, RankError and PeerError (see `Processes.failed`) for what ends the block.
+    """
+    global _here
+    launch = launch_of()
+    if launch.world == 1 or _here.store is not None:
+        yield _here
+        return
+    complete_environment(launch)
+    _here = Processes(_common_store(timeout, launch.world), launch, timeout)
+    try:
+        yield _here
+    except Exception as error:
+        raise _here.failed(error) from error
+    except KeyboardInterrupt as error:
+        _here.register("interrupted", getattr(error, "exit_code", EXIT_INTERRUPTED))
+        raise
+    finally:
+        _here.leave()
+        _leave_group()
+        _here = ALONE
+
+
+def _common_store(timeout: float, world: int) -> Store:
+    """The store of the launcher, else the one of process 0."""
+    from datetime import timedelta
+
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
+
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+    except Exception as error:  # torch raises several kinds
+        raise ProcessError(
+            f"expected to meet {world} processes at MASTER_ADDR and MASTER_PORT, found {one_line(error, 160)}; start "
+            "all of them with one launcher, or choose another port"
+        ) from error
+    return PrefixStore("xpet", store)
+
+
+def _leave_group() -> None:
+    """End torch's process group, where training made one."""
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        with suppress(Exception):  # a lost process must not hide what ended the block
+            torch.distributed.destroy_process_group()
