@@ -14,7 +14,7 @@ from tests import towers
 from tests.training.test_stream import check
 from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
-from xpet.core.events import Event, Notice, Progress
+from xpet.core.events import Diverged, Event, Notice, Progress, Validated
 from xpet.core.losses import contrastive
 from xpet.core.stacked_metrics import Scores
 from xpet.methods.build import build_stack
@@ -244,13 +244,25 @@ def test_runs_that_cannot_share_a_stack() -> None:
 def test_progress_goes_up_to_the_steps() -> None:
     events: list[Event] = []
     train(replace(FIT, steps=23, validate_every=100), RUN, events=events)
-    assert all(isinstance(event, Progress) for event in events)
-    assert [(e.stage, e.done, e.total) for e in events if isinstance(e, Progress)] == [
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert [type(event) for event in events if event not in progress] == [Validated, Validated]
+    assert [(e.stage, e.done, e.total) for e in progress] == [
         ("training", 10, 23), ("training", 20, 23), ("training", 23, 23),
     ]  # fmt: skip
-    assert isinstance(events[0], Progress)
-    assert events[0].note.startswith("1 runs, ")
-    assert events[0].note.endswith(" ms/step")
+    assert progress[0].note.startswith("1 runs, ")
+    assert progress[0].note.endswith(" ms/step")
+
+
+def test_every_validation_is_an_event_with_the_figures_of_the_history() -> None:
+    events: list[Event] = []
+    other = replace(RUN, seed=2)
+    outcomes = train(replace(FIT, steps=7, validate_every=3), RUN, other, events=events)
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert {event.steps for event in validated} == {7}
+    for outcome in outcomes:
+        heard = [{"step": e.step, **e.figures} for e in validated if e.label == outcome.config.label]
+        assert [entry["step"] for entry in heard] == [0, 3, 6, 7]
+        assert heard == outcome.history
 
 
 def poisoned(data: RunData) -> RunData:
@@ -274,6 +286,7 @@ def test_a_diverging_run_is_announced_once_and_keeps_its_best_checkpoint() -> No
     assert [event for event in events if isinstance(event, Notice)] == [
         Notice(f"run {bad.label} diverged at step {struck}: loss is not finite; stopped", "warning")
     ]
+    assert [event for event in events if isinstance(event, Diverged)] == [Diverged(bad.label, struck)]
     assert [outcome.diverged_at for outcome in outcomes] == [struck, None]
     assert [entry["step"] for entry in outcomes[0].history] == list(range(struck))
     assert [entry["step"] for entry in outcomes[1].history] == list(range(13))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpet.cli import align, completions, merge, settings, show_config, streams, translate, view
+from xpet.cli import align, completions, log_file, merge, settings, show_config, streams, translate, view
 from xpet.cli import eval as evaluation
 from xpet.cli.command import Command
 from xpet.cli.help import HelpAll, help_of
@@ -68,11 +68,15 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
     """Add a command to the command line: with all its options, its help, and what it runs."""
 
     def answer(given: Mapping[str, Any]) -> None:
+        typed = command.typed(given)
+        if "show-config" not in typed:  # which runs nothing
+            log_file.current().open(typed.get("log-file"))  # before settings, whose errors belong into it
         request = settings.read(command, [each.name for each in COMMANDS], given)
         if request["show-config"]:
             shown = show_config.shown_config(request)
             view.show(shown.blocks(), shown, request["json"])
             return
+        log_file.current().open(request["log-file"])
         if not request["quiet"] and not request.is_typed("config"):
             for source, options in request.sources.items():
                 view.note(f"settings from {source}: {', '.join(options)}")
@@ -107,6 +111,7 @@ def _set_up_warnings() -> None:
         if issubclass(category, XpetWarning):
             view.warning(str(message))
         else:
+            log_file.current().tell(f"{category.__name__}: {message}", view.WARNING)
             others(message, category, *where, **more)
 
     warnings.showwarning = show
@@ -115,9 +120,11 @@ def _set_up_warnings() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), log_file.logged(arguments, view.warn_only) as log:
         _set_up_warnings()
-        return _exit_code(arguments)
+        code = _exit_code(arguments)
+        log.close(code)
+        return code
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -157,5 +164,7 @@ def _unexpected(error: Exception, debug: bool) -> int:
         return int(getattr(error, "exit_code", EXIT_UNEXPECTED))
     if debug:
         raise error
-    view.error(f"unexpected {type(error).__name__}: {error}; add --debug for the traceback and report it, please")
+    view.error(
+        f"unexpected {type(error).__name__}: {error}; add --debug for the traceback and report it, please", error
+    )
     return EXIT_UNEXPECTED

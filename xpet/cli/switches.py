@@ -24,6 +24,9 @@ class Switches:
         False, "--json", "One JSON document on standard output", OUTPUT, common=True, instead_of=("format",)
     )
     quiet: bool = option(False, "--quiet -q", "No progress, no notices", OUTPUT)
+    log_file: str | None = option(
+        None, "--log-file", "File to which events, warnings and errors are added as they come", OUTPUT, metavar="FILE"
+    )
     config: str | None = _config("Settings from this file")
     show_config: bool = option(
         False, "--show-config", "Show each value and its source; do nothing else", SETTINGS,

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
+from xpet.cli import log_file
 from xpet.cli.streams import refusals
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
@@ -32,18 +33,26 @@ def line(text: str) -> None:
     print(_drawn(text))  # noqa: T201
 
 
-def error(text: str) -> None:
-    """One line on stderr; line breaks inside become spaces."""
+def error(text: str, cause: BaseException | None = None) -> None:
+    """One line on stderr; line breaks inside become spaces. The log file gets the traceback of `cause`, too."""
+    log_file.current().tell(text, "error", cause)
     _tell(f"xpet: error: {' '.join(text.split())}")
 
 
 def warning(text: str) -> None:
     """One line on stderr."""
+    log_file.current().tell(text, WARNING)
+    warn_only(text)
+
+
+def warn_only(text: str) -> None:
+    """One line on stderr, but none in the log file: a warning of an event that is there already, or of the file."""
     _tell(f"xpet: warning: {' '.join(text.split())}")
 
 
 def note(text: str) -> None:
     """One line on stderr that is no warning."""
+    log_file.current().tell(text)
     _tell(f"xpet: {' '.join(text.split())}")
 
 
@@ -75,25 +84,28 @@ def byte_output() -> BinaryIO | None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[OnEvent]:
-    """A listener to events: bars where stderr is a terminal, else a line for each notice; only warnings if `quiet`."""
+    """A listener to events: bars where stderr is a terminal, else a line for each notice; only warnings if `quiet`.
+
+    All of them go to the log file, where there is one.
+    """
     if quiet:
-        yield _only_warnings
+        yield log_file.with_log(_only_warnings)
     elif not _is_terminal(sys.stderr):
-        yield _notices
+        yield log_file.with_log(_notices)
     else:
         with _bars() as on_event:
-            yield on_event
+            yield log_file.with_log(on_event)
 
 
 def _only_warnings(event: Event) -> None:
     if isinstance(event, Notice) and event.level == WARNING:
-        warning(event.text)
+        warn_only(event.text)
 
 
 def _notices(event: Event) -> None:
     if isinstance(event, Notice):
         if event.level == WARNING:
-            warning(event.text)
+            warn_only(event.text)
         else:
             _tell(f"xpet: {event.text}")
 

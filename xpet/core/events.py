@@ -1,8 +1,8 @@
-"""Events of a running job: progress and notices, handed to the caller's `on_event`."""
+"""Events of a running job: progress, notices and validations, handed to the caller's `on_event`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -28,7 +28,25 @@ class Notice:
     level: str = "info"
 
 
-Event = Progress | Notice
+@dataclass(frozen=True)
+class Validated:
+    """The run `label` was validated after `step` of its `steps` steps; `figures` by name as its history has them."""
+
+    label: str
+    step: int
+    steps: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The run `label` was stopped: the loss or a gradient of its step `step` was not finite. A notice says so, too."""
+
+    label: str
+    step: int
+
+
+Event = Progress | Notice | Validated | Diverged
 OnEvent = Callable[[Event], None]
 
 

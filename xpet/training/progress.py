@@ -1,12 +1,12 @@
-"""How far a training is: steps and seconds of its runs, counted and reported."""
+"""How far a training is: steps, seconds and validations of its runs, counted and reported."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from xpet.core.events import Notice, OnEvent, Progress
+from xpet.core.events import Diverged, Notice, OnEvent, Progress, Validated
 from xpet.training.queue import Queue
 from xpet.training.selection import TrainedRun
 
@@ -54,3 +54,11 @@ class ProgressReporter:
             run.diverged_at = step
             text = f"run {run.config.label} diverged at step {step}: loss is not finite; stopped"
             self.on_event(Notice(text, "warning"))
+            self.on_event(Diverged(run.config.label, step))
+
+    def report_validations(
+        self, runs: Sequence[TrainedRun], step: int, steps: int, figures: Mapping[int, Mapping[str, float]]
+    ) -> None:
+        """Report the figures (slot -> name -> value) of runs validated after `step` of their own `steps` steps."""
+        for slot, values in figures.items():
+            self.on_event(Validated(runs[slot].config.label, step, steps, values))

@@ -185,6 +185,7 @@ class Session:
             if score is not None and alive[index]
         }
         self.best.record(step, figures)
+        self.reporter.report_validations(self._trained(), step, self.setup.queue.steps, figures)
 
     @torch.no_grad()
     def _snapshot_unvalidated(self, cohort: Cohort) -> None:
