@@ -6,16 +6,18 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
-from xpet.cli import align, completions, log_file, merge, settings, show_config, streams, translate, view
+from xpet.cli import align, completions, launcher, log_file, merge, settings, show_config, streams, translate, view
 from xpet.cli import eval as evaluation
 from xpet.cli.command import Command
 from xpet.cli.help import HelpAll, help_of
 from xpet.cli.settings import Request
-from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, XpetError, XpetWarning
+from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, PeerError, RankError, XpetError, XpetWarning
+from xpet.core.launch import launch_of
 from xpet.version import VERSION
 
 EXIT_CODES = """\
@@ -76,6 +78,11 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
             shown = show_config.shown_config(request)
             view.show(shown.blocks(), shown, request["json"])
             return
+        if "processes" not in command.entries:
+            if launch_of().rank > 0:  # the first process does it
+                return
+        elif launcher.is_wanted(request["processes"]):
+            raise launcher.SeveralProcesses(request["processes"])
         log_file.current().open(request["log-file"])
         if not request["quiet"] and not request.is_typed("config"):
             for source, options in request.sources.items():
@@ -120,11 +127,23 @@ def _set_up_warnings() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    with warnings.catch_warnings(), log_file.logged(arguments, view.warn_only) as log:
+    quiet = streams.silenced() if _is_behind_the_first() else nullcontext()
+    with warnings.catch_warnings(), quiet, log_file.logged(arguments, view.warn_only) as log:
         _set_up_warnings()
         code = _exit_code(arguments)
         log.close(code)
         return code
+
+
+def _is_behind_the_first() -> bool:
+    """Whether this is one of several processes, and not the one that reports; torch's log of lost peers is silenced."""
+    try:
+        launch = launch_of()
+    except XpetError:  # the command tells it
+        return False
+    if launch.world > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    return launch.rank > 0
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -132,7 +151,8 @@ def _exit_code(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     completions.prepare()
     try:
-        code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
+        launch_of()
+        code = _answer(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a closed pipe is expected
         if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
@@ -141,8 +161,7 @@ def _exit_code(arguments: list[str]) -> int:
     except XpetError as error:
         if "--debug" in arguments:
             raise
-        view.error(str(error))
-        return error.exit_code
+        return _expected(error)
     except (KeyboardInterrupt, typer.Abort):
         view.error(INTERRUPTED)
         return EXIT_INTERRUPTED
@@ -154,6 +173,24 @@ def _exit_code(arguments: list[str]) -> int:
         raise
     except Exception as error:
         return _unexpected(error, "--debug" in arguments)
+
+
+def _answer(arguments: list[str]) -> Any:
+    """Run the command line, here or in several processes; returns what typer or the processes answer."""
+    try:
+        return app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
+    except launcher.SeveralProcesses as wanted:
+        count = wanted.count
+    return launcher.launch(count, arguments)
+
+
+def _expected(error: XpetError) -> int:
+    """Report one of xpet's errors, unless another process of this command has done so, and return its exit code."""
+    if isinstance(error, RankError):
+        streams.speak_up()
+    if not isinstance(error, PeerError):
+        view.error(str(error))
+    return error.exit_code
 
 
 def _unexpected(error: Exception, debug: bool) -> int:

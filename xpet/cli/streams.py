@@ -56,6 +56,30 @@ def guarded() -> Iterator[None]:
         sys.stdout = stream
 
 
+_silenced: list[TextIO | None] = []
+"""The standard error that `silenced` put away."""
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drop what the block prints, until it speaks up: it is for processes other than the first."""
+    stdout, stderr = sys.stdout, sys.stderr
+    _silenced.append(stderr)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout = sys.stderr = nowhere
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+            _silenced.clear()
+
+
+def speak_up() -> None:
+    """Let a silenced block print to standard error from now on."""
+    if _silenced:
+        sys.stderr = _silenced[-1]  # type: ignore[assignment]
+
+
 def open_closed() -> None:
     """Open the null device for each standard stream that is closed, lest another file get its number."""
     for number in range(3):

@@ -7,13 +7,18 @@ from typing import Any
 
 from xpet.cli.reports import FORMATS, PLOT_KINDS
 from xpet.core.config.kinds import REPEATED
-from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, TEXTS, option
+from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, SPEED, TEXTS, Option, declared, option
 
 
 def _config(help: str) -> Any:  # noqa: A002
     return option(
         None, "--config", help, SETTINGS, metavar="FILE", default_text="./xpet.toml", stored=False, common=True
     )
+
+
+_PROCESSES = Option(
+    ("--processes",), "Processes on this machine, each with a device of its own", SPEED, default_text="1", common=True
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Switches:
 class AlignSwitches:
     """Further options of `xpet align`."""
 
+    processes: int | None = declared(None, _PROCESSES)
     config: str | None = _config("Settings from this file, or of this run")
     resume: str | None = option(
         None, "--resume", "Go on with the sweep that was stopped in this folder", SETTINGS, metavar="FOLDER",
@@ -59,6 +65,7 @@ class AlignSwitches:
 class EvalSwitches:
     """Further options of `xpet eval`."""
 
+    processes: int | None = declared(None, _PROCESSES)
     config: str | None = _config("Settings from this file, or of this result")
     out: str | None = option(
         None, "--out -o", "File for the report", OUTPUT, default_text="standard output", metavar="FILE", common=True
@@ -88,6 +95,7 @@ class MergeSwitches:
 class TranslateSwitches:
     """Further options of `xpet translate`."""
 
+    processes: int | None = declared(None, _PROCESSES)
     files: tuple[str, ...] = option(
         (), "", "Text, .csv, .tsv or .jsonl; none: standard input", TEXTS, kind=REPEATED, metavar="[FILE]...",
         stored=False,

@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from xpet.core.config.fit import FitConfig, FitPlan
-from xpet.core.config.options import OPTIMISATION, OUTPUT, WHAT, group, option, problems_of
+from xpet.core.config.options import (
+    OPTIMISATION,
+    OUTPUT,
+    TIMEOUT,
+    WHAT,
+    declared,
+    group,
+    option,
+    problems_of,
+    timeout_problems,
+)
 from xpet.core.config.parts import DEMO, DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
 from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError
@@ -75,6 +85,8 @@ class AlignConfig:
     """Where the defaults come from: a name of `xpet.core.presets.PRESETS`."""
     chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
     """Without it, several routines are swept: each is trained by itself."""
+    timeout: float = declared(30.0, TIMEOUT)
+    """Minutes without a sign of life after which other processes of this command count as lost."""
 
     def phases(self) -> tuple[AlignConfig, ...]:
         """The configurations to train one after another: itself, or with `chain` one for each routine.
@@ -101,6 +113,7 @@ class AlignConfig:
         Raises ConfigError with every problem found, before anything is loaded.
         """
         problems = [*self.method.problems(), *self.fit.problems(), *self.text.problems(), *self._numbers()]
+        problems += timeout_problems(self.timeout)
         named: tuple[tuple[Callable[[str], object], Sequence[str]], ...] = (
             (find_routine, self.routines), (loss_terms, self.losses or ()),
             (lambda name: preset_of(name, ()), (self.preset,)),

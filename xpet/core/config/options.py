@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from math import inf
 from typing import Any
 
 from xpet.core.config.kinds import BYTES, SWITCH, ValueKind, kind_of
@@ -141,6 +142,10 @@ class OptionField:
         return usual if alone is None else f"{usual}; routine text: {_in_words(alone, self.kind)}"
 
 
+TIMEOUT = Option(("--timeout",), "Minutes that several processes wait for one that gives no sign of life", SPEED)
+"""The option of every configuration whose job several processes can share."""
+
+
 def option(default: Any, flags: str, help: str, section: str, **more: Any) -> Any:  # noqa: A002
     """A field with an option: `flags` separated by blanks, `more` as in `Option`. Default MISSING: it is required."""
     return declared(default, Option(tuple(flags.split()), help, section, **more))
@@ -162,6 +167,11 @@ def group(
     """
     metadata = {OWN: OptionGroup(kind, only, without, changes)}
     return field(default=None, metadata=metadata) if optional else field(default_factory=kind, metadata=metadata)
+
+
+def timeout_problems(minutes: float) -> list[str]:
+    """What is wrong with a value of TIMEOUT."""
+    return [] if 0 < minutes < inf else [f"timeout must be a positive number of minutes, found {minutes:g}"]
 
 
 def options_of(kind: type, path: tuple[str, ...] = ()) -> Iterator[OptionField]:
