@@ -17,7 +17,7 @@ def _config(help: str) -> Any:  # noqa: A002
 
 
 _PROCESSES = Option(
-    ("--processes",), "Processes on this machine, each with a device of its own", SPEED, default_text="1", common=True
+    ("--processes",), "Processes on this machine, each with a device of its own", SPEED, default_text="1"
 )  # fmt: skip
 
 
