@@ -7,6 +7,7 @@ features and gradients are exchanged by torch.distributed's collectives.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -256,6 +257,7 @@ def connected(timeout: float) -> Iterator[Processes]:
         return
     complete_environment(launch)
     _here = Processes(_common_store(timeout, launch.world), launch, timeout)
+    _share_machine(launch)
     try:
         yield _here
     except Exception as error:
@@ -283,6 +285,18 @@ def _common_store(timeout: float, world: int) -> Store:
             "all of them with one launcher, or choose another port"
         ) from error
     return PrefixStore("xpet", store)
+
+
+def _share_machine(launch: Launch) -> None:
+    """Take this process's GPU where there are enough, and its share of the cores unless the launcher gave it one."""
+    import torch
+
+    if torch.cuda.device_count() > launch.local_rank:
+        torch.cuda.set_device(launch.local_rank)
+    if "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, torch.get_num_threads() // launch.local_world)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
 
 
 def _leave_group() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xpet.core.errors import ConfigError
+from xpet.core.processes import here
 
 SLICES_ON_CPU = 4
 """Slices of a padded batch on a CPU, see `Engine.slices`."""
@@ -61,6 +63,7 @@ def make_engine(device: str = "auto", precision: str = "auto") -> Engine:
     on_gpu = has_gpu and device != "cpu"
     if precision == "tf32" and not on_gpu:
         raise ConfigError("precision 'tf32' needs a GPU; use --precision fp32 or auto")
+    _join_group(on_gpu)
     if PartialState._shared_state and PartialState().device.type != ("cuda" if on_gpu else "cpu"):
         AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps a process's first choice
     accelerator = Accelerator(cpu=not on_gpu)
@@ -69,3 +72,25 @@ def make_engine(device: str = "auto", precision: str = "auto") -> Engine:
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     return Engine(accelerator, precision)
+
+
+def _join_group(on_gpu: bool) -> None:
+    """Make torch's process group of the command's processes, which accelerate then uses; nothing where there is one.
+
+    Raises ConfigError where a machine has fewer GPUs than processes.
+    """
+    import torch.distributed as dist
+
+    processes = here()
+    if processes.store is None or dist.is_initialized():
+        return
+    gpus, launch = torch.cuda.device_count(), processes.launch
+    if on_gpu and launch.local_world > gpus:
+        raise ConfigError(
+            f"expected a GPU for each of the {launch.local_world} processes on this machine, found {gpus}; start fewer "
+            "or use --device cpu"
+        )
+    dist.init_process_group(
+        "cuda:nccl,cpu:gloo" if on_gpu else "gloo", timeout=timedelta(seconds=processes.timeout),
+        store=processes.store, rank=processes.rank, world_size=processes.world,
+    )  # fmt: skip

@@ -39,18 +39,21 @@ def runs_per_stack(
     collate: Collate,
     engine: Engine,
     workers: int = 1,
+    sharing: int | None = None,
 ) -> int:
     """How many runs of one shape train side by side: `--stack`, or as many as saturate the device and fit into memory.
 
     Memory is measured by a forward of the first run, which overwrites the stack's parameters. The runs are spread
-    evenly over the stacks, so that no small stack is left over and every worker has one.
+    evenly over the stacks, so that no small stack is left over and every one of all `workers` has one. `sharing` of
+    these (None: all) share the memory of this process's device.
     """
     if fit.stack is not None or len(runs) == 1:
         return fit.stack or 1
     kind = engine.device.type
     saturated = SATURATED[kind] * (1.0 if engine.dtype is None else IN_BF16[kind])
     saturating = math.ceil(saturated / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
-    fitting = int(SHARE_OF_FREE * free_bytes(engine) / workers // bytes_per_run(stack, runs[0], fit, collate, engine))
+    free = SHARE_OF_FREE * free_bytes(engine) / (sharing or workers)
+    fitting = int(free // bytes_per_run(stack, runs[0], fit, collate, engine))
     most = max(1, min(saturating, fitting, len(runs)))
     stacks = math.ceil(len(runs) / most / workers) * workers
     return math.ceil(len(runs) / min(stacks, len(runs)))
