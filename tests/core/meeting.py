@@ -7,7 +7,15 @@ import os
 import sys
 
 from xpet.core.errors import DataError, XpetError
-from xpet.core.processes import ALONE, connected, here
+from xpet.core.processes import ALONE, Processes, connected, here
+
+
+def keys_after(processes: Processes, what: str) -> int:
+    """How many keys the common store has after all have met once more."""
+    processes.gather(what, processes.rank)
+    keys: int = processes.store.num_keys()  # type: ignore[union-attr]
+    processes.barrier(f"{what} is counted")
+    return keys
 
 
 def main(what: str, timeout: float) -> None:
@@ -22,6 +30,10 @@ def main(what: str, timeout: float) -> None:
             seen["drawn"] = []
             while numbers := processes.draw("queue", 3, 20):
                 seen["drawn"] += numbers  # type: ignore[operator]
+            turns = processes.turns("walk")
+            seen["turns"] = [piece for piece in range(20) if turns.next()]
+            seen["large"] = [len(text) for text in processes.gather("large", "x" * (9 << 20))]
+            seen["keys"] = [keys_after(processes, f"call {number}") for number in range(5)]
             seen["sum"] = processes.add("sum", processes.rank + 1)
             if what == "alike" or (what == "one" and processes.rank == 1):
                 raise DataError("a bad file")

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
+from tests import worlds
 from xpet.core.events import Notice
 from xpet.core.processes import ALONE, Processes, connected, here
 
-ROOT = Path(__file__).resolve().parents[2]
-World = dict[int, dict[str, Any]]
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def meet(what: str, world: int = 2, timeout: float = 60) -> World:
+def meet(what: str, world: int = 2, timeout: float = 60) -> worlds.World:
     """What each process of a world saw; those that died are missing."""
-    shared = os.environ | {
-        "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
-        "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    command = [sys.executable, "-m", "tests.core.meeting", what, str(timeout)]
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=-1)
-        for rank in range(world)
-    ]
-    lines = [process.communicate(timeout=300)[0].decode() for process in started]
-    return {seen["rank"]: seen for seen in map(json.loads, filter(None, lines))}
+    return worlds.meet("tests.core.meeting", what, timeout, world=world)
 
 
 def test_what_three_processes_share() -> None:
@@ -46,6 +20,10 @@ def test_what_three_processes_share() -> None:
     assert {seen["first"] for seen in world.values()} == {"by 0"}
     assert [world[rank]["share"] for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
     assert sorted(number for seen in world.values() for number in seen["drawn"]) == list(range(20))  # each once
+    assert sorted(piece for seen in world.values() for piece in seen["turns"]) == list(range(20))  # each by one
+    assert {tuple(seen["large"]) for seen in world.values()} == {(9 << 20,) * 3}  # torch's store takes 8 MiB a value
+    keys = world[0]["keys"][1:]
+    assert max(keys) - min(keys) < 12  # what all have read is deleted: each of these calls stores 12
     assert max(seen["sum"] for seen in world.values()) == 1 + 2 + 3
     assert not any("error" in seen for seen in world.values())
 
@@ -90,6 +68,8 @@ def test_one_process_shares_with_nobody() -> None:
         assert processes.gather("greetings", 3) == [3]
         assert processes.first("decision", lambda: {"of": "one"}) == {"of": "one"}
         assert processes.share("abc") == ["a", "b", "c"]
+        turns = processes.turns("walk")
+        assert [turns.next() for _ in range(3)] == [True] * 3
         processes.barrier("the end")
         processes.listener(seen.append)(Notice("heard"))
     assert seen == [Notice("heard")]

@@ -95,18 +95,13 @@ def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
     folder, beside = flags["resume"], [f"--{key}" for key in ("config", "out", "overwrite") if key in flags]
     if beside:
         raise ConfigError(f"--resume {folder.value}: expected it without {' and '.join(beside)}, found both")
-    from xpet.core.rundir import SWEEP, UNFINISHED, unfinished_folder
+    from xpet.core.rundir import SWEEP
 
-    out = Path(folder.value)
-    unfinished = unfinished_folder(out)
-    if not exists(unfinished / SWEEP) and out.name.endswith(UNFINISHED):
-        out, unfinished = out.with_name(out.name.removesuffix(UNFINISHED)), out
-    if not exists(unfinished / SWEEP):
+    if not exists(Path(folder.value) / SWEEP):
         raise ConfigError(
-            f"--resume {folder.value}: expected an output folder whose training was stopped, found no "
-            f"{unfinished / SWEEP}"
+            f"--resume {folder.value}: expected a sweep that was stopped (with {SWEEP}), found none there"
         )
-    return {**flags, "config": Setting(str(unfinished), FLAG), "out": Setting(str(out), FLAG)}
+    return {**flags, "config": folder, "out": folder}
 
 
 def _stored(command: Command, path: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,8 @@ SIGN_EVERY = 1.0
 """Seconds between signs of life."""
 PATIENCE = 5.0
 """Seconds that a failing process waits for the first one to fail alike, and the first for the others to leave."""
+PIECE = 4 << 20
+"""Bytes of a value that are stored under one key: torch's store takes up to 8 MiB."""
 
 
 class Processes:
@@ -43,6 +46,7 @@ class Processes:
         self.store, self.launch, self.timeout = store, launch, timeout
         self._calls = 0
         self._signed = 0.0
+        self._read: list[str] = []
 
     @property
     def rank(self) -> int:
@@ -75,7 +79,13 @@ class Processes:
         self._set(f"{name}/{self.rank}", value)
         keys = {rank: f"{name}/{rank}" for rank in range(self.world)}
         self._wait(what, keys)
+        self._forget()
+        self._read += keys.values()
         return [self._get(key) for key in keys.values()]
+
+    def turns(self, what: str) -> Turns:
+        """Turns at work that all processes walk through; all must make them in the same order of calls that wait."""
+        return Turns(self, self._name(what))
 
     def first(self, what: str, make: Callable[[], T]) -> T:
         """What `make` returns (JSON-ready) in process 0, in every process. Raises what `make` does, and as `gather`."""
@@ -84,6 +94,7 @@ class Processes:
         name = self._name(what)
         if self.is_first:
             self._set(name, make())
+            self._read.append(name)
         self._wait(what, {0: name})
         return self._get(name)  # type: ignore[no-any-return]
 
@@ -181,12 +192,28 @@ class Processes:
         return f"{self._calls}/{what}"
 
     def _set(self, key: str, value: Any) -> None:
+        """Store a value in pieces; their number, under the key itself, comes last."""
+        text = json.dumps(value)
+        pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         with self._reached():
-            self._store.set(key, json.dumps(value))
+            for number, piece in enumerate(pieces):
+                self._store.set(f"{key}/{number}", piece)
+            self._store.set(key, str(len(pieces)))
 
     def _get(self, key: str) -> Any:
         with self._reached():
-            return json.loads(self._store.get(key))
+            pieces = [self._store.get(f"{key}/{number}") for number in range(int(self._store.get(key)))]
+        return json.loads(b"".join(pieces))
+
+    def _forget(self) -> None:
+        """Delete, in process 0, what all have read: everything before a call at which all processes have come."""
+        if self.is_first:
+            with self._reached():
+                for key in self._read:
+                    for number in range(int(self._store.get(key))):
+                        self._store.delete_key(f"{key}/{number}")
+                    self._store.delete_key(key)
+        self._read = []
 
     def _wait(self, what: str, keys: Mapping[int, str]) -> None:
         """Wait for keys, each set by the process with its rank. Raises ProcessError and PeerError."""
@@ -231,6 +258,28 @@ class Processes:
                     f"expected process 0 to hold the common store, found it gone ({one_line(error, 80)}); start the "
                     "command again: what was finished is kept"
                 ) from error
+
+
+class Turns:
+    """Work that all processes walk through in the same order, and of which each does the pieces that it draws.
+
+    So a fast process does more of it. One process alone does everything.
+    """
+
+    def __init__(self, processes: Processes, name: str) -> None:
+        self.processes, self.name = processes, name
+        self._piece = -1
+        self._drawn = -1
+
+    def next(self) -> bool:
+        """Whether the next piece of the work is this process's."""
+        self._piece += 1
+        if self.processes.store is None:
+            return True
+        if self._drawn < self._piece:
+            drawn = self.processes.draw(self.name, 1, sys.maxsize)
+            self._drawn = drawn.start if drawn else sys.maxsize
+        return self._drawn == self._piece
 
 
 ALONE = Processes()

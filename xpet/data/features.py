@@ -2,7 +2,8 @@
 
 A store is a folder `<store>/<sha256(key)[:16]>/` of `part-*.safetensors` files. A part holds `features` [pictures, d]
 float32 and, in its metadata, the key's hash, the picture digests row by row and a checksum of the tensor. Parts are
-independent and written atomically, so an interrupted run resumes and several processes may write at once.
+independent and written atomically, so an interrupted run resumes and several processes may write at once. The processes
+of one command each encode a share of the pictures and then read the others' parts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from xpet.core.captions import ImageSource
 from xpet.core.errors import DataError, OutputError, listing, one_line
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import write_file
+from xpet.core.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -55,6 +57,7 @@ def image_features(
     batch_size: int = 64,
     on_event: OnEvent = ignore,
     prepare: Prepare | None = None,
+    processes: Processes = ALONE,
 ) -> Tensor:
     """Features [names, d] float32 of the named pictures; those that are not in the store are computed and stored.
 
@@ -70,6 +73,7 @@ def image_features(
         batch_size: pictures encoded at a time.
         on_event: called with Progress of what is computed, and with a warning for every rejected part.
         prepare: applied to each picture by the thread that read it; like `pictures`, it is used by several threads.
+        processes: those that share the work, and all call this; each returns all rows.
 
     Raises:
         DataError: no names, a picture is missing or unreadable, or encoding gives non-finite or misshapen features.
@@ -79,24 +83,51 @@ def image_features(
 
     if not names:
         raise DataError("expected pictures to encode, found none")
-    with ThreadPoolExecutor(WORKERS) as pool:
-        digests = list(pool.map(pictures.digest, names))
+    digests = _digests(names, pictures, processes)
     name_of = dict(zip(digests, names, strict=True))
     parts = _FeatureStore(store, key, on_event)
     computation = _FeatureComputation(pictures, prepare, encode, parts, batch_size, len(name_of))
-    rows = _rows(name_of, parts, computation)
+    rows = _rows(name_of, parts, computation, processes)
     return torch.stack([rows[digest] for digest in digests])
 
 
-def _rows(name_of: dict[str, str], store: _FeatureStore, computation: _FeatureComputation) -> dict[str, Tensor]:
-    """A feature row [d] for each digest in `name_of` (digest -> picture): the stored one, else a computed one."""
+def _digests(names: Sequence[str], pictures: ImageSource, processes: Processes) -> list[str]:
+    """The content digest of each named picture; every process reads its share of the pictures."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        shares = processes.gather("the digests of pictures", list(pool.map(pictures.digest, processes.share(names))))
+    return [shares[number % len(shares)][number // len(shares)] for number in range(len(names))]
+
+
+def _rows(
+    name_of: dict[str, str], store: _FeatureStore, computation: _FeatureComputation, processes: Processes
+) -> dict[str, Tensor]:
+    """A feature row [d] for each digest in `name_of` (digest -> picture): the stored one, else a computed one.
+
+    What processes store they all read; where a store is not common to all, each also computes what it does not find.
+    """
     stored = store.load(set(name_of))
-    computed = computation.compute({digest: name for digest, name in name_of.items() if digest not in stored})
-    if len({len(row) for rows in (stored, computed) for row in islice(rows.values(), 1)}) > 1:
+    known = [digest in stored for digest in name_of] if processes.is_first else None
+    found = processes.gather("the stored image features", known)[0]
+    missing = {digest: name for (digest, name), there in zip(name_of.items(), found, strict=True) if not there}
+    computed = computation.compute(missing, processes)
+    widths = {len(row) for rows in (stored, computed) for row in islice(rows.values(), 1)}
+    if len(set().union(*processes.gather("the image features", sorted(widths)))) > 1:
         store.warn(f"{store.folder}: expected as many dimensions as the image tower gives, found others")
         store.drop()
-        stored = computation.compute({digest: name_of[digest] for digest in stored})
-    return stored | computed
+        present = {digest: name for digest, name in name_of.items() if digest not in missing}
+        stored = computation.compute(present, processes)
+        processes.barrier("the image features of other dimensions")
+    rows = stored | computed
+    rows |= store.load(name_of.keys() - rows.keys()) if len(rows) < len(name_of) else {}
+    rest = {digest: name for digest, name in name_of.items() if digest not in rows}
+    return rows | computation.compute(rest, ALONE)
+
+
+def _share(missing: dict[str, str], batch_size: int, processes: Processes) -> dict[str, str]:
+    """This process's part of the missing pictures, in batches of the same pictures as one process would encode."""
+    items = list(missing.items())
+    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    return dict(item for batch in processes.share(batches) for item in batch)
 
 
 @dataclass(frozen=True)
@@ -110,26 +141,30 @@ class _FeatureComputation:
     batch_size: int
     total: int
 
-    def compute(self, missing: dict[str, str]) -> dict[str, Tensor]:
-        """Encode and store the missing pictures (digest -> name); returns their rows [d] by digest."""
+    def compute(self, missing: dict[str, str], processes: Processes) -> dict[str, Tensor]:
+        """Encode and store this process's share of missing pictures (digest -> name); returns their rows [d] by digest.
+
+        Progress takes the other processes to be as far.
+        """
         rows: dict[str, Tensor] = {}
-        if not missing:
+        share = _share(missing, self.batch_size, processes)
+        if not share:
             return rows
         pending: dict[str, Tensor] = {}
-        done = self.total - len(missing)
+        done, stored = 0, self.total - len(missing)
         report = self.store.on_event
-        report(Progress(STAGE, done, self.total))
-        prepared = map_ahead(self.prepared, missing.items(), 2 * self.batch_size)
+        report(Progress(STAGE, stored, self.total))
+        prepared = map_ahead(self.prepared, share.items(), 2 * self.batch_size)
         while batch := list(islice(prepared, self.batch_size)):
             features = self.encode([picture for _, _, picture in batch]).detach().float().cpu()
             _check(features, len(batch), batch[0][1])
             pending |= {digest: row for (digest, _, _), row in zip(batch, features, strict=True)}
             done += len(batch)
-            if len(pending) >= PART_PICTURES or done == self.total:
+            if len(pending) >= PART_PICTURES or done == len(share):
                 self.store.save(pending)
                 rows |= pending
                 pending = {}
-            report(Progress(STAGE, done, self.total))
+            report(Progress(STAGE, min(stored + done * processes.world, self.total), self.total))
         return rows
 
     def prepared(self, item: tuple[str, str]) -> tuple[str, str, Any]:
@@ -185,6 +220,7 @@ class _FeatureStore:
         """Rows [d] of those requested digests that are stored; damaged parts are reported, removed and skipped."""
         rows: dict[str, Tensor] = {}
         for path in sorted(self.folder.glob("part-*.safetensors")):
+            seen = _state(path)
             try:
                 part = self._read(path, requested)
                 size = {len(row) for row in (*part.values(), *rows.values())}
@@ -196,7 +232,8 @@ class _FeatureStore:
                 continue
             except (ValueError, OSError, KeyError, TypeError) as error:
                 self.warn(f"{path}: expected sound features of this image tower, found {error}")
-                _remove(path)
+                if _state(path) == seen:  # else another process has put a sound one in its place
+                    _remove(path)
         return rows
 
     def drop(self) -> None:
@@ -250,6 +287,15 @@ class _FeatureStore:
 def _checksum(features: Tensor) -> str:
     """SHA-256 (hex) of the numbers of a tensor of any shape."""
     return hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from another that takes its place; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _remove(path: Path) -> None:

@@ -13,6 +13,7 @@ from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.core.files import sha256_of
 from xpet.core.paths import absolute, features_folder
+from xpet.core.processes import here
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,7 +133,7 @@ def features_of(
     """Image features of each part, float32 [images, d]: the user's own, or the stored ones, computed where missing.
 
     A file of the user's own features has one row per image of the corpus, in the order of its splits. Stored features
-    of another precision than the towers are to compute in are not used.
+    of another precision than the towers are to compute in are not used. All processes of the command compute them.
     """
     names = [name for part in parts for name in part.images]
     if config.image_features is not None:
@@ -148,7 +149,7 @@ def features_of(
     assert tower is not None
     rows = image_features(
         names, corpus.pictures, lambda images: tower.encode(images, device, precision), tower.key_on(device, precision),
-        features_folder(), on_event=on_event, prepare=tower.prepare,
+        features_folder(), on_event=on_event, prepare=tower.prepare, processes=here(),
     )  # fmt: skip
     return list(rows.split([len(part.images) for part in parts]))
 
