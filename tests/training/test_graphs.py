@@ -76,7 +76,7 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
     monkeypatch.setattr(graphs, "cuda_graphs", lambda: made)
-    monkeypatch.setattr(graphs, "check", lambda config, engine: None)
+    monkeypatch.setattr(graphs, "check", lambda config, engine, processes=1: None)
     return made
 
 

@@ -37,6 +37,7 @@ class PackedBatch:
         most: captions of the fullest line.
         prompt_index: the number of the prompt token to insert here, [lines, length]; -1 for tokens of the text and
             filler. None where no prompt is inserted.
+        numbers: every caption's number among its run's captions, [captions]; None where they are in that order.
     """
 
     ids: Tensor
@@ -45,24 +46,27 @@ class PackedBatch:
     index: Tensor
     most: int
     prompt_index: Tensor | None = None
+    numbers: Tensor | None = None
 
     def to(self, send: Callable[[Tensor], Tensor]) -> PackedBatch:
         """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
-        prompt_index = None if self.prompt_index is None else send(self.prompt_index)
+        prompt_index, numbers = (t if t is None else send(t) for t in (self.prompt_index, self.numbers))
         ids, positions, segment, index = map(send, (self.ids, self.positions, self.segment, self.index))
-        return PackedBatch(ids, positions, segment, index, self.most, prompt_index)
+        return PackedBatch(ids, positions, segment, index, self.most, prompt_index, numbers)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the batch, in the shapes of its attributes, [lines, length] most of them."""
-        tensors = (self.ids, self.positions, self.segment, self.index)
-        return tensors if self.prompt_index is None else (*tensors, self.prompt_index)
+        tensors = (self.ids, self.positions, self.segment, self.index, self.prompt_index, self.numbers)
+        return tuple(tensor for tensor in tensors if tensor is not None)
 
     def captions(self, runs: int) -> Tensor:
         """Every token's caption, as its number among its run's captions, [lines, length]; for filler any number."""
-        count = len(self.index)
+        count, own = len(self.index), self.numbers
+        if own is None:
+            own = torch.arange(count, device=self.index.device) % (count // runs)
         numbers = self.index.new_zeros(len(self.ids) * self.most)
-        numbers[self.index] = torch.arange(count, device=self.index.device) % (count // runs)
+        numbers[self.index] = own
         return numbers.view(-1, self.most).gather(1, self.segment.clamp_min(0))
 
     def mask(self, dtype: torch.dtype) -> Tensor:

@@ -66,6 +66,20 @@ class ProcessError(XpetError):
     """The processes of one command cannot work together: one is lost, or they do not meet."""
 
 
+class LostError(ProcessError):
+    """A process that trains a stack together with this one is gone or silent.
+
+    `world` is the number of processes, `found` what was noticed, `where` the step.
+    """
+
+    def __init__(self, world: int, found: str, where: str = "") -> None:
+        self.world, self.found = world, found
+        super().__init__(
+            f"expected all {world} processes in training, found one gone or silent{where} ({found}); start the command "
+            "again: it goes on from what was written"
+        )
+
+
 class RankError(XpetError):
     """An error of a process other than the first, which says its rank."""
 

@@ -34,6 +34,8 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "data": ("name",), "method": ("name",),
 }  # fmt: skip
 """Fields of these sections that every version wrote, so that a run without one is damaged."""
+_RARE = ("gradient_cache",)
+"""Fields of `fit` that are written only where they are given."""
 
 
 _T = TypeVar("_T")
@@ -172,6 +174,7 @@ class RunRecord:
 def documents_of(record: RunRecord) -> dict[str, Any]:
     """The JSON-ready documents of a record, by name (`DOCUMENTS`)."""
     settings = {name: to_dict(getattr(record, name)) for name in (*_SETTINGS, "fit")}
+    settings["fit"] = {name: value for name, value in settings["fit"].items() if value is not None or name not in _RARE}
     more = {"text": record.text and to_dict(record.text), "from": record.start, "combination": record.combination}
     return {
         "config": {"schema": SCHEMA, **settings, **{name: value for name, value in more.items() if value is not None}},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
-from xpet.core.errors import ConfigError
+from xpet.core.errors import ConfigError, LostError
 from xpet.core.events import OnEvent, ignore
 from xpet.training import graphs
 from xpet.training.compiling import compiled
@@ -20,6 +20,7 @@ from xpet.training.selection import TrainedRun
 from xpet.training.session import Assign, Session
 from xpet.training.setup import FitSetup
 from xpet.training.slots import admit, occupied
+from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, Reindex, StackLike
 from xpet.training.step import read_batch, step_losses
 
@@ -49,22 +50,24 @@ def stream(
     A run that ended or diverged leaves its slot to the next one that waits, which starts from its own first step; when
     none waits any more the stack shrinks to those that are left. What a run learns does not depend on the others.
     `assign` puts runs into the stack. `counter` counts steps where several stacks share the work. Raises ConfigError
-    where the plan asks for what the machine does not have.
+    where the plan asks for what the machine does not have. Where processes share the stack (`setup.spread`), all of
+    them call this; LostError when one is gone, which no step is left half-done by.
     """
     if not setup.queue.waiting:
         return
-    graphs.check(setup.fit, setup.engine)
+    graphs.check(setup.fit, setup.engine, setup.spread.world)
     finished: list[TrainedRun] = []
     with _prepared(setup):
         slots = admit(setup, setup.slots, step=0)
         if not slots:
             return
         reporter = ProgressReporter(counter or StepCounter([setup.queue]), on_event)
-        session = Session(setup, slots, assign, reporter)
-        for finished in session.train():
-            if not session.slots:
-                break
-            yield finished
+        session = Session(setup, slots, _alike(assign, setup.spread), reporter)
+        with _telling_step(session):
+            for finished in session.train():
+                if not session.slots:
+                    break
+                yield finished
     yield finished  # the last runs, yielded when the tower is again as it was
 
 
@@ -92,6 +95,26 @@ def _left_in_eval_mode(stack: StackLike) -> Iterator[None]:
         yield
     finally:
         stack.tower.eval()
+
+
+@contextmanager
+def _telling_step(session: Session) -> Iterator[None]:
+    """Say at which step of the session another process was found to be gone."""
+    try:
+        yield
+    except LostError as error:
+        raise LostError(error.world, error.found, f" at step {session.step}") from error
+
+
+def _alike(assign: Assign, spread: Spread) -> Assign:
+    """The same as `assign`, after which the parameters of all processes are equal to the last bit."""
+
+    def assign_alike(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+        reindex = assign(stack, kept, runs)
+        spread.copy_first(stack.flat)
+        return reindex
+
+    return assign if spread.alone else assign_alike
 
 
 def _as_given(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:

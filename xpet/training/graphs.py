@@ -86,14 +86,24 @@ def cuda_graphs() -> Record:
     return record
 
 
-def check(config: FitPlan, engine: Engine) -> None:
-    """Raise ConfigError when the plan wants graphs and there is no GPU, or its steps would wait for the GPU."""
+def check(config: FitPlan, engine: Engine, processes: int = 1) -> None:
+    """Raise ConfigError when the plan wants graphs and there is no GPU, or its steps cannot be recorded.
+
+    `processes` is how many train one stack together.
+    """
     if not config.cuda_graphs:
         return
     if engine.device.type != "cuda":
         raise ConfigError("--cuda-graphs needs a GPU: expected device cuda, found cpu; leave --cuda-graphs out")
     if config.layout != "packed":  # transformers asks the device whether anything is padded
         raise ConfigError(f"--cuda-graphs needs packed captions: expected --layout packed, found {config.layout}")
+    reason = "goes with small steps, not"
+    if config.gradient_cache is not None:
+        raise ConfigError(
+            f"--cuda-graphs {reason} with --gradient-cache {config.gradient_cache}; leave one of them out"
+        )
+    if processes > 1:
+        raise ConfigError(f"--cuda-graphs {reason} with runs spread over {processes} processes; leave it out")
 
 
 def recorder_of(config: FitPlan, engine: Engine) -> Record | None:

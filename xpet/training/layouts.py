@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,28 +43,45 @@ class LayoutContext:
     width: int
 
 
-Layout = Callable[[Sequence[Tokens], LayoutContext], CaptionBatch]
-"""Lays out each run's captions, equally many per run."""
+Numbers = Sequence[Sequence[int]]
+"""For each run the numbers of captions among all that it reads in a step."""
 
 
-def packed(rows: Sequence[Tokens], context: LayoutContext) -> CaptionBatch:
+class Layout(Protocol):
+    """Lays out each run's captions, equally many per run.
+
+    `numbers` are given where they are not all captions of a step, in their order: hashed dropout depends on them.
+    """
+
+    def __call__(
+        self, rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None, /
+    ) -> CaptionBatch:
+        """The captions on the engine's device."""
+        ...
+
+
+def packed(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None) -> CaptionBatch:
     """Put several captions into one line (see `xpet.core.caption_packing`): hardly any filler, one forward."""
-    batch = pack(rows, context.stack.inserted, context.width).to(context.engine.send)
+    batch = pack(rows, context.stack.inserted, context.width)
+    if numbers is not None:
+        batch = replace(batch, numbers=torch.tensor(numbers).flatten())
+    batch = batch.to(context.engine.send)
     return CaptionBatch(batch.tensors, lambda: context.stack.packed(batch), batch.most)
 
 
-def padded(rows: Sequence[Tokens], context: LayoutContext) -> CaptionBatch:
+def padded(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None) -> CaptionBatch:
     """Sort every run's captions by length and pad them in a few slices, so that one long caption does not pad all."""
     count, send = len(rows[0]), context.engine.send
     slices = max(1, min(context.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
     order = [sorted(range(count), key=lambda i, run=run: len(run[i])) for run in rows]  # type: ignore[misc]
     bounds = [round(count * k / slices) for k in range(slices + 1)]
+    numbered = [range(count)] * len(rows) if numbers is None else numbers
     parts = []
     for start, stop in pairwise(bounds):
-        numbers = [by_length[start:stop] for by_length in order]  # of each run's captions in this slice
-        ids, mask = context.collate([run[i] for run, chosen in zip(rows, numbers, strict=True) for i in chosen])
-        captions = torch.tensor(numbers).flatten()
-        parts.append((send(ids), send(mask), send(captions)))
+        slice_ = [by_length[start:stop] for by_length in order]  # each run's captions in this slice
+        ids, mask = context.collate([run[i] for run, chosen in zip(rows, slice_, strict=True) for i in chosen])
+        captions = torch.tensor([[own[i] for i in chosen] for own, chosen in zip(numbered, slice_, strict=True)])
+        parts.append((send(ids), send(mask), send(captions.flatten())))
     unsort = send(torch.tensor(order)).argsort(dim=1).unsqueeze(-1)  # [runs, captions, 1]
 
     def encode() -> Tensor:

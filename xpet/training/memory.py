@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,7 +82,22 @@ def flop_per_step(tower: torch.nn.Module, data: RunData, batch_size: int) -> flo
 def bytes_per_run(
     stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan, collate: Collate, engine: Engine
 ) -> float:
-    """Bytes one run's step takes, estimated from what autograd keeps in a forward of its first batch."""
+    """Bytes one run's step takes, estimated from what autograd keeps in a forward of its first batch.
+
+    With a gradient cache that is what it keeps of the whole batch, and of one slice in the backward pass.
+    """
+    kept = _bytes_kept(stack, run, fit, collate, engine)
+    if fit.gradient_cache is not None:
+        columns = 1 if run[1].anchor is None else 2
+        rows = max(2, math.ceil(min(fit.gradient_cache, columns * fit.batch_size) / columns))
+        kept += _bytes_kept(stack, run, replace(fit, gradient_cache=None, batch_size=rows), collate, engine)
+    return TEMPORARIES * kept
+
+
+def _bytes_kept(
+    stack: StackLike, run: tuple[RunConfig, RunData], fit: FitPlan, collate: Collate, engine: Engine
+) -> float:
+    """Bytes that autograd keeps in a forward of a run's first batch."""
     from xpet.training.fit import first_loss
 
     frozen: set[int] = set()  # addresses of the tower's weights
@@ -99,7 +115,7 @@ def bytes_per_run(
         frozen |= {p.untyped_storage().data_ptr() for p in stack.tower.parameters()}
         loss = first_loss(stack, run, fit, collate, engine)
     del loss
-    return TEMPORARIES * sum(saved.values())
+    return sum(saved.values())
 
 
 def free_bytes(engine: Engine) -> int:

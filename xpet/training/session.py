@@ -103,7 +103,7 @@ class Session:
         total = weights[0] * image_text + weights[1] * alignment  # [runs]
         stack.clear_gradients()
         self.setup.engine.backward(total.sum())
-        gradients = stack.gradients()  # each [runs, n]
+        gradients = self.setup.gradients(total)  # each [runs, n]
         finite = total.isfinite() & torch.stack([g.sum(dim=1).isfinite() for g in gradients]).all(dim=0)  # [runs]
         self._mark_diverged(finite, self.optimiser.counts + 1)
         self.optimiser.step(gradients, self.diverged_at == 0)

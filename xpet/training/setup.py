@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
+from xpet.training import parts
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
+from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Queue
+from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
 
@@ -27,6 +30,7 @@ class FitSetup:
         fit: steps, batch size, validation, selection.
         collate: pads token rows to one length (for the padded layout).
         engine: device and precision.
+        spread: the processes that train this stack together, all of which hold one; by default this one alone.
     """
 
     stack: StackLike
@@ -35,6 +39,7 @@ class FitSetup:
     fit: FitPlan
     collate: Collate
     engine: Engine
+    spread: Spread = Spread(0, 1)
 
     @property
     def device(self) -> torch.device:
@@ -56,11 +61,24 @@ class FitSetup:
         width = int(self.stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         return LayoutContext(self.stack, self.engine, self.collate, width)
 
-    def lay_out(self, rows: Sequence[Tokens]) -> CaptionBatch:
-        """Put the captions of each run (equally many token rows per run) on the device as the plan's layout says."""
-        return LAYOUTS[self.fit.layout](rows, self._context)
+    def lay_out(self, rows: Sequence[Tokens], most: int | None = None) -> PartedCaptions:
+        """Put the captions of each run (equally many token rows per run) on the device as the plan's layout says.
 
-    def encode(self, captions: CaptionBatch, start: int, stop: int) -> Tensor:
+        Of these only this process's share, and at most `most` of a run are encoded at a time.
+        """
+        return parts.lay_out(rows, LAYOUTS[self.fit.layout], self._context, self.spread, most)
+
+    def encode(self, captions: PartedCaptions, start: int, stop: int) -> Tensor:
         """Features [runs, captions, d] of captions that were laid out for the runs in slots `start` to `stop` - 1."""
-        with self.stack.some(start, stop), self.stack.casting(self.engine.dtype):
-            return captions.encode().to(self.dtype).unflatten(0, (stop - start, -1))
+
+        def encode(part: CaptionBatch) -> Tensor:
+            with self.stack.some(start, stop), self.stack.casting(self.engine.dtype):
+                return part.encode().to(self.dtype).unflatten(0, (stop - start, -1))
+
+        return captions.encode(encode, self.spread)
+
+    def gradients(self, losses: Tensor) -> list[Tensor]:
+        """Gradients of the back-propagated `losses` [runs], each [runs, n]: of the captions of all processes."""
+        gradients = self.stack.gradients()
+        self.spread.sum_gradients(gradients, losses)
+        return gradients

@@ -14,7 +14,7 @@ from xpet.core.config import RunConfig
 from xpet.core.dropout_bits import signed
 from xpet.core.losses import AlignmentLoss, find_loss
 from xpet.training.batches import batch_order
-from xpet.training.layouts import CaptionBatch
+from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Run, RunData
 from xpet.training.selection import TrainedRun, Validation
 from xpet.training.setup import FitSetup
@@ -62,7 +62,7 @@ class Cohort:
     began: int
     start: int
     stop: int
-    texts: Sequence[CaptionBatch]
+    texts: Sequence[PartedCaptions]
     validation: Validation
 
     @property
@@ -155,7 +155,8 @@ def _cohorts(setup: FitSetup, slots: Sequence[Slot]) -> list[Cohort]:
 
 def _cohort(setup: FitSetup, began: int, start: int, data: Sequence[RunData]) -> Cohort:
     count = len(data[0].val_text)
-    parts = min(count, math.ceil(count * len(data) / VALIDATION_ROWS[setup.device.type]))
+    rows = VALIDATION_ROWS[setup.device.type] * setup.spread.world
+    parts = min(count, math.ceil(count * len(data) / rows))
     bounds = [round(count * part / parts) for part in range(parts + 1)]
     texts = [setup.lay_out([d.val_text[i:j] for d in data]) for i, j in pairwise(bounds)]
     validation = Validation([d.val_image for d in data], [d.val_image_index for d in data], setup.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.losses import contrastive
-from xpet.training.layouts import CaptionBatch
+from xpet.training.parts import PartedCaptions
 from xpet.training.setup import FitSetup
 from xpet.training.slots import Occupancy, Slot
 from xpet.training.stacklike import Tokens
@@ -28,7 +28,7 @@ class StepBatch:
         anchor_features: features [runs, size, d] of anchors that are not encoded here; None where they are.
     """
 
-    captions: CaptionBatch
+    captions: PartedCaptions
     size: int
     image_rows: Tensor
     image_captions: int
@@ -58,7 +58,7 @@ def read_batch(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
             features.append(slot.data.anchor_features[rows])
     send = setup.engine.send
     return StepBatch(
-        captions=setup.lay_out(captions),
+        captions=setup.lay_out(captions, setup.fit.gradient_cache),
         size=len(batches[0]),
         image_rows=send(torch.tensor(image_rows)),
         image_captions=len(image_batches[0]) if image_batches else 0,

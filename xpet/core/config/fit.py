@@ -63,6 +63,13 @@ class FitConfig:
     layout: str = option(
         "packed", "--layout", "Captions packed into common rows, or padded; same numbers", SPEED, choices=LAYOUTS
     )
+    gradient_cache: int | None = option(
+        None,
+        "--gradient-cache",
+        "Captions of a run encoded at a time: features first, then gradients in slices; for batches larger than memory",
+        SPEED,
+        default_text="all at once",
+    )
     compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED)
     cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED)
     workers: int | None = option(
@@ -83,6 +90,7 @@ class FitConfig:
             for name, value in (
                 ("batch size", self.batch_size), ("epochs", self.epochs), ("steps", self.steps),
                 ("validate-every", self.validate_every), ("stack", self.stack), ("workers", self.workers),
+                ("gradient-cache", self.gradient_cache),
             )
             if value is not None and value < 1
         ]  # fmt: skip

@@ -22,7 +22,8 @@ from xpet.data.locking import locked
 from xpet.jobs.shared.run_records import Runs
 
 SCHEMA = 1
-FREE = (("out",), ("overwrite",), ("fit", "workers"), ("fit", "stack"), ("fit", "compile"), ("fit", "cuda_graphs"))
+SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
+FREE = (("out",), ("overwrite",), *(("fit", name) for name in SPEED))
 """Fields of a plan that may differ when a sweep goes on: where it is, and how fast it is trained."""
 
 

@@ -1,0 +1,162 @@
+"""Trainings that must come out the same in one process, spread over several, and with a gradient cache.
+
+`python -m` is not for this module: `trained_by` starts processes with torch's own launcher, each of which runs `_work`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch.multiprocessing.spawn import spawn
+
+from tests import towers
+from tests.training.test_layouts import METHODS
+from xpet.core.config import FitPlan, MethodConfig, RunConfig
+from xpet.core.losses import ALIGNMENT_LOSSES
+from xpet.methods.build import build_stack
+from xpet.training.device import make_engine
+from xpet.training.fit import stream
+from xpet.training.queue import Queue, Run, RunData
+from xpet.training.selection import TrainedRun
+from xpet.training.setup import FitSetup
+from xpet.training.spread import Spread
+from xpet.training.stacklike import Reindex, StackLike
+
+TIMEOUT = timedelta(seconds=240)
+FIT = FitPlan(batch_size=5, steps=6, validate_every=3)  # of 14 rows: batches of 5, 5 and 4
+SUM = "mse-normalized+0.1*contrastive"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of `runs` runs, `slots` of them side by side."""
+
+    method: MethodConfig = METHODS["lora"]
+    fit: FitPlan = FIT
+    runs: int = 1
+    slots: int = 2
+    losses: tuple[str, ...] = ("mse",)
+    data: str = "anchored"
+    rows: int = 14
+    diverging: int | None = None
+
+    def given(self) -> list[Run]:
+        """The runs: seeds, rates, data and losses of their own."""
+        return [
+            (
+                RunConfig("de", "routine1", self.losses[n % len(self.losses)], 0.5, 1e-3 * (1 + n), seed=20 + n),
+                self._data(n),
+            )
+            for n in range(self.runs)
+        ]
+
+    def _data(self, number: int) -> RunData:
+        data = towers.run_data(number, rows=self.rows, longest=6 + 3 * (number % 3), anchored=self.data == "anchored")
+        generator = torch.Generator().manual_seed(number)
+        features = torch.randn(self.rows, towers.DIMENSIONS, generator=generator, dtype=torch.float64)
+        if self.data in ("anchor features", "image captions"):
+            data = replace(data, anchor_features=features)
+        if self.data == "image captions":
+            assert data.image is not None
+            data = replace(data, image=data.image[:7], image_captions=towers.texts(7, number + 300))
+        if self.data == "text alone":
+            data = replace(data, image=None, anchor_features=features)
+        if number == self.diverging:
+            assert data.image is not None
+            data = replace(data, image=data.image.index_fill(0, torch.tensor([4]), float("nan")))
+        return data
+
+
+LONG = "60 steps"
+CASES: dict[str, Case] = {
+    **{f"method {name}": Case(method, slots=1 if name == "full" else 2) for name, method in METHODS.items()},
+    **{f"loss {name}": Case(losses=(name,)) for name in (*ALIGNMENT_LOSSES, SUM)},
+    **{f"data: {kind}": Case(data=kind) for kind in ("no anchors", "anchor features", "image captions", "text alone")},
+    "padded": Case(fit=replace(FIT, layout="padded"), runs=2),
+    "padded, no anchors": Case(fit=replace(FIT, layout="padded"), data="no anchors"),
+    "dropout": Case(fit=replace(FIT, dropout="model"), runs=2),
+    "dropout, padded": Case(fit=replace(FIT, dropout="model", layout="padded"), runs=2, data="no anchors"),
+    "dropout, image captions": Case(fit=replace(FIT, dropout="model"), data="image captions"),
+    "dropout, full": Case(METHODS["full"], replace(FIT, dropout="model")),
+    "dropout, prompt": Case(METHODS["soft-prompt"], replace(FIT, dropout="model")),
+    "pairs": Case(fit=replace(FIT, batch_size=2), data="no anchors"),
+    "one batch": Case(fit=replace(FIT, batch_size=50), losses=("contrastive",)),
+    "runs that come and go": Case(fit=replace(FIT, steps=11), runs=5, slots=3, losses=("mse", "cosine"), diverging=1),
+    "never validated": Case(fit=replace(FIT, include_start=False, validate_every=100)),
+    LONG: Case(fit=replace(FIT, steps=60, validate_every=20, dropout="model"), runs=2, losses=("mse", SUM)),
+}
+
+
+def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[torch.Tensor]]:
+    """The trained runs in their order, and the stack's parameters at the end."""
+    given = case.given()
+    stack = build_stack(towers.tower(), case.method, [1], [_tokens(given[0])])
+    collected, queue = [], Queue(given, case.fit)
+    setup = FitSetup(stack, queue, case.slots, case.fit, towers.pad, make_engine("cpu"), spread or Spread(0, 1))
+    for finished in stream(setup, _assign):
+        collected += finished
+    return sorted(collected, key=lambda run: run.number), [flat.detach() for flat in stack.flat]
+
+
+def _assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
+    return stack.reindex(kept, [config.seed for config, _ in runs], [_tokens(run) for run in runs])
+
+
+def _tokens(run: Run) -> list[int]:
+    return sorted({token for row in run[1].student for token in row})
+
+
+def trained_by(folder: Path, worlds: dict[int, Sequence[str]], gradient_cache: int) -> None:
+    """Train named cases in as many processes as the keys say, and those marked with a gradient cache, too."""
+    count = max(worlds)
+    spawn(_work, (str(folder), worlds, gradient_cache), count)  # type: ignore[no-untyped-call]
+
+
+def _work(rank: int, folder: str, worlds: dict[int, Sequence[str]], gradient_cache: int) -> None:
+    torch.set_num_threads(1)
+    for world, names in worlds.items():
+        if rank >= world:
+            continue
+        join(Path(folder) / f"store-{world}", rank, world)
+        for number, name in enumerate(names):
+            case = CASES[name.removesuffix(CACHED)]
+            if name.endswith(CACHED):
+                case = replace(case, fit=replace(case.fit, gradient_cache=gradient_cache))
+            outcomes, flat = train(case, Spread(rank, world))
+            write(Path(folder) / f"{world}-{rank}-{number}", outcomes, flat)
+        dist.destroy_process_group()
+
+
+CACHED = " (cached)"
+"""Ending of the name of a case that is trained with a gradient cache."""
+
+
+def join(store: Path, rank: int, world: int, timeout: timedelta = TIMEOUT) -> None:
+    """Join the default process group."""
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=timeout)
+
+
+def write(path: Path, outcomes: Sequence[TrainedRun], flat: Sequence[torch.Tensor]) -> None:
+    """Write runs and parameters to two files."""
+    tensors = {f"{run.number} {name}": value.contiguous() for run in outcomes for name, value in run.state.items()}
+    tensors |= {f"flat {number}": value.contiguous().clone() for number, value in enumerate(flat)}
+    save_file(tensors, path.with_suffix(".safetensors"))
+    figures = [
+        {"number": run.number, "step": run.chosen_step, "diverged_at": run.diverged_at, "history": run.history}
+        for run in outcomes
+    ]
+    path.with_suffix(".json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """What `write` wrote."""
+    figures = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return figures, load_file(path.with_suffix(".safetensors"))

@@ -1,0 +1,54 @@
+"""One stack trained by several gloo processes learns what one process learns, to 1e-10, for every loss and method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.spread_cases import CACHED, CASES, LONG, read, train, trained_by, write
+
+FEW = ("method lora", "data: image captions", "dropout", "padded, no anchors", "pairs", "runs that come and go", LONG)
+"""Cases for three processes, which no batch divides by."""
+WORLDS = {2: [*CASES, *(f"{name}{CACHED}" for name in FEW)], 3: FEW}
+PAIRS = [(world, number) for world, names in WORLDS.items() for number in range(len(names))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("spread")
+    trained_by(made, WORLDS, gradient_cache=2)
+    return made
+
+
+@pytest.mark.parametrize(("world", "number"), PAIRS, ids=[f"{w} processes, {WORLDS[w][n]}" for w, n in PAIRS])
+def test_processes_learn_together_what_one_learns(world: int, number: int, folder: Path, tmp_path: Path) -> None:
+    outcomes, flat = train(CASES[WORLDS[world][number].removesuffix(CACHED)])
+    write(tmp_path / "alone", outcomes, flat)
+    expected, alone = read(tmp_path / "alone")
+    figures, tensors = read(folder / f"{world}-0-{number}")
+    check(figures, expected)
+    assert set(tensors) == set(alone)
+    for name, value in tensors.items():
+        tolerance = 1e-6 if name.endswith("key.bias") or "flat" in name else 1e-10  # see test_stack_equals_alone
+        torch.testing.assert_close(value, alone[name], atol=tolerance, rtol=0)
+
+
+def check(figures: list, expected: list) -> None:  # type: ignore[type-arg]
+    """Equal, histories to 1e-10."""
+    for mine, other in zip(figures, expected, strict=True):
+        history, others = mine.pop("history"), other.pop("history")
+        assert mine == other
+        for one, two in zip(history, others, strict=True):
+            assert one == pytest.approx(two, abs=1e-10, rel=1e-10)
+
+
+@pytest.mark.parametrize(("world", "number"), PAIRS, ids=[f"{w} processes, {WORLDS[w][n]}" for w, n in PAIRS])
+def test_all_processes_hold_the_same_to_the_last_bit(world: int, number: int, folder: Path) -> None:
+    first, tensors = read(folder / f"{world}-0-{number}")
+    for rank in range(1, world):
+        figures, others = read(folder / f"{world}-{rank}-{number}")
+        assert figures == first
+        assert set(others) == set(tensors)
+        assert all(torch.equal(value, others[name]) for name, value in tensors.items())
