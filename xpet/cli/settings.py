@@ -95,13 +95,18 @@ def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
     folder, beside = flags["resume"], [f"--{key}" for key in ("config", "out", "overwrite") if key in flags]
     if beside:
         raise ConfigError(f"--resume {folder.value}: expected it without {' and '.join(beside)}, found both")
-    from xpet.core.rundir import SWEEP
+    from xpet.core.rundir import SWEEP, UNFINISHED, unfinished_folder
 
-    if not exists(Path(folder.value) / SWEEP):
+    out = Path(folder.value)
+    unfinished = unfinished_folder(out)
+    if not exists(unfinished / SWEEP) and out.name.endswith(UNFINISHED):
+        out, unfinished = out.with_name(out.name.removesuffix(UNFINISHED)), out
+    if not exists(unfinished / SWEEP):
         raise ConfigError(
-            f"--resume {folder.value}: expected a sweep that was stopped (with {SWEEP}), found none there"
+            f"--resume {folder.value}: expected an output folder whose training was stopped, found no "
+            f"{unfinished / SWEEP}"
         )
-    return {**flags, "config": folder, "out": folder}
+    return {**flags, "config": Setting(str(unfinished), FLAG), "out": Setting(str(out), FLAG)}
 
 
 def _stored(command: Command, path: str) -> Any:

@@ -84,6 +84,19 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith((STAGED, SET_ASIDE))
 
 
+def remove_left_over(path: Path) -> None:
+    """Remove the temporary siblings of a file or folder that a killed process left.
+
+    Where its name is so long that another one's siblings could have the same, they are left.
+    """
+    if len(path.name) > SHOWN or not path.parent.is_dir():
+        return
+    start = f".{path.name}."
+    for sibling in path.parent.iterdir():
+        if is_temporary(sibling) and sibling.name.startswith(start) and sibling.stem[len(start) :].isalnum():
+            shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink(missing_ok=True)
+
+
 def _sibling(path: Path, ending: str) -> Path:
     """A new hidden path in the same folder."""
     return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:8]}{ending}")

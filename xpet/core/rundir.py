@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 CHAIN = "chain.json"
 """File of a chain's folder: the folders of its phases, in order; the last one's runs are the outcome."""
+UNFINISHED = ".unfinished"
+"""What the name of an output folder is followed by in that of the folder beside it, where unfinished work stands."""
 SWEEP, SWEEP_LOCK = "sweep.json", ".sweep.lock"
-"""Files of a sweep that is not finished: what it trains, and the lock of the process that does."""
+"""Files of unfinished work: what is trained, and the lock of the process that does."""
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
 """The files of a run folder."""
 
@@ -67,7 +69,7 @@ def is_replaceable(path: Path) -> bool:
     if not path.is_dir():
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
-    files = ("summary.json", CHAIN, SWEEP, SWEEP_LOCK)
+    files = ("summary.json", CHAIN)
     phases = (path / CHAIN).is_file()
     return is_run(path) or all(is_run(p) or p.name in files or (phases and is_replaceable(p)) for p in inside)
 
@@ -111,13 +113,18 @@ def _last_phase(path: Path) -> Path:
     return path / last
 
 
+def unfinished_folder(out: Path) -> Path:
+    """The folder of the unfinished work of a command that writes to `out`: a sibling, which need not exist."""
+    out = out if out.name not in ("", "..") else out.resolve()
+    return out.parent / f"{out.name}{UNFINISHED}"
+
+
 def read_sweep(path: Path) -> dict[str, Any]:
-    """The configuration of an unfinished sweep, as plain values; raises DataError for a damaged file."""
+    """The plan in a folder of unfinished work: its configuration is `config`; raises DataError for a damaged file."""
     document = _read_json(path / SWEEP)
-    config = document.get("config")
-    if document.get("schema") != SCHEMA or not isinstance(config, dict):
+    if document.get("schema") != SCHEMA or not isinstance(document.get("config"), dict):
         raise DataError(f"{path / SWEEP}: expected the plan of a sweep, found another document; pass --overwrite")
-    return config
+    return document
 
 
 def write_run(path: Path, record: RunRecord, overwrite: bool = False) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from tests.jobs.conftest import FIT, World, rows_of, write_table
 from xpet.core.config import AlignConfig
 from xpet.core.errors import DataError, OutputError
 from xpet.core.events import Event, Notice
-from xpet.core.rundir import FILES, SWEEP, SWEEP_LOCK, read_run
+from xpet.core.rundir import FILES, SWEEP, SWEEP_LOCK, read_run, unfinished_folder
 from xpet.data.locking import locked
 from xpet.jobs.align import run as align
+from xpet.jobs.align import unfinished
 from xpet.jobs.results.align import AlignResult
 
 SEEDS = (1, 2, 3, 4)
@@ -56,7 +58,8 @@ def without_times(result: AlignResult) -> object:
 def test_a_stopped_sweep_goes_on(world: World, tmp_path: Path) -> None:
     whole = align.run(config(world, tmp_path / "whole"))
     given = stopped(world, tmp_path / "out")
-    assert inside(tmp_path / "out") == {SWEEP, SWEEP_LOCK, *NAMES[:2]}
+    assert inside(tmp_path / "out") == set(NAMES[:2])
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK}
     before = {name: (tmp_path / "out" / name / "metrics.json").stat().st_mtime_ns for name in NAMES[:2]}
     (tmp_path / "out" / ".x.1234abcd.tmp").mkdir()  # as a killed process leaves it
     events: list[Event] = []
@@ -64,6 +67,7 @@ def test_a_stopped_sweep_goes_on(world: World, tmp_path: Path) -> None:
     assert without_times(result) == without_times(whole)
     assert [Path(run.folder).name for run in result.runs] == NAMES
     assert inside(tmp_path / "out") == inside(tmp_path / "whole") == {"summary.json", *NAMES}
+    assert inside(tmp_path) - {"cache"} == {"out", "whole"}
     assert all((tmp_path / "out" / n / "metrics.json").stat().st_mtime_ns == at for n, at in before.items())
     for name in NAMES:
         here, there = read_run(tmp_path / "out" / name), read_run(tmp_path / "whole" / name)
@@ -80,7 +84,7 @@ def test_nothing_is_trained_where_only_the_summary_is_missing(world: World, tmp_
     plan = stopped(world, tmp_path / "other")
     first = align.run(given)
     (tmp_path / "out" / "summary.json").unlink()
-    (tmp_path / "out" / SWEEP).write_bytes((Path(str(plan.out)) / SWEEP).read_bytes())
+    unfinished_folder(Path(str(plan.out))).rename(tmp_path / "out.unfinished")
     again = align.run(given, interrupt_at("training", 1))
     assert without_times(again) == without_times(first)
 
@@ -93,7 +97,8 @@ def test_another_plan_is_refused(change: dict, words: str, world: World, tmp_pat
     given = stopped(world, tmp_path / "out")
     with pytest.raises(OutputError, match=f"holds an unfinished sweep of another plan: {words}"):
         align.run(replace(given, **change))
-    assert inside(tmp_path / "out") == {SWEEP, SWEEP_LOCK, *NAMES[:2]}
+    assert inside(tmp_path / "out") == set(NAMES[:2])
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK}
 
 
 def test_speed_may_change_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:
@@ -103,6 +108,53 @@ def test_speed_may_change_and_overwrite_starts_anew(world: World, tmp_path: Path
     result = align.run(replace(again, seeds=(5, 6), overwrite=True))
     assert [run.seed for run in result.runs] == [5, 6]
     assert "de-routine3-mse-w0.1-lr0.001-seed1" not in inside(tmp_path / "again")
+
+
+REPLACING = [("replace", "out"), ("replace", "new"), ("_write_plan", "out.unfinished"), ("_remove", "replaced")]
+
+
+@pytest.mark.parametrize("done", [2, 3, 4, 5])
+def test_a_process_killed_while_it_replaces_loses_nothing(
+    done: int, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the first, second ... rename or removal that puts the first new run in the earlier one's place."""
+    out, write_plan = tmp_path / "out", unfinished.Unfinished._write_plan
+    calls: list[tuple[str, str]] = []
+    align.run(world.config(out, "de"))
+    given = replace(config(world, out), overwrite=True)
+
+    def killing(act: Callable[..., None]) -> Callable[..., None]:
+        def acts(*arguments: object) -> None:
+            path = Path(str(arguments[-1 if act is write_plan else 0]))
+            if path.name in ("new", "replaced") or path in (out, tmp_path / "out.unfinished") and out.exists():
+                calls.append((act.__name__, path.name))
+                if len(calls) == done:
+                    raise KeyboardInterrupt
+            act(*arguments)
+
+        return acts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killing(os.replace))
+        patch.setattr(unfinished.Unfinished, "_write_plan", killing(write_plan))
+        patch.setattr(unfinished, "_remove", killing(unfinished._remove))
+        with pytest.raises(KeyboardInterrupt):
+            align.run(given)
+    assert calls[1:] == REPLACING[: done - 1]
+    again = align.run(replace(given, overwrite=False))
+    assert [Path(run.folder).name for run in again.runs] == NAMES
+    assert inside(out) == {"summary.json", *NAMES}
+    assert inside(tmp_path) - {"cache"} == {"out"}
+
+
+def test_a_folder_in_the_way_is_told(world: World, tmp_path: Path) -> None:
+    (tmp_path / "out.unfinished").mkdir()
+    (tmp_path / "out.unfinished" / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"out.unfinished exists and is no xpet folder of unfinished work"):
+        align.run(config(world, tmp_path / "out"))
+    name = "x" * 250
+    with pytest.raises(OutputError, match="output folder .* cannot be written: File name too long"):
+        align.run(config(world, tmp_path / name))
 
 
 def test_changed_captions_are_refused(world: World, tmp_path: Path) -> None:
@@ -124,7 +176,7 @@ def test_a_damaged_run_is_told(world: World, tmp_path: Path) -> None:
 def test_two_processes_do_not_write_one_sweep(world: World, tmp_path: Path) -> None:
     given = stopped(world, tmp_path / "out")
     with (
-        locked(tmp_path / "out" / SWEEP_LOCK, "the sweep"),
+        locked(tmp_path / "out.unfinished" / SWEEP_LOCK, "the sweep"),
         pytest.raises(OutputError, match="expected to be its only writer, found another"),
     ):
         align.run(given)
@@ -135,7 +187,7 @@ def test_a_disk_that_refuses_the_plan_is_told(world: World, tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpet.jobs.align.sweep.locked", lambda path, what: refuse(path))
+        patch.setattr("xpet.jobs.align.unfinished.locked", lambda path, what: refuse(path))
         with pytest.raises(OutputError, match="^cannot write the sweep in .*: No space left on device"):
             align.run(config(world, tmp_path / "out"))
     assert [run.seed for run in align.run(config(world, tmp_path / "out")).runs] == list(SEEDS)
@@ -145,7 +197,10 @@ def test_there_must_be_a_stopped_sweep(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "xpet", "align", "--resume", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "expected a sweep that was stopped (with sweep.json), found none" in done.stderr
+    assert (
+        f"expected an output folder whose training was stopped, found no {tmp_path}.unfinished/sweep.json"
+        in done.stderr
+    )
 
 
 def test_killed_on_the_command_line(tmp_path: Path) -> None:
@@ -173,8 +228,9 @@ def test_killed_on_the_command_line(tmp_path: Path) -> None:
         while not list(out.glob("*/metrics.json")) and time.monotonic() < until and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-    assert (out / SWEEP).is_file()
-    more = [*command, "align", "--resume", str(out)]
+    unfinished = tmp_path / "out.unfinished"
+    assert (unfinished / SWEEP).is_file()
+    more = [*command, "align", "--resume", str(unfinished)]
     refused = subprocess.run([*more, "--overwrite"], env=environment, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--resume" in refused.stderr
@@ -182,4 +238,4 @@ def test_killed_on_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4, 5]
     assert {path.name for path in out.glob("*/*")} == set(FILES)
-    assert not (out / SWEEP).exists()
+    assert not unfinished.exists()

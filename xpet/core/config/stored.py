@@ -31,9 +31,10 @@ def align_config(document: Mapping[str, Any], source: str) -> AlignConfig:
     )  # fmt: skip
 
 
-def sweep_config(config: Mapping[str, Any], source: str) -> AlignConfig:
-    """What goes on with a sweep whose plan is stored in `source`; raises DataError, naming it and the field."""
-    return _section({"config": config}, "config", AlignConfig, source)  # type: ignore[no-any-return]
+def sweep_config(document: Mapping[str, Any], source: str) -> AlignConfig:
+    """What goes on with unfinished work whose plan stands in `source`; raises DataError, naming it and the field."""
+    config: AlignConfig = _section(document, "config", AlignConfig, source)
+    return replace(config, overwrite=False)
 
 
 def eval_config(document: Mapping[str, Any], source: str) -> EvalConfig:

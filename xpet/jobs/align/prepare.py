@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +14,12 @@ from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
-from xpet.core.files import setting_aside
 from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
-from xpet.core.rundir import check_free, write_run
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
-from xpet.jobs.align.sweep import finished_runs, is_unfinished, only_writer, write_plan
+from xpet.jobs.align.unfinished import Unfinished
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import Runs, check_base, check_captions
@@ -51,7 +49,7 @@ class AlignSetup:
         stack: the text tower with modules attached.
         engine: the device and precision that training uses.
         total: parameters of the text tower as it was loaded.
-        folder: where the run, or the runs of a sweep, go.
+        unfinished: what stands beside the output folder until the last run is written.
         zero_shot: R@1 of the base in percent, by language and slot.
         starts: the runs that training goes on from, by language and seed.
         pristine: a text tower with nothing attached; None where runs are trained one by one (full fine-tuning).
@@ -61,9 +59,9 @@ class AlignSetup:
         pair_seconds: seconds it took to make the pairs.
         tokens: token numbers of captions by (part, language, slot); filled when runs first need them.
         train_images: image features of every training caption [captions, d], by language; filled when first needed.
-        finished: runs of a stopped sweep that are there already.
-        held: keeps the lock of a sweep's folder until the command ends.
-        written: whether a run was written already.
+        finished: runs that an earlier command wrote, which was stopped.
+        diverged: labels of the runs that diverged then.
+        goes_on: whether there was such a command.
     """
 
     config: AlignPlan
@@ -74,7 +72,7 @@ class AlignSetup:
     stack: Stack
     engine: Engine
     total: int
-    folder: Path
+    unfinished: Unfinished
     zero_shot: Mapping[tuple[str, str], float]
     starts: Mapping[tuple[str, int], RunRecord]
     pristine: TextTower | None
@@ -85,21 +83,8 @@ class AlignSetup:
     tokens: dict[tuple[str, str, str], list[list[int]]] = field(default_factory=dict)
     train_images: dict[str, Tensor] = field(default_factory=dict)
     finished: Runs = ()
-    held: ExitStack = field(default_factory=ExitStack)
-    written: bool = False
-
-    def write(self, path: Path, record: RunRecord) -> None:
-        """Write a run. With --overwrite, the old folder is removed only after the first new run was written."""
-        if path == self.folder:
-            write_run(path, record, self.config.overwrite)
-        elif self.written:
-            write_run(path, record)
-        else:
-            with setting_aside(self.folder) if self.config.overwrite else nullcontext():
-                write_plan(self.folder, self.config)
-                self.held.enter_context(only_writer(self.folder))
-                write_run(path, record)
-        self.written = True
+    diverged: Sequence[str] = ()
+    goes_on: bool = False
 
     def another_stack(self) -> Stack:
         """A stack like this one's, on a tower of its own that shares the frozen weights' memory."""
@@ -120,26 +105,24 @@ def prepare(
 ) -> AlignSetup:
     """Check everything that can be checked, load what is needed, and measure the base model.
 
-    `scratch` is a folder for pairs and translations of routine `text`, in place of the cache; `held` gets the lock of a
-    sweep's folder. Raises the XpetError family on bad input.
+    `scratch` is a folder for pairs and translations of routine `text`, in place of the cache. `held` gets the lock of
+    unfinished work, which goes on; without it that is only checked. Raises the XpetError family on bad input.
     """
     from xpet.methods.build import total_parameters
     from xpet.methods.table import find_method
     from xpet.training.device import make_engine
     from xpet.training.graphs import check as check_graphs
 
-    folder = Path(config.out) if config.out else new_folder(config)
-    goes_on = is_unfinished(folder) and not config.overwrite
-    if not goes_on:
-        check_free(folder, config.overwrite)
+    unfinished = Unfinished(Path(config.out) if config.out else new_folder(config))
+    unfinished.check(config.overwrite)
     records = read_starts(config)
     config = with_stored_method(config, records)
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
-    held = held or ExitStack()
-    if goes_on:
-        held.enter_context(only_writer(folder))
-    finished = finished_runs(config, folder) if goes_on else []
+    goes_on = unfinished.is_begun and held is not None and not config.overwrite
+    if unfinished.is_begun and held is not None:
+        unfinished.hold(held, anew=not goes_on)
+    finished = unfinished.finished(config) if goes_on else []
     starts = choose_starts(config, records)
     check_unseen(config, records, parts)
     english = _english(config, corpus, parts)
@@ -156,8 +139,9 @@ def prepare(
     seconds = time.monotonic() - started if english is not None else 0.0
     zero_shot = _zero_shot(config, parts.test, images["test"], towers, stack, on_event)
     return AlignSetup(
-        config, corpus, parts, images, towers, stack, engine, total, folder, zero_shot, starts, pristine, dropped,
-        english, pairs, seconds, finished=finished, written=goes_on, held=held,
+        config, corpus, parts, images, towers, stack, engine, total, unfinished, zero_shot, starts, pristine, dropped,
+        english, pairs, seconds, finished=finished, diverged=unfinished.diverged(config) if goes_on else (),
+        goes_on=goes_on,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from xpet.core.events import Notice, OnEvent, ignore
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
 from xpet.core.tensors import tensor_bytes
-from xpet.jobs.align import stacks, summary, sweep
+from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
@@ -44,19 +44,25 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
     setup = prepare(plan, on_event, held=held)
     runs = list(setup.config.runs())
     order = {run.label: number for number, run in enumerate(runs)}  # stacks finish in any order
-    finished = {order[path.name]: _stored_result(path, record) for path, record in setup.finished}
-    failed: list[str] = []
-    missing = [run for number, run in enumerate(runs) if number not in finished]
-    if finished:
-        on_event(Notice(f"{setup.folder}: {len(finished)} of {len(runs)} runs are finished, the others are trained"))
-    for outcome in stacks.train(setup, missing, on_event) if missing else ():
+    finished = {order[record.run.label]: _stored_result(path, record) for path, record in setup.finished}
+    failed = list(setup.diverged)
+    missing = [run for number, run in enumerate(runs) if number not in finished and run.label not in failed]
+    if setup.goes_on:
+        ended = len(runs) - len(missing)
+        on_event(Notice(f"{setup.unfinished.out}: {ended} of {len(runs)} runs are finished, the others are trained"))
+    planned = stacks.plan_stacks(setup, missing) if missing else None
+    if not setup.goes_on:
+        setup.unfinished.begin(setup.config, held)
+    for outcome in stacks.train(setup, *planned, on_event) if planned else ():
         if outcome.diverged_at is not None:
             failed.append(outcome.config.label)
+            setup.unfinished.note_divergence(outcome.config.label)
         else:
-            finished[order[outcome.config.label]] = _measure_and_write(setup, outcome, single=len(runs) == 1)
+            finished[order[outcome.config.label]] = _measure_and_write(setup, outcome)
     results = [finished[number] for number in sorted(finished)]
     failed.sort(key=order.__getitem__)
     if not results:
+        setup.unfinished.finish()
         raise TrainingError(
             f"all {len(failed)} runs diverged: the loss was not finite; try a lower --lr or another --loss"
         )
@@ -65,9 +71,9 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
         corpus=setup.corpus, text=_text_facts(setup),
         english_before=setup.english_before, seconds=time.monotonic() - started,
-        peak_memory=_peak_memory(setup.engine), folder=str(setup.folder),
+        peak_memory=_peak_memory(setup.engine), folder=str(setup.unfinished.out),
     )  # fmt: skip
-    sweep.finish(setup.folder)
+    setup.unfinished.finish()
     return result
 
 
@@ -77,7 +83,7 @@ def _stored_result(path: Path, record: RunRecord) -> RunResult:
     return RunResult(**{**values, "folder": str(path)})
 
 
-def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> RunResult:
+def _measure_and_write(setup: AlignSetup, outcome: TrainedRun) -> RunResult:
     """Measure one run on the test split and write its directory."""
     run = outcome.config
     stack = setup.stack
@@ -89,7 +95,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> 
         aligned = measure.recall(encode, captions[run.language], ROUTINES[run.routine].evaluation, images)
         english = measure.recall(encode, captions[PIVOT], "target", images) if PIVOT in captions else None
     chosen = next((h for h in outcome.history if h["step"] == outcome.chosen_step), {})
-    path = setup.folder if single else setup.folder / run.label
+    path = setup.unfinished.run_folder(setup.config, run.label)
     result = RunResult(
         **asdict(run),
         status="ok",
@@ -105,7 +111,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun, single: bool) -> 
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
         stored=tensor_bytes(outcome.state),
     )
-    setup.write(path, _record(setup, outcome, result))
+    setup.unfinished.write(path, _record(setup, outcome, result))
     return result
 
 

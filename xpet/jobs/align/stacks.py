@@ -48,14 +48,13 @@ def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[S
     return plans, min(workers, stacks)
 
 
-def train(setup: AlignSetup, configs: Sequence[RunConfig], on_event: OnEvent) -> Iterator[TrainedRun]:
-    """Train runs in stacks, several stacks at a time where that pays; yields each run as it ends."""
+def train(setup: AlignSetup, plans: Sequence[StackPlan], workers: int, on_event: OnEvent) -> Iterator[TrainedRun]:
+    """Train the runs of these stacks, `workers` stacks at a time; yields each run as it ends."""
     from xpet.training.fit import stream
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
-    plans, workers = plan_stacks(setup, configs)
     counter = StepCounter([plan.queue for plan in plans])
 
     def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
