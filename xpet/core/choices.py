@@ -23,3 +23,7 @@ FORM_NAMES = tuple(EXPORT_OPTIONS)
 """Names of the export formats."""
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
 """Endings of files that hold texts in columns, for `xpet translate`."""
+TRACKER_NAMES = (
+    "tensorboard", "wandb", "mlflow", "aim", "comet_ml", "clearml", "dvclive", "swanlab", "trackio",
+)  # fmt: skip
+"""`--track`: the experiment trackers of `xpet.training.trackers`."""

@@ -108,6 +108,12 @@ def write_file(path: Path, content: str | bytes, remedy: str = REMEDY, durable: 
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file in one write, so that others see all of it or nothing; raises OutputError."""
+    with writing(path), path.open("ab", buffering=0) as file:
+        file.write(text.encode("utf-8"))
+
+
 @contextmanager
 def replacing_file(path: Path, remedy: str = REMEDY, durable: bool = False) -> Iterator[BinaryIO]:
     """A temporary sibling, open for writing, that is renamed to the file when the block succeeds.

@@ -31,6 +31,8 @@ UNFINISHED = ".unfinished"
 """What the name of an output folder is followed by in that of the folder beside it, where unfinished work stands."""
 SWEEP, SWEEP_LOCK = "sweep.json", ".sweep.lock"
 """Files of unfinished work: what is trained, and the lock of the process that does."""
+HISTORIES = "history"
+"""Folder of unfinished work in which the histories of runs in training grow."""
 FILES = ("config.json", "delta.safetensors", "history.jsonl", "metrics.json", "environment.json", "split.json")
 """The files of a run folder."""
 

@@ -158,11 +158,16 @@ def test_an_overwrite_on_a_full_disk_keeps_the_old(
         OutputError, match="^cannot write the run .*: No space left on device; free space or choose another place$"
     ):
         align.run(world.config(out, overwrite=True, seeds=seeds))
-    assert {name: content for name, content in tree(tmp_path).items() if name not in LEFT} == before
+    left = LEFT | histories(*seeds)
+    assert {name: content for name, content in tree(tmp_path).items() if name not in left} == before
 
 
 LEFT = {"out.unfinished/sweep.json", "out.unfinished/.sweep.lock"}
-"""Files of a command that was stopped while it trained, so that it can go on."""
+"""Files of a command that was stopped while it trained, so that it can go on, beside the histories of its runs."""
+
+
+def histories(*seeds: int) -> set[str]:
+    return {f"out.unfinished/history/de-routine3-mse-w0.1-lr0.001-seed{seed}.jsonl" for seed in seeds}
 
 
 def interrupt_at(stage: str, nth: int) -> Callable[[Event], None]:
@@ -177,7 +182,7 @@ def interrupt_at(stage: str, nth: int) -> Callable[[Event], None]:
     return on_event
 
 
-@pytest.mark.parametrize(("stage", "left"), [("zero-shot", set()), ("training", LEFT)])
+@pytest.mark.parametrize(("stage", "left"), [("zero-shot", set()), ("training", LEFT | histories(1))])
 def test_an_interrupted_run_leaves_no_part_of_it(
     stage: str, left: set[str], world: World, tmp_path: Path, tree: Tree
 ) -> None:
@@ -192,7 +197,7 @@ def test_an_interrupted_sweep_keeps_finished_stacks(world: World, tmp_path: Path
         align.run(config, interrupt_at("training", 2))
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]
     runs = {f"out/{name}/{file}" for name in names for file in FILES}
-    assert set(tree(tmp_path)) == runs | LEFT
+    assert set(tree(tmp_path)) == runs | LEFT | histories(1, 2, 3, 4)
     found = evaluate.run(world.evaluation(tmp_path / "out", languages=("de",)))
     assert shown(found)[0].run in {str(tmp_path / "out" / name) for name in names}
 
@@ -205,7 +210,8 @@ def test_an_interrupted_overwrite_keeps_the_old_until_there_is_a_new_one(
     config = world.config(tmp_path / "out", overwrite=True, seeds=(8, 9), fit=replace(FIT, stack=1))
     with pytest.raises(KeyboardInterrupt):
         align.run(config, interrupt_at("training", 1))
-    assert {name: content for name, content in tree(tmp_path).items() if name not in LEFT} == before
+    left = LEFT | histories(8, 9)
+    assert {name: content for name, content in tree(tmp_path).items() if name not in left} == before
 
 
 @pytest.mark.parametrize("fit", [replace(REFERENCE, validate_every=50), replace(FIT, steps=3, validate_every=50)])

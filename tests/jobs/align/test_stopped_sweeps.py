@@ -19,7 +19,7 @@ from tests.jobs.conftest import FIT, World, rows_of, write_table
 from xpet.core.config import AlignConfig
 from xpet.core.errors import DataError, OutputError
 from xpet.core.events import Event, Notice
-from xpet.core.rundir import FILES, SWEEP, SWEEP_LOCK, read_run, unfinished_folder
+from xpet.core.rundir import FILES, HISTORIES, SWEEP, SWEEP_LOCK, read_run, unfinished_folder
 from xpet.data.locking import locked
 from xpet.jobs.align import run as align
 from xpet.jobs.align import unfinished
@@ -59,7 +59,7 @@ def test_a_stopped_sweep_goes_on(world: World, tmp_path: Path) -> None:
     whole = align.run(config(world, tmp_path / "whole"))
     given = stopped(world, tmp_path / "out")
     assert inside(tmp_path / "out") == set(NAMES[:2])
-    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK}
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES}
     before = {name: (tmp_path / "out" / name / "metrics.json").stat().st_mtime_ns for name in NAMES[:2]}
     (tmp_path / "out" / ".x.1234abcd.tmp").mkdir()  # as a killed process leaves it
     events: list[Event] = []
@@ -98,7 +98,7 @@ def test_another_plan_is_refused(change: dict, words: str, world: World, tmp_pat
     with pytest.raises(OutputError, match=f"holds an unfinished sweep of another plan: {words}"):
         align.run(replace(given, **change))
     assert inside(tmp_path / "out") == set(NAMES[:2])
-    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK}
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES}
 
 
 def test_speed_may_change_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:

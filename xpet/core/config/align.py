@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from xpet.core.choices import TRACKER_NAMES
 from xpet.core.config.fit import FitConfig, FitPlan
+from xpet.core.config.kinds import NAMES_OR_NONE
 from xpet.core.config.options import (
     OPTIMISATION,
     OUTPUT,
     TIMEOUT,
     WHAT,
+    Owner,
     declared,
     group,
     option,
@@ -21,7 +24,7 @@ from xpet.core.config.options import (
 )
 from xpet.core.config.parts import DEMO, DataConfig, MethodConfig, ModelConfig, RunConfig, TextConfig
 from xpet.core.config.seeds import seed_problems
-from xpet.core.errors import ConfigError
+from xpet.core.errors import ConfigError, unknown
 from xpet.core.losses import ALIGNMENT_LOSSES, default_weight, loss_terms, reads_images
 from xpet.core.presets import DEFAULT, PRESETS, preset_of
 from xpet.core.routines import ROUTINES, SHORT, find_routine
@@ -85,6 +88,15 @@ class AlignConfig:
     """Where the defaults come from: a name of `xpet.core.presets.PRESETS`."""
     chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
     """Without it, several routines are swept: each is trained by itself."""
+    track: tuple[str, ...] = option(
+        (), "--track", f"Send figures to experiment trackers: {', '.join(TRACKER_NAMES)}", OUTPUT,
+        default_text="", kind=NAMES_OR_NONE, choices=TRACKER_NAMES,
+    )  # fmt: skip
+    """Names of `xpet.core.choices.TRACKER_NAMES`; all but tensorboard and dvclive may use the network."""
+    track_to: str | None = option(
+        None, "--track-to", "Folder for the files of trackers", OUTPUT, default_text="OUT.tracking, beside --out",
+        metavar="FOLDER", owner=Owner("track"),
+    )  # fmt: skip
     timeout: float = declared(30.0, TIMEOUT)
     """Minutes without a sign of life after which other processes of this command count as lost."""
 
@@ -114,6 +126,7 @@ class AlignConfig:
         """
         problems = [*self.method.problems(), *self.fit.problems(), *self.text.problems(), *self._numbers()]
         problems += timeout_problems(self.timeout)
+        problems += [unknown("tracker", name, TRACKER_NAMES) for name in self.track if name not in TRACKER_NAMES]
         named: tuple[tuple[Callable[[str], object], Sequence[str]], ...] = (
             (find_routine, self.routines), (loss_terms, self.losses or ()),
             (lambda name: preset_of(name, ()), (self.preset,)),

@@ -13,6 +13,7 @@ from xpet.core.files import setting_aside, write_file
 from xpet.core.rundir import CHAIN, check_free
 from xpet.jobs.align.prepare import new_folder
 from xpet.jobs.align.run import run as run_phase
+from xpet.jobs.align.watching import tracking_folder
 from xpet.jobs.results.align import AlignResult
 
 
@@ -36,7 +37,9 @@ def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> Al
     phases = [f"{number}-{'-'.join(config.routines)}" for number, config in enumerate(checked, start=1)]
     with setting_aside(folder):  # what is overwritten comes back when a phase fails
         for name, config in zip(phases, checked, strict=True):
-            results.append(run_phase(replace(config, out=str(folder / name), start=start), on_event))
+            track_to = str(tracking_folder(config, folder) / name) if config.track else None
+            phase = replace(config, out=str(folder / name), start=start, track_to=track_to)
+            results.append(run_phase(phase, on_event))
             start = str(folder / name)
         write_file(folder / CHAIN, json.dumps(phases) + "\n")
     return replace(results[-1], seconds=sum(result.seconds for result in results))

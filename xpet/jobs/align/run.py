@@ -17,6 +17,7 @@ from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResul
 from xpet.core.tensors import tensor_bytes
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
+from xpet.jobs.align.watching import check_trackers, watching
 from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import absolute_data, captions_digest
@@ -34,6 +35,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     and leaves nothing behind then.
     """
     plan = config.check()
+    check_trackers(plan.track)
     with ExitStack() as held:
         return _run(plan, held, on_event)
 
@@ -53,12 +55,15 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
     planned = stacks.plan_stacks(setup, missing) if missing else None
     if not setup.goes_on:
         setup.unfinished.begin(setup.config, held)
-    for outcome in stacks.train(setup, *planned, on_event) if planned else ():
+    watch = held.enter_context(watching(setup.config, setup.unfinished, on_event))
+    for outcome in stacks.train(setup, *planned, watch.event) if planned else ():
+        result = None
         if outcome.diverged_at is not None:
             failed.append(outcome.config.label)
             setup.unfinished.note_divergence(outcome.config.label)
         else:
-            finished[order[outcome.config.label]] = _measure_and_write(setup, outcome)
+            result = finished[order[outcome.config.label]] = _measure_and_write(setup, outcome)
+        watch.ended(outcome, result)
     results = [finished[number] for number in sorted(finished)]
     failed.sort(key=order.__getitem__)
     if not results:
@@ -66,7 +71,7 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         raise TrainingError(
             f"all {len(failed)} runs diverged: the loss was not finite; try a lower --lr or another --loss"
         )
-    result = summary.summarise(
+    summarised = summary.summarise(
         setup.config, results, failed, shots=len(setup.parts.train.images),
         trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
         corpus=setup.corpus, text=_text_facts(setup),
@@ -74,7 +79,7 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         peak_memory=_peak_memory(setup.engine), folder=str(setup.unfinished.out),
     )  # fmt: skip
     setup.unfinished.finish()
-    return result
+    return summarised
 
 
 def _stored_result(path: Path, record: RunRecord) -> RunResult:

@@ -19,7 +19,17 @@ from xpet.core.errors import OutputError, quoted
 from xpet.core.files import is_temporary, remove_left_over, replacing_folder, write_file, writing
 from xpet.core.paths import exists
 from xpet.core.run_record import RunRecord
-from xpet.core.rundir import SWEEP, SWEEP_LOCK, check_free, is_run, read_run, read_sweep, unfinished_folder, write_run
+from xpet.core.rundir import (
+    HISTORIES,
+    SWEEP,
+    SWEEP_LOCK,
+    check_free,
+    is_run,
+    read_run,
+    read_sweep,
+    unfinished_folder,
+    write_run,
+)  # fmt: skip
 from xpet.data.locking import locked
 from xpet.jobs.shared.run_records import Runs
 
@@ -28,10 +38,10 @@ CHECKPOINTS, DIVERGED = "checkpoints", "diverged"
 """Folders of checkpoints, and of one empty file for each run that diverged, named by its label."""
 NEW, REPLACED = "new", "replaced"
 """Folders that stand for a moment, while the first finished run takes the place of an earlier output."""
-OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, NEW, REPLACED}
+OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, HISTORIES, NEW, REPLACED}
 SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
-FREE = (("out",), ("overwrite",), *(("fit", name) for name in SPEED))
-"""Fields of a plan that may differ when work goes on: where it is, and how fast it is trained."""
+FREE = (("out",), ("overwrite",), ("track",), ("track_to",), ("timeout",), *(("fit", name) for name in SPEED))
+"""Fields of a plan that may differ when work goes on: where it is, who watches it, and how fast it is trained."""
 
 
 class Unfinished:

@@ -1,0 +1,101 @@
+"""What others can see of runs while they train: histories that grow, and experiment trackers (`--track`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpet.core.config import AlignConfig, AlignPlan
+from xpet.core.events import Event, OnEvent, Validated
+from xpet.core.run_record import RunResult
+from xpet.jobs.align.histories import Histories
+from xpet.jobs.align.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    from xpet.training.selection import TrainedRun
+    from xpet.training.trackers import Trackers
+
+FINAL = (
+    "target_before", "translated_before", "aligned", "english_before", "english_after", "chosen_step", "trainable",
+    "seconds",
+)  # fmt: skip
+"""Figures of a finished run that trackers get, as `metrics.json` names them."""
+TRACKING = ".tracking"
+"""What the name of the folder of trackers adds to that of the runs."""
+
+
+class Watching:
+    """Tells others of runs in training; `on_event` hears all that comes in.
+
+    `trackers` is None where none are named.
+    """
+
+    def __init__(self, histories: Histories, trackers: Trackers | None, on_event: OnEvent) -> None:
+        self.histories, self.trackers, self.on_event = histories, trackers, on_event
+
+    def event(self, event: Event) -> None:
+        """Pass an event on; a validation goes to the others first."""
+        if isinstance(event, Validated):
+            self.histories.validated(event)
+            if self.trackers is not None:
+                self.trackers.validated(event)
+        self.on_event(event)
+
+    def ended(self, outcome: TrainedRun, result: RunResult | None) -> None:
+        """Tell of a run that ended; `result` is None for one that diverged."""
+        if self.trackers is not None:
+            self.trackers.ended(outcome.config.label, outcome.history, {} if result is None else final(result))
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise ConfigError for a tracker whose package is missing."""
+    if names:
+        from xpet.training import trackers
+
+        trackers.check_trackers(names)
+
+
+@contextmanager
+def watching(plan: AlignPlan, unfinished: Unfinished, on_event: OnEvent) -> Iterator[Watching]:
+    """For the block, what watches the runs of a plan, whose work was begun."""
+    histories = Histories(unfinished.folder, on_event)
+    if not plan.track:
+        yield Watching(histories, None, on_event)
+        return
+    from xpet.training.trackers import Trackers
+
+    settings = {run.label: hyperparameters(plan, asdict(run)) for run in plan.runs()}
+    trackers = Trackers(plan.track, tracking_folder(plan, unfinished.out), settings.__getitem__, on_event)
+    try:
+        yield Watching(histories, trackers, on_event)
+    finally:
+        trackers.close()
+
+
+def tracking_folder(plan: AlignConfig, folder: Path) -> Path:
+    """The folder of trackers' files: the one that was named, else a sibling of the folder of the runs."""
+    return Path(plan.track_to) if plan.track_to is not None else folder.with_name(folder.name + TRACKING)
+
+
+def final(result: RunResult) -> dict[str, float]:
+    """The figures that a run ended with, without those that were not measured."""
+    values = {name: getattr(result, name) for name in FINAL}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def hyperparameters(plan: AlignPlan, run: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """The settings of a run (`run`, and those of the plan) under flat names such as `method.rank`."""
+    sections = ("model", "data", "method", "fit", *(["text"] if plan.text_only else []))
+    flat = {f"{name}.{key}": value for name in sections for key, value in asdict(getattr(plan, name)).items()}
+    values = {**run, **flat, "from": plan.start}
+    return {key: _plain(value) for key, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    """A value as every tracker takes it: lists as text."""
+    if isinstance(value, (str, int, float)):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
