@@ -10,14 +10,15 @@ from xpet.core.errors import OutputError
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, patience: float = 0) -> Iterator[None]:
     """Hold the lock of a file (made if need be, never removed) for the block.
 
-    Raises OutputError at once when another process, or another part of this one, holds it; `what` is named in it.
+    Raises OutputError, naming `what`, when another process or another part of this one holds it for longer than
+    `patience` in seconds.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=patience, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

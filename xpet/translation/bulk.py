@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from xpet.core.processes import ALONE, Processes
 from xpet.translation import quality
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.engine import Translator
@@ -31,13 +32,16 @@ class LineCounts:
 class Bulk:
     """Translates lists of texts through `chain`; the result does not depend on how texts are grouped.
 
+    Several `processes` translate the same lists: each a share of what is not in the cache, where all read the others'.
+
     Attributes:
         counts: counts of lines so far.
     """
 
-    def __init__(self, chain: Sequence[Translator], cache: Cache) -> None:
+    def __init__(self, chain: Sequence[Translator], cache: Cache, processes: Processes = ALONE) -> None:
         self.chain = chain
         self.cache = cache
+        self.processes = processes
         self.counts = LineCounts()
         self._batch = MIN_BATCH
 
@@ -62,7 +66,7 @@ class Bulk:
             if hop == 0:
                 entries = self._hop(translator, sources, on_call)
             else:
-                between = dict.fromkeys(entry.text for entry in entries.values() if _is_translatable(entry))
+                between = dict.fromkeys(entries[line].text for line in sources if _is_translatable(entries[line]))
                 done = self._hop(translator, list(between), on_call)
                 entries = {line: _with_next_hop(entry, done) for line, entry in entries.items()}
         entries |= {text: _join(parts, entries) for text, parts in parts_of.items()}
@@ -70,22 +74,46 @@ class Bulk:
 
     def _hop(self, translator: Translator, sources: Sequence[str], on_call: Callable[[int], None]) -> dict[str, Entry]:
         """The translations by one translator of distinct lines, each with words."""
-        scope = _scope(translator)
+        scope, world = _scope(translator), self.processes.world
         done = self.cache.get(scope, sources)
-        missing = sorted((text for text in sources if text not in done), key=len)
-        self.counts.cached += len(done)
+        missing = sorted(self._agreed([text for text in sources if text not in done], sources), key=len)
+        stored = len(sources) - len(missing)
+        self.counts.cached += stored
         self.counts.translated += len(missing)
-        start = 0
-        while start < len(missing):
-            part = missing[start : start + self._batch]
+
+        def on_done(count: int) -> None:
+            on_call(min(stored + count * world, len(sources)))
+
+        done |= self._translated(translator, scope, self.processes.share(missing), on_done)
+        self.processes.barrier("the translations of all processes")
+        others = [text for text in missing if text not in done]
+        done |= self.cache.get(scope, others) if others else {}
+        rest = [text for text in others if text not in done]  # of a process whose cache is another
+        done |= self._translated(translator, scope, rest, lambda count: None)
+        self.counts.retried += sum(entry.retried for entry in done.values())
+        return done
+
+    def _agreed(self, missing: Sequence[str], sources: Sequence[str]) -> list[str]:
+        """The lines that the cache lacks for process 0, the same in all processes."""
+        if self.processes.world == 1:
+            return list(missing)
+        lacking = set(missing) if self.processes.is_first else set()
+        numbers = [number for number, text in enumerate(sources) if text in lacking]
+        return [sources[number] for number in self.processes.gather("the lines to translate", numbers)[0]]
+
+    def _translated(
+        self, translator: Translator, scope: str, missing: Sequence[str], on_done: Callable[[int], None]
+    ) -> dict[str, Entry]:
+        """Translate and store lines, a batch at a time; `on_done` gets the number of finished ones."""
+        done: dict[str, Entry] = {}
+        while len(done) < len(missing):
+            part = missing[len(done) : len(done) + self._batch]
             started = time.monotonic()
             entries = self._translate_new(translator, part)
             self.cache.put(scope, entries.items())
             done |= entries
-            start += len(part)
             self._resize(time.monotonic() - started)
-            on_call(len(done))
-        self.counts.retried += sum(entry.retried for entry in done.values())
+            on_done(len(done))
         return done
 
     def _resize(self, seconds: float) -> None:

@@ -52,8 +52,9 @@ class Cache:
             self._database.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
             tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"lines", "files"} <= tables:
-                for table in TABLES:
-                    self._database.execute(table)
+                with self._writing():  # which waits for another process that makes them
+                    for table in TABLES:
+                        self._database.execute(table)
 
     def __enter__(self) -> Cache:
         return self

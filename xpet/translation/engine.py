@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from xpet.core.errors import ConfigError, ModelError
+from xpet.core.processes import here
 from xpet.translation.argos import load_package
 from xpet.translation.lines import without_breaks
 from xpet.translation.packages import Installed
@@ -127,13 +128,16 @@ class ArgosTranslator:
     def _model(self) -> Any:
         import ctranslate2
 
+        launch = here().launch
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        gpus = ctranslate2.get_cuda_device_count() if self.device == "cuda" else 1
         try:
             return ctranslate2.Translator(
                 str(self.package.folder / "model"),
                 device=self.device,
+                device_index=launch.local_rank % gpus,
                 compute_type="auto",
-                inter_threads=cores if self.device == "cpu" else 1,
+                inter_threads=max(1, cores // launch.local_world) if self.device == "cpu" else 1,
                 intra_threads=1,
             )
         except (RuntimeError, ValueError) as error:

@@ -16,11 +16,13 @@ from xpet.core.config.options import (
     QUALITY,
     SPEED,
     TEXTS,
+    TIMEOUT,
     Option,
     Owner,
     declared,
     group,
     option,
+    timeout_problems,
 )
 from xpet.core.config.parts import DataConfig
 from xpet.core.errors import ConfigError, unknown
@@ -70,6 +72,8 @@ class TranslateConfig:
     noise: float | None = declared(None, _NOISE)
     """Share of the words, 0 to 1, that are degraded after translation."""
     noise_seed: int | None = declared(None, _NOISE_SEED)
+    timeout: float = declared(30.0, TIMEOUT)
+    """Minutes without a sign of life after which other processes of this command count as lost."""
 
     def check(self) -> TranslateConfig:
         """The configuration with Argos' language codes and a name for the new column.
@@ -109,8 +113,8 @@ class TranslateConfig:
         return [f"{option}: expected a name in UTF-8, found {given[option]!r}" for option in bad]
 
     def _quality(self) -> list[str]:
-        """What is wrong with noise and references."""
-        problems = _noise_problems(self.noise, self.noise_seed)
+        """What is wrong with noise, references and the timeout."""
+        problems = [*_noise_problems(self.noise, self.noise_seed), *timeout_problems(self.timeout)]
         table = self.reference is not None and _has_columns(self.reference)
         if table and self.reference_column is None:
             problems.append(f"{self.reference} has columns: expected that of the references in --reference-column")
@@ -147,6 +151,8 @@ class TranslateDataConfig:
     noise: float | None = declared(None, _NOISE)
     """Share of the words, 0 to 1, that are degraded after translation."""
     noise_seed: int | None = declared(None, _NOISE_SEED)
+    timeout: float = declared(30.0, TIMEOUT)
+    """Minutes without a sign of life after which other processes of this command count as lost."""
 
     def check(self) -> TranslateDataConfig:
         """Self; raises ConfigError with every problem, before anything is loaded."""
@@ -154,6 +160,7 @@ class TranslateDataConfig:
         if self.direction not in DIRECTIONS:
             problems.append(unknown("direction", self.direction, list(DIRECTIONS)))
         problems += [*_device_problems(self.device), *_noise_problems(self.noise, self.noise_seed)]
+        problems += timeout_problems(self.timeout)
         if self.noise and self.out is None:
             problems.append("--noise needs --out FOLDER: degraded translations are no default for align and eval")
         if self.out is not None and Path(self.out).exists() and not Path(self.out).is_dir():

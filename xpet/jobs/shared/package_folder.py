@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xpet.core.config import DEMO
 from xpet.core.errors import ConfigError
+from xpet.core.files import writing
 from xpet.core.paths import cache_folder
+from xpet.data.locking import locked
 from xpet.translation.packages import packages_folder
+
+PATIENCE = 600.0
+"""Seconds to wait for another process that unpacks the demo's packages."""
 
 
 def package_folder(name: str | None) -> Path:
@@ -33,9 +39,19 @@ def _demo_packages() -> Path:
     files = sorted(assets.PACKAGES.iterdir())
     state = hashlib.sha256(assets.MANIFEST.read_bytes()).hexdigest()[:12]
     folder = cache_folder() / "demo-packages" / state
-    missing = [file for file in files if not (folder / file.stem).is_dir()]
-    if missing:
-        from xpet.translation.install import install
+    if not _missing(files, folder):
+        return folder
+    from xpet.translation.install import install
 
-        install(missing, folder)
+    with writing(f"the cache {folder.parent}", "set XPET_CACHE"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f"{state}.lock"), f"demo packages {folder}", PATIENCE):
+        missing = _missing(files, folder)  # another process may have unpacked them meanwhile
+        if missing:
+            install(missing, folder)
     return folder
+
+
+def _missing(files: Sequence[Path], folder: Path) -> list[Path]:
+    """The package files that are not unpacked in the folder."""
+    return [file for file in files if not (folder / file.stem).is_dir()]

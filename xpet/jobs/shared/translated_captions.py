@@ -13,6 +13,7 @@ from xpet.core.captions import PIVOT, TRANSLATED, Corpus, LanguageCaptions, Spli
 from xpet.core.config import DataConfig
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
+from xpet.core.processes import here
 from xpet.jobs.shared.translation_files import (
     CaptionColumn,
     Translation,
@@ -122,7 +123,10 @@ def _flagged(captions: LanguageCaptions, slot: str) -> frozenset[int]:
 def translate_columns(
     missing: Sequence[CaptionColumn], packages: Path, fast: bool = False, device: str = "auto", *, on_event: OnEvent
 ) -> Iterator[tuple[CaptionColumn, Translation]]:
-    """Translate columns one after another, as `xpet translate` translates a file; raises ModelError, OutputError."""
+    """Translate columns one after another, as `xpet translate` translates a file; raises ModelError, OutputError.
+
+    The processes of the command share the work, and all get every translation.
+    """
     from xpet.translation.bulk import Bulk
     from xpet.translation.cache import Cache
     from xpet.translation.chain import make_chain
@@ -134,7 +138,7 @@ def translate_columns(
     with Cache() as cache:
         for column in missing:
             chain = make_chain(packages, *argos_codes(column), cache, fast, device)
-            bulk = Bulk(chain, cache)
+            bulk = Bulk(chain, cache, here())
 
             def on_done(count: int, done: int = done, note: str = "-".join(column.pair)) -> None:
                 on_event(Progress("translating", done + count, total, note))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from xpet.core.config import DEMO, DIRECTIONS, TranslateDataConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
+from xpet.core.processes import connected, here
 from xpet.jobs.results.translate import ColumnResult, TranslateDataResult
 from xpet.jobs.shared.corpus import read_corpus
 from xpet.jobs.shared.package_folder import package_folder
@@ -32,11 +34,18 @@ from xpet.translation.packages import need_chain
 def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDataResult:
     """Translate every split of a data set into one file for each slot, language and split, written when it is done.
 
+    Several processes all translate; the first one writes.
+
     Raises the XpetError family; unknown data or languages, missing sources or packages before any work. What was
     translated before an error or a crash is in the cache and not done again.
     """
-    started = time.monotonic()
     config = config.check()
+    with connected(60 * config.timeout) as processes:
+        return _run(config, processes.listener(on_event))
+
+
+def _run(config: TranslateDataConfig, on_event: OnEvent) -> TranslateDataResult:
+    started = time.monotonic()
     corpus = read_corpus(config.data)
     languages = choose(config.languages, corpus.languages, corpus.name, with_pivot=False)
     slots = DIRECTIONS[config.direction]
@@ -50,7 +59,8 @@ def run(config: TranslateDataConfig, on_event: OnEvent = ignore) -> TranslateDat
     for column, clean in translate_columns(columns, package_path, config.fast, config.device, on_event=on_event):
         translation, changed = _degraded(clean, config)
         degraded += changed
-        results.append(_result(column, translation, write_translation(folder, column, translation)))
+        path = here().first("the file of translations", partial(_write, folder, column, translation))
+        results.append(_result(column, translation, path))
     noise = {"rate": config.noise, "seed": noise_seed(config), "degraded_lines": degraded} if config.noise else None
     return TranslateDataResult(
         data=corpus.name, synthetic=corpus.synthetic, columns=tuple(results), folder=str(folder),
@@ -87,11 +97,16 @@ def _degraded(clean: Translation, config: TranslateDataConfig) -> tuple[Translat
     return replace(clean, texts=texts, made_by=made_by), sum(a != b for a, b in zip(texts, clean.texts, strict=True))
 
 
-def _result(column: CaptionColumn, translation: Translation, path: Path) -> ColumnResult:
+def _write(folder: Path, column: CaptionColumn, translation: Translation) -> str:
+    """Write a column's file; returns its path."""
+    return str(write_translation(folder, column, translation))
+
+
+def _result(column: CaptionColumn, translation: Translation, path: str) -> ColumnResult:
     made_by = translation.made_by
     flags = Counter(name for names in translation.flags.values() for name in names)
     return ColumnResult(
         language=column.language, slot=column.slot, split=column.split, chain=tuple(made_by["chain"]),
         rows=len(column.sources), cached=made_by["cached"], translated=made_by["translated"],
-        retried=made_by["retried"], flagged=len(translation.flags), flags=dict(flags), file=str(path),
+        retried=made_by["retried"], flagged=len(translation.flags), flags=dict(flags), file=path,
     )  # fmt: skip

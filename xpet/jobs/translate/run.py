@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,8 @@ from xpet.core.config import TranslateConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import cannot_write, replacing_file
+from xpet.core.processes import connected, here
+from xpet.core.typed import build
 from xpet.jobs.results.translate import TranslateResult, describe_scores
 from xpet.jobs.shared.package_folder import package_folder
 from xpet.jobs.translate.postprocess import Postprocessor
@@ -30,6 +32,9 @@ from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
 REPORT = ".flagged.jsonl"  # added to the name of the output
+STAGE = "translate"
+TEXTS, RESULT = "the texts to translate", "the result of the translation"
+"""What the first of several processes hands to the others."""
 AGAIN = "run the same command again when that is solved: what is translated so far is kept"
 
 
@@ -39,12 +44,37 @@ def run(
     """Translate a file or standard input, record by record; as many come out as go in.
 
     A file is read through once before any work, so that bad bytes or rows cost no time. The output is written whole or
-    not at all (not so on standard output). `stdin` and `stdout` stand for what `file` and `out` do not name.
+    not at all (not so on standard output). `stdin` and `stdout` stand for what `file` and `out` do not name. Of several
+    processes the first one reads and writes, and all translate.
 
     Raises the XpetError family; what was translated before an error or a crash is in the cache and not done again.
     """
-    started = time.monotonic()
     config = config.check()
+    with connected(60 * config.timeout) as processes:
+        on_event = processes.listener(on_event)
+        if processes.is_first:
+            result = _run(config, on_event, stdin, stdout)
+            processes.first(RESULT, lambda: asdict(result))
+            return result
+        _help(config)
+        return build(TranslateResult, processes.first(RESULT, dict))  # type: ignore[no-any-return]
+
+
+def _help(config: TranslateConfig) -> None:
+    """Translate this process's share of the texts that the first one reads, chunk by chunk, into the cache."""
+    processes, folder = here(), package_folder(config.packages)
+    with Cache() as cache:
+        hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
+        bulk = Bulk(hops, cache, processes)
+        texts: list[str]
+        while texts := processes.first(TEXTS, list):
+            bulk.translate(texts, lambda count: processes.sign())
+
+
+def _run(
+    config: TranslateConfig, on_event: OnEvent, stdin: BinaryIO | None, stdout: BinaryIO | None
+) -> TranslateResult:
+    started = time.monotonic()
     folder = package_folder(config.packages)
     chain = need_chain(folder, config.source, config.target)
     total = _count(config) if config.file and os.path.isfile(config.file) else None  # a pipe is read only once
@@ -53,7 +83,7 @@ def run(
         sink, report = _open_outputs(config, stdout, stack)
         cache = stack.enter_context(Cache())
         hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
-        translator = _RecordTranslator(Bulk(hops, cache), postprocessor, sink, report, total or 0, on_event)
+        translator = _RecordTranslator(Bulk(hops, cache, here()), postprocessor, sink, report, total or 0, on_event)
         source = stack.enter_context(_open_source(config, stdin))
         with _without_garbage_collector():
             translator.translate_all(_records(config, source))
@@ -93,7 +123,9 @@ class _RecordTranslator:
     def translate_all(self, records: Iterator[Record]) -> None:
         """Translate and write everything, a chunk at a time."""
         while chunk := list(itertools.islice(records, CHUNK)):
-            entries = self.bulk.translate([record.text for record in chunk], self._progress)
+            sources = [record.text for record in chunk]
+            self.bulk.processes.first(TEXTS, lambda: sources)  # noqa: B023 - called at once
+            entries = self.bulk.translate(sources, self._progress)
             texts = self.postprocessor.texts([entry.text for entry in entries], [record.counts for record in chunk])
             _write(self.sink, b"".join(record.write(text) for record, text in zip(chunk, texts, strict=True)))
             self.lines += sum(record.counts for record in chunk)
@@ -101,11 +133,12 @@ class _RecordTranslator:
                 if entry.flags:
                     self._report(record, entry)
             self._progress(0)
+        self.bulk.processes.first(TEXTS, list)
 
     def _progress(self, more: int) -> None:
         """Tell that `more` lines of the chunk at hand are done."""
         done = self.lines + more
-        self.on_event(Progress("translate", done, max(self.total, done)))
+        self.on_event(Progress(STAGE, done, max(self.total, done)))
 
     def _report(self, record: Record, entry: Entry) -> None:
         self.flagged += 1
