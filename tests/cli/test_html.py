@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.cli.reports import HOSTILE, SAMPLES, html
-from xpet.cli.reports.cells import clean
+from xpet.cli.printable import clean
 from xpet.jobs.results.from_json import from_dict
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}

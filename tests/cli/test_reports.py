@@ -14,8 +14,9 @@ from rich.cells import cell_len
 
 from tests.cli import reports
 from tests.cli.reports import AFTER, BEFORE, HOSTILE, SAMPLES
+from xpet.cli.printable import clean
 from xpet.cli.reports import FORMATS, render
-from xpet.cli.reports.cells import Cell, change, clean, interval, positive_zero
+from xpet.cli.reports.cells import Cell, change, interval, positive_zero
 from xpet.cli.reports.csv import HEADER
 from xpet.cli.reports.look import Look, look
 from xpet.cli.reports.markdown import escape as markdown_escape

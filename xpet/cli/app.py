@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -15,8 +16,18 @@ from xpet.cli import align, completions, launcher, log_file, merge, settings, sh
 from xpet.cli import eval as evaluation
 from xpet.cli.command import Command
 from xpet.cli.help import HelpAll, help_of
+from xpet.cli.printable import visible
 from xpet.cli.settings import Request
-from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, PeerError, RankError, XpetError, XpetWarning
+from xpet.core.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_UNEXPECTED,
+    PeerError,
+    RankError,
+    XpetError,
+    XpetWarning,
+    quoted,
+)
 from xpet.core.launch import launch_of
 from xpet.version import VERSION
 
@@ -119,7 +130,7 @@ def _set_up_warnings() -> None:
             view.warning(str(message))
         else:
             log_file.current().tell(f"{category.__name__}: {message}", view.WARNING)
-            others(message, category, *where, **more)
+            others(visible(str(message)), category, *where, **more)
 
     warnings.showwarning = show
     if not sys.warnoptions:  # Pillow warns of large pictures and damaged EXIF; what matters becomes an error
@@ -201,6 +212,9 @@ def _unexpected(error: Exception, debug: bool) -> int:
         return int(getattr(error, "exit_code", EXIT_UNEXPECTED))
     if debug:
         raise error
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # in Python 3.10 and 3.11, of any path
+        view.error(f"expected the path of a file or folder, found {quoted(error.filename)}: {error.strerror}")
+        return EXIT_BAD_INPUT
     view.error(
         f"unexpected {type(error).__name__}: {error}; add --debug for the traceback and report it, please", error
     )

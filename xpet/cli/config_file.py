@@ -66,7 +66,7 @@ def _document(path: Path) -> dict[str, Any]:
         return {} if path.name == PROJECT and b"xpet" not in content else tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none to read ({error.strerror})") from None
-    except ValueError as error:  # bytes that are no UTF-8, too
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8, too
         raise ConfigError(f"{path}: expected TOML, found something else: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from xpet.core.config import AlignConfig, EvalConfig
 from xpet.core.config.stored import align_config, eval_config, sweep_config
 from xpet.core.errors import ConfigError, DataError, one_line
+from xpet.core.json_files import parsed
 
 
 def of_run(path: str) -> AlignConfig:
@@ -43,12 +43,12 @@ def of_result(path: str) -> EvalConfig:
 
 def _document(file: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"--config {file}: expected a configuration file, found none to read ({error.strerror})"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(
             f"{file}: expected a .toml file or a JSON document, found neither ({one_line(error)})"
         ) from None

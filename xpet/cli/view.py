@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from xpet.cli import log_file
+from xpet.cli.printable import in_json, visible
 from xpet.cli.streams import refusals
 from xpet.core.events import Event, Notice, OnEvent, Progress
 
@@ -30,7 +31,7 @@ FOLDED = 12
 
 def line(text: str) -> None:
     """One line on stdout."""
-    print(_drawn(text))  # noqa: T201
+    print(_drawn(visible(text)))  # noqa: T201
 
 
 def error(text: str, cause: BaseException | None = None) -> None:
@@ -59,7 +60,7 @@ def note(text: str) -> None:
 def _tell(text: str) -> None:
     """Write a line to stderr; a stderr that cannot be written to (a full disk) is ignored."""
     with suppress(OSError):
-        print(text, file=sys.stderr)  # noqa: T201
+        print(visible(text), file=sys.stderr)  # noqa: T201
 
 
 def is_interactive() -> bool:
@@ -118,8 +119,9 @@ def _bars() -> Iterator[OnEvent]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
-        TextColumn("ETA"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.description:<14}", markup=False), BarColumn(), TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False, style="dim"),
     )  # fmt: skip
     tasks: dict[str, Any] = {}
     with Bars(*columns, console=console, transient=True) as bars:
@@ -127,13 +129,12 @@ def _bars() -> Iterator[OnEvent]:
         def on_event(event: Event) -> None:
             if isinstance(event, Notice):
                 style = "yellow" if event.level == WARNING else "dim"
-                bars.console.print(event.text, style=style, highlight=False, markup=False)
+                bars.console.print(visible(event.text), style=style, highlight=False, markup=False, emoji=False)
             elif isinstance(event, Progress):
                 if event.stage not in tasks:
-                    tasks[event.stage] = bars.add_task(event.stage, total=event.total, note="", amount="")
-                bars.update(
-                    tasks[event.stage], completed=event.done, total=event.total, note=event.note, amount=_amount(event)
-                )
+                    tasks[event.stage] = bars.add_task(visible(event.stage), total=event.total, note="", amount="")
+                said = {"note": visible(event.note), "amount": _amount(event)}
+                bars.update(tasks[event.stage], completed=event.done, total=event.total, **said)
 
         yield on_event
 
@@ -148,7 +149,7 @@ def _amount(event: Progress) -> str:
 
 def show_json(document: Mapping[str, Any]) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=not _is_unicode()))  # noqa: T201
+    print(in_json(json.dumps(document, indent=2, ensure_ascii=not _is_unicode())))  # noqa: T201
 
 
 def _is_unicode() -> bool:
@@ -224,7 +225,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
 
         aligns = [align for _, align in columns]
         text = tabulate(
-            [[_drawn(cell) for cell in row] for row in rows],
+            [[_drawn(visible(cell)) for cell in row] for row in rows],
             headers=[c for c, _ in columns],
             tablefmt="simple",
             colalign=aligns,
@@ -232,7 +233,9 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, styles: C
         )
         line(f"{title}\n\n{text}")
         return
-    console.print(_rich_table(columns, rows, title, styles, console.width))
+    heads = [(visible(heading), align) for heading, align in columns]
+    shown = [[visible(cell) for cell in row] for row in rows]
+    console.print(_rich_table(heads, shown, visible(title), styles, console.width))
 
 
 def _rich_table(
@@ -241,6 +244,7 @@ def _rich_table(
     """A table whose figures are never cut: on a narrow terminal headings break and columns move together."""
     from rich import box
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     unbroken = [index == 0 or align == "right" for index, (_, align) in enumerate(columns)]
     cells = [[heading, *(row[index] for row in rows)] for index, (heading, _) in enumerate(columns)]
@@ -249,14 +253,14 @@ def _rich_table(
     ]
     narrow = sum(needed) + 3 * len(columns) > width
     table = RichTable(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
         padding=(0, 0 if narrow else 1),
     )  # fmt: skip
     for (heading, align), whole in zip(columns, unbroken, strict=True):
         heading = heading.replace(" ", "\n") if narrow else heading
-        table.add_column(heading, justify="right" if align == "right" else "left", no_wrap=whole, overflow="fold")
+        table.add_column(Text(heading), justify="right" if align == "right" else "left", no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*row, style=styles(row))
+        table.add_row(*map(Text, row), style=styles(row))  # as text, which holds no markup
     return table
 
 
@@ -265,7 +269,7 @@ def _paragraph(text: str, style: str = "") -> None:
     if console is None:
         line(text)
     else:
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def show_report(report: Report, name: str | None, full: bool) -> None:

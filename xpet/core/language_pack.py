@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError
+from xpet.core.json_files import parsed
 from xpet.core.run_record import DOCUMENTS, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds
 
@@ -73,7 +74,7 @@ def read_pack(path: Path) -> list[PackEntry]:
     if not is_pack(path):
         raise DataError(f"{path}: expected a run folder or a language pack of `xpet merge --pack`, found another file")
     try:
-        document = json.loads(_metadata(path)[KEY])
+        document = parsed(_metadata(path)[KEY])
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
         entries = _entries(document, load_file(path))
@@ -148,7 +149,7 @@ def _metadata(path: Path) -> dict[str, str]:
         size = int.from_bytes(file.read(8), "little")
         if not 0 < size <= min(MOST_HEADER, path.stat().st_size):
             raise ValueError("no safetensors file")
-        header = json.loads(file.read(size))
+        header = parsed(file.read(size))
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
     if not isinstance(metadata, dict):
         raise ValueError("no metadata")

@@ -38,6 +38,8 @@ VERSION = "2"
 FEATURE_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 """What image features may be computed in; `auto` is bf16 on CUDA and fp32 elsewhere."""
 
+PROGRAMS = ("EPS", "WMF")
+"""Formats that are programs: Pillow would have Ghostscript, or Windows, run them."""
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -73,6 +75,8 @@ def rgb(picture: Image, name: object) -> Image:
     from PIL import Image
 
     with readable(name):
+        if picture.format in PROGRAMS:
+            raise ValueError(f"{picture.format}, a program that would have to be run; save it as PNG")
         stored = _stored_as(picture)
         picture.load()
         if not picture.width or not picture.height:

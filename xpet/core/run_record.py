@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from xpet.core.config import DataConfig, FitPlan, MethodConfig, ModelConfig, RunConfig, TextConfig, to_dict
 from xpet.core.config.seeds import TORCH_SEEDS
-from xpet.core.errors import DataError, unknown
+from xpet.core.errors import DataError, quoted, unknown
+from xpet.core.languages import is_language
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.selection import RULES
 from xpet.core.typed import build, field_types
@@ -273,6 +274,8 @@ def _check_values(where: str, record: RunRecord) -> None:
     ]  # fmt: skip
     if record.run.routine not in ROUTINES:
         problems.append(unknown("routine", record.run.routine, list(ROUTINES)))
+    if not is_language(record.language):
+        problems.append(f"run.language: expected the name of a language, found {quoted(record.language)}")
     if record.fit.select not in RULES:
         problems.append(unknown("selection rule", record.fit.select, list(RULES)))
     if record.run.seed not in TORCH_SEEDS:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError, OutputError, one_line, quoted
 from xpet.core.files import is_temporary, replacing_folder, writing
+from xpet.core.json_files import parsed
 from xpet.core.run_record import DAMAGED, SCHEMA, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
@@ -99,10 +100,10 @@ def find_runs(path: Path) -> list[Path]:
 def _last_phase(path: Path) -> Path:
     """The last phase's folder of a chain; any other folder is returned itself. Raises DataError for a damaged chain."""
     try:
-        phases = json.loads((path / CHAIN).read_text(encoding="utf-8"))
+        phases = parsed((path / CHAIN).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return path
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {path / CHAIN}: {one_line(error)}; name one of the folders in it instead"
         ) from None
@@ -190,7 +191,7 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _document(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    value = parsed(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {type(value).__name__}")
     return value

@@ -20,6 +20,8 @@ ROWS = (".tokens", ".delta_A")
 """Endings of names of tensors with a row per token, of which there may be none."""
 BLOCK = 1 << 15
 """Numbers checked at a time: so few that torch uses one thread; several would wait for each other's page reads."""
+BYTES = b"bytearray"
+"""How a pickle names the one thing without a limit that torch would make of it."""
 SHOWN = 80
 """Characters of another library's error that are shown."""
 
@@ -63,6 +65,7 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
     import torch
 
     try:
+        _check_no_bomb(path)
         with torch.serialization.safe_globals([typing.OrderedDict]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged file fails in many ways
@@ -70,6 +73,27 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
             f"cannot read {path}: damaged, truncated, or it holds other things than tensors, and nothing in it was run "
             f"({one_line(error, SHOWN, first_only=True)}); {remedy}"
         ) from None
+
+
+def _check_no_bomb(path: Path) -> None:
+    """Raise ValueError, or what zipfile raises, for a file that would take far more memory than it has bytes.
+
+    torch compresses nothing. A bytearray of any length is all but tensors that its weights_only lets a file make.
+    """
+    import mmap
+    import zipfile
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(each.compress_type or each.file_size != each.compress_size for each in members):
+                raise ValueError("compressed members")
+            found = any(BYTES in archive.read(each) for each in members if each.filename.endswith(".pkl"))
+    else:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = content.find(BYTES) >= 0
+    if found:
+        raise ValueError("a bytearray")
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
@@ -81,7 +105,8 @@ def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Raise ModelError unless all are dense floating-point tensors (token ids: int64), and none is empty.
 
     Looks at types and shapes only. 8-bit numbers are refused: they mean nothing without scales, which every tool keeps
-    elsewhere. Empty tensors are what DeepSpeed's ZeRO-3 saves of parameters that it has distributed.
+    elsewhere. Tensors that repeat few stored numbers are refused: a small file could fill any memory. Empty tensors
+    are what DeepSpeed's ZeRO-3 saves of parameters that it has distributed.
     """
     for name, value in tensors.items():
         if name.endswith(BUFFERS):
@@ -96,6 +121,8 @@ def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:
         if kind != "int64" if is_token_ids else not value.is_floating_point() or value.element_size() < 2:
             expected = "int64" if is_token_ids else "weights of floating point"
             raise ModelError(f"{source}: expected {expected}, found {kind} in {name}; save the model in float32")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ModelError(f"{source}: expected a number stored for each weight, found fewer in {name}; save a copy")
     empty = [name for name, value in tensors.items() if not value.numel() and not name.endswith((*BUFFERS, *ROWS))]
     if empty:
         raise ModelError(

@@ -24,6 +24,7 @@ from xpet.core.captions import ImageSource
 from xpet.core.errors import DataError, OutputError, listing, one_line
 from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import write_file
+from xpet.core.json_files import parsed
 from xpet.core.processes import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ class _FeatureStore:
                 metadata = file.metadata() or {}
                 if metadata.get("key") != self.key:
                     raise ValueError("features of another tower or preprocessing")
-                digests = json.loads(metadata["digests"])
+                digests = parsed(metadata["digests"])
                 if requested.isdisjoint(digests):
                     return {}
                 features = file.get_tensor(NAME)

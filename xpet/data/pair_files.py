@@ -11,7 +11,6 @@ lock           held by the one process that may write
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from xpet.core.errors import DataError
+from xpet.core.json_files import parsed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,10 +143,10 @@ def read_state(folder: Path) -> State:
     """The state in `pairs.json`; raises DataError when it is missing or the files do not agree with it."""
     path = folder / STATE
     try:
-        state = _checked(json.loads(path.read_bytes()))
+        state = _checked(parsed(path.read_bytes()))
     except FileNotFoundError:
         raise DataError(f"{folder}: expected a store of pairs, found no {STATE} in it") from None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: expected the state of a pair store, found {error}") from error
     for name, size in state.sizes().items():
         actual = (folder / name).stat().st_size if (folder / name).is_file() else 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from xpet.core.errors import DataError, listing, one_line, short
 from xpet.data.records import CheckColumns, Records
+from xpet.data.unpacked import BombError, check_ratio
 
 ROWS = 4096
-"""Rows held at a time."""
+"""Rows held at a time, fewer where they would take more than TEXT bytes."""
+TEXT = 64 << 20
 
 
 def parquet_rows(
@@ -43,13 +46,58 @@ def parquet_rows(
         check(schema.names)
         kept = [column for column in columns if column in schema.names]
         _check_types(name, {column: schema.field(column).type for column in kept}, lists, hints or {})
-        number = 0
+        numbered = _check_size(source.metadata, kept)
+        source = parquet.ParquetFile(file, metadata=source.metadata, read_dictionary=numbered)
+        number, text, size = 0, 0, file.seek(0, io.SEEK_END)
         for batch in source.iter_batches(ROWS, columns=kept):
-            for fields in _rows(name, batch, number):
-                number += 1
-                yield number, fields
+            text += sum(map(_bytes_of, batch.columns))
+            check_ratio(text, size)
+            for part in _bounded(batch):
+                for fields in _rows(name, part, number):
+                    number += 1
+                    yield number, fields
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{name}: expected a readable Parquet file, found {one_line(error)}") from error
+
+
+def _check_size(metadata: Any, columns: Sequence[str]) -> list[str]:
+    """The paths of the columns in the file; raises BombError where one is far larger unpacked than text would be."""
+    paths: dict[str, None] = {}
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in columns):
+                check_ratio(chunk.total_uncompressed_size, chunk.total_compressed_size)
+                paths[chunk.path_in_schema] = None
+    return list(paths)
+
+
+def _bounded(batch: Any) -> Iterator[Any]:
+    """The batch with plain columns, in parts of at most TEXT bytes; raises BombError for a row that has more.
+
+    Text that repeats is stored once and numbered: a small file may have any amount of it.
+    """
+    size = sum(map(_bytes_of, batch.columns))
+    if size > TEXT and len(batch) == 1:
+        raise BombError(f"{size:,} bytes of text in one row")
+    if size > TEXT:
+        half = len(batch) // 2
+        for part in (batch.slice(0, half), batch.slice(half)):
+            yield from _bounded(part)
+        return
+    plain = [column.dictionary_decode() if hasattr(column, "dictionary") else column for column in batch.columns]
+    yield type(batch).from_arrays(plain, names=batch.schema.names)
+
+
+def _bytes_of(column: Any) -> int:
+    """Bytes of the text of a numbered column if it is written out; 0 of others, which are in memory as they are."""
+    from pyarrow import compute
+
+    while hasattr(column, "flatten") and not hasattr(column, "dictionary") and hasattr(column, "value_lengths"):
+        column = column.flatten()  # of lists their values
+    if not hasattr(column, "dictionary"):
+        return 0
+    lengths = compute.binary_length(column.dictionary)
+    return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
 
 
 def _rows(name: str, batch: Any, before: int) -> Iterator[dict[str, Any]]:

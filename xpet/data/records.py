@@ -18,6 +18,9 @@ CheckColumns = Callable[[list[str]], None]
 """Raises DataError for a file whose columns are not those that are needed."""
 TAB = "\t"
 DELIMITERS = {",": "commas", TAB: "tabs", ";": "semicolons"}
+LONGEST_ROW = 1 << 22
+"""Characters of a row of CSV, which may have many lines."""
+ROW_LIMIT = "row limit"
 NO_QUOTING = "TSV has no quoting (quotation marks are text, tabs and line breaks end a field), .csv has"
 MEND = "close it, and double quotation marks that are text"
 
@@ -91,9 +94,19 @@ def _split(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 def _parsed(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows of CSV; of a row of several lines the number of the first."""
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    held = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal held
+        for line in lines:
+            held += len(line) + 1
+            if held > LONGEST_ROW:
+                raise csv.Error(ROW_LIMIT)
+            yield line + "\n"
+
+    reader = csv.reader(counted(), delimiter=delimiter, strict=True)
     while True:
-        begin = reader.line_num + 1
+        begin, held = reader.line_num + 1, 0
         try:
             row = next(reader)
         except StopIteration:
@@ -119,6 +132,8 @@ def _fault(error: str, begin: int, end: int) -> str:
     limit = f"{csv.field_size_limit():,} characters"
     if "end of data" in error:
         return f"a quotation mark that is not closed up to the end of the file; {MEND}"
+    if error == ROW_LIMIT:
+        return f"one of more than {LONGEST_ROW:,} characters"
     if "field limit" in error:
         return f"a field of more than {limit}" if begin == end else (
             f"a quotation mark that is not closed within {limit}; {MEND}"

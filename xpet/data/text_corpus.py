@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,12 +14,11 @@ from xpet.core.errors import DataError, listing, one_line
 from xpet.data.english import expect_english
 from xpet.data.parquet import parquet_rows
 from xpet.data.records import Records, delimited, json_objects, no_text
-from xpet.data.text_files import GZIP_MAGIC, raise_problems, stream_lines
+from xpet.data.text_files import raise_problems, stream_lines
+from xpet.data.unpacked import module_of, unpacked
 
 STDIN = "-"
 STDIN_NAME = "standard input"
-PACKED = {GZIP_MAGIC: "gzip", b"BZh": "bz2"}
-"""How compressed files begin, and the standard module that unpacks them."""
 ENDINGS = (".gz", ".bz2")
 
 
@@ -108,13 +106,7 @@ def _texts(
 def _opened(path: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
     """The (decompressed) bytes; standard input stays open afterwards."""
     with _raw(path, stdin) as file:
-        head = file.peek(max(map(len, PACKED)))
-        module = next((module for magic, module in PACKED.items() if head.startswith(magic)), None)
-        if module is None:
-            yield file
-            return
-        with import_module(module).open(file, "rb") as unpacked:
-            yield io.BufferedReader(unpacked)
+        yield unpacked(file) if module_of(file.peek()) else file
 
 
 @contextmanager

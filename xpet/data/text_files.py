@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,8 @@ from typing import BinaryIO
 from xpet.core.errors import DataError, one_line, short
 from xpet.core.files import sha256_of
 from xpet.data.images import FolderPictures, ImageNames, unusable
+from xpet.data.unpacked import BombError, open_unpacked
 
-GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 ENCODINGS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """Byte-order marks of other encodings than UTF-8, and Python's names of these."""
@@ -39,6 +38,10 @@ BLOCK = 1 << 17
 """Bytes read at a time."""
 MAX_LINE = 1 << 20
 """Bytes of a line beyond which a streamed file is taken for no text."""
+MAX_ROW = 1 << 24
+"""Bytes of a line beyond which a table is taken for no text: its other columns may be long."""
+MAX_LIST = 1 << 30
+"""Bytes of a file of captions, one a line, which is read as a whole."""
 
 
 def raise_problems(problems: Sequence[str]) -> None:
@@ -127,6 +130,8 @@ class ReadableFile:
     """Where it is; if it begins as gzip does it is decompressed when opened."""
     undecodable: tuple[str, ...] = ()
     """A problem for each line that is not UTF-8."""
+    size: int = 0
+    """Bytes, unpacked."""
 
     def open(self) -> BinaryIO:
         """The decompressed bytes."""
@@ -140,19 +145,14 @@ class ReadableFile:
                 yield _decoded(number, raw)[0]
 
 
-def open_unpacked(path: Path) -> BinaryIO:
-    """A file's bytes, decompressed when they begin as gzip does; raises OSError, later EOFError or zlib.error too."""
-    with path.open("rb") as file:
-        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
-
-
 def _undecodable_lines(file: BinaryIO) -> tuple[str, ...]:
-    """The problems of all lines that are not UTF-8; of a file that is no text its one problem."""
+    """The problems of all lines that are not UTF-8; of a file that is no text its one problem. Raises BombError."""
     problems = []
-    for number, raw in _raw_lines(file):
+    for number, raw in _raw_lines(file, MAX_ROW):
         if number == 1 and (problem := _not_utf8(raw[:HEAD])):
             return (problem,)
+        if len(raw) == MAX_ROW:
+            raise BombError(f"more than {MAX_ROW:,} bytes in line {number}")
         if problem := _decoded(number, raw)[1]:
             problems.append(problem)
     return tuple(problems)
@@ -187,7 +187,7 @@ class CaptionFiles:
                 undecodable = _undecodable_lines(file) if text else ()
                 while file.read(BLOCK):  # to the end: an archive may be damaged anywhere
                     pass
-                empty = file.tell() == 0
+                size = file.tell()
             with path.open("rb") as file:
                 self.fingerprints[name] = sha256_of(file)
         except FileNotFoundError:
@@ -196,19 +196,22 @@ class CaptionFiles:
         except (OSError, EOFError, zlib.error) as error:
             self.problems.append(f"{name}: expected a readable file, found {one_line(error)}")
             return None
-        if empty:
+        if not size:
             self.problems.append(f"{name}: expected captions, found an empty file")
             return None
-        return ReadableFile(name, path, undecodable)
+        return ReadableFile(name, path, undecodable, size)
 
     def lines(self, path: Path, expected: int | None = None) -> tuple[str, ...]:
         """The lines of a file, blank ones included; another count than expected is noted as a problem."""
         file = self.readable(path, text=False)  # all of it is decoded at once: no need to look at it line by line
         if file is None:
             return ()
+        name = self.name(path)
+        if file.size > MAX_LIST:
+            self.problems.append(f"{name}: expected captions, found more than {MAX_LIST:,} bytes")
+            return ()
         with file.open() as contents:
             lines, undecodable = decode_lines(contents.read())
-        name = self.name(path)
         if not lines and not undecodable:
             self.problems.append(f"{name}: expected captions, found an empty file")
         self.problems += [f"{name} {problem}" for problem in undecodable[:MAX_LINES_PER_FILE]]

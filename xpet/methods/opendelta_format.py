@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.core.json_files import parsed
 from xpet.methods import embeddings
 from xpet.methods.compacter import DIVISION
 from xpet.methods.naming import OUTER, as_in_tower, in_backbone, parts_of
@@ -116,8 +117,8 @@ def write(folder: Path, config: MethodConfig, delta: Mapping[str, Tensor]) -> No
 def is_delta(folder: Path) -> bool:
     """Whether a folder is one of OpenDelta's."""
     try:
-        return KIND in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return KIND in parsed((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
         return False
 
 

@@ -7,7 +7,6 @@ token included.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError, one_line
+from xpet.core.json_files import parsed
 from xpet.models.checkpoint import LoadedText, load_text_tower
 from xpet.models.hub import checkpoint_folder
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
@@ -132,7 +132,7 @@ def _from_vocabulary(folder: Path) -> Any:
     try:
         lines = merges.read_text(encoding="utf-8").split("\n")
         pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-        return CLIPTokenizer(vocab=json.loads(vocabulary.read_text(encoding="utf-8")), merges=pairs)
+        return CLIPTokenizer(vocab=parsed(vocabulary.read_text(encoding="utf-8")), merges=pairs)
     except Exception as error:  # tokenizers raises plain Exception
         raise ModelError(
             f"cannot read {vocabulary}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"

@@ -24,6 +24,8 @@ from xpet.models.weights import read_weights, write_json
 POOLING, DENSE = "1_Pooling", "2_Dense"
 _INNER, _HEAD, _LINEAR = "transformer.", "LinearTransformation.", "linear."
 """Prefixes of names: of the transformer and the projection in the tower, of the projection in the dense layer."""
+OURS: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers reads the folder: as it stands, without the network, and no code that it brings along."""
 _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
 """Folder of a module -> its class in sentence-transformers, in the order of computation."""
 
@@ -83,7 +85,7 @@ def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        transformer = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=torch.float32)
+        transformer = AutoModel.from_pretrained(str(folder), **OURS, dtype=torch.float32)
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -91,5 +93,5 @@ def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
     tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})
     settings = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), **OURS)
     return tower.eval(), TextTokenizer(tokenizer, settings["max_seq_length"], transformer.config.pad_token_id)

@@ -7,7 +7,6 @@ redirects are checked like links, and every wait and every size is limited.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import ssl
@@ -24,6 +23,7 @@ from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ModelError, NetworkError
 from xpet.core.files import writing
+from xpet.core.json_files import parsed
 from xpet.translation.install import MAX_BYTES
 from xpet.translation.packages import CODE, version_number
 
@@ -85,8 +85,8 @@ def read_index(address: str) -> list[Offer]:
     """
     body = b"".join(_fetch(address, MAX_INDEX))
     try:
-        entries = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        entries = parsed(body.decode("utf-8"))
+    except ValueError as error:
         raise ModelError(f"{address}: expected the JSON of a package index, found {error}; see {VARIABLE}") from error
     if not isinstance(entries, list):
         raise ModelError(f"{address}: expected a list of packages, found {type(entries).__name__}; see {VARIABLE}")

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from xpet.core.errors import ModelError, OutputError, one_line
 from xpet.core.files import replacing_folder, sha256_of, writing
+from xpet.core.json_files import parsed
 from xpet.core.paths import cache_folder
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
@@ -28,7 +30,10 @@ MAX_MEMBERS = 1_000
 MAX_BYTES = 2 << 30  # of the archive's files, unpacked
 FREE_BYTES = 64 << 20  # up to here any ratio of compression is accepted
 MAX_RATIO = 50  # unpacked to packed bytes
+MAX_DIRECTORY = 4 << 20  # bytes of the archive's list of members, which is read before anything else
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MIN_KNOWN = 0.25  # share of the tokenizer's pieces the model must know; joint tokenizers serve two languages
+TAIL = 22 + 65_535 + 20  # bytes of an archive's end with all that says where its list of members is
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 TOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 MEMBERS = re.compile(
@@ -89,7 +94,7 @@ def _is_present(folder: Path, sha: str) -> bool:
 def recorded_sha256(folder: Path) -> str | None:
     """SHA-256 of the file an installed package came from; None when xpet did not install it."""
     try:
-        recorded = json.loads((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
+        recorded = parsed((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return recorded if isinstance(recorded, str) else None
@@ -141,7 +146,7 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
         raise ModelError(f"{path}: expected an .argosmodel file, found none to read ({error.strerror})") from error
     with file:
         digest = sha256_of(file)
-        file.seek(0)
+        _check_directory(path, file)
         try:
             archive = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
@@ -150,6 +155,18 @@ def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
             ) from error
         with archive:
             yield archive, digest
+
+
+def _check_directory(path: Path, file: BinaryIO) -> None:
+    """Raise ModelError for a list of members longer than any package's, or in the form for more than 4 GiB (zip64)."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    tail = file.read()
+    file.seek(0)
+    end = tail.rfind(b"PK\5\6")
+    length = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if end >= 0 and (length > MAX_DIRECTORY or tail[max(0, end - 20) : end].startswith(b"PK\6\7")):
+        raise ModelError(f"{path}: expected at most {MAX_MEMBERS} members, found a list of {length:,} bytes")
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -187,12 +204,17 @@ def _check_kind(path: Path, info: zipfile.ZipInfo) -> None:
     parts = info.filename.removesuffix("/").split("/")
     if info.filename.startswith("/") or "\\" in info.filename or ":" in info.filename or {"..", ".", ""} & set(parts):
         raise ModelError(f"{path}: expected paths inside its folder, found {one_line(repr(info.filename), 160)}")
+    if info.compress_type not in PACKINGS:  # others may ask for any amount of memory
+        raise ModelError(
+            f"{path}: expected stored or deflated files, found another packing: {one_line(repr(info.filename), 160)}"
+        )
     if info.flag_bits & 1:
         raise ModelError(f"{path}: expected plain files, found an encrypted one: {one_line(repr(info.filename), 160)}")
 
 
 def _check_size(path: Path, files: Sequence[zipfile.ZipInfo]) -> None:
-    total, packed = sum(info.file_size for info in files), sum(info.compress_size for info in files)
+    total = sum(info.file_size for info in files)
+    packed = min(path.stat().st_size, sum(info.compress_size for info in files))  # members may claim the same bytes
     if total > MAX_BYTES or (total > FREE_BYTES and total > MAX_RATIO * packed):
         raise ModelError(
             f"{path}: expected at most {MAX_BYTES >> 30} GiB, packed at most {MAX_RATIO} to 1, "

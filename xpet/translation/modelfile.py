@@ -6,12 +6,12 @@ aliases. Everything is little-endian; strings have a 16-bit length and end with 
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
 from xpet.core.errors import ModelError
+from xpet.core.json_files import parsed
 
 VERSIONS = range(2, 8)
 MAX_VARIABLES = 20_000
@@ -116,8 +116,8 @@ def _tokens(path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8")
         if path.suffix == ".txt":
             return text.removesuffix("\n").split("\n")
-        tokens = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        tokens = parsed(text)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: expected a readable vocabulary, found {error}") from error
     if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
         raise ModelError(f"{path}: expected a list of pieces, found something else")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ModelError, one_line
+from xpet.core.json_files import parsed
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
 TOKENIZERS = ("sentencepiece.model", "bpe.model")
@@ -97,10 +97,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_METADATA:
             raise ValueError(f"more than {MAX_METADATA} bytes")
-        facts = json.loads(path.read_bytes().decode("utf-8"))
+        facts = parsed(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"package {folder}: expected metadata.json, found none") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"package {folder}: expected readable metadata.json, found {error}") from error
     if not isinstance(facts, dict):
         raise ModelError(f"package {folder}: expected an object in metadata.json, found {type(facts).__name__}")

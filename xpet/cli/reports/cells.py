@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from xpet.cli.printable import clean
 from xpet.core.estimates import Estimate
 
 GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
@@ -12,8 +12,6 @@ GOOD, BAD, DIM, WARN = "good", "bad", "dim", "warn"
 BEST, WORST = "best", "worst"
 NONE = "-"
 """Text where there is no number."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Control characters, which could steer a terminal."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,6 @@ class Cell:
     def whole(self) -> str:
         """Text and tail, as one line."""
         return clean(self.text + self.tail)
-
-
-def clean(words: str) -> str:
-    """Words on one line, without control characters and surrogates."""
-    return " ".join(CONTROL.sub(" ", words).encode("utf-8", "replace").decode().split())
 
 
 def text(value: object, tone: str = "") -> Cell:

@@ -9,6 +9,8 @@ direction   image->text, text->image or mean (of both)
 metric      r1, r5, r10, mrr (percent), median_rank (from 1), seeds_std, english_r1; mean, range, std, mean_gap of r1
             (points); p, p_holm
 value, low, high   the figure and its 95 % interval, in full precision; empty without an interval
+
+A name that a spreadsheet would run as a formula (it begins with =, +, - or @) has an apostrophe in front of it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from xpet.cli.printable import in_csv
 from xpet.cli.reports.details import DIRECTIONS, METRICS
 from xpet.cli.reports.look import Look
 from xpet.core.estimates import Disparity, Estimate
@@ -34,10 +37,8 @@ def render(report: Report, look: Look) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
-    for system in report.systems:
-        writer.writerows(_system(system))
-    for comparison in report.comparisons:
-        writer.writerows(_comparison(comparison))
+    for part in (*map(_system, report.systems), *map(_comparison, report.comparisons)):
+        writer.writerows(map(in_csv, row) for row in part)
     return out.getvalue()
 
 

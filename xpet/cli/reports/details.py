@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xpet.cli.reports.cells import BAD, DIM, GOOD, WARN, Cell, change, clean, interval, number, points, text
+from xpet.cli.printable import clean
+from xpet.cli.reports.cells import BAD, DIM, GOOD, WARN, Cell, change, interval, number, points, text
 from xpet.cli.reports.grids import Grid, Heading, between
 from xpet.cli.reports.sections import comparisons, disparity, groups, labels, languages, ordered
 from xpet.core.estimates import Estimate

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from xpet.cli.printable import clean, in_json
 from xpet.cli.reports import details, sections
-from xpet.cli.reports.cells import Cell, clean
+from xpet.cli.reports.cells import Cell
 from xpet.cli.reports.grids import INTERVAL, Grid, Heading
 from xpet.cli.reports.look import Look
 from xpet.cli.reports.page import SCRIPT, STYLE
@@ -55,8 +56,8 @@ def _policy() -> str:
 
 def _json(report: Report) -> str:
     """The document for a script element, with characters escaped that could end the element."""
-    text = json.dumps(report.to_dict(), ensure_ascii=False)
-    for char in "<>&\u2028\u2029":
+    text = in_json(json.dumps(report.to_dict(), ensure_ascii=False))
+    for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text
 
@@ -225,5 +226,5 @@ def _picture(uri: str | None, words: str) -> str:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
+    text = in_json(json.dumps(values, indent=2, ensure_ascii=False, default=str))
     return f'<pre tabindex="0">{escape(text)}</pre>'

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from xpet.cli.reports.cells import BEST, WARN, WORST, Cell, clean
+from xpet.cli.printable import clean
+from xpet.cli.reports.cells import BEST, WARN, WORST, Cell
 from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from xpet.cli.reports.cells import clean, positive_zero
+from xpet.cli.printable import clean
+from xpet.cli.reports.cells import positive_zero
 from xpet.cli.reports.sections import difference, labels, ordered
 from xpet.core.estimates import Estimate
 from xpet.jobs.results.report import Report, System
@@ -114,7 +115,7 @@ def _dumbbells(report: Report, part: Any) -> None:
         _joined(report, axes, names)
     elif len(report.systems) == 1:
         _valued(report.systems[0], axes, names)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(*_limits(report))
     axes.set_xticks([tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= 100])
@@ -157,7 +158,7 @@ def _joined(report: Report, axes: Axes, names: Sequence[str]) -> None:
     first, second = report.systems
     for row, name in enumerate(names):
         delta = difference(report, second, name)
-        if delta is None:
+        if delta is None or not all(name in system.languages for system in (first, second)):
             continue
         old, new = first.languages[name].mean.r1, second.languages[name].mean.r1
         axes.plot([old.value, new.value], [row, row], color=COLOURS[1], alpha=0.45, linewidth=3, zorder=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xpet.cli.reports.cells import BEST, DIM, WORST, Cell, change, clean, interval, number, points, text
+from xpet.cli.printable import clean
+from xpet.cli.reports.cells import BEST, DIM, WORST, Cell, change, interval, number, points, text
 from xpet.cli.reports.grids import INTERVAL, Grid, Heading, between, mark
 from xpet.core.estimates import Disparity, Estimate
 from xpet.jobs.results.report import Comparison, Difference, Report, System

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from xpet.cli.reports.cells import BAD, BEST, DIM, GOOD, WARN, WORST, Cell, clean
+from xpet.cli.printable import clean
+from xpet.cli.reports.cells import BAD, BEST, DIM, GOOD, WARN, WORST, Cell
 from xpet.cli.reports.details import all_tables, notes
 from xpet.cli.reports.grids import Grid
 from xpet.cli.reports.look import Look

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from xpet.core.config import RESULT
 from xpet.core.errors import DataError
+from xpet.core.json_files import parsed
 from xpet.jobs.results.from_json import from_dict
 from xpet.jobs.results.report import Report
 
@@ -14,8 +14,8 @@ from xpet.jobs.results.report import Report
 def read_result(path: str) -> Report:
     """The report in a result file of `xpet eval --json`; raises DataError."""
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a result of `xpet eval --json`, found {error}") from error
     return from_dict(document, path)
 

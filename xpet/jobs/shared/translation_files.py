@@ -17,6 +17,7 @@ from typing import Any
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus
 from xpet.core.errors import DataError, one_line
 from xpet.core.files import replacing_file, writing
+from xpet.core.json_files import parsed
 from xpet.core.paths import cache_folder
 
 SCHEMA = 1
@@ -95,7 +96,7 @@ def read_translation(folder: Path, column: CaptionColumn) -> Translation | None:
     if not path.is_file():
         return None
     try:
-        header, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        header, *lines = [parsed(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
         if header["xpet"] != "translations" or header["schema"] != SCHEMA:
             raise ValueError(f"schema {one_line(repr(header.get('schema')))}")
         if tuple(line["source"] for line in lines) != column.sources:
@@ -103,7 +104,7 @@ def read_translation(folder: Path, column: CaptionColumn) -> Translation | None:
         texts = tuple(line["translation"] for line in lines)
         "".join(text for text in texts if isinstance(text, str)).encode()  # raises ValueError for half a surrogate pair
         flags = {row: tuple(line["flags"]) for row, line in enumerate(lines) if line.get("flags")}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: expected translations as `xpet translate --data` writes them, found a damaged file ({error}); "
             "remove it and translate again"

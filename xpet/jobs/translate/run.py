@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,7 @@ from xpet.translation.packages import Installed, need_chain
 from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
+MAX_LINE = 1 << 24  # bytes of a line beyond which a file is taken for no text
 REPORT = ".flagged.jsonl"  # added to the name of the output
 STAGE = "translate"
 TEXTS, RESULT = "the texts to translate", "the result of the translation"
@@ -173,7 +175,10 @@ def _records(config: TranslateConfig, file: BinaryIO) -> Iterator[Record]:
 
 def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     try:
-        yield from file
+        for line in iter(partial(file.readline, MAX_LINE), b""):
+            if len(line) == MAX_LINE:
+                raise DataError(f"{name}: expected lines to translate, found one of more than {MAX_LINE:,} bytes")
+            yield line
     except OSError as error:
         raise DataError(f"{name}: expected lines to translate, found none to read ({error.strerror})") from error
 

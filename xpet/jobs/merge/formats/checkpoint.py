@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
+from xpet.core.json_files import parsed
 from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.measure import Encode
@@ -100,7 +100,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 def is_our_config(folder: Path) -> bool:
     """Whether xpet wrote the folder's config.json."""
     try:
-        return NOTE_KEY in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return NOTE_KEY in parsed((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
