@@ -286,7 +286,7 @@ def _run(read: Callable[[Path], object], folder: Path) -> dict[str, Any]:
             Path("/proc/self/clear_refs").write_text("5")
             before, start = _status("VmRSS"), time.monotonic()
             try:
-                told = {"read": repr(read(folder))[:80]}
+                told: dict[str, Any] = {"read": repr(read(folder))[:80]}
             except BaseException as error:
                 told = {"error": type(error).__name__, "text": str(error)[:600]}
             told |= {"mebibytes": (_status("VmHWM") - before) // MIB, "seconds": time.monotonic() - start}

@@ -133,7 +133,7 @@ def _bars() -> Iterator[OnEvent]:
             elif isinstance(event, Progress):
                 if event.stage not in tasks:
                     tasks[event.stage] = bars.add_task(visible(event.stage), total=event.total, note="", amount="")
-                said = {"note": visible(event.note), "amount": _amount(event)}
+                said: dict[str, Any] = {"note": visible(event.note), "amount": _amount(event)}
                 bars.update(tasks[event.stage], completed=event.done, total=event.total, **said)
 
         yield on_event
