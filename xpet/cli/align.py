@@ -12,6 +12,7 @@ from xpet.cli.settings import Request
 from xpet.cli.switches import AlignSwitches, Switches
 from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.config import options as o
+from xpet.core.launch import launch_of
 
 EXAMPLES = """\
 Examples:
@@ -53,6 +54,8 @@ COMMAND = Command(
 def run(request: Request) -> None:
     """Train, or only estimate, and show the result."""
     if request["dry-run"]:
+        if launch_of().rank > 0:  # the first process estimates
+            return
         from xpet.jobs.align import dry_run as estimate
 
         with view.progress(request["quiet"]) as on_event:

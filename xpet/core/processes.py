@@ -75,7 +75,7 @@ class Processes:
         """The JSON-ready values of all processes, by rank. Raises ProcessError, naming `what`, and PeerError."""
         if self.store is None:
             return [value]
-        name = self._name(what)
+        name = self.new_name(what)
         self._set(f"{name}/{self.rank}", value)
         keys = {rank: f"{name}/{rank}" for rank in range(self.world)}
         self._wait(what, keys)
@@ -85,18 +85,26 @@ class Processes:
 
     def turns(self, what: str) -> Turns:
         """Turns at work that all processes walk through; all must make them in the same order of calls that wait."""
-        return Turns(self, self._name(what))
+        return Turns(self, self.new_name(what))
 
     def first(self, what: str, make: Callable[[], T]) -> T:
         """What `make` returns (JSON-ready) in process 0, in every process. Raises what `make` does, and as `gather`."""
         if self.store is None:
             return make()
-        name = self._name(what)
+        name = self.new_name(what)
         if self.is_first:
             self._set(name, make())
             self._read.append(name)
         self._wait(what, {0: name})
         return self._get(name)  # type: ignore[no-any-return]
+
+    def new_name(self, what: str) -> str:
+        """A name for a queue or a sum: the same in all processes, which ask for names in the same order; never again.
+
+        `draw` and `add` take it.
+        """
+        self._calls += 1
+        return f"{self._calls}/{what}"
 
     def draw(self, queue: str, count: int, total: int) -> range:
         """The next numbers below `total` that no process has drawn from this queue, at most `count`.
@@ -185,11 +193,6 @@ class Processes:
     def _store(self) -> Store:
         assert self.store is not None, "one process has nobody to share with"
         return self.store
-
-    def _name(self, what: str) -> str:
-        """A key for the next call that waits: the same in all processes, used once."""
-        self._calls += 1
-        return f"{self._calls}/{what}"
 
     def _set(self, key: str, value: Any) -> None:
         """Store a value in pieces; their number, under the key itself, comes last."""

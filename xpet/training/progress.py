@@ -7,20 +7,27 @@ import time
 from collections.abc import Mapping, Sequence
 
 from xpet.core.events import Diverged, Notice, OnEvent, Progress, Validated
+from xpet.core.processes import here
 from xpet.training.queue import Queue
 from xpet.training.selection import TrainedRun
 
 
 class StepCounter:
-    """Counts the steps that all stacks have done; `total` is what all runs will take. Safe for several threads."""
+    """Counts the steps that all stacks have done; `total` is what all runs will take. Safe for several threads.
 
-    def __init__(self, queues: Sequence[Queue]) -> None:
+    Where it is `shared`, it counts those of all processes of the command, which make it at the same time.
+    """
+
+    def __init__(self, queues: Sequence[Queue], shared: bool = False) -> None:
         self.total = sum(len(queue.runs) * queue.steps for queue in queues)
         self._done = 0
         self._lock = threading.Lock()
+        self._name = here().new_name("steps") if shared and here().world > 1 else None
 
     def add(self, steps: int) -> int:
         """Count `steps` more; returns how many are done in all."""
+        if self._name is not None:
+            return here().add(self._name, steps)
         with self._lock:
             self._done += steps
             return self._done

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
+from xpet.core.processes import here
 from xpet.training.batches import batches_per_epoch
 from xpet.training.stacklike import Tokens
 
@@ -68,12 +69,14 @@ Run = tuple[RunConfig, RunData]
 class Queue:
     """Runs of one shape that wait to be trained; stacks on several threads may admit runs from it.
 
+    Where it is `shared`, all processes of the command admit from it; they make it of the same runs at the same time.
+
     Every run takes `steps` steps of at most `batch` rows, as many as the run with the fewest rows takes. Batch sizes
     repeat every `cycle` steps (the last batch of an epoch may be smaller). Raises ConfigError when the runs cannot
     share a stack, or when a batch would hold fewer than 2 rows.
     """
 
-    def __init__(self, runs: Sequence[Run], config: FitPlan) -> None:
+    def __init__(self, runs: Sequence[Run], config: FitPlan, shared: bool = False) -> None:
         shapes = {data.shape for _, data in runs}
         if len(shapes) != 1:
             raise ConfigError(f"expected runs of one shape, found {len(runs)} of shapes {sorted(shapes)}")
@@ -88,13 +91,19 @@ class Queue:
         self.runs = list(runs)
         self._waiting = deque(enumerate(runs))
         self._lock = threading.Lock()
+        self._name = here().new_name("runs") if shared and here().world > 1 else None
 
     def admit(self, count: int) -> list[tuple[int, Run]]:
         """Remove the next runs, at most `count`, from those that wait; returns each with its number in `runs`."""
         with self._lock:
+            if self._name is not None:
+                numbers = here().draw(self._name, count, len(self.runs))
+                return [(number, self.runs[number]) for number in numbers]
             return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     @property
     def waiting(self) -> int:
         """How many runs wait."""
+        if self._name is not None:
+            return max(0, len(self.runs) - here().drawn(self._name))
         return len(self._waiting)

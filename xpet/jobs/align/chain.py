@@ -10,6 +10,7 @@ from pathlib import Path
 from xpet.core.config import AlignConfig
 from xpet.core.events import OnEvent, ignore
 from xpet.core.files import setting_aside, write_file
+from xpet.core.processes import connected
 from xpet.core.rundir import CHAIN, check_free
 from xpet.jobs.align.prepare import new_folder
 from xpet.jobs.align.run import run as run_phase
@@ -19,7 +20,9 @@ from xpet.jobs.results.align import AlignResult
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """Train a configuration: `run_phases` of its phases."""
-    return run_phases(config.phases(), on_event)
+    phases = config.phases()
+    with connected(60 * config.timeout) as processes:
+        return run_phases(phases, processes.listener(on_event))
 
 
 def run_phases(configs: Sequence[AlignConfig], on_event: OnEvent = ignore) -> AlignResult:

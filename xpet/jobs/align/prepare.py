@@ -16,6 +16,7 @@ from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent, Progress
 from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.paths import runs_folder
+from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
@@ -113,14 +114,17 @@ def prepare(
     from xpet.training.device import make_engine
     from xpet.training.graphs import check as check_graphs
 
-    unfinished = Unfinished(Path(config.out) if config.out else new_folder(config))
+    processes = here()
+    out = processes.first("the output folder", lambda: config.out or str(new_folder(config)))
+    unfinished = Unfinished(Path(out))
     unfinished.check(config.overwrite)
     records = read_starts(config)
     config = with_stored_method(config, records)
     find_method(config.method)
     config, corpus, parts, dropped = _captions(config, on_event)
-    goes_on = unfinished.is_begun and held is not None and not config.overwrite
-    if unfinished.is_begun and held is not None:
+    is_begun = held is not None and processes.first("unfinished work", lambda: unfinished.is_begun)
+    goes_on = is_begun and not config.overwrite
+    if is_begun and held is not None:
         unfinished.hold(held, anew=not goes_on)
     finished = unfinished.finished(config) if goes_on else []
     starts = choose_starts(config, records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import AlignConfig, AlignPlan, RunConfig
-from xpet.core.errors import TrainingError
+from xpet.core.errors import PeerError, ProcessError, TrainingError, XpetError, listing
 from xpet.core.events import Notice, OnEvent, ignore
+from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
 from xpet.core.tensors import tensor_bytes
@@ -64,6 +66,9 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         else:
             result = finished[order[outcome.config.label]] = _measure_and_write(setup, outcome)
         watch.ended(outcome, result)
+    if here().world > 1:
+        _add_others(setup, order, finished)
+        failed = setup.unfinished.diverged(setup.config)
     results = [finished[number] for number in sorted(finished)]
     failed.sort(key=order.__getitem__)
     if not results:
@@ -76,10 +81,33 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
         corpus=setup.corpus, text=_text_facts(setup),
         english_before=setup.english_before, seconds=time.monotonic() - started,
-        peak_memory=_peak_memory(setup.engine), folder=str(setup.unfinished.out),
+        peak_memory=max(here().gather("memory", _peak_memory(setup.engine))), folder=str(setup.unfinished.out),
     )  # fmt: skip
     setup.unfinished.finish()
     return summarised
+
+
+def _add_others(setup: AlignSetup, order: Mapping[str, int], finished: dict[int, RunResult]) -> None:
+    """Add what the other processes trained, when all are here.
+
+    Raises TrainingError, naming the runs that are missing, in the first process where another one was lost.
+    """
+    lost: XpetError | None = None
+    try:
+        here().barrier("the end of training")
+    except (PeerError, ProcessError) as error:
+        if not here().is_first:
+            raise
+        lost = error
+    for path, record in setup.unfinished.finished(setup.config):
+        finished.setdefault(order[record.run.label], _stored_result(path, record))
+    missing = [label for label, number in order.items() if number not in finished]
+    missing = [label for label in missing if label not in setup.unfinished.diverged(setup.config)]
+    if lost is not None:
+        raise TrainingError(
+            f"{lost}; {len(missing)} of {len(order)} runs are missing ({listing(missing, 5) or 'none'}): the same "
+            "command goes on"
+        )
 
 
 def _stored_result(path: Path, record: RunRecord) -> RunResult:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpet.core.config import RunConfig
 from xpet.core.events import OnEvent
+from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.jobs.align.prepare import AlignSetup
 from xpet.jobs.align.run_data import data_of
@@ -35,17 +37,20 @@ def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[S
     fit, pad, engine = setup.config.fit, setup.towers.text.tokenizer.pad, setup.engine
     runs = [(config, data_of(setup, config)) for config in configs]
     if setup.pristine is None:
-        return [StackPlan(Queue([run], fit), 1) for run in runs], 1
+        return [StackPlan(Queue([run], fit, shared=True), 1) for run in runs], 1
     by_shape: dict[object, list[Run]] = {}
     for run in runs:
         by_shape.setdefault(run[1].shape, []).append(run)
     workers = workers_for(len(configs), fit, engine, alone=False)
+    launch = here().launch
+    neighbours = launch.local_world if engine.device.type == "cpu" else 1  # processes that share the memory
     plans, stacks = [], 0
     for alike in by_shape.values():
-        size = runs_per_stack(setup.stack, alike, fit, pad, engine, min(workers, len(alike)))
-        plans.append(StackPlan(Queue(alike, fit), size))
+        most, sharing = min(workers * launch.world, len(alike)), neighbours * min(workers, len(alike))
+        size = runs_per_stack(setup.stack, alike, fit, pad, engine, most, sharing)
+        plans.append(StackPlan(Queue(alike, fit, shared=True), size))
         stacks += -(-len(alike) // size)
-    return plans, min(workers, stacks)
+    return plans, min(workers, math.ceil(stacks / launch.world))
 
 
 def train(setup: AlignSetup, plans: Sequence[StackPlan], workers: int, on_event: OnEvent) -> Iterator[TrainedRun]:
@@ -55,7 +60,7 @@ def train(setup: AlignSetup, plans: Sequence[StackPlan], workers: int, on_event:
     from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
-    counter = StepCounter([plan.queue for plan in plans])
+    counter = StepCounter([plan.queue for plan in plans], shared=True)
 
     def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
         return assign_runs(setup, stack, kept, runs)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import Any
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
 from xpet.core.files import write_file
+from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunResult
 from xpet.core.seeds import mean_known, over_seeds
@@ -41,7 +42,7 @@ def summarise(
         translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
         chosen_by=RULES[config.fit.select].words, **facts,
     )  # fmt: skip
-    if len(runs) > 1 or failed:
+    if (len(runs) > 1 or failed) and here().is_first:
         _write(Path(result.folder) / "summary.json", result)
     return result
 

@@ -18,6 +18,7 @@ from xpet.core.config import AlignPlan, to_dict
 from xpet.core.errors import OutputError, quoted
 from xpet.core.files import is_temporary, remove_left_over, replacing_folder, write_file, writing
 from xpet.core.paths import exists
+from xpet.core.processes import here
 from xpet.core.run_record import RunRecord
 from xpet.core.rundir import (
     HISTORIES,
@@ -38,7 +39,11 @@ CHECKPOINTS, DIVERGED = "checkpoints", "diverged"
 """Folders of checkpoints, and of one empty file for each run that diverged, named by its label."""
 NEW, REPLACED = "new", "replaced"
 """Folders that stand for a moment, while the first finished run takes the place of an earlier output."""
-OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, HISTORIES, NEW, REPLACED}
+REPLACING_LOCK = ".replacing.lock"
+"""Lock of the process that replaces an earlier output."""
+OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, HISTORIES, NEW, REPLACED, REPLACING_LOCK}
+PATIENCE = 600.0
+"""Seconds that a process waits for another to replace an earlier output."""
 SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
 FREE = (("out",), ("overwrite",), ("track",), ("track_to",), ("timeout",), *(("fit", name) for name in SPEED))
 """Fields of a plan that may differ when work goes on: where it is, who watches it, and how fast it is trained."""
@@ -66,6 +71,9 @@ class Unfinished:
 
     def check(self, overwrite: bool) -> None:
         """Raise OutputError unless this work could be begun there now, or was begun and goes on."""
+        here().first("checking the output folder", lambda: self._check(overwrite))
+
+    def _check(self, overwrite: bool) -> None:
         if not self.is_begun:
             check_free(self.out, overwrite)
             check_free(self.folder, True, _is_left_over, "folder of unfinished work")
@@ -76,12 +84,16 @@ class Unfinished:
         """Be the only process that does this work, which was begun; raises OutputError while another one does.
 
         What a killed process left half-written is removed. Raises DataError for a damaged plan, unless all begins
-        `anew`.
+        `anew`. Of several processes the first does it for all.
         """
+        here().first("going on", lambda: self._hold(held, anew))
+        if not (anew or here().is_first):
+            self._read_plan()
+
+    def _hold(self, held: ExitStack, anew: bool) -> None:
         self._lock(held)
         if not anew:
-            document = read_sweep(self.folder)
-            self.is_replacing, self._config = bool(document.get("replaces")), document["config"]
+            self._read_plan()
         with writing(f"the sweep in {self.out}"):
             if exists(self.folder / REPLACED):
                 self._end_replacing()
@@ -113,7 +125,19 @@ class Unfinished:
         return self.out if len(list(plan.runs())) == 1 else self.out / label
 
     def begin(self, plan: AlignPlan, held: ExitStack) -> None:
-        """Put down the plan, before the first step. Earlier unfinished work is removed."""
+        """Put down the plan, before the first step. Earlier unfinished work is removed.
+
+        Of several processes the first does it for all; raises OutputError where another one does not see the folder.
+        """
+        here().first("putting down the plan", lambda: self._begin(plan, held))
+        if not self.is_begun:
+            raise OutputError(
+                f"{self.folder}: expected a folder that all processes share, found it only where process 0 runs; name "
+                "one on a common file system by --out"
+            )
+        self._read_plan()
+
+    def _begin(self, plan: AlignPlan, held: ExitStack) -> None:
         self.is_replacing, self._config = exists(self.out), to_dict(plan)
         if self.is_replacing and not plan.overwrite:
             raise OutputError(f"output folder {self.out} was made by somebody else meanwhile; choose another --out")
@@ -128,13 +152,29 @@ class Unfinished:
         if not self.is_replacing:
             write_run(path, record)
             return
+        with locked(self.folder / REPLACING_LOCK, f"the sweep in {self.out}", PATIENCE):
+            self._read_plan()  # another process may have replaced it
+            if self.is_replacing:
+                self._replace(path, record)
+            else:
+                write_run(path, record)
+
+    def _replace(self, path: Path, record: RunRecord) -> None:
         write_run(self.folder / NEW / path.relative_to(self.out), record)
         with writing(f"the sweep in {self.out}"):
             os.replace(self.out, self.folder / REPLACED)
             self._end_replacing()
 
     def finish(self) -> None:
-        """Remove everything: the last run is written. The plan goes last, so that a killed command can do it again."""
+        """Remove everything: the last run is written. The plan goes last, so that a killed command can do it again.
+
+        Of several processes the first does it, when all are here.
+        """
+        here().barrier("the end")
+        if here().is_first:
+            self._finish()
+
+    def _finish(self) -> None:
         for name in sorted(OWN - {SWEEP}):
             _remove(self.folder / name)
         _remove(self.folder)
@@ -148,6 +188,10 @@ class Unfinished:
     def diverged(self, plan: AlignPlan) -> list[str]:
         """The labels of the plan's runs that diverged."""
         return [run.label for run in plan.runs() if exists(self.folder / DIVERGED / run.label)]
+
+    def _read_plan(self) -> None:
+        document = read_sweep(self.folder)
+        self.is_replacing, self._config = bool(document.get("replaces")), document["config"]
 
     def _lock(self, held: ExitStack) -> None:
         with writing(f"the sweep in {self.out}"):
