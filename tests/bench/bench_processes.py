@@ -75,11 +75,9 @@ def grid(options: argparse.Namespace, folder: Path) -> Rows:
     }
     align(options, folder, ["--workers", str(world)])  # fills the cache
     times = in_turns(ways, options.rounds)
-    base = statistics.median(times[next(iter(ways))])
-    return [
-        {"way": name, "median s": statistics.median(taken), "least s": min(taken), "speed": base / statistics.median(taken)}
-        for name, taken in times.items()
-    ]
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    base = next(iter(medians.values()))
+    return [{"way": name, "median s": median, "speed": base / median} for name, median in medians.items()]
 
 
 def align(options: argparse.Namespace, folder: Path, how: Sequence[str]) -> dict[str, float]:
