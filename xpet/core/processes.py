@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 FAILED = "failed"
 """Key of the first process that failed."""
+OF_LAUNCHER = "TORCHELASTIC_USE_AGENT_STORE"
+"""Variable of torch's launcher that says that it holds the store."""
 SIGN_EVERY = 1.0
 """Seconds between signs of life."""
 PATIENCE = 5.0
@@ -141,11 +143,19 @@ class Processes:
         return listen
 
     def sign(self) -> None:
-        """Give the others a sign of life, at most one a second."""
-        if self.store is not None and time.monotonic() - self._signed > SIGN_EVERY:
-            self._signed = time.monotonic()
-            with self._reached(quietly=True):
-                self._store.add(f"alive/{self.rank}", 1)
+        """Give the others a sign of life, at most one a second.
+
+        Raises ProcessError where the launcher is gone, which would have ended this process, too. Without process 0,
+        which holds the store where no launcher does, a process may go on with what it has drawn.
+        """
+        if self.store is None or time.monotonic() - self._signed < SIGN_EVERY:
+            return
+        self._signed = time.monotonic()
+        with self._reached(quietly=True):
+            self._store.add(f"alive/{self.rank}", 1)
+            return
+        if os.environ.get(OF_LAUNCHER) == "True":
+            raise ProcessError("expected the launcher to hold the common store, found it gone; start the command again")
 
     def failed(self, error: Exception) -> Exception:
         """The error to raise for one that ended this process's work: what was said elsewhere is not said again.
@@ -288,6 +298,9 @@ class Turns:
 ALONE = Processes()
 """One process without others."""
 _here = ALONE
+_stores: list[Store] = []
+"""The store that all meetings of this process use, once there was one; each meeting has a prefix of its own."""
+_meetings = 0
 
 
 def here() -> Processes:
@@ -302,13 +315,14 @@ def connected(timeout: float) -> Iterator[Processes]:
     `timeout` is in seconds. Blocks inside such a block change nothing. Raises ProcessError where the others do not
     come, RankError and PeerError (see `Processes.failed`) for what ends the block.
     """
-    global _here
+    global _here, _meetings
     launch = launch_of()
     if launch.world == 1 or _here.store is not None:
         yield _here
         return
     complete_environment(launch)
-    _here = Processes(_common_store(timeout, launch.world), launch, timeout)
+    _meetings += 1
+    _here = Processes(_common_store(f"xpet {_meetings}", timeout, launch.world), launch, timeout)
     _share_machine(launch)
     try:
         yield _here
@@ -323,20 +337,21 @@ def connected(timeout: float) -> Iterator[Processes]:
         _here = ALONE
 
 
-def _common_store(timeout: float, world: int) -> Store:
-    """The store of the launcher, else the one of process 0."""
+def _common_store(prefix: str, timeout: float, world: int) -> Store:
+    """The store of the launcher, else the one of process 0; keys begin with the prefix."""
     from datetime import timedelta
 
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
     try:
-        store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+        if not _stores:
+            _stores.append(next(rendezvous("env://", timeout=timedelta(seconds=timeout)))[0])
     except Exception as error:  # torch raises several kinds
         raise ProcessError(
             f"expected to meet {world} processes at MASTER_ADDR and MASTER_PORT, found {one_line(error, 160)}; start "
             "all of them with one launcher, or choose another port"
         ) from error
-    return PrefixStore("xpet", store)
+    return PrefixStore(prefix, _stores[0])
 
 
 def _share_machine(launch: Launch) -> None:

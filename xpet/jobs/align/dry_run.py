@@ -112,12 +112,12 @@ def _timed(
         features = BYTES * lines * setup.towers.text.tower.dimensions  # languages share them
         disk = int(share * sum(pairs.disk for pairs in setup.pairs.values())) + features
     configs = list(setup.config.runs())
-    plans, workers = plan_stacks(setup, configs)
-    runs = [run for _, run in plans[0].queue.admit(plans[0].slots)]
+    plan = plan_stacks(setup, configs)
+    runs = [run for _, run in plan.stacks[0].queue.admit(plan.stacks[0].slots)]
     rows = len(runs[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     step = _step_seconds(setup, runs, on_event) * config.fit.batch_size / sample.fit.batch_size
-    training = step * steps * len(configs) / workers
+    training = step * steps * len(configs) / plan.workers
     return setup, Phase(config.routines, len(configs), steps, lines, preparing, training, disk)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResul
 from xpet.core.tensors import tensor_bytes
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
-from xpet.jobs.align.watching import check_trackers, watching
+from xpet.jobs.align.watching import Watching, check_trackers, watching
 from xpet.jobs.results.align import AlignResult
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import absolute_data, captions_digest
@@ -54,18 +54,15 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
     if setup.goes_on:
         ended = len(runs) - len(missing)
         on_event(Notice(f"{setup.unfinished.out}: {ended} of {len(runs)} runs are finished, the others are trained"))
-    planned = stacks.plan_stacks(setup, missing) if missing else None
+    training = stacks.plan_stacks(setup, missing) if missing else None
     if not setup.goes_on:
         setup.unfinished.begin(setup.config, held)
     watch = held.enter_context(watching(setup.config, setup.unfinished, on_event))
-    for outcome in stacks.train(setup, *planned, watch.event) if planned else ():
-        result = None
-        if outcome.diverged_at is not None:
-            failed.append(outcome.config.label)
-            setup.unfinished.note_divergence(outcome.config.label)
+    for label, trained in _trained(setup, training, watch, on_event) if training else ():
+        if trained is None:
+            failed.append(label)
         else:
-            result = finished[order[outcome.config.label]] = _measure_and_write(setup, outcome)
-        watch.ended(outcome, result)
+            finished[order[label]] = trained
     if here().world > 1:
         _add_others(setup, order, finished)
         failed = setup.unfinished.diverged(setup.config)
@@ -85,6 +82,23 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
     )  # fmt: skip
     setup.unfinished.finish()
     return summarised
+
+
+def _trained(
+    setup: AlignSetup, plan: stacks.TrainingPlan, watch: Watching, on_event: OnEvent
+) -> Iterator[tuple[str, RunResult | None]]:
+    """Train, measure and write the runs of a plan; yields the label and the result of each, None where it diverged.
+
+    Where all processes train them together, the first one does the rest.
+    """
+    for outcome in stacks.train(setup, plan, watch.event if plan.is_reported_here else on_event):
+        if not plan.is_reported_here:
+            continue
+        result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
+        if result is None:
+            setup.unfinished.note_divergence(outcome.config.label)
+        watch.ended(outcome, result)
+        yield outcome.config.label, result
 
 
 def _add_others(setup: AlignSetup, order: Mapping[str, int], finished: dict[int, RunResult]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xpet.methods.stack import Stack
     from xpet.training.queue import Queue, Run, RunData
     from xpet.training.selection import TrainedRun
+    from xpet.training.spread import Spread
     from xpet.training.stacklike import Reindex, StackLike
 
 
@@ -29,50 +30,90 @@ class StackPlan:
     slots: int
 
 
-def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> tuple[list[StackPlan], int]:
-    """The stacks, each of runs with data of one shape and as large as pays and fits; and how many train at a time."""
-    from xpet.training.memory import runs_per_stack, workers_for
-    from xpet.training.queue import Queue
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The stacks of a command, seen from one of its processes.
 
-    fit, pad, engine = setup.config.fit, setup.towers.text.tokenizer.pad, setup.engine
+    Attributes:
+        stacks: the stacks; processes admit runs from the same queues, or train every stack together.
+        workers: how many stacks train at a time in this process.
+        spread: the processes that train every stack together; this one alone where each trains stacks of its own.
+    """
+
+    stacks: Sequence[StackPlan]
+    workers: int
+    spread: Spread
+
+    @property
+    def is_reported_here(self) -> bool:
+        """Whether this process measures and writes the runs that it trains."""
+        return self.spread.rank == 0
+
+
+def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> TrainingPlan:
+    """The stacks, each of runs with data of one shape and as large as pays and fits; and how many train at a time.
+
+    Fewer runs than processes are trained by all processes together, more are divided among them.
+    """
+    from xpet.training.memory import workers_for
+    from xpet.training.queue import Queue
+    from xpet.training.spread import Spread
+
+    launch, fit = here().launch, setup.config.fit
+    together = len(configs) < launch.world
+    spread = Spread(launch.rank, launch.world) if together else Spread(0, 1)
     runs = [(config, data_of(setup, config)) for config in configs]
     if setup.pristine is None:
-        return [StackPlan(Queue([run], fit, shared=True), 1) for run in runs], 1
+        return TrainingPlan([StackPlan(Queue([run], fit, not together), 1) for run in runs], 1, spread)
     by_shape: dict[object, list[Run]] = {}
     for run in runs:
         by_shape.setdefault(run[1].shape, []).append(run)
-    workers = workers_for(len(configs), fit, engine, alone=False)
-    launch = here().launch
-    neighbours = launch.local_world if engine.device.type == "cpu" else 1  # processes that share the memory
-    plans, stacks = [], 0
-    for alike in by_shape.values():
-        most, sharing = min(workers * launch.world, len(alike)), neighbours * min(workers, len(alike))
-        size = runs_per_stack(setup.stack, alike, fit, pad, engine, most, sharing)
-        plans.append(StackPlan(Queue(alike, fit, shared=True), size))
-        stacks += -(-len(alike) // size)
-    return plans, min(workers, math.ceil(stacks / launch.world))
+    workers = workers_for(len(configs), fit, setup.engine, alone=together)
+    apart = 1 if together else launch.world
+    stacks = [
+        StackPlan(Queue(alike, fit, not together), _slots(setup, alike, workers, apart)) for alike in by_shape.values()
+    ]
+    count = sum(-(-len(stack.queue.runs) // stack.slots) for stack in stacks)
+    return TrainingPlan(stacks, min(workers, math.ceil(count / apart)), spread)
 
 
-def train(setup: AlignSetup, plans: Sequence[StackPlan], workers: int, on_event: OnEvent) -> Iterator[TrainedRun]:
-    """Train the runs of these stacks, `workers` stacks at a time; yields each run as it ends."""
+def _slots(setup: AlignSetup, runs: Sequence[Run], workers: int, apart: int) -> int:
+    """How many runs of one shape are trained at a time in a stack, with so many `workers` in each of `apart` processes.
+
+    Processes that train a stack together agree on the least.
+    """
+    from xpet.training.memory import runs_per_stack
+
+    neighbours = here().launch.local_world if setup.engine.device.type == "cpu" else 1  # which share the memory
+    slots = runs_per_stack(
+        setup.stack, runs, setup.config.fit, setup.towers.text.tokenizer.pad, setup.engine,
+        min(workers * apart, len(runs)), neighbours * min(workers, len(runs)),
+    )  # fmt: skip
+    return slots if apart > 1 else min(here().gather("slots", slots))
+
+
+def train(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> Iterator[TrainedRun]:
+    """Train the runs of these stacks, several stacks at a time; yields each run as it ends."""
     from xpet.training.fit import stream
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
-    counter = StepCounter([plan.queue for plan in plans], shared=True)
+    counter = StepCounter([stack.queue for stack in plan.stacks], shared=plan.spread.alone)
 
     def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
         return assign_runs(setup, stack, kept, runs)  # type: ignore[arg-type]
 
     def work(stack: StackLike, listen: OnEvent) -> Iterator[list[TrainedRun]]:
         collate = setup.towers.text.tokenizer.pad
-        for plan in plans:
-            fit_setup = FitSetup(stack, plan.queue, plan.slots, setup.config.fit, collate, setup.engine)
+        for each in plan.stacks:
+            fit_setup = FitSetup(
+                stack, each.queue, each.slots, setup.config.fit, collate, setup.engine, spread=plan.spread
+            )
             yield from stream(fit_setup, assign, listen, counter)
 
     # `setup.stack` measures finished runs while others train, so these need stacks of their own
-    stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(workers)]
+    stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(plan.workers)]
     for outcomes in side_by_side(stacks, work, on_event):
         yield from outcomes
 

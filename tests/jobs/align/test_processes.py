@@ -1,0 +1,151 @@
+"""Two processes train what one would: sweeps run by run, fewer runs than processes together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import worlds
+from tests.jobs.align.process import configurations
+from tests.jobs.align.test_align import interrupt_at
+from tests.jobs.conftest import World
+from xpet.core.rundir import FILES, find_runs, read_run
+from xpet.jobs.align import chain as align
+
+NAMES = ("sweep", "single", "full", "stopped", "diverging", "hopeless", "taken", "again")
+
+
+class Trained:
+    """What two processes and one made of the same configurations: folders, and what each process saw."""
+
+    def __init__(self, folder: Path, alone: Path, seen: worlds.World) -> None:
+        self.folder, self.alone, self.seen = folder, alone, seen
+
+    def of(self, name: str, rank: int = 0) -> Any:
+        """What a process saw of a configuration."""
+        return self.seen[rank][name]
+
+
+@pytest.fixture(scope="module")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All configurations, trained by two processes that are started once, and by this one."""
+    together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XPET_CACHE", str(alone / "cache"))
+    with patch.context():
+        with pytest.raises(KeyboardInterrupt):
+            align.run(configurations(world, together)["stopped"], interrupt_at("training", 2))
+        assert len(find_runs(together / "stopped")) == 2
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        for name in ("sweep", "single", "full", "stopped", "diverging"):
+            align.run(configurations(world, alone)[name])
+        torch.set_num_threads(threads)
+    seen = worlds.meet(
+        "tests.jobs.align.process", together, world.text, world.table, world.features, *NAMES,
+        XPET_CACHE=str(together / "cache"), OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    patch.undo()
+    assert seen.keys() == {0, 1}
+    return Trained(together, alone, seen)
+
+
+def deltas(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in sorted(folder.rglob("delta.safetensors"))}
+
+
+def summary(folder: Path) -> object:
+    document = json.loads((folder / "summary.json").read_text("utf-8"))
+    for record in (document, *document["languages"], *document["runs"]):
+        for name in ("seconds", "peak_memory", "folder"):
+            record.pop(name, None)
+    return document
+
+
+@pytest.mark.parametrize("name", ["stopped", "diverging"])
+def test_a_sweep_is_that_of_one_process_to_the_last_bit(trained: Trained, name: str) -> None:
+    assert deltas(trained.folder / name) == deltas(trained.alone / name)
+    assert summary(trained.folder / name) == summary(trained.alone / name)
+    assert not (trained.folder / f"{name}.unfinished").exists()
+
+
+def test_all_processes_have_the_result_and_the_first_alone_reports(trained: Trained) -> None:
+    results = [trained.of("stopped", rank)["result"] for rank in (0, 1)]
+    for result in results:
+        for record in (result, *result["languages"], *result["runs"]):
+            record.pop("seconds"), record.pop("peak_memory", None)
+    assert results[0] == results[1]
+    assert any("2 of 4 runs are finished" in text for text in trained.of("stopped", 0)["heard"])
+    assert trained.of("stopped", 1)["heard"] == []
+
+
+@pytest.mark.parametrize("name", ["single", "full"])
+def test_one_run_by_two_processes_is_that_of_one(trained: Trained, name: str) -> None:
+    own, other = read_run(trained.folder / name), read_run(trained.alone / name)
+    assert own.delta.keys() == other.delta.keys()
+    for key, values in own.delta.items():
+        torch.testing.assert_close(values, other.delta[key], rtol=1e-4, atol=1e-6)
+    assert [entry["step"] for entry in own.history] == [entry["step"] for entry in other.history]
+    assert {path.name for path in (trained.folder / name).iterdir()} == set(FILES)
+
+
+def test_an_error_of_all_is_told_once(trained: Trained) -> None:
+    name, text, code = trained.of("hopeless")["error"]
+    assert (name, code) == ("TrainingError", 2)
+    assert text.startswith("all 1 runs diverged")
+    assert trained.of("hopeless", 1)["error"] == ["PeerError", "rank 0 failed", 2]
+    assert trained.of("taken")["error"][0] == "OutputError"
+    assert trained.of("taken", 1)["error"] == ["PeerError", "rank 0 failed", 2]
+    assert not (trained.folder / "hopeless").exists()
+    assert not (trained.folder / "hopeless.unfinished").exists()
+
+
+def test_what_is_overwritten_gives_way_once(trained: Trained) -> None:
+    assert {path.name[-5:] for path in find_runs(trained.folder / "sweep")} == {"seed2", "seed3", "seed4"}
+    assert len(find_runs(trained.folder / "sweep")) == 6
+    inside = {path.name for path in trained.folder.iterdir() if path.name.startswith((".", "sweep"))}
+    assert inside == {"sweep"}
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "xpet", "align", "--lang", "de", "--seed", "1,2,3,4", "--stack", "1", "--steps", "60",
+        "--validate-every", "30", "--processes", "2", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    """One process of two is killed, which is told; the same command goes on; a third time the folder is taken."""
+    out, environment = tmp_path / "out", os.environ | {"XPET_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command(out, "-q"), env=environment, stderr=subprocess.PIPE, text=True) as launcher:
+        until = time.monotonic() + 200
+        while not list(out.glob("*/metrics.json")) and time.monotonic() < until and launcher.poll() is None:
+            time.sleep(0.02)
+        children = (Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")).read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert launcher.stderr is not None
+        told = launcher.stderr.read()
+        assert launcher.wait(120) == 2, told
+    assert told.splitlines()[-1].startswith("xpet: error: rank 1 was ended by SIGKILL (too little memory")
+    assert "Traceback" not in told
+    before = deltas(out)
+    done = subprocess.run(command(out, "--json"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4]
+    assert f"{len(before)} of 4 runs are finished, the others are trained" in done.stderr
+    assert before.items() <= deltas(out).items()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "out"]
+    taken = subprocess.run(command(out), env=environment, capture_output=True, text=True)
+    assert (taken.returncode, taken.stdout) == (2, "")
+    assert taken.stderr.splitlines() == [
+        f"xpet: error: output folder {out} exists already; choose another --out or pass --overwrite"
+    ]
