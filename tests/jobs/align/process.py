@@ -21,7 +21,7 @@ SEEDS = (1, 2, 3, 4)
 def configurations(world: World, folder: Path) -> dict[str, AlignConfig]:
     """What is trained, by name; each in a folder of its name."""
     fit = replace(FIT, stack=2, workers=1)
-    named: dict[str, AlignConfig] = {
+    named = {
         "sweep": world.config(folder / "sweep", "de", "tr", seeds=SEEDS[:3], fit=fit),
         "single": world.config(folder / "single", "de"),
         "full": world.config(folder / "full", "de", method="full"),
@@ -34,7 +34,7 @@ def configurations(world: World, folder: Path) -> dict[str, AlignConfig]:
     return named
 
 
-def main(folder: Path, text: str, table: str, features: str, names: list[str]) -> None:
+def main(folder: Path, text: str, table: str, features: str, *names: str) -> None:
     """Print one JSON line: by name the result, or the error that ended it, and what was heard."""
     seen: dict[str, Any] = {"rank": int(os.environ["RANK"])}
     named = configurations(World(Path(text), Path(table), Path(features)), folder)
@@ -49,4 +49,4 @@ def main(folder: Path, text: str, table: str, features: str, names: list[str]) -
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5], sys.argv[5:])
+    main(Path(sys.argv[1]), *sys.argv[2:])
