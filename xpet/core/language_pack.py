@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import DataError
 from xpet.core.json_files import parsed
+from xpet.core.languages import is_language
 from xpet.core.run_record import DOCUMENTS, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds
 
@@ -110,6 +111,8 @@ def _entries(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list
 def _entry(run: Mapping[str, Any], shared: Sequence[Any], tensors: Mapping[str, Tensor]) -> _StoredEntry:
     if not isinstance(run["name"], str):
         raise ValueError(f"a name that is no text: {run['name']!r:.60}")
+    if not is_language(run["name"]):
+        raise ValueError(f"a name that is no language's: {run['name']!r:.60}")
     start = f"{run['delta']}/"
     delta = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     if not delta:
