@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 GIB = 2**30
+Measured = TypeVar("Measured")
 
 Rows = list[dict[str, Any]]
 """Rows of a table; the first column names the row."""
@@ -50,9 +51,9 @@ def seconds(work: Callable[[], Any], device: torch.device | str = "cpu") -> floa
     return now() - started
 
 
-def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def in_turns(ways: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
     """What each way returns, round by round, so that other work on the machine moves all of them alike."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[Measured]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             found[name].append(way())

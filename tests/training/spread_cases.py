@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from tests import towers
 from tests.training.test_layouts import METHODS
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
+from xpet.core.errors import LostError
 from xpet.core.losses import ALIGNMENT_LOSSES
 from xpet.methods.build import build_stack
 from xpet.training.device import make_engine
@@ -32,6 +36,8 @@ from xpet.training.stacklike import Reindex, StackLike
 
 TIMEOUT = timedelta(seconds=240)
 FIT = FitPlan(batch_size=5, steps=6, validate_every=3)  # of 14 rows: batches of 5, 5 and 4
+PAIR, FAULTY = 2, 3
+"""Processes of a pair; the step in which one of them is lost."""
 SUM = "mse-normalized+0.1*contrastive"
 
 
@@ -95,15 +101,19 @@ CASES: dict[str, Case] = {
 }
 
 
-def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[torch.Tensor]]:
-    """The trained runs in their order, and the stack's parameters at the end."""
+def prepared(case: Case, spread: Spread) -> FitSetup:
+    """A stack and its queue, ready to be trained."""
     given = case.given()
     stack = build_stack(towers.tower(), case.method, [1], [_tokens(given[0])])
-    collected, queue = [], Queue(given, case.fit)
-    setup = FitSetup(stack, queue, case.slots, case.fit, towers.pad, make_engine("cpu"), spread or Spread(0, 1))
-    for finished in stream(setup, _assign):
-        collected += finished
-    return sorted(collected, key=lambda run: run.number), [flat.detach() for flat in stack.flat]
+    queue = Queue(given, case.fit)
+    return FitSetup(stack, queue, case.slots, case.fit, towers.pad, make_engine("cpu"), spread)
+
+
+def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[torch.Tensor]]:
+    """The trained runs in their order, and the stack's parameters at the end."""
+    setup = prepared(case, spread or Spread(0, 1))
+    outcomes = [run for finished in stream(setup, _assign) for run in finished]
+    return sorted(outcomes, key=lambda run: run.number), [flat.detach() for flat in setup.stack.flat]
 
 
 def _assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
@@ -132,7 +142,65 @@ def _work(rank: int, folder: str, worlds: dict[int, Sequence[str]], gradient_cac
                 case = replace(case, fit=replace(case.fit, gradient_cache=gradient_cache))
             outcomes, flat = train(case, Spread(rank, world))
             write(Path(folder) / f"{world}-{rank}-{number}", outcomes, flat)
+        if world == PAIR:
+            exchanged = _exchange(Spread(rank, world))
+            (Path(folder) / f"exchanged-{rank}.json").write_text(json.dumps(exchanged), encoding="utf-8")
+        dist.barrier()
         dist.destroy_process_group()
+    if rank < PAIR:
+        _lose(Path(folder), "silent", rank, timedelta(seconds=5), lambda: _wait_for(Path(folder) / "silent.st"))
+        _lose(Path(folder), "gone", rank, TIMEOUT, lambda: os._exit(0))
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.05)
+
+
+def _exchange(spread: Spread) -> dict[str, Any]:
+    """What methods of `Spread` give a process that others give other values."""
+    gradients = [torch.full((2, 3), 1.0 + spread.rank), torch.full((2, 1), 10.0)]
+    spread.sum_gradients(gradients, torch.tensor([1.0, math.inf if spread.rank == 1 else 1.0]))
+    first = [torch.full((2,), 7.0 + spread.rank)]
+    spread.copy_first(first)
+    return {
+        "stops": [spread.any_stops(stops) for stops in (False, spread.rank == 1, True)],
+        "sums": [gradient[0].tolist() for gradient in gradients],
+        "finite": [gradient.sum(dim=1).isfinite().tolist() for gradient in gradients],
+        "first": first[0].tolist(),
+    }
+
+
+@dataclass(frozen=True)
+class Faulty(Spread):
+    """Has `fault` before it gathers features in the step FAULTY; copies parameters at the beginning of each step."""
+
+    fault: Callable[[], object] = int
+    stacks: list[StackLike] = field(default_factory=list)
+    copies: list[torch.Tensor] = field(default_factory=list)
+
+    def gather(self, features: torch.Tensor) -> torch.Tensor:
+        """As `Spread.gather`, once a step."""
+        self.copies.append(self.stacks[0].flat[0].detach().clone())
+        if len(self.copies) == FAULTY:
+            self.fault()
+        return super().gather(features)
+
+
+def _lose(folder: Path, name: str, rank: int, timeout: timedelta, fault: Callable[[], object]) -> None:
+    """Train until process 1 has its fault; process 0 writes the error, and the parameters before and after."""
+    join(folder / f"store-{name}", rank, PAIR, timeout)
+    spread = Faulty(rank, PAIR, fault if rank == 1 else int)
+    setup = prepared(Case(fit=replace(FIT, include_start=False, validate_every=100)), spread)
+    spread.stacks.append(setup.stack)
+    try:
+        list(stream(setup, _assign))
+    except LostError as error:
+        if rank == 0:
+            (folder / f"{name}.txt").write_text(str(error), encoding="utf-8")
+            before, began = spread.copies[-2:]
+            save_file({"before": before, "began": began, "now": setup.stack.flat[0].detach()}, folder / f"{name}.st")
+    dist.destroy_process_group()
 
 
 CACHED = " (cached)"

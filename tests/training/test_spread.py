@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.training.spread_cases import CACHED, CASES, LONG, read, train, trained_by, write
+from tests.training.spread_cases import CACHED, CASES, LONG, PAIR, read, train, trained_by, write
 
 FEW = ("method lora", "data: image captions", "dropout", "padded, no anchors", "pairs", "runs that come and go", LONG)
 """Cases for three processes, which no batch divides by."""
@@ -52,3 +55,25 @@ def test_all_processes_hold_the_same_to_the_last_bit(world: int, number: int, fo
         assert figures == first
         assert set(others) == set(tensors)
         assert all(torch.equal(value, others[name]) for name, value in tensors.items())
+
+
+def test_what_processes_exchange_is_the_same_in_each(folder: Path) -> None:
+    first, second = (json.loads((folder / f"exchanged-{rank}.json").read_text("utf-8")) for rank in range(PAIR))
+    assert first == second
+    assert first["stops"] == [False, True, True]
+    assert first["sums"] == [[3.0, 3.0, 3.0], [20.0]]
+    assert first["finite"] == [[True, False], [True, True]]  # infinite in one process, so stopped in both
+    assert first["first"] == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(("name", "found"), [("gone", "Connection .*"), ("silent", "Timed out .*")])
+def test_a_lost_process_ends_training_before_the_update(name: str, found: str, folder: Path) -> None:
+    text = (folder / f"{name}.txt").read_text("utf-8")
+    assert re.fullmatch(
+        rf"expected all 2 processes in training, found one gone or silent at step \d \({found}\); start the command "
+        r"again: it goes on from what was written",
+        text,
+    )
+    parameters = load_file(folder / f"{name}.st")
+    assert torch.equal(parameters["now"], parameters["began"])
+    assert not torch.equal(parameters["before"], parameters["began"])
