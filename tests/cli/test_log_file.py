@@ -60,7 +60,7 @@ def test_every_event_is_a_line_whatever_quiet_says(
     done = run_here("align", "--quiet", "--log-file", log, "--lang", "de fr")
     assert done.returncode == 2
     assert done.stderr.decode().splitlines() == [
-        "xpet: warning: odd caption \x1b[31mred\u202e \u7ea2", "xpet: error: nothing to train on",
+        "xpet: warning: odd caption \\x1b[31mred\\u202e \u7ea2", "xpet: error: nothing to train on",
     ]  # fmt: skip
     assert ends(log, 2) == [
         ("INFO", "read on"),
@@ -175,7 +175,7 @@ def test_several_processes_share_a_file(tmp_path: Path) -> None:
         "    for n in range(300):\n        log.tell(f'{n} ' + 'x' * 200)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "log")]
-    running = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank)}) for rank in range(2)]
+    running = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     for rank in ("0", "1"):
         own = [text for _, _, writer, text in parts(tmp_path / "log") if writer == rank]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from xpet.cli import align_view, stored_config, view
+from xpet.cli import align_view, status_view, stored_config, view
 from xpet.cli.command import Command
 from xpet.cli.settings import Request
 from xpet.cli.switches import AlignSwitches, Switches
@@ -52,7 +53,13 @@ COMMAND = Command(
 
 
 def run(request: Request) -> None:
-    """Train, or only estimate, and show the result."""
+    """Train, or only estimate or tell how far another process is, and show the result."""
+    if request["status"] is not None:
+        from xpet.jobs.align.status import status
+
+        found = status(Path(request["status"]))
+        view.show(status_view.summary(found), found, request["json"])
+        return
     if request["dry-run"]:
         if launch_of().rank > 0:  # the first process estimates
             return

@@ -93,6 +93,7 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
             if launch_of().rank > 0:  # the first process does it
                 return
         elif launcher.is_wanted(request["processes"]):
+            log_file.current().open(request["log-file"])
             raise launcher.SeveralProcesses(request["processes"])
         log_file.current().open(request["log-file"])
         if not request["quiet"] and not request.is_typed("config"):

@@ -15,8 +15,9 @@ from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from xpet.core.errors import OutputError
+from xpet.core.errors import OutputError, XpetError
 from xpet.core.events import Event, Notice, OnEvent, Progress, Validated
+from xpet.core.launch import launch_of
 from xpet.version import VERSION
 
 if TYPE_CHECKING:
@@ -112,12 +113,13 @@ def logged(words: Sequence[str], warn: Callable[[str], None]) -> Iterator[Comman
 
 
 def with_log(on_event: OnEvent) -> OnEvent:
-    """A listener that also writes every event to the log."""
+    """A listener that also writes every event to the log, those of each of several processes."""
 
     def both(event: Event) -> None:
         current().event(event)
         on_event(event)
 
+    both.hears_all = True  # type: ignore[attr-defined]
     return both
 
 
@@ -162,7 +164,11 @@ def _append(path: str, flags: int) -> int:
 
 def _rank() -> str:
     """This process's number, where a launcher started several."""
-    return f"rank {os.environ['RANK']}: " if "RANK" in os.environ else ""
+    try:
+        launch = launch_of()
+    except XpetError:  # the command tells it
+        return ""
+    return f"rank {launch.rank}: " if launch.world > 1 else ""
 
 
 def _printable(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from xpet.cli.command import Command
 from xpet.cli.config_file import FileTable, table_for
-from xpet.core.config.options import OptionField, misplaced, values_of
+from xpet.cli.switches import Switches
+from xpet.core.config.options import OptionField, misplaced, options_of, values_of
 from xpet.core.errors import ConfigError, quoted
 from xpet.core.paths import exists
 
@@ -69,6 +70,8 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
     Raises ConfigError for unknown options and bad values, naming where they stand.
     """
     flags = {key: Setting(value, FLAG) for key, value in command.typed(given).items()}
+    if "status" in flags:
+        return _status(command, flags)
     if "resume" in flags:
         flags = _resumed(flags)
     path = flags["config"].value if "config" in flags else None
@@ -88,6 +91,16 @@ def read(command: Command, commands: Sequence[str], given: Mapping[str, Any]) ->
         raise ConfigError(*wrong)
     _check_rivals(command, flags)  # last: a command that has its own words for it says them
     return Request(command, settings, base, config, checked, {} if base is not None else left_out)
+
+
+def _status(command: Command, flags: Mapping[str, Setting]) -> Request:
+    """The request of `--status FOLDER`, which no setting of a training belongs to: files and variables are not read."""
+    general = {entry.key for entry in options_of(Switches)} - {"config"}
+    beside = [f"--{key}" for key in flags if key != "status" and key not in general]
+    if beside:
+        raise ConfigError(f"--status {flags['status'].value}: expected it without {' and '.join(beside)}, found both")
+    config = command.build({}, None)
+    return Request(command, flags, None, config, config, {})
 
 
 def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:

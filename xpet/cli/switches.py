@@ -51,6 +51,10 @@ class AlignSwitches:
         stored=False,
     )  # fmt: skip
     """The same command with the same `--out` goes on as well."""
+    status: str | None = option(
+        None, "--status", "Instead: how far the training into this folder is", SETTINGS, metavar="FOLDER", stored=False,
+        common=True,
+    )  # fmt: skip
     dry_run: bool = option(
         False,
         "--dry-run",

@@ -131,13 +131,17 @@ class Processes:
         return 0
 
     def listener(self, on_event: OnEvent) -> OnEvent:
-        """`on_event` in process 0, silence in others; everywhere an event is a sign of life for those who wait."""
+        """`on_event` in process 0, silence in others; everywhere an event is a sign of life for those who wait.
+
+        A listener with an attribute `hears_all` (a log that names the process) is silent nowhere.
+        """
         if self.store is None:
             return on_event
+        hears_all = getattr(on_event, "hears_all", False)
 
         def listen(event: Event) -> None:
             self.sign()
-            if self.is_first:
+            if self.is_first or hears_all:
                 on_event(event)
 
         return listen

@@ -29,3 +29,29 @@ def locked(path: Path, what: str, patience: float = 0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock of a file; nothing is written, and what is tried lasts for a moment."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return _is_refused(path)
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
+
+
+def _is_refused(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with locked(path, str(path)):
+            return False
+    except OutputError:
+        return True
