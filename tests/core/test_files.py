@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from xpet.core import files
 from xpet.core.errors import OutputError
 from xpet.core.files import (
     is_temporary,
+    remove_abandoned,
     replacing_file,
     replacing_folder,
     setting_aside,
@@ -107,3 +112,61 @@ def test_only_what_a_disk_refuses_is_an_output_error(tmp_path: Path) -> None:
         full()
     with pytest.raises(ZeroDivisionError), writing("the pack"):
         raise ZeroDivisionError
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from xpet.core.files import replacing_file, replacing_folder, setting_aside
+folder = pathlib.Path(sys.argv[1])
+with replacing_file(folder / "file") as file, replacing_folder(folder / "new") as stage:
+    file.write(b"half")
+    (stage / "half").touch()
+    with setting_aside(folder / "folder"):
+        (folder / "folder").mkdir()
+        print(flush=True)
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system tells what a living process holds")
+def test_what_a_killed_process_left_is_removed_by_the_next_but_not_what_a_living_one_holds(tmp_path: Path) -> None:
+    def write_all() -> None:
+        write_file(tmp_path / "file", "whole")
+        for name in ("new", "folder"):
+            with replacing_folder(tmp_path / name, overwrite=True) as stage:
+                (stage / "whole").touch()
+
+    write_folder(tmp_path / "folder", lambda stage: write_file(stage / "earlier", ""))
+    others = {".file.txt.01234567.tmp", ".file.0123.tmp", "file.01234567.tmp"}  # siblings of other files, if any
+    for name in others:
+        (tmp_path / name).touch()
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"\n"
+        left = set(names(tmp_path)) - others - {"folder"}
+        assert len(left) == 3
+        write_all()
+        assert set(names(tmp_path)) - others == {"file", "new", "folder", *left}
+        process.stdin.close()
+    assert process.returncode == -signal.SIGKILL
+    write_all()
+    assert set(names(tmp_path)) - others == {"file", "new", "folder"}
+    assert others <= set(names(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system tells what a living process holds")
+def test_a_sibling_that_was_taken_for_abandoned_before_it_was_held_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grip, taken = files._grip, []
+
+    def late(path: Path, wait: bool) -> int | None:
+        if wait and not taken:
+            taken.append(path.name)
+            remove_abandoned([path])
+        return grip(path, wait)
+
+    monkeypatch.setattr(files, "_grip", late)
+    write_file(tmp_path / "a", "whole")
+    assert ((tmp_path / "a").read_text(), names(tmp_path), len(taken)) == ("whole", ["a"], 1)

@@ -6,15 +6,21 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from xpet.core.errors import OutputError, one_line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 REMEDY = "free space or choose another place"
 """What errors advise to do when the disk refuses, unless they are told better."""
@@ -85,21 +91,79 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_left_over(path: Path) -> None:
-    """Remove the temporary siblings of a file or folder that a killed process left.
+    """Remove the temporary siblings of a file or folder that a killed process left."""
+    remove_abandoned(_siblings(path))
 
-    Where its name is so long that another one's siblings could have the same, they are left.
+
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those temporary files and folders that no living process holds: killed ones left them.
+
+    Nothing is removed where the system cannot tell, or refuses.
     """
-    if len(path.name) > SHOWN or not path.parent.is_dir():
-        return
-    start = f".{path.name}."
-    for sibling in path.parent.iterdir():
-        if is_temporary(sibling) and sibling.name.startswith(start) and sibling.stem[len(start) :].isalnum():
-            shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink(missing_ok=True)
+    for path in paths:
+        handle = _grip(path, wait=False)
+        if handle is not None:
+            _remove(path)
+            os.close(handle)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file or folder for the block, whatever its name becomes, so that nobody takes it for abandoned."""
+    handle = _grip(path, wait=True)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _grip(path: Path, wait: bool) -> int | None:
+    """A handle that holds a file or folder while it is open; None where somebody else has it or there are no holds."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # held elsewhere, or a file system without holds
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, if the system lets it be removed."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _siblings(path: Path) -> Iterator[Path]:
+    """The temporary siblings of a path; one that was set aside only where its replacement is there."""
+    endings = (STAGED, SET_ASIDE) if path.exists() else (STAGED,)
+    pattern = re.compile(rf"\.{re.escape(path.name[:SHOWN])}\.[0-9a-f]{{8}}({'|'.join(map(re.escape, endings))})")
+    with contextlib.suppress(OSError):  # no such folder, or one that may not be listed
+        yield from (path.with_name(name) for name in os.listdir(path.parent) if pattern.fullmatch(name))
 
 
 def _sibling(path: Path, ending: str) -> Path:
     """A new hidden path in the same folder."""
     return path.with_name(f".{path.name[:SHOWN]}.{uuid.uuid4().hex[:8]}{ending}")
+
+
+@contextmanager
+def _staged(path: Path, make: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+    """A new temporary sibling and what `make` made of it, held for the block; abandoned ones are removed first."""
+    remove_left_over(path)
+    while True:
+        stage = _sibling(path, STAGED)
+        made = make(stage)
+        with held(stage):
+            if os.path.lexists(stage):  # nobody took it for abandoned before it was held
+                yield stage, made
+                return
 
 
 def write_file(path: Path, content: str | bytes, remedy: str = REMEDY, durable: bool = False) -> None:
@@ -130,27 +194,30 @@ def replacing_file(path: Path, remedy: str = REMEDY, durable: bool = False) -> I
             block raises comes out as it is.
     """
     real = _regular(path)
-    stage = _sibling(real, STAGED)
+    with _staged(real, lambda stage: _new_file(stage, path, remedy)) as (stage, file):
+        try:
+            with file:
+                yield file
+                if durable:
+                    file.flush()
+                    _on_disk(file.fileno(), path, remedy)
+            try:
+                os.replace(stage, real)
+            except OSError as error:
+                raise cannot_write(path, error, remedy) from error
+            if durable:
+                _name_on_disk(real, remedy)
+        except BaseException:
+            _remove(stage)
+            raise
+
+
+def _new_file(stage: Path, path: Path, remedy: str) -> io.BufferedWriter:
+    """A new file, open for writing, that will be renamed to `path`; raises OutputError."""
     try:
-        file = io.BufferedWriter(_Guarded(stage, path, remedy))
+        return io.BufferedWriter(_Guarded(stage, path, remedy))
     except OSError as error:
         raise cannot_write(path, error, "choose another --out") from error
-    try:
-        with file:
-            yield file
-            if durable:
-                file.flush()
-                _on_disk(file.fileno(), path, remedy)
-        try:
-            os.replace(stage, real)
-        except OSError as error:
-            raise cannot_write(path, error, remedy) from error
-        if durable:
-            _name_on_disk(real, remedy)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            stage.unlink(missing_ok=True)
-        raise
 
 
 def _regular(path: Path) -> Path:
@@ -191,14 +258,15 @@ def setting_aside(path: Path) -> Iterator[None]:
         yield
         return
     earlier = _sibling(path, SET_ASIDE)
-    os.replace(path, earlier)
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(earlier, path)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    with held(path):
+        os.replace(path, earlier)
+        try:
+            yield
+        except BaseException:
+            _remove(path)
+            os.replace(earlier, path)
+            raise
+        _remove(earlier)
 
 
 @contextmanager
@@ -209,17 +277,17 @@ def replacing_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     refuses: callers turn it into an OutputError by `writing`, with their own name for what they write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    stage = _sibling(path, STAGED)
-    stage.mkdir()
-    try:
-        yield stage
-        if path.exists() and not overwrite:
-            raise OutputError(f"output folder {path} was made by somebody else meanwhile; choose another --out")
-        with setting_aside(path):
-            os.replace(stage, path)
-    except BaseException:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise
+    with _staged(path, lambda stage: stage.mkdir()) as (stage, _):
+        try:
+            yield stage
+            if path.exists() and not overwrite:
+                raise OutputError(f"output folder {path} was made by somebody else meanwhile; choose another --out")
+            with setting_aside(path):
+                os.replace(stage, path)
+        except BaseException:
+            _remove(stage)
+            raise
+    remove_left_over(path)
 
 
 def write_folder(path: str | os.PathLike[str], write: Callable[[Path], None]) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.captions import ImageSource
 from xpet.core.errors import DataError, OutputError, listing, one_line
 from xpet.core.events import Notice, OnEvent, Progress, ignore
-from xpet.core.files import write_file
+from xpet.core.files import is_temporary, remove_abandoned, write_file
 from xpet.core.json_files import parsed
 from xpet.core.processes import ALONE, Processes
 
@@ -277,6 +277,7 @@ class _FeatureStore:
         name = f"part-{hashlib.sha256(digests.encode()).hexdigest()[:16]}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(filter(is_temporary, self.folder.iterdir()))
             write_file(self.folder / name, save({NAME: features}, metadata))
         except (OSError, OutputError, SafetensorError) as error:
             raise OutputError(
