@@ -123,6 +123,14 @@ def test_a_stopped_sweep_says_how_to_go_on(world: World, tmp_path: Path) -> None
     assert only(status(out)).age == pytest.approx(3600, abs=60)
 
 
+def test_runs_that_diverged_are_told_of_a_finished_sweep(world: World, tmp_path: Path) -> None:
+    align.run(config(world, tmp_path / "out", seeds=(1, 2), learning_rates=(1e-3, 1e38)))
+    phase = only(status(tmp_path / "out"))
+    assert phase.counts == {"finished": 2, "diverged": 2}
+    lost = [(run.label, run.language) for run in phase.runs if run.state == "diverged"]
+    assert lost == [(name.replace("lr0.001", "lr1e+38"), "de") for name in NAMES[:2]]
+
+
 def test_runs_that_wait_and_damaged_lines(world: World, tmp_path: Path) -> None:
     stopped(world, tmp_path / "out")
     histories = tmp_path / "out.unfinished" / HISTORIES

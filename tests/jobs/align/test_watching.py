@@ -145,7 +145,9 @@ def test_a_stopped_sweep_that_goes_on_doubles_no_point(world: World, tmp_path: P
         align.run(given, interrupt_at("training", 2))
     before = {name: scalars(tmp_path / "here" / name) for name in NAMES if (tmp_path / "here" / name).exists()}
     assert before
-    result = align.run(given)
+    events: list[Event] = []
+    result = align.run(given, events.append)
+    assert Notice(f"figures go to tensorboard, files of trackers to {tmp_path / 'here'}") in events
     for run in result.runs:
         points = scalars(tmp_path / "here" / NAMES[run.seed - 1])
         assert points["val_r1"] == [(e["step"], pytest.approx(e["val_r1"])) for e in read_run(Path(run.folder)).history]

@@ -107,8 +107,11 @@ def _phase(out: Path) -> PhaseStatus | None:
         folders = find_runs(out)
     except DataError:
         return None
-    runs = tuple(_finished(path, _json(path / "config.json").get("run", {})) for path in folders)
-    return PhaseStatus(str(out), FINISHED, runs, _age([out, *folders]), next=_evaluation(out))
+    runs = [_finished(path, _json(path / "config.json").get("run", {})) for path in folders]
+    failed = _json(out / "summary.json").get("failed")
+    for label in failed if isinstance(failed, list) else ():
+        runs.append(RunStatus(str(label), str(label).partition("-")[0], DIVERGED))
+    return PhaseStatus(str(out), FINISHED, tuple(runs), _age([out, *folders]), next=_evaluation(out))
 
 
 def _evaluation(out: Path) -> str:

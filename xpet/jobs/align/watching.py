@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.config import AlignConfig, AlignPlan
-from xpet.core.events import Event, OnEvent, Validated
+from xpet.core.events import Event, Notice, OnEvent, Validated
 from xpet.core.run_record import RunResult
 from xpet.jobs.align.histories import Histories
 from xpet.jobs.align.unfinished import Unfinished
@@ -67,8 +67,10 @@ def watching(plan: AlignPlan, unfinished: Unfinished, on_event: OnEvent) -> Iter
         return
     from xpet.training.trackers import Trackers
 
+    folder = tracking_folder(plan, unfinished.out)
+    on_event(Notice(f"figures go to {', '.join(plan.track)}, files of trackers to {folder}"))
     settings = {run.label: hyperparameters(plan, asdict(run)) for run in plan.runs()}
-    trackers = Trackers(plan.track, tracking_folder(plan, unfinished.out), settings.__getitem__, on_event)
+    trackers = Trackers(plan.track, folder, settings.__getitem__, on_event)
     try:
         yield Watching(histories, trackers, on_event)
     finally:
