@@ -20,7 +20,7 @@ from torch import Tensor
 
 from xpet.core.errors import LostError, one_line
 
-_WHERE = re.compile(r"\s*\[[^]]*\](:\d+)?\s*")
+_WHERE = re.compile(r" ?\[[^]]*\](:\d+)?")
 """Source lines and addresses in gloo's errors: `[.../pair.cc:534] Connection closed by peer [127.0.0.1]:52344`."""
 
 
@@ -86,7 +86,12 @@ class Spread:
         try:
             yield
         except RuntimeError as error:
-            raise LostError(self.world, _WHERE.sub(" ", one_line(error, first_only=True)).strip()) from error
+            raise LostError(self.world, _noticed(error)) from error
+
+
+def _noticed(error: RuntimeError) -> str:
+    """The first sentence of torch's error, without source lines and addresses."""
+    return _WHERE.sub("", one_line(error, first_only=True)).partition(". ")[0].strip()
 
 
 class _Gathered(torch.autograd.Function):
