@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from tests.command import run_here
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.conftest import FIT, World, cache, world  # noqa: F401
+from xpet.cli import view
 from xpet.cli.status_view import lasting
 from xpet.jobs.align import run as align
 
@@ -31,8 +33,8 @@ def test_a_table_and_what_to_do(out: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
     assert lines[0] == f"{out}: stopped"
-    cells = {words[0][-5:]: words[1:3] for line in lines if (words := line.split()) and words[0].startswith("de-")}
-    assert cells == {"seed1": ["finished", "4/4"], "seed2": ["stopped", "4/4"], "seed3": ["waiting", "-"]}
+    cells = {words[1]: words[2:4] for line in lines if (words := line.split()) and words[0] == "de"}
+    assert cells == {"seed=1": ["finished", "4/4"], "seed=2": ["stopped", "4/4"], "seed=3": ["waiting", "-"]}
     (told,) = (line for line in lines if line.startswith("3 runs: "))
     assert told.startswith("3 runs: 1 finished, 1 stopped, 1 waiting. Last sign of life ")
     assert "Time left once it goes on: about " in told
@@ -47,7 +49,7 @@ def test_a_document(out: Path) -> None:
     assert set(phase) == {"folder", "state", "runs", "age", "seconds_left", "next", "counts"}
     assert phase["counts"] == {"finished": 1, "stopped": 1, "waiting": 1}
     assert set(phase["runs"][0]) == {
-        "label", "language", "state", "step", "steps", "figures", "best_step", "best", "aligned", "age",
+        "label", "settings", "state", "step", "steps", "figures", "best_step", "best", "aligned", "age",
     }  # fmt: skip
 
 
@@ -84,3 +86,17 @@ def test_nothing_heavy_is_loaded(out: Path) -> None:
 ])  # fmt: skip
 def test_durations(seconds: float, words: str) -> None:
     assert lasting(seconds) == words
+    assert lasting(seconds, 1) == " ".join(words.split()[:2])
+
+
+@pytest.mark.parametrize("width", [200, 80])
+def test_a_terminal_shows_every_state(width: int, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    shown = io.StringIO()
+    console = Console(file=shown, width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr(view, "_console", lambda: console)
+    run_here("align", "--status", out)
+    for state in ("finished", "stopped", "waiting"):
+        assert f" {state} " in shown.getvalue()
+    assert " 4/4 " in shown.getvalue()

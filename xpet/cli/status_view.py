@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from xpet.cli.view import Block, Column, Paragraph, Row, TextTable
 
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from xpet.jobs.results.status import PhaseStatus, RunStatus, StatusResult
 
 COLUMNS: list[Column] = [
-    ("run", "left"), ("state", "left"), ("step", "right"), ("R@1", "right"), ("loss", "right"), ("best R@1", "right"),
-    ("best loss", "right"), ("at step", "right"), ("on test", "right"), ("seen", "right"),
+    ("run", "left"), ("state", "right"), ("step", "right"), ("R@1", "right"), ("loss", "right"), ("best R@1", "right"),
+    ("at step", "right"), ("on test", "right"), ("age", "right"),
 ]  # fmt: skip
+SHORT = {"align_weight": "w=", "learning_rate": "lr=", "seed": "seed="}
+"""What stands before the values of settings that are numbers."""
 STYLES = {"finished": "green", "diverged": "red", "stopped": "yellow", "waiting": "dim"}
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 """Units of time, and their seconds."""
@@ -24,24 +26,36 @@ def summary(result: StatusResult) -> Iterator[Block]:
     for number, phase in enumerate(result.phases):
         if number:
             yield Paragraph("")
-        yield TextTable(f"{phase.folder}: {phase.state}", COLUMNS, [_run(run) for run in phase.runs], _style)
+        yield TextTable(f"{phase.folder}: {phase.state}", COLUMNS, list(_rows(phase.runs)), _style)
         yield Paragraph("")
         yield Paragraph(" ".join(_sentences(phase)))
         if phase.next is not None:
             yield Paragraph(f"{'Next' if phase.state == 'finished' else 'Go on'}: {phase.next}")
-    yield Paragraph("R@1 (percent) and loss on validation; seen: time since something of the run was written.", "dim")
+    yield Paragraph("R@1 (percent) and loss on validation; age: since something of the run was written.", "dim")
 
 
 def _style(row: Row) -> str:
     return STYLES.get(row[1], "")
 
 
-def _run(run: RunStatus) -> tuple[str, ...]:
+def _rows(runs: Sequence[RunStatus]) -> Iterator[Row]:
+    """A row for each run, named by its language and by the settings that are not the same in all runs."""
+    values: dict[str, set[Any]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            values.setdefault(key, set()).add(value)
+    varying = [key for key, found in values.items() if key == "language" or len(found) > 1]
+    for run in runs:
+        named = " ".join(f"{SHORT.get(key, '')}{run.settings[key]}" for key in varying if key in run.settings)
+        yield _row(named or run.label, run)
+
+
+def _row(name: str, run: RunStatus) -> Row:
     step = "-" if run.step is None else f"{run.step:,}" + (f"/{run.steps:,}" if run.steps is not None else "")
     return (
-        run.label, run.state, step, *_figures(run.figures, "val_r1", "val_loss"),
-        *_figures(run.best, "val_r1", "val_loss"), "-" if run.best_step is None else f"{run.best_step:,}",
-        "-" if run.aligned is None else f"{run.aligned:.1f}", "-" if run.age is None else f"{lasting(run.age)} ago",
+        name, run.state, step, *_figures(run.figures, "val_r1", "val_loss"), *_figures(run.best, "val_r1"),
+        "-" if run.best_step is None else f"{run.best_step:,}", "-" if run.aligned is None else f"{run.aligned:.1f}",
+        "-" if run.age is None else lasting(run.age, 1),
     )  # fmt: skip
 
 
@@ -60,11 +74,11 @@ def _sentences(phase: PhaseStatus) -> Iterator[str]:
         yield f"Time left{' once it goes on' * (phase.state == 'stopped')}: {left}."
 
 
-def lasting(seconds: float) -> str:
-    """A duration in its two largest units, such as `3 h 20 min`."""
+def lasting(seconds: float, most: int = 2) -> str:
+    """A duration in its largest units, at most so many, such as `3 h 20 min`."""
     whole = round(seconds)
     for (unit, size), (lower, part) in zip(UNITS, UNITS[1:], strict=False):
         if whole >= size:
-            rest = whole % size // part
+            rest = whole % size // part if most > 1 else 0
             return f"{whole // size} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{whole} s"

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.conftest import FIT, World
 from xpet.core import rundir
-from xpet.core.config import AlignConfig
+from xpet.core.config import AlignConfig, RunConfig
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.events import Event, Progress, Validated
 from xpet.core.rundir import HISTORIES, SWEEP, SWEEP_LOCK, read_run
@@ -82,7 +82,8 @@ def test_a_sweep_is_seen_while_it_runs(world: World, tmp_path: Path) -> None:
     result = align.run(config(world, out), listen)
     phase = only(found[0])
     assert (found[0].state, phase.state, phase.folder, phase.next) == ("running", "running", str(out), None)
-    assert [(run.label, run.language) for run in phase.runs] == [(name, "de") for name in NAMES]
+    assert [run.label for run in phase.runs] == NAMES
+    assert [run.settings for run in phase.runs] == [asdict(RunConfig("de", learning_rate=1e-3, seed=n)) for n in SEEDS]
     assert phase.counts == {"finished": 2, "training": 2}
     for run in phase.runs[:2]:
         record = read_run(out / run.label)
@@ -127,8 +128,10 @@ def test_runs_that_diverged_are_told_of_a_finished_sweep(world: World, tmp_path:
     align.run(config(world, tmp_path / "out", seeds=(1, 2), learning_rates=(1e-3, 1e38)))
     phase = only(status(tmp_path / "out"))
     assert phase.counts == {"finished": 2, "diverged": 2}
-    lost = [(run.label, run.language) for run in phase.runs if run.state == "diverged"]
-    assert lost == [(name.replace("lr0.001", "lr1e+38"), "de") for name in NAMES[:2]]
+    lost = [run for run in phase.runs if run.state == "diverged"]
+    assert [run.label for run in lost] == [name.replace("lr0.001", "lr1e+38") for name in NAMES[:2]]
+    for run in lost:
+        assert RunConfig(**run.settings).label == run.label
 
 
 def test_runs_that_wait_and_damaged_lines(world: World, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from xpet.core.config import AlignPlan, RunConfig
 from xpet.core.config.stored import sweep_config
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.paths import exists
+from xpet.core.routines import ROUTINES
 from xpet.core.rundir import (
     CHAIN,
     HISTORIES,
@@ -49,6 +50,8 @@ from xpet.jobs.results.status import (
 
 PHASE = re.compile(r"(\d+)-.+")
 """Name of a phase's folder inside that of its chain."""
+LABEL = re.compile(rf"(.+?)-({'|'.join(ROUTINES)})-(.+)-w([\d.e+-]+)-lr([\d.e+-]+)-seed(\d+)")
+"""The label of a run: language, routine, loss, weight, rate and seed."""
 NEEDED = ("step", "steps", "time", "val_r1", "val_mrr", "val_loss")
 """What an entry of a growing history holds."""
 TRIES, PAUSE = 5, 0.05
@@ -110,7 +113,7 @@ def _phase(out: Path) -> PhaseStatus | None:
     runs = [_finished(path, _json(path / "config.json").get("run", {})) for path in folders]
     failed = _json(out / "summary.json").get("failed")
     for label in failed if isinstance(failed, list) else ():
-        runs.append(RunStatus(str(label), str(label).partition("-")[0], DIVERGED))
+        runs.append(RunStatus(str(label), _settings(str(label)), DIVERGED))
     return PhaseStatus(str(out), FINISHED, tuple(runs), _age([out, *folders]), next=_evaluation(out))
 
 
@@ -128,7 +131,7 @@ def _of_unfinished(out: Path, unfinished: Path) -> PhaseStatus:
         path = out if len(configs) == 1 else out / config.label
         history = list(_growing(unfinished / HISTORIES / f"{config.label}{ENDING}"))
         if not document.get("replaces") and exists(path) and is_run(path):
-            runs.append(_finished(path, {"label": config.label, "language": config.language}, history))
+            runs.append(_finished(path, asdict(config), history))
             continue
         is_diverged = exists(unfinished / DIVERGED_FOLDER / config.label)
         runs.append(_in_training(plan, config, history, is_diverged, is_running))
@@ -153,7 +156,7 @@ def _in_training(
     plan: AlignPlan, config: RunConfig, history: History, is_diverged: bool, is_running: bool
 ) -> RunStatus:  # fmt: skip
     """How far a run is that is not written, by its growing history."""
-    run = RunStatus(config.label, config.language, WAITING)
+    run = RunStatus(config.label, asdict(config), WAITING)
     if history:
         last, best = history[-1], _best(plan, history)
         run = replace(
@@ -173,16 +176,15 @@ def _best(plan: AlignPlan, history: History) -> Mapping[str, Any]:
     return best
 
 
-def _finished(path: Path, names: Mapping[str, Any], growing: History = ()) -> RunStatus:
-    """How a run ended, by its folder."""
+def _finished(path: Path, settings: Mapping[str, Any], growing: History = ()) -> RunStatus:
+    """How a run with these settings ended, by its folder."""
     metrics, history = _json(path / "metrics.json"), list(read_history_so_far(path / "history.jsonl"))
     last = history[-1] if history else None
     chosen = metrics.get("chosen_step")
     best = next((entry for entry in history if entry["step"] == chosen), None)
-    label = names.get("label") or _label(names, path)
     run = RunStatus(
-        label, str(names.get("language", metrics.get("language", "?"))), FINISHED, best_step=chosen,
-        best=best and _figures(best), aligned=metrics.get("aligned"), age=_age([path]),
+        _label(settings, path), settings, FINISHED, best_step=chosen, best=best and _figures(best),
+        aligned=metrics.get("aligned"), age=_age([path]),
     )  # fmt: skip
     if last is None:
         return run
@@ -190,10 +192,20 @@ def _finished(path: Path, names: Mapping[str, Any], growing: History = ()) -> Ru
     return replace(run, step=last["step"], steps=steps, figures=_figures(last))
 
 
-def _label(names: Mapping[str, Any], path: Path) -> str:
+def _settings(label: str) -> dict[str, Any]:
+    """The settings that a run's label tells; none for a label of another kind."""
+    match = LABEL.fullmatch(label)
+    if match is None:
+        return {}
+    language, routine, loss, weight, rate, seed = match.groups()
+    settings = {"language": language, "routine": routine, "loss": loss, "seed": int(seed)}
+    return {**settings, "align_weight": float(weight), "learning_rate": float(rate)}
+
+
+def _label(settings: Mapping[str, Any], path: Path) -> str:
     """The label of a finished run by its settings; its folder's name where these cannot be read."""
     try:
-        return RunConfig(**names).label
+        return RunConfig(**settings).label
     except (TypeError, ValueError):
         return path.name
 

@@ -23,7 +23,7 @@ class RunStatus:
 
     Attributes:
         label: the run's label.
-        language: its language.
+        settings: its settings by their names in `RunConfig`; of a diverged run of a finished sweep those of the label.
         state: one of the states above.
         step: the step of its last validation; None before the first.
         steps: how many steps it takes; None where that is not known yet.
@@ -35,7 +35,7 @@ class RunStatus:
     """
 
     label: str
-    language: str
+    settings: Mapping[str, Any]
     state: str
     step: int | None = None
     steps: int | None = None
