@@ -220,6 +220,25 @@ def _new_file(stage: Path, path: Path, remedy: str) -> io.BufferedWriter:
         raise cannot_write(path, error, "choose another --out") from error
 
 
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """The path of a temporary sibling, for a library that writes to a path; it is renamed to the file when all is well.
+
+    By then its contents are on the disk. When the block fails the sibling is removed and the earlier file is as it was.
+    Raises OSError when the disk refuses: callers turn it into an OutputError by `writing`.
+    """
+    stage = _sibling(path, STAGED)
+    try:
+        yield stage
+        with stage.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(stage, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            stage.unlink(missing_ok=True)
+        raise
+
+
 def _regular(path: Path) -> Path:
     """The file that a path leads to; raises OutputError when something other than a regular file is there."""
     real = Path(os.path.realpath(path))

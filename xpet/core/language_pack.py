@@ -18,7 +18,7 @@ from xpet.core.errors import DataError
 from xpet.core.json_files import parsed
 from xpet.core.languages import is_language
 from xpet.core.run_record import DOCUMENTS, RunRecord, documents_of, record_of
-from xpet.core.tensors import check_finite, check_kinds
+from xpet.core.tensors import check_finite, check_kinds, read_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 KEY = "xpet_pack"
 """Entry of the file's metadata that holds the document."""
-MOST_HEADER = 100_000_000
-"""Bytes of a header at most, the limit of the safetensors format."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def is_pack(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        return KEY in _metadata(path)
+        return KEY in read_metadata(path)
     except (OSError, ValueError):
         return False
 
@@ -75,7 +73,7 @@ def read_pack(path: Path) -> list[PackEntry]:
     if not is_pack(path):
         raise DataError(f"{path}: expected a run folder or a language pack of `xpet merge --pack`, found another file")
     try:
-        document = parsed(_metadata(path)[KEY])
+        document = parsed(read_metadata(path)[KEY])
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: expected a pack of schema {SCHEMA}, found {document['schema']}; update xpet")
         entries = _entries(document, load_file(path))
@@ -144,16 +142,3 @@ def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     if left.keys() != right.keys():
         return False
     return all(left[name].shape == right[name].shape and bool((left[name] == right[name]).all()) for name in left)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; raises OSError, ValueError for other files."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 0 < size <= min(MOST_HEADER, path.stat().st_size):
-            raise ValueError("no safetensors file")
-        header = parsed(file.read(size))
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    if not isinstance(metadata, dict):
-        raise ValueError("no metadata")
-    return metadata

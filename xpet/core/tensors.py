@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import ModelError, one_line
+from xpet.core.json_files import parsed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,8 @@ TOKEN_IDS = (".tokens",)
 """Endings of names of tensors that hold token ids: those an embedding delta has rows for."""
 ROWS = (".tokens", ".delta_A")
 """Endings of names of tensors with a row per token, of which there may be none."""
+MOST_HEADER = 100_000_000
+"""Bytes of a header at most, the limit of the safetensors format."""
 BLOCK = 1 << 15
 """Numbers checked at a time: so few that torch uses one thread; several would wait for each other's page reads."""
 BYTES = b"bytearray"
@@ -38,6 +41,19 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
         raise ModelError(
             f"cannot read {path}: damaged or truncated ({one_line(error, SHOWN, first_only=True)}); {remedy}"
         ) from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises OSError, ValueError for other files."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size <= min(MOST_HEADER, path.stat().st_size):
+            raise ValueError("no safetensors file")
+        header = parsed(file.read(size))
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    if not isinstance(metadata, dict):
+        raise ValueError("no metadata")
+    return metadata
 
 
 def to_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -99,6 +115,16 @@ def _check_no_bomb(path: Path) -> None:
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Size of the tensors' numbers in bytes."""
     return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+def crc32_of(tensor: Tensor, code: int = 0) -> int:
+    """CRC-32 of the bytes of a tensor of any shape; `code` is that of what comes before it."""
+    import zlib
+
+    import torch
+
+    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return zlib.crc32(values.numpy(), code)  # type: ignore[arg-type]
 
 
 def check_kinds(tensors: Mapping[str, Tensor], source: Path | str) -> None:

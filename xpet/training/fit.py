@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
-from xpet.core.errors import ConfigError, LostError
+from xpet.core.errors import ConfigError, DataError, LostError
 from xpet.core.events import OnEvent, ignore
 from xpet.training import graphs
 from xpet.training.compiling import compiled
@@ -19,7 +20,7 @@ from xpet.training.queue import Queue, Run
 from xpet.training.selection import TrainedRun
 from xpet.training.session import Assign, Session
 from xpet.training.setup import FitSetup
-from xpet.training.slots import admit, occupied
+from xpet.training.slots import admit, occupied, readmit
 from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, Reindex, StackLike
 from xpet.training.step import read_batch, step_losses
@@ -53,22 +54,38 @@ def stream(
     where the plan asks for what the machine does not have. Where processes share the stack (`setup.spread`), all of
     them call this; LostError when one is gone, which no step is left half-done by.
     """
-    if not setup.queue.waiting:
-        return
-    graphs.check(setup.fit, setup.engine, setup.spread.world)
-    finished: list[TrainedRun] = []
-    with _prepared(setup):
-        slots = admit(setup, setup.slots, step=0)
-        if not slots:
-            return
-        reporter = ProgressReporter(counter or StepCounter([setup.queue]), on_event)
-        session = Session(setup, slots, _alike(assign, setup.spread), reporter)
-        with _telling_step(session):
-            for finished in session.train():
-                if not session.slots:
-                    break
-                yield finished
-    yield finished  # the last runs, yielded when the tower is again as it was
+    counter = counter or StepCounter([setup.queue])
+    while setup.queue.waiting or (setup.checkpoints is not None and setup.checkpoints.has(setup.queue)):
+        graphs.check(setup.fit, setup.engine, setup.spread.world)
+        finished: list[TrainedRun] = []
+        with _prepared(setup):
+            session = _next_session(setup, _alike(assign, setup.spread), ProgressReporter(counter, on_event))
+            if session is None:
+                return
+            with _telling_step(session), closing(session.train()) as leaving:
+                for finished in leaving:
+                    if not session.slots:
+                        break
+                    yield finished
+        yield finished  # the last runs, yielded when the tower is again as it was
+
+
+def _next_session(setup: FitSetup, assign: Assign, reporter: ProgressReporter) -> Session | None:
+    """A stack that goes on from a checkpoint while there are any, then one of runs that wait; None: all is taken."""
+    checkpoints = setup.checkpoints
+    while checkpoints is not None:
+        checkpoints.stop()
+        found = checkpoints.take(setup.queue)
+        if found is None:
+            break
+        as_before = setup if setup.fit.stack is not None else replace(setup, slots=found[1].slots)
+        try:
+            return Session(as_before, readmit(setup, found[1]), assign, reporter, found)
+        except DataError as error:
+            checkpoints.give_up(found[0], error)
+            setup.queue.give_back([run.label for run in found[1].runs if not checkpoints.is_settled(run.label)])
+    slots = admit(setup, setup.slots, step=0)
+    return Session(setup, slots, assign, reporter) if slots else None
 
 
 def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engine: Engine) -> Tensor:

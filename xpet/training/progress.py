@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from xpet.core.events import Diverged, Notice, OnEvent, Progress, Validated
+from xpet.core.events import Diverged, Event, Notice, OnEvent, Progress, Validated
 from xpet.core.processes import here
 from xpet.training.queue import Queue
 from xpet.training.selection import TrainedRun
@@ -37,8 +37,23 @@ class ProgressReporter:
     """Divides the seconds of one stack's steps among its runs, and reports how far all stacks are."""
 
     def __init__(self, counter: StepCounter, on_event: OnEvent) -> None:
-        self.counter, self.on_event = counter, on_event
+        self.counter, self._listener = counter, on_event
         self.step, self.since = 0, time.monotonic()
+        self._untold: list[Event] = []
+
+    def on_event(self, event: Event) -> None:
+        """Keep an event until `tell`."""
+        self._untold.append(event)
+
+    def tell(self) -> None:
+        """Tell the listener what happened. It may raise, so this is called between steps, when the state is whole."""
+        while self._untold:
+            self._listener(self._untold.pop(0))
+
+    def go_on(self, step: int, taken: int) -> None:
+        """Go on after `step` steps of the stack, when its runs have `taken` steps together."""
+        self.step, self.since = step, time.monotonic()
+        self.counter.add(taken)
 
     def count(self, step: int, runs: Sequence[TrainedRun]) -> tuple[int, float]:
         """Count the steps of these runs since the last call, up to `step`; returns how many, and their seconds."""

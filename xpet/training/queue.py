@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -13,8 +14,12 @@ from torch import Tensor
 from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
 from xpet.core.processes import here
+from xpet.core.tensors import crc32_of
 from xpet.training.batches import batches_per_epoch
 from xpet.training.stacklike import Tokens
+
+SAMPLE = 1000
+"""Rows of a run's data that its digest looks at."""
 
 
 class FeatureRows(Protocol):
@@ -61,6 +66,18 @@ class RunData:
         absent = self.anchor is None, self.anchor_features is None, self.image is None
         return rows, len(self.val_text), len(self.image_captions or ()), *absent
 
+    @cached_property
+    def digest(self) -> str:
+        """CRC-32 (hex) of the data's beginning: other data will hardly have the same."""
+        code = 0
+        for tokens in (self.student, self.anchor, self.image_captions, self.val_text):
+            rows = [[*tokens[i]] for i in range(min(len(tokens), SAMPLE))] if tokens is not None else None
+            code = zlib.crc32(repr(rows).encode(), code)
+        for values in (self.image, self.val_image, self.val_image_index):
+            if values is not None:
+                code = crc32_of(values[:SAMPLE], code)
+        return f"{code:08x}"
+
 
 Run = tuple[RunConfig, RunData]
 """A run's configuration and data."""
@@ -89,21 +106,42 @@ class Queue:
         same_size = runs[0][1].only_full_batches or per_epoch == 1 or rows % config.batch_size in (0, 1)
         self.cycle = 1 if same_size else per_epoch
         self.runs = list(runs)
-        self._waiting = deque(enumerate(runs))
+        self._waiting = list(enumerate(runs))
+        self._back: list[tuple[int, Run]] = []
+        self._drawn = 0
         self._lock = threading.Lock()
         self._name = here().new_name("runs") if shared and here().world > 1 else None
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The labels of all runs."""
+        return frozenset(config.label for config, _ in self.runs)
+
+    def leave_out(self, labels: Collection[str]) -> None:
+        """Take runs from those that wait, before any is admitted: they are finished, or go on from a checkpoint."""
+        self._waiting = [each for each in self._waiting if each[1][0].label not in labels]
+
+    def give_back(self, labels: Collection[str]) -> None:
+        """Let runs wait again, before all others."""
+        with self._lock:
+            self._back += [each for each in enumerate(self.runs) if each[1][0].label in labels]
 
     def admit(self, count: int) -> list[tuple[int, Run]]:
         """Remove the next runs, at most `count`, from those that wait; returns each with its number in `runs`."""
         with self._lock:
-            if self._name is not None:
-                numbers = here().draw(self._name, count, len(self.runs))
-                return [(number, self.runs[number]) for number in numbers]
-            return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+            back, self._back = self._back[:count], self._back[count:]
+            return back + [self._waiting[number] for number in self._draw(count - len(back))]
+
+    def _draw(self, count: int) -> range:
+        """The places of the next runs, at most `count`, among those that wait."""
+        if self._name is not None:
+            return here().draw(self._name, count, len(self._waiting))
+        start = self._drawn
+        self._drawn = min(start + count, len(self._waiting))
+        return range(start, self._drawn)
 
     @property
     def waiting(self) -> int:
         """How many runs wait."""
-        if self._name is not None:
-            return max(0, len(self.runs) - here().drawn(self._name))
-        return len(self._waiting)
+        drawn = self._drawn if self._name is None else here().drawn(self._name)
+        return len(self._back) + max(0, len(self._waiting) - drawn)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from xpet.training.checkpoint import Checkpoint, restore, run_state
 from xpet.training.graphs import ReplayedStep, recorder_of
 from xpet.training.optimiser import StackedAdam
 from xpet.training.progress import ProgressReporter
 from xpet.training.queue import Run
+from xpet.training.resuming import StackFile
 from xpet.training.selection import LOSS_FIGURES, BestCheckpoints, TrainedRun
 from xpet.training.setup import FitSetup
 from xpet.training.slots import Cohort, Slot, admit, occupied
@@ -34,10 +36,18 @@ class Session:
     losses since the last validation, in the order of `LOSS_FIGURES`, and their number of steps).
     """
 
-    def __init__(self, setup: FitSetup, slots: list[Slot], assign: Assign, reporter: ProgressReporter) -> None:
+    def __init__(
+        self,
+        setup: FitSetup,
+        slots: list[Slot],
+        assign: Assign,
+        reporter: ProgressReporter,
+        goes_on: tuple[str, Checkpoint] | None = None,
+    ) -> None:
         self.setup, self.assign, self.reporter = setup, assign, reporter
         self.record = recorder_of(setup.fit, setup.engine)
         self.step = 0
+        self.is_whole = True
         assign(setup.stack, [], [slot.run for slot in slots])
         self.optimiser = StackedAdam(setup.stack.flat, self._rates(slots), setup.queue.steps)
         self.best = BestCheckpoints(setup.stack, [slot.trained for slot in slots], setup.fit)
@@ -45,26 +55,87 @@ class Session:
         self.sums = torch.zeros(len(LOSS_FIGURES) + 1, len(slots), dtype=setup.dtype, device=setup.device)
         self.occupancy = occupied(setup, slots)
         self.advance = ReplayedStep(self._step, self.record)
-        self._validate_start(slots)
+        self.file = self._file(slots, goes_on)
+        if goes_on is None:
+            self._validate_start(slots)
+        else:
+            self._restore(goes_on[1])
 
     @property
     def slots(self) -> Sequence[Slot]:
         """One slot per run in training; none when all is done."""
         return self.occupancy.slots
 
-    def train(self) -> Iterator[list[TrainedRun]]:
+    def train(self) -> Generator[list[TrainedRun], None, None]:
         """Take all steps; yields runs, each with its checkpoint, as they leave their slots."""
-        while self.slots:
-            self.step += 1
-            self.advance(read_batch(self.setup, self.slots))
-            leaving = self._leaving()
-            kept = [index for index in range(len(self.slots)) if index not in leaving]
-            finished = self.best.finish(leaving) if leaving else []
-            room = len(kept) < self.setup.slots and self.setup.queue.waiting
-            if leaving or (room and self._may_begin(kept)):
-                self._reassign(kept)
-            if finished:
-                yield finished
+        try:
+            while self.slots:
+                finished = self._take_step()
+                if self.file is not None:
+                    self.file.checkpoints.note_ended(finished)
+                self.reporter.tell()
+                if finished:
+                    yield finished
+                if self.slots and self.file is not None and self.file.look():
+                    self._keep(self.file)
+        except BaseException:  # also where the caller stops reading
+            if self.file is not None and self.slots and self.is_whole:
+                self._keep(self.file)
+            raise
+        finally:
+            if self.file is not None and not self.slots:
+                self.file.end()
+
+    def _take_step(self) -> list[TrainedRun]:
+        """Take a step, and have runs leave and come; returns those that left.
+
+        Until an update begins the state is that of `self.step` whole steps, whatever is raised.
+        """
+        batch = read_batch(self.setup, self.slots)
+        self.is_whole = self.record is None  # what is replayed cannot be told from what is not yet done
+        self.advance(batch)
+        self.step += 1
+        leaving = self._leaving()
+        kept = [index for index in range(len(self.slots)) if index not in leaving]
+        finished = self.best.finish(leaving) if leaving else []
+        room = len(kept) < self.setup.slots and self.setup.queue.waiting
+        if leaving or (room and self._may_begin(kept)):
+            self._reassign(kept)
+        self.is_whole = True
+        return finished
+
+    def _file(self, slots: Sequence[Slot], goes_on: tuple[str, Checkpoint] | None) -> StackFile | None:
+        """The file of this stack's checkpoints; None where none are written."""
+        checkpoints = self.setup.checkpoints
+        if checkpoints is None:
+            return None
+        if goes_on is None:
+            return StackFile(checkpoints, checkpoints.file_for(slots[0].config.label))
+        return StackFile(checkpoints, goes_on[0], [run.label for run in goes_on[1].runs])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors that training changes, by name."""
+        tensors = {"counts": self.optimiser.counts, "diverged_at": self.diverged_at, "sums": self.sums}
+        laid_out = {
+            "flat": self.setup.stack.flat, "first": self.optimiser.first, "second": self.optimiser.second,
+            "best": self.best.parameters,
+        }  # fmt: skip
+        return tensors | {f"{name}/{i}": part for name, parts in laid_out.items() for i, part in enumerate(parts)}
+
+    def _keep(self, file: StackFile) -> None:
+        """Write a checkpoint."""
+        self._count()
+        self.is_whole = False  # a second interruption ends at once
+        runs = tuple(run_state(slot.trained, slot.began, slot.data.digest) for slot in self.slots)
+        identity = file.checkpoints.identity
+        file.write(Checkpoint(identity, self.step, self.setup.slots, runs, self._tensors()))
+        self.is_whole = True
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint; raises DataError where its tensors are of other shapes."""
+        restore(self._tensors(), checkpoint.tensors)
+        self.step = checkpoint.step
+        self.reporter.go_on(self.step, sum(self.step - slot.began for slot in self.slots))
 
     def _may_begin(self, kept: Sequence[int]) -> bool:
         """Whether a run that begins now gets, in every step, batches as large as those of the runs in the `kept` slots.
@@ -104,6 +175,7 @@ class Session:
         stack.clear_gradients()
         self.setup.engine.backward(total.sum())
         gradients = self.setup.gradients(total)  # each [runs, n]
+        self.is_whole = False
         finite = total.isfinite() & torch.stack([g.sum(dim=1).isfinite() for g in gradients]).all(dim=0)  # [runs]
         self._mark_diverged(finite, self.optimiser.counts + 1)
         self.optimiser.step(gradients, self.diverged_at == 0)

@@ -15,6 +15,7 @@ from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
 from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Queue
+from xpet.training.resuming import Checkpoints
 from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
@@ -31,6 +32,7 @@ class FitSetup:
         collate: pads token rows to one length (for the padded layout).
         engine: device and precision.
         spread: the processes that train this stack together, all of which hold one; by default this one alone.
+        checkpoints: where the training's state is kept, so that it can go on when it is stopped; None: nowhere.
     """
 
     stack: StackLike
@@ -40,6 +42,7 @@ class FitSetup:
     collate: Collate
     engine: Engine
     spread: Spread = Spread(0, 1)
+    checkpoints: Checkpoints | None = None
 
     @property
     def device(self) -> torch.device:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 
 import torch
 from torch import Tensor
 
 from xpet.core.config import RunConfig
 from xpet.core.dropout_bits import signed
+from xpet.core.errors import DataError
 from xpet.core.losses import AlignmentLoss, find_loss
 from xpet.training.batches import batch_order
+from xpet.training.checkpoint import Checkpoint
 from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Run, RunData
 from xpet.training.selection import TrainedRun, Validation
@@ -109,10 +112,26 @@ class Occupancy:
 
 def admit(setup: FitSetup, count: int, step: int) -> list[Slot]:
     """Slots for the next runs of the queue, at most `count`, which begin after `step` steps of the session."""
-    return [_slot(setup, number, run, step) for number, run in setup.queue.admit(count)]
+    return [_slot(setup, run, step, TrainedRun(run[0], number)) for number, run in setup.queue.admit(count)]
 
 
-def _slot(setup: FitSetup, number: int, run: Run, step: int) -> Slot:
+def readmit(setup: FitSetup, checkpoint: Checkpoint) -> list[Slot]:
+    """The slots of a checkpoint, whose runs go on where they were. Raises DataError where their data are others."""
+    runs = {run[0].label: (number, run) for number, run in enumerate(setup.queue.runs)}
+    slots = []
+    for state in checkpoint.runs:
+        number, run = runs[state.label]
+        if state.data != run[1].digest:
+            raise DataError(f"the checkpoint of run {state.label} was made with other captions or pictures")
+        slot = _slot(setup, run, state.began, state.trained(run[0], number, {}))
+        for batches in (slot.batches, slot.image_batches):
+            if batches is not None:
+                collections.deque(islice(batches, checkpoint.step - state.began), maxlen=0)
+        slots.append(slot)
+    return slots
+
+
+def _slot(setup: FitSetup, run: Run, began: int, trained: TrainedRun) -> Slot:
     config, data = run
     size, steps = setup.queue.batch, setup.queue.steps
     batches = batch_order(len(data.student), size, steps, config.seed, data.only_full_batches)
@@ -120,7 +139,7 @@ def _slot(setup: FitSetup, number: int, run: Run, step: int) -> Slot:
     if data.image_captions is not None:
         rows = len(data.image_captions)
         image_batches = batch_order(rows, min(size, rows), steps, config.seed, only_full=True)
-    return Slot(run, step, TrainedRun(config, number), batches, image_batches)
+    return Slot(run, began, trained, batches, image_batches)
 
 
 def occupied(setup: FitSetup, slots: Sequence[Slot]) -> Occupancy:

@@ -7,7 +7,7 @@ a machine whose cores are shared with other programs, they mostly wait. Threads 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
@@ -33,7 +33,7 @@ class _WorkerEnd:
         self.error = error
 
 
-def side_by_side(stacks: Sequence[StackLike], work: Work[Result], on_event: OnEvent) -> Iterator[Result]:
+def side_by_side(stacks: Sequence[StackLike], work: Work[Result], on_event: OnEvent) -> Generator[Result, None, None]:
     """Yield what `work(stack, on_event)` yields on every stack, as it comes.
 
     Each stack is used by one thread, with its share of PyTorch's threads. When a thread raises an error, or the caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,16 +158,17 @@ def test_an_overwrite_on_a_full_disk_keeps_the_old(
         OutputError, match="^cannot write the run .*: No space left on device; free space or choose another place$"
     ):
         align.run(world.config(out, overwrite=True, seeds=seeds))
-    left = LEFT | histories(*seeds)
-    assert {name: content for name, content in tree(tmp_path).items() if name not in left} == before
+    assert {name: content for name, content in tree(tmp_path).items() if not name.startswith(UNFINISHED)} == before
 
 
-LEFT = {"out.unfinished/sweep.json", "out.unfinished/.sweep.lock"}
-"""Files of a command that was stopped while it trained, so that it can go on, beside the histories of its runs."""
+UNFINISHED = "out.unfinished/"
 
 
-def histories(*seeds: int) -> set[str]:
-    return {f"out.unfinished/history/de-routine3-mse-w0.1-lr0.001-seed{seed}.jsonl" for seed in seeds}
+def left(seeds: Sequence[int], *names: str) -> set[str]:
+    """Files of a command that was stopped while it trained: its plan, checkpoints, and histories of these seeds."""
+    checkpoints = {f"checkpoints/{name}.safetensors" for name in names}
+    histories = {f"history/de-routine3-mse-w0.1-lr0.001-seed{seed}.jsonl" for seed in seeds}
+    return {UNFINISHED + name for name in ("sweep.json", ".sweep.lock", *checkpoints, *histories)}
 
 
 def interrupt_at(stage: str, nth: int) -> Callable[[Event], None]:
@@ -182,13 +183,13 @@ def interrupt_at(stage: str, nth: int) -> Callable[[Event], None]:
     return on_event
 
 
-@pytest.mark.parametrize(("stage", "left"), [("zero-shot", set()), ("training", LEFT | histories(1))])
+@pytest.mark.parametrize(("stage", "files"), [("zero-shot", set()), ("training", left([1], "run-0000"))])
 def test_an_interrupted_run_leaves_no_part_of_it(
-    stage: str, left: set[str], world: World, tmp_path: Path, tree: Tree
+    stage: str, files: set[str], world: World, tmp_path: Path, tree: Tree
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         align.run(world.config(tmp_path / "out"), interrupt_at(stage, 1))
-    assert set(tree(tmp_path)) == left
+    assert set(tree(tmp_path)) == files
 
 
 def test_an_interrupted_sweep_keeps_finished_stacks(world: World, tmp_path: Path, tree: Tree) -> None:
@@ -197,7 +198,7 @@ def test_an_interrupted_sweep_keeps_finished_stacks(world: World, tmp_path: Path
         align.run(config, interrupt_at("training", 2))
     names = [f"de-routine3-mse-w0.1-lr0.001-seed{seed}" for seed in (1, 2)]
     runs = {f"out/{name}/{file}" for name in names for file in FILES}
-    assert set(tree(tmp_path)) == runs | LEFT | histories(1, 2, 3, 4)
+    assert set(tree(tmp_path)) == runs | left([1, 2, 3, 4], "run-0002", "run-0003", "stack-0000")  # two, and the fifth
     found = evaluate.run(world.evaluation(tmp_path / "out", languages=("de",)))
     assert shown(found)[0].run in {str(tmp_path / "out" / name) for name in names}
 
@@ -210,8 +211,7 @@ def test_an_interrupted_overwrite_keeps_the_old_until_there_is_a_new_one(
     config = world.config(tmp_path / "out", overwrite=True, seeds=(8, 9), fit=replace(FIT, stack=1))
     with pytest.raises(KeyboardInterrupt):
         align.run(config, interrupt_at("training", 1))
-    left = LEFT | histories(8, 9)
-    assert {name: content for name, content in tree(tmp_path).items() if name not in left} == before
+    assert {name: content for name, content in tree(tmp_path).items() if not name.startswith(UNFINISHED)} == before
 
 
 @pytest.mark.parametrize("fit", [replace(REFERENCE, validate_every=50), replace(FIT, steps=3, validate_every=50)])

@@ -59,7 +59,7 @@ def test_a_stopped_sweep_goes_on(world: World, tmp_path: Path) -> None:
     whole = align.run(config(world, tmp_path / "whole"))
     given = stopped(world, tmp_path / "out")
     assert inside(tmp_path / "out") == set(NAMES[:2])
-    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES}
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES, "checkpoints"}
     before = {name: (tmp_path / "out" / name / "metrics.json").stat().st_mtime_ns for name in NAMES[:2]}
     (tmp_path / "out" / ".x.1234abcd.tmp").mkdir()  # as a killed process leaves it
     events: list[Event] = []
@@ -98,7 +98,7 @@ def test_another_plan_is_refused(change: dict, words: str, world: World, tmp_pat
     with pytest.raises(OutputError, match=f"holds an unfinished sweep of another plan: {words}"):
         align.run(replace(given, **change))
     assert inside(tmp_path / "out") == set(NAMES[:2])
-    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES}
+    assert inside(tmp_path / "out.unfinished") == {SWEEP, SWEEP_LOCK, HISTORIES, "checkpoints"}
 
 
 def test_speed_may_change_and_overwrite_starts_anew(world: World, tmp_path: Path) -> None:

@@ -73,6 +73,11 @@ class AlignConfig:
         metavar="FOLDER", common=True,
     )  # fmt: skip
     overwrite: bool = option(False, "--overwrite", "Replace what an earlier command left at --out", OUTPUT, common=True)
+    checkpoint_every: float = option(
+        5.0, "--checkpoint-every", "Minutes between checkpoints, which a stopped command goes on from; 0: every step",
+        OUTPUT,
+    )  # fmt: skip
+    """Writing them takes at most a hundredth of the time, unless it is 0."""
     text: TextConfig = group(TextConfig)
     """What routine `text` learns from."""
     image_weight: float | None = option(
@@ -151,6 +156,8 @@ class AlignConfig:
         rates, weights = self.learning_rates or (), self.align_weights or ()
         problems = [f"learning rate must be positive, found {r:g}" for r in rates if not 0 < r < math.inf]
         problems += [f"align weight must not be negative, found {w:g}" for w in weights if not 0 <= w < math.inf]
+        if not 0 <= self.checkpoint_every < math.inf:
+            problems.append(f"checkpoint-every must not be negative, found {self.checkpoint_every:g}")
         return problems + [problem for seed in self.seeds for problem in seed_problems("seed", seed)]
 
     def _complete(self) -> AlignPlan:

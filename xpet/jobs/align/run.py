@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
     if setup.goes_on:
         ended = len(runs) - len(missing)
         on_event(Notice(f"{setup.unfinished.out}: {ended} of {len(runs)} runs are finished, the others are trained"))
-    training = stacks.plan_stacks(setup, missing) if missing else None
+    training = stacks.plan_stacks(setup, runs) if missing else None  # of all runs, so that stacks are as before
     if not setup.goes_on:
         setup.unfinished.begin(setup.config, held)
     watch = held.enter_context(watching(setup.config, setup.unfinished, on_event))
@@ -91,14 +91,22 @@ def _trained(
 
     Where all processes train them together, the first one does the rest.
     """
-    for outcome in stacks.train(setup, plan, watch.event if plan.is_reported_here else on_event):
-        if not plan.is_reported_here:
-            continue
-        result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
-        if result is None:
-            setup.unfinished.note_divergence(outcome.config.label)
-        watch.ended(outcome, result)
-        yield outcome.config.label, result
+    listen = watch.event if plan.is_reported_here else on_event
+    checkpoints = stacks.checkpoints_of(setup, plan, listen)
+    try:
+        with closing(stacks.train(setup, plan, checkpoints, listen)) as outcomes:
+            for outcome in outcomes:
+                label = outcome.config.label
+                if not plan.is_reported_here or checkpoints.is_settled(label):  # that went on beside others
+                    continue
+                result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
+                if result is None:
+                    setup.unfinished.note_divergence(label)
+                watch.ended(outcome, result)
+                yield label, result
+    except BaseException:
+        checkpoints.settle()  # what left its stack, and is not yet written
+        raise
 
 
 def _add_others(setup: AlignSetup, order: Mapping[str, int], finished: dict[int, RunResult]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from xpet.jobs.align.run_data import data_of
 if TYPE_CHECKING:
     from xpet.methods.stack import Stack
     from xpet.training.queue import Queue, Run, RunData
+    from xpet.training.resuming import Checkpoints
     from xpet.training.selection import TrainedRun
     from xpet.training.spread import Spread
     from xpet.training.stacklike import Reindex, StackLike
@@ -92,14 +95,48 @@ def _slots(setup: AlignSetup, runs: Sequence[Run], workers: int, apart: int) -> 
     return slots if apart > 1 else min(here().gather("slots", slots))
 
 
-def train(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> Iterator[TrainedRun]:
-    """Train the runs of these stacks, several stacks at a time; yields each run as it ends."""
+def checkpoints_of(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> Checkpoints:
+    """The checkpoints of this command's stacks, with those that an earlier one left.
+
+    Of several processes the first looks for these, for all.
+    """
+    from xpet.training.resuming import Checkpoints
+
+    unfinished, config, processes = setup.unfinished, setup.config, here()
+    paths = {run.label: unfinished.run_folder(config, run.label) for run in config.runs()}
+    claims = processes.new_name("claims")
+    checkpoints = Checkpoints(
+        folder=unfinished.checkpoints, numbers={label: number for number, label in enumerate(paths)},
+        every=60 * config.checkpoint_every, identity=json.dumps(setup.towers.fingerprints, sort_keys=True),
+        is_settled=lambda label: unfinished.is_settled(paths[label], label),
+        claim=lambda name: not plan.spread.alone or processes.world == 1 or processes.add(f"{claims}/{name}", 1) == 1,
+        is_writer=plan.is_reported_here, on_event=on_event,
+    )  # fmt: skip
+    if setup.goes_on:
+        checkpoints.adopt(processes.first("checkpoints", checkpoints.find))
+    return checkpoints
+
+
+def train(
+    setup: AlignSetup, plan: TrainingPlan, checkpoints: Checkpoints, on_event: OnEvent
+) -> Generator[TrainedRun, None, None]:
+    """Train the runs of these stacks that are not settled, several stacks at a time; yields each run as it ends.
+
+    Runs that went on together with others may come although they are settled.
+    """
     from xpet.training.fit import stream
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
-    counter = StepCounter([stack.queue for stack in plan.stacks], shared=plan.spread.alone)
+    queues = [stack.queue for stack in plan.stacks]
+    counter = StepCounter(queues, shared=plan.spread.alone)
+    settled = here().first("finished runs", lambda: list(filter(checkpoints.is_settled, checkpoints.numbers)))
+    for queue in queues:
+        queue.leave_out(checkpoints.held.union(settled))
+        if here().is_first or not plan.spread.alone:
+            counter.add(queue.steps * (len(queue.runs) - queue.waiting - len(checkpoints.in_stacks & queue.labels)))
+    yield from checkpoints.ended(queues)
 
     def assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
         return assign_runs(setup, stack, kept, runs)  # type: ignore[arg-type]
@@ -108,14 +145,15 @@ def train(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> Iterator[
         collate = setup.towers.text.tokenizer.pad
         for each in plan.stacks:
             fit_setup = FitSetup(
-                stack, each.queue, each.slots, setup.config.fit, collate, setup.engine, spread=plan.spread
+                stack, each.queue, each.slots, setup.config.fit, collate, setup.engine, plan.spread, checkpoints
             )
             yield from stream(fit_setup, assign, listen, counter)
 
     # `setup.stack` measures finished runs while others train, so these need stacks of their own
     stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(plan.workers)]
-    for outcomes in side_by_side(stacks, work, on_event):
-        yield from outcomes
+    with closing(side_by_side(stacks, work, on_event)) as results:
+        for outcomes in results:
+            yield from outcomes
 
 
 def assign_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:

@@ -45,7 +45,15 @@ OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, HISTORIES, NEW, REPLACED, REPLA
 PATIENCE = 600.0
 """Seconds that a process waits for another to replace an earlier output."""
 SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
-FREE = (("out",), ("overwrite",), ("track",), ("track_to",), ("timeout",), *(("fit", name) for name in SPEED))
+FREE = (
+    ("out",),
+    ("overwrite",),
+    ("checkpoint_every",),
+    ("track",),
+    ("track_to",),
+    ("timeout",),
+    *(("fit", name) for name in SPEED),
+)
 """Fields of a plan that may differ when work goes on: where it is, who watches it, and how fast it is trained."""
 
 
@@ -178,6 +186,15 @@ class Unfinished:
         for name in sorted(OWN - {SWEEP}):
             _remove(self.folder / name)
         _remove(self.folder)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    def is_settled(self, path: Path, label: str) -> bool:
+        """Whether a run is written at `path`, or diverged."""
+        return (not self.is_replacing and is_run(path)) or exists(self.folder / DIVERGED / label)
 
     def note_divergence(self, label: str) -> None:
         """Remember that a run diverged, so that it is not trained again."""
