@@ -109,11 +109,11 @@ def prepared(case: Case, spread: Spread) -> FitSetup:
     return FitSetup(stack, queue, case.slots, case.fit, towers.pad, make_engine("cpu"), spread)
 
 
-def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[torch.Tensor]]:
-    """The trained runs in their order, and the stack's parameters at the end."""
+def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[dict[str, torch.Tensor]]]:
+    """The trained runs in their order, and the last parameters of those that were in the stack at the end."""
     setup = prepared(case, spread or Spread(0, 1))
     outcomes = [run for finished in stream(setup, _assign) for run in finished]
-    return sorted(outcomes, key=lambda run: run.number), [flat.detach() for flat in setup.stack.flat]
+    return sorted(outcomes, key=lambda run: run.number), [setup.stack.state(slot) for slot in range(setup.stack.runs)]
 
 
 def _assign(stack: StackLike, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:
@@ -140,8 +140,7 @@ def _work(rank: int, folder: str, worlds: dict[int, Sequence[str]], gradient_cac
             case = CASES[name.removesuffix(CACHED)]
             if name.endswith(CACHED):
                 case = replace(case, fit=replace(case.fit, gradient_cache=gradient_cache))
-            outcomes, flat = train(case, Spread(rank, world))
-            write(Path(folder) / f"{world}-{rank}-{number}", outcomes, flat)
+            write(Path(folder) / f"{world}-{rank}-{number}", *train(case, Spread(rank, world)))
         if world == PAIR:
             exchanged = _exchange(Spread(rank, world))
             (Path(folder) / f"exchanged-{rank}.json").write_text(json.dumps(exchanged), encoding="utf-8")
@@ -212,10 +211,10 @@ def join(store: Path, rank: int, world: int, timeout: timedelta = TIMEOUT) -> No
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=timeout)
 
 
-def write(path: Path, outcomes: Sequence[TrainedRun], flat: Sequence[torch.Tensor]) -> None:
-    """Write runs and parameters to two files."""
-    tensors = {f"{run.number} {name}": value.contiguous() for run in outcomes for name, value in run.state.items()}
-    tensors |= {f"flat {number}": value.contiguous().clone() for number, value in enumerate(flat)}
+def write(path: Path, outcomes: Sequence[TrainedRun], last: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Write what `train` returned to two files."""
+    states = {f"run {run.number}": run.state for run in outcomes} | {f"slot {n}": s for n, s in enumerate(last)}
+    tensors = {f"{which} {name}": value.clone() for which, state in states.items() for name, value in state.items()}
     save_file(tensors, path.with_suffix(".safetensors"))
     figures = [
         {"number": run.number, "step": run.chosen_step, "diverged_at": run.diverged_at, "history": run.history}

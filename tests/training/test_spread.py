@@ -29,19 +29,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("world", "number"), PAIRS, ids=[f"{w} processes, {WORLDS[w][n]}" for w, n in PAIRS])
 def test_processes_learn_together_what_one_learns(world: int, number: int, folder: Path, tmp_path: Path) -> None:
-    outcomes, flat = train(CASES[WORLDS[world][number].removesuffix(CACHED)])
-    write(tmp_path / "alone", outcomes, flat)
-    expected, alone = read(tmp_path / "alone")
-    figures, tensors = read(folder / f"{world}-0-{number}")
-    check(figures, expected)
-    assert set(tensors) == set(alone)
+    write(tmp_path / "alone", *train(CASES[WORLDS[world][number].removesuffix(CACHED)]))
+    check(folder / f"{world}-0-{number}", tmp_path / "alone")
+
+
+def check(found: Path, alone: Path) -> None:
+    """What two trainings wrote is equal: checkpoints, last parameters and histories to 1e-10."""
+    (figures, tensors), (expected, others) = read(found), read(alone)
+    assert set(tensors) == set(others)
     for name, value in tensors.items():
-        tolerance = 1e-6 if name.endswith("key.bias") or "flat" in name else 1e-10  # see test_stack_equals_alone
-        torch.testing.assert_close(value, alone[name], atol=tolerance, rtol=0)
-
-
-def check(figures: list, expected: list) -> None:  # type: ignore[type-arg]
-    """Equal, histories to 1e-10."""
+        tolerance = 1e-6 if name.endswith("key.bias") else 1e-10  # see test_stack_equals_alone
+        torch.testing.assert_close(value, others[name], atol=tolerance, rtol=0)
     for mine, other in zip(figures, expected, strict=True):
         history, others = mine.pop("history"), other.pop("history")
         assert mine == other
