@@ -16,6 +16,7 @@ from xpet.cli.switches import EvalSwitches, Switches
 from xpet.core.config import EvalConfig, GateConfig
 from xpet.core.config import options as o
 from xpet.core.errors import EXIT_BAD_INPUT, EXIT_GATE, ConfigError, unknown
+from xpet.core.launch import launch_of
 
 if TYPE_CHECKING:
     from xpet.jobs.results.report import Report
@@ -69,7 +70,8 @@ def run(request: Request) -> None:
         if result.errors:
             raise typer.Exit(EXIT_BAD_INPUT)
         return
-    _write(result, chosen, out, plot, kind, request["full"])
+    if launch_of().rank == 0:
+        _write(result, chosen, out, plot, kind, request["full"])
     if config.gate != GateConfig():  # a stored result has gates of its own, which were judged when it was made
         _judge(result)
 

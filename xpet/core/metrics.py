@@ -82,8 +82,24 @@ def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pa
     """
     pair_text, pair_image = _relevance(len(image), len(text), image_index, pairs, text.device)
     image, text = _unit(image, "image"), _unit(text, "text")
-    captioned, _, image_ranks = _search(image, text, pair_image, pair_text)
-    _, text_query, text_ranks = _search(text, image, pair_text, pair_image)
+    image_ranks = _search(image, text, pair_image, pair_text)
+    text_ranks = _search(text, image, pair_text, pair_image)
+    return _retrieval(len(image), pair_text.cpu(), pair_image.cpu(), image_ranks, text_ranks)
+
+
+def retrieval_of(images: int, image_index: Tensor, by_image: Ranks, by_text: Ranks) -> Retrieval:
+    """The retrieval with these ranks, of `images` images and of texts whose images are `image_index` [texts].
+
+    It equals the one that `retrieval` found the ranks in.
+    """
+    pair_text, pair_image = _relevance(images, len(image_index), image_index, None, torch.device("cpu"))
+    return _retrieval(images, pair_text, pair_image, by_image, by_text)
+
+
+def _retrieval(images: int, pair_text: Tensor, pair_image: Tensor, image_ranks: Ranks, text_ranks: Ranks) -> Retrieval:
+    """The retrieval of right pairs, texts [pairs] and images [pairs] on the CPU, whose queries have these ranks."""
+    captioned = torch.unique(pair_image)
+    _, text_query = torch.unique(pair_text, return_inverse=True)
     weight = 1 / torch.bincount(text_query).double()
     return Retrieval(
         image_hits=image_ranks.hits(1),
@@ -91,9 +107,9 @@ def retrieval(image: Tensor, text: Tensor, image_index: Tensor | None = None, pa
         image_reciprocal=image_ranks.reciprocal(),
         text_reciprocal=text_ranks.reciprocal(),
         by_image=DirectionRanks(
-            image_ranks, torch.arange(len(captioned)), captioned, torch.ones(len(captioned)).double(), len(image)
+            image_ranks, torch.arange(len(captioned)), captioned, torch.ones(len(captioned)).double(), images
         ),
-        by_text=DirectionRanks(text_ranks, text_query, pair_image.cpu(), weight[text_query], len(image)),
+        by_text=DirectionRanks(text_ranks, text_query, pair_image, weight[text_query], images),
     )
 
 
@@ -129,15 +145,13 @@ def _checked(pairs: Tensor, images: int, texts: int) -> Tensor:
     return pairs.long()
 
 
-def _search(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Ranks]:
+def _search(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) -> Ranks:
     """Ranks of the rows of `query` [q, d] that have a right candidate among `candidates` [c, d].
 
-    Pair `i` says that candidate `right[i]` is right for row `query_index[i]`. Returns those rows [queries], each pair's
-    index among them [pairs] (both on the CPU), and the ranks.
+    Pair `i` says that candidate `right[i]` is right for row `query_index[i]`; rows are in ascending order.
     """
     rows, index = torch.unique(query_index, return_inverse=True)
-    ranks = rank(query if len(rows) == len(query) else query[rows], candidates, index, right)
-    return rows.cpu(), index.cpu(), ranks
+    return rank(query if len(rows) == len(query) else query[rows], candidates, index, right)
 
 
 def _unit(features: Tensor, what: str) -> Tensor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 FAILED = "failed"
 """Key of the first process that failed."""
@@ -84,6 +85,32 @@ class Processes:
         self._forget()
         self._read += keys.values()
         return [self._get(key) for key in keys.values()]
+
+    def collect(self, what: str, value: Any) -> list[Any]:
+        """The JSON-ready values of all processes, by rank, in process 0; the others get none, and do not wait.
+
+        Raises ProcessError, naming `what`, and PeerError.
+        """
+        if self.store is None:
+            return [value]
+        name = self.new_name(what)
+        keys = {rank: f"{name}/{rank}" for rank in range(self.world)}
+        self._set(keys[self.rank], value)
+        if not self.is_first:
+            return []
+        self._wait(what, keys)
+        self._read += keys.values()
+        return [self._get(key) for key in keys.values()]
+
+    def each(self, what: str, items: Sequence[T], work: Callable[[T], V]) -> list[V]:
+        """What `work` makes of each item (JSON-ready), in the items' order, each made by one process.
+
+        Raises what `work` does, and as `gather`.
+        """
+        turns = self.turns(what)
+        made = [(number, work(item)) for number, item in enumerate(items) if turns.next()]
+        of_all = {number: value for share in self.gather(what, made) for number, value in share}
+        return [of_all[number] for number in range(len(items))]
 
     def turns(self, what: str) -> Turns:
         """Turns at work that all processes walk through; all must make them in the same order of calls that wait."""

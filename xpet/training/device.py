@@ -25,8 +25,9 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        """The device accelerate chose."""
-        return self.accelerator.device  # type: ignore[no-any-return]
+        """The device accelerate chose; a CPU has no number, of which accelerate gives it one beside other processes."""
+        device: torch.device = self.accelerator.device
+        return torch.device("cpu") if device.type == "cpu" else device
 
     @property
     def slices(self) -> int:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 from xpet.core.config.fit import DEVICES, FitConfig
 from xpet.core.config.kinds import NAMES_OR_NONE, REPEATED
-from xpet.core.config.options import GATE, MEASURED, STATISTICS, WHERE, group, option
+from xpet.core.config.options import (
+    GATE,
+    MEASURED,
+    STATISTICS,
+    TIMEOUT,
+    WHERE,
+    declared,
+    group,
+    option,
+    timeout_problems,
+)
 from xpet.core.config.parts import DataConfig, ModelConfig
 from xpet.core.config.seeds import seed_problems
 from xpet.core.errors import ConfigError, unknown
@@ -104,6 +114,8 @@ class EvalConfig:
     )  # fmt: skip
     gate: GateConfig = group(GateConfig)
     """What fails a CI job."""
+    timeout: float = declared(30.0, TIMEOUT)
+    """Minutes without a sign of life after which other processes of this command count as lost."""
 
     def check(self) -> EvalConfig:
         """Self, with slots in `texts` and no prompt twice; raises ConfigError with every problem, before any work."""
@@ -112,7 +124,7 @@ class EvalConfig:
             problems.append(f"resamples must not be negative, found {self.resamples}")
         if self.compare and len(self.runs) < 2:
             problems.append(f"--compare: expected at least two runs, folders or result files, found {len(self.runs)}")
-        problems += seed_problems("--seed", self.seed)
+        problems += [*seed_problems("--seed", self.seed), *timeout_problems(self.timeout)]
         if self.fit.device not in DEVICES:
             problems.append(unknown("device", self.fit.device, DEVICES))
         problems += [unknown("grouping", by, list(GROUPINGS)) for by in self.groups if by not in GROUPINGS]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import PIVOT, Split
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.events import OnEvent, Progress, ignore
+from xpet.core.processes import here
 from xpet.core.prompts import Prompt, parse
 from xpet.core.routines import SHORT
 from xpet.jobs.eval.prompts import prompted
@@ -128,16 +129,21 @@ def advise(
 ) -> dict[str, Advice]:
     """Advice for every diagnosed language; `encode` runs the bare tower, `images` are features [images of test, d].
 
-    `model` and `data` go into the recommended commands; `prompts` are as `--prompt` takes them. Raises DataError for
-    zero features, ConfigError for prompts that cannot be parsed.
+    `model` and `data` go into the recommended commands; `prompts` are as `--prompt` takes them. Of several processes
+    each advises on a share of the languages, and all get every advice. Raises DataError for zero features, ConfigError
+    for prompts that cannot be parsed.
     """
-    advice, prompt_sets = {}, [parse(prompt) for prompt in prompts]
+    languages, prompt_sets = list(diagnoses), [parse(prompt) for prompt in prompts]
     encode_once = lru_cache(maxsize=4)(encode)  # languages often share their English captions
-    for done, (language, diagnosis) in enumerate(diagnoses.items(), start=1):
-        case = measure(encode_once, test, images, language, diagnosis, prompt_sets)
-        advice[language] = recommend(case, model, data, shots)
-        on_event(Progress("advising", done, len(diagnoses), language))
-    return advice
+
+    def advised(number: int) -> dict[str, Any]:
+        language = languages[number]
+        case = measure(encode_once, test, images, language, diagnoses[language], prompt_sets)
+        on_event(Progress("advising", number + 1, len(languages), language))
+        return asdict(recommend(case, model, data, shots))
+
+    advice = here().each("the advice", range(len(languages)), advised)
+    return {language: Advice(**made) for language, made in zip(languages, advice, strict=True)}
 
 
 def measure(

@@ -10,7 +10,7 @@ from xpet.core.config import EvalConfig, to_dict
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.jobs.eval.gates import gates_of
-from xpet.jobs.eval.measure_report import measure_report, resamples_of
+from xpet.jobs.eval.measure_report import made_by_first, measure_report, resamples_of
 from xpet.jobs.eval.report_rows import comparison_of, primary
 from xpet.jobs.eval.stored_result import is_result, read_result
 from xpet.jobs.results.report import Report, System
@@ -26,6 +26,10 @@ def compare(config: EvalConfig, on_event: OnEvent) -> Report:
         stored = is_result(name)
         alone = replace(config, runs=(name,), compare=False)
         reports.append(read_result(name) if stored else measure_report(alone, on_event))
+    return made_by_first(lambda: _compared(config, reports))
+
+
+def _compared(config: EvalConfig, reports: Sequence[Report]) -> Report:
     _check_comparable(config.runs, reports)
     names = _short(config.runs)
     systems = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpet.core.captions import PIVOT, ImageSource, LanguageCaptions, Split
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress, ignore
+from xpet.core.processes import here
+from xpet.core.typed import build
 from xpet.jobs.results.report import Diagnosis, WorstQuery
 from xpet.jobs.shared.measure import Encode
 
@@ -34,15 +37,19 @@ def diagnose(
     """The diagnosis of each language (default: all of `test`) by its natural captions; `images` [images of test, d].
 
     English captions come from the `pivot` slot; without it `alignment` and `word_recognition` are None and `kind` is
-    unclear. With `pictures` the worst queries get thumbnails. Raises DataError for zero features.
+    unclear. With `pictures` the worst queries get thumbnails. Of several processes each diagnoses a share of the
+    languages, and all get every diagnosis. Raises DataError for zero features.
     """
     chosen = list(languages or test.captions)
     encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
-    diagnoses = {}
-    for done, language in enumerate(chosen, start=1):
-        diagnoses[language] = _diagnose(encode_once, tokenizer, test, images, language, pictures, worst)
-        on_event(Progress("diagnosing", done, len(chosen), language))
-    return diagnoses
+
+    def diagnosed(number: int) -> dict[str, Any]:
+        made = _diagnose(encode_once, tokenizer, test, images, chosen[number], pictures, worst)
+        on_event(Progress("diagnosing", number + 1, len(chosen), chosen[number]))
+        return asdict(made)
+
+    diagnoses = here().each("the diagnoses", range(len(chosen)), diagnosed)
+    return {lang: build(Diagnosis, made) for lang, made in zip(chosen, diagnoses, strict=True)}
 
 
 def _diagnose(

@@ -50,6 +50,11 @@ class EvalSetup:
     """Parameters of the text tower as it was loaded."""
 
     @property
+    def kind_of_device(self) -> str:
+        """`cpu` or `cuda`: a report does not say which of several."""
+        return self.device.partition(":")[0]
+
+    @property
     def most_shots(self) -> int:
         """Most pictures that `align` can train on: all of an official split, else half, so that as many validate."""
         train = self.corpus.splits.get("train")

@@ -26,7 +26,7 @@ DIGITS = 6
 
 
 def system_of(
-    measured: Measured, resamples: Resamples | None, groupings: Sequence[str], trained: Sequence[str] = ()
+    measured: Measured[Retrieval], resamples: Resamples | None, groupings: Sequence[str], trained: Sequence[str] = ()
 ) -> System:
     """The record of a system; `groupings` as `--group` names them, `trained` are languages that some system trained."""
     from xpet.core.statistics import estimate

@@ -8,6 +8,7 @@ from xpet.core.config import DEMO, EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.languages import choose
+from xpet.core.processes import connected
 from xpet.jobs.eval.compare import compare
 from xpet.jobs.eval.gates import gates_of
 from xpet.jobs.eval.measure_report import measure_report
@@ -21,9 +22,14 @@ def run(config: EvalConfig, on_event: OnEvent = ignore) -> Report | LintResult:
     """Measure the base, or the base and runs, or compare systems; or read a result again; or lint alone.
 
     Raises the XpetError family: unknown data or language, a folder that is no run, runs of different data or base, a
-    base that changed since the run was trained, results that do not fit together.
+    base that changed since the run was trained, results that do not fit together. Several processes share the work.
     """
     config = config.check()
+    with connected(60 * config.timeout) as processes:
+        return _run(config, processes.listener(on_event))
+
+
+def _run(config: EvalConfig, on_event: OnEvent) -> Report | LintResult:
     if config.lint_only:
         return _lint(config)
     if config.compare:

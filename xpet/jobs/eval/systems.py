@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import EvalConfig
@@ -13,6 +13,7 @@ from xpet.core.events import OnEvent, Progress
 from xpet.core.prompts import Prompt, ensemble, parse
 from xpet.core.seeds import mean_known
 from xpet.core.tensors import tensor_bytes
+from xpet.jobs.eval.measurements import Measurements
 from xpet.jobs.eval.prepare import EvalSetup
 from xpet.jobs.eval.prompts import prompted
 from xpet.jobs.results.report import Cost, Latency
@@ -22,6 +23,8 @@ from xpet.jobs.shared.towers import Width, english_path
 
 if TYPE_CHECKING:
     from xpet.core.metrics import Retrieval
+
+R = TypeVar("R")
 
 NAMES = {
     "target": "zero-shot", "to_pivot": "translated", "from_pivot": "from English",
@@ -33,8 +36,10 @@ ENGLISH = ("to_pivot", "pivot")
 
 
 @dataclass
-class Measured:
-    """Retrieval of a system by language (and seed); `report_rows.system_of` makes a `results.report.System` of it.
+class Measured(Generic[R]):
+    """Results of a system by language (and seed); `report_rows.system_of` makes a `results.report.System` of it.
+
+    A result is a retrieval, or while measuring goes on the number of one, which another process may have.
 
     `english` is English under the module of each aligned language, `untrained` the languages without a module under
     it, `bare_english` English under the bare tower; `runs` are the folders of the best seeds. The other fields are as
@@ -44,10 +49,10 @@ class Measured:
     name: str
     kind: str
     text: str
-    results: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
-    english: dict[str, Retrieval | dict[int, Retrieval]] = field(default_factory=dict)
-    untrained: dict[str, dict[str, Retrieval]] = field(default_factory=dict)
-    bare_english: Retrieval | None = None
+    results: dict[str, R | dict[int, R]] = field(default_factory=dict)
+    english: dict[str, R | dict[int, R]] = field(default_factory=dict)
+    untrained: dict[str, dict[str, R]] = field(default_factory=dict)
+    bare_english: R | None = None
     prompt: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
     method: str | None = None
@@ -60,13 +65,16 @@ class Measured:
 
 def measure_all(
     config: EvalConfig, setup: EvalSetup, records: Runs, on_event: OnEvent
-) -> tuple[list[Measured], list[str]]:
-    """Every system that `config` names, and warnings; first the reference, which is the base with natural captions."""
+) -> tuple[list[Measured[Retrieval]], list[str]]:
+    """Every system that `config` names, and warnings; first the reference, which is the base with natural captions.
+
+    Of several processes each measures a share, and the first one gets the systems, the others none.
+    """
     warnings: list[str] = []
     steps = _Steps(setup, _count(config, setup, records), on_event)
     with setup.bare() as encode:
         systems = [_base(setup, encode, "target", None, steps)]
-        systems[0].bare_english = _english(setup, encode, systems[0])
+        systems[0].bare_english = _english(setup, encode, systems[0], steps)
         for text in _texts(config, setup):
             systems.append(_base(setup, encode, text, None, steps, systems[0]))
         for prompt in _prompts(config):
@@ -79,12 +87,23 @@ def measure_all(
         systems.append(_aligned(setup, records, systems[0], steps))
         if not systems[-1].aligned:
             warnings.append(f"none of the runs is for {', '.join(setup.languages)}: all that is shown is the base")
-        elif config.latency:
-            systems[-1].cost = _with_latency(setup, records, systems[-1])
-    return systems, warnings + _missing(setup, systems)
+    warnings += _missing(setup, systems)
+    found = steps.measurements.gathered()
+    return [_filled(system, found) for system in systems] if found else [], warnings
 
 
-def _missing(setup: EvalSetup, systems: Sequence[Measured]) -> list[str]:
+def _filled(system: Measured[int], found: Mapping[int, Retrieval]) -> Measured[Retrieval]:
+    """A system with retrievals in place of their numbers."""
+
+    def fill(values: Any) -> Any:
+        return {key: fill(value) for key, value in values.items()} if isinstance(values, dict) else found[values]
+
+    bare = None if system.bare_english is None else found[system.bare_english]
+    results = {name: fill(getattr(system, name)) for name in ("results", "english", "untrained")}
+    return Measured(**{**vars(system), **results, "bare_english": bare})
+
+
+def _missing(setup: EvalSetup, systems: Sequence[Measured[int]]) -> list[str]:
     """A warning for each system that lacks some of the languages to show."""
     warnings = []
     for system in systems:
@@ -101,10 +120,12 @@ def _prompts(config: EvalConfig) -> list[Prompt]:
 
 
 class _Steps:
-    """Reports progress: one step for each language of each system."""
+    """What measures a share, and reports progress: one step for each language of each system."""
 
     def __init__(self, setup: EvalSetup, total: int, on_event: OnEvent) -> None:
         self.setup, self.total, self.on_event, self.done = setup, total, on_event, 0
+        self.measurements = Measurements(setup.images)
+        self.measure = self.measurements.measure
 
     def languages(self) -> Iterator[str]:
         """The languages to measure; a step of progress is reported after each."""
@@ -140,8 +161,8 @@ def _slot(language: str, text: str) -> str:
 
 def _base(
     setup: EvalSetup, encode: measure.Encode, text: str, prompt: Prompt | None, steps: _Steps,
-    first: Measured | None = None,
-) -> Measured:  # fmt: skip
+    first: Measured[int] | None = None,
+) -> Measured[int]:  # fmt: skip
     """The base searching with one slot (`text`), in a prompt where there is one.
 
     English has but one slot: where `first` measured it already, its result is taken. A prompt set's templates are in
@@ -150,7 +171,9 @@ def _base(
     """
     name = NAMES[text] if prompt is None else f"prompt {prompt.name}"
     name += f", {NAMES[text]}" if prompt is not None and text != "target" else ""
-    system = Measured(name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot")
+    system: Measured[int] = Measured(
+        name, "base", text, prompt=prompt.name if prompt else None, translates=text == "to_pivot"
+    )
     for language in steps.languages():
         captions, slot = setup.test.captions[language], _slot(language, text)
         written = PIVOT if slot in ENGLISH else language
@@ -161,21 +184,21 @@ def _base(
                 system.results[language] = first.results[language]
             continue
         encode_text = encode if prompt is None else prompted(encode, prompt, written)
-        system.results[language] = measure.retrieval(encode_text, captions, slot, setup.images)
+        system.results[language] = steps.measure(encode_text, captions, slot)
     if not system.results:
         raise DataError(f"expected {text} texts of {', '.join(setup.languages)}, found none")
     return system
 
 
-def _english(setup: EvalSetup, encode: measure.Encode, base: Measured) -> Retrieval | None:
+def _english(setup: EvalSetup, encode: measure.Encode, base: Measured[int], steps: _Steps) -> int | None:
     """English under the bare tower, against which forgetting is measured; None without English captions."""
     measured = base.results.get(PIVOT)
     if measured is not None or PIVOT not in setup.test.captions:
         return measured  # type: ignore[return-value]
-    return measure.retrieval(encode, setup.test.captions[PIVOT], "target", setup.images)
+    return steps.measure(encode, setup.test.captions[PIVOT], "target")
 
 
-def _english_tower(name: str, setup: EvalSetup, steps: _Steps) -> Measured:
+def _english_tower(name: str, setup: EvalSetup, steps: _Steps) -> Measured[int]:
     """A mono-lingual English text tower, on captions translated to English (the paper's CLIP + MT)."""
     from xpet.models.clip_text import load_english_tower
     from xpet.models.encode import check_dimensions
@@ -183,11 +206,11 @@ def _english_tower(name: str, setup: EvalSetup, steps: _Steps) -> Measured:
     loaded = load_english_tower(english_path(name))
     check_dimensions(loaded.tower, Width(setup.images.shape[1]))
     encode = measure.encoder(loaded.tower.to(setup.device), loaded.tokenizer)
-    system = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
+    system: Measured[int] = Measured(f"English tower {name}, translated", "base", "to_pivot", translates=True)
     for language in steps.languages():
         captions, slot = setup.test.captions[language], _slot(language, "to_pivot")
         if slot in captions.texts:
-            system.results[language] = measure.retrieval(encode, captions, slot, setup.images)
+            system.results[language] = steps.measure(encode, captions, slot)
     return system
 
 
@@ -206,14 +229,14 @@ def _other_image_tower(name: str, setup: EvalSetup) -> list[str]:
     ]
 
 
-def _aligned(setup: EvalSetup, records: Runs, base: Measured, steps: _Steps) -> Measured:
+def _aligned(setup: EvalSetup, records: Runs, base: Measured[int], steps: _Steps) -> Measured[int]:
     """The system of the runs: each aligned language with its own modules, the others with the base."""
     chosen = chosen_runs(records)
     first = next(iter(chosen.values()))[0][1]
     routines = {runs[0][1].routine.name: runs[0][1].routine for runs in chosen.values()}
     texts = {routine.evaluation for routine in routines.values()}
     shots = {len(runs[0][1].split.train) for runs in chosen.values()}
-    system = Measured(
+    system: Measured[int] = Measured(
         f"aligned, {first.method.name}", "run", texts.pop() if len(texts) == 1 else "target",
         method=first.method.name, routine=", ".join(routines),
         shots=(shots.pop() or None) if len(shots) == 1 else None,
@@ -223,29 +246,27 @@ def _aligned(setup: EvalSetup, records: Runs, base: Measured, steps: _Steps) -> 
     for language in steps.languages():
         system.results[language] = base.results[language]
         if language in chosen:
-            _with_module(setup, chosen[language], language, system)
+            _with_module(setup, chosen[language], language, system, steps)
     return system
 
 
-def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured) -> None:
+def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured[int], steps: _Steps) -> None:
     """Measure one language with the modules of its runs (one per seed) and put the results into `system`.
 
     English is measured under every module, the languages without a module under that of the best seed.
     """
     captions, slot = setup.test.captions, runs[0][1].routine.evaluation
-    by_seed: dict[int, Retrieval] = {}
-    english: dict[int, Retrieval] = {}
+    by_seed: dict[int, int] = {}
+    english: dict[int, int] = {}
     for number, (_, record) in enumerate(runs):
         seed = record.run.seed
         with setup.tuned(record) as encode:
-            by_seed[seed] = measure.retrieval(encode, captions[language], slot, setup.images)
+            by_seed[seed] = steps.measure(encode, captions[language], slot)
             if PIVOT in captions:
-                english[seed] = measure.retrieval(encode, captions[PIVOT], "target", setup.images)
+                english[seed] = steps.measure(encode, captions[PIVOT], "target")
             if number == 0:
                 others = [lang for lang in setup.languages if lang not in (PIVOT, *system.aligned)]
-                system.untrained[language] = {
-                    lang: measure.retrieval(encode, captions[lang], "target", setup.images) for lang in others
-                }
+                system.untrained[language] = {lang: steps.measure(encode, captions[lang], "target") for lang in others}
     system.results[language] = by_seed
     system.runs[language] = str(runs[0][0])
     if english:
@@ -264,7 +285,7 @@ def _cost(records: Runs, total: int) -> Cost:
     )
 
 
-def _with_latency(setup: EvalSetup, records: Runs, system: Measured) -> Cost:
+def with_latency(setup: EvalSetup, records: Runs, system: Measured[Retrieval]) -> Cost:
     """The cost with the encoding speed of the first aligned language's module."""
     from xpet.models.latency import compare_speed
 
@@ -274,5 +295,5 @@ def _with_latency(setup: EvalSetup, records: Runs, system: Measured) -> Cost:
     stack.load(0, record.delta)
     texts = setup.test.captions[record.language].slot(record.routine.evaluation)
     speed = compare_speed(setup.encode, texts, lambda: stack.one(0), stack.bare, setup.device)
-    latency = Latency(setup.device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
+    latency = Latency(setup.kind_of_device, speed.milliseconds_per_query, speed.texts_per_second, speed.against_bare)
     return replace(system.cost, latency=latency)
