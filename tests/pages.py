@@ -31,7 +31,7 @@ SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 SHELLS = ("sh", "bash", "console")
-ENDS = ("&&", "||", "|", ";", "<", ">", ">>", "2>")
+ENDS = ("&&", "||", "|", ";", "&", "<", ">", ">>", "2>")
 """Where a command ends in a shell's line."""
 PATH = re.compile(r"(?:xpet|tests|completions|\.ci|\.github)/[\w./-]*")
 FOLDER = re.compile(r"[a-z][\w.-]*(?:/[\w.-]+)*/")
@@ -110,9 +110,19 @@ def commands(line: str) -> Iterator[list[str]]:
             continue
         while words and re.match(r"[A-Z_]+=", words[0]):
             words = words[1:]  # variables of the environment
+        words = without_launcher(words)
         if words and words[0] == "xpet":
             yield words
         words = ["<"] if word in ("<", ">", ">>", "2>") else []
+
+
+def without_launcher(words: list[str]) -> list[str]:
+    """A command without what starts it: `nohup`, `srun`, or a launcher that takes `-m xpet`."""
+    if words[:1] and words[0] in ("nohup", "srun"):
+        return words[1:]
+    if words[:1] and words[0] in ("torchrun", "accelerate") and "-m" in words:
+        return words[words.index("-m") + 1 :]
+    return words
 
 
 @cache

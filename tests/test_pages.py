@@ -79,6 +79,7 @@ def test_the_front_page_is_short_and_begins_with_the_commands() -> None:
     first = next(pages.blocks(text))[1].splitlines()
     assert [line.split(" # ")[0].strip() for line in first] == [
         "pip install . && xpet align --lang de --method lora --shots 100", "pip install '.[test]' && pytest",
+        "accelerate launch -m xpet align --lang all --seed 1,2,3",
     ]  # fmt: skip
 
 
@@ -137,6 +138,7 @@ xpet merge runs/tr \\
 ```
 
 ```console
+$ nohup xpet align --lang de & torchrun --nproc_per_node 2 -m xpet eval runs/de
 $ XPET_TRANSLATE_FAST=1 xpet translate a.txt --from de --to en < in.txt
 xpet: this is what it says, --bogus
 ```
@@ -168,6 +170,8 @@ BAD = {
     "value": ("```sh\nxpet align --steps many\n```", pages.bad_commands),
     "lacking": ("```sh\nxpet merge\n```", pages.bad_commands),
     "console": ("```console\n$ xpet eval --bogus\n```", pages.bad_commands),
+    "behind a launcher": ("```sh\naccelerate launch --num_processes 2 -m xpet align --bogus\n```", pages.bad_commands),
+    "in the background": ("```sh\nnohup xpet align --bogus &\n```", pages.bad_commands),
     "behind a variable": ("```sh\nXPET_ALIGN_LR=1 xpet align --bogus\n```", pages.bad_commands),
     "in a span": ("see `xpet eval --bogus`", pages.bad_commands),
     "setting": ("```toml\n[align]\nlang = 1\nbogus = 2\n```", pages.bad_settings),
