@@ -97,6 +97,13 @@ def test_a_run_whose_last_step_was_taken_before_is_sent_whole(tmp_path: Path) ->
     assert scalars(tmp_path / LABELS[0]) == expected(0, 20, 40) | {"aligned": [(40, 80.0)]}
 
 
+def test_what_was_not_sent_of_a_run_goes_with_its_end(tmp_path: Path) -> None:
+    several = tracked(tmp_path, "tensorboard")
+    several.validated(validated(LABELS[0], 0))
+    several.ended(LABELS[0], list(map(entry, (0, 20, 40))), {})
+    assert scalars(tmp_path / LABELS[0]) == expected(0, 20, 40)
+
+
 class Noted(GeneralTracker):
     """A tracker that holds one run at a time, greets on standard output, and fails for one label."""
 

@@ -17,7 +17,8 @@ COLUMNS: list[Column] = [
 SHORT = {"align_weight": "w=", "learning_rate": "lr=", "seed": "seed="}
 """What stands before the values of settings that are numbers."""
 STYLES = {"finished": "green", "diverged": "red", "stopped": "yellow", "waiting": "dim"}
-UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+HOUR = 3600
+UNITS = (("d", 24 * HOUR), ("h", HOUR), ("min", 60), ("s", 1))
 """Units of time, and their seconds."""
 
 
@@ -70,8 +71,13 @@ def _sentences(phase: PhaseStatus) -> Iterator[str]:
     yield f"{len(phase.runs)} run{'s' * (len(phase.runs) != 1)}: {counts}."
     yield f"Last sign of life {lasting(phase.age)} ago."
     if phase.state != "finished":
-        left = "not known yet" if phase.seconds_left is None else f"about {lasting(phase.seconds_left)}"
+        left = "not known yet" if phase.seconds_left is None else f"about {_roughly(phase.seconds_left)}"
         yield f"Time left{' once it goes on' * (phase.state == 'stopped')}: {left}."
+
+
+def _roughly(seconds: float) -> str:
+    """A duration that was estimated: below an hour in one unit."""
+    return lasting(seconds, 1 if seconds < HOUR else 2)
 
 
 def lasting(seconds: float, most: int = 2) -> str:

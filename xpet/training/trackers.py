@@ -132,6 +132,7 @@ class Trackers:
     hyperparameters: Callable[[str], Hyperparameters]
     on_event: OnEvent
     _open: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _sent: dict[tuple[str, str], int] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -155,16 +156,18 @@ class Trackers:
         if (name, event.label) not in self._open:
             self._open[name, event.label] = self._begun(name, event.label, event.step)
         self._open[name, event.label].log(dict(event.figures), step=event.step)
+        self._sent[name, event.label] = event.step
 
     def _finish(self, name: str, label: str) -> None:
         self._open.pop((name, label)).finish()
 
     def _end(self, name: str, label: str, history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> None:
-        """End a run; one that is not open is sent whole."""
-        tracker = self._open.pop((name, label), None)
+        """End a run; what was not sent of its history goes first, of one that is not open all of it."""
+        tracker, sent = self._open.pop((name, label), None), self._sent.get((name, label), -1)
         if tracker is None:
-            tracker = self._begun(name, label, history[0]["step"] if history else 0)
-            for entry in history:
+            tracker, sent = self._begun(name, label, history[0]["step"] if history else 0), -1
+        for entry in history:
+            if entry["step"] > sent:
                 tracker.log({key: value for key, value in entry.items() if key != "step"}, step=entry["step"])
         if metrics:
             tracker.log(dict(metrics), step=history[-1]["step"] if history else 0)

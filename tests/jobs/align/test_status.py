@@ -144,7 +144,6 @@ def test_runs_that_wait_and_damaged_lines(world: World, tmp_path: Path) -> None:
     path.write_text("\n".join([whole, *odd, whole[:40]]), "utf-8")
     runs = only(status(tmp_path / "out")).runs
     assert [(run.state, run.step) for run in runs[2:]] == [("stopped", json.loads(whole)["step"]), ("waiting", None)]
-    assert only(status(tmp_path / "out")).seconds_left is None
 
 
 def test_a_single_run_and_one_that_replaces_another(world: World, tmp_path: Path) -> None:
@@ -239,3 +238,10 @@ def line(step: int, at: float, steps: int = 100) -> dict[str, float]:
 ])  # fmt: skip
 def test_time_left(histories: list[list[dict[str, float]]], missing: int, seconds: float | None) -> None:
     assert seconds_left(histories, missing) == pytest.approx(seconds)
+
+
+def test_runs_that_ended_tell_the_speed_of_those_that_begin() -> None:
+    ended = [[line(0, 0), line(100, 25)]]
+    assert seconds_left([[line(0, 30)]], 1, ended) == pytest.approx(50)
+    assert seconds_left([[line(0, 30), line(10, 31)]], 0, ended) == pytest.approx(9)
+    assert seconds_left([], 1, ended) is None  # how many train side by side is not known

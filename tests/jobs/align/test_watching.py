@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,79 @@ def test_a_stopped_sweep_that_goes_on_doubles_no_point(world: World, tmp_path: P
         assert points["val_r1"] == [(e["step"], pytest.approx(e["val_r1"])) for e in read_run(Path(run.folder)).history]
         assert len(points["aligned"]) == 1
     assert not (tmp_path / "out.tracking").exists()
+
+
+def interrupted_at(label: str, step: int) -> Callable[[Event], None]:
+    def on_event(event: Event) -> None:
+        if isinstance(event, Validated) and (event.label, event.step) == (label, step):
+            raise KeyboardInterrupt
+
+    return on_event
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_goes_on_from_a_checkpoint_doubles_nothing(killed: bool, world: World, tmp_path: Path) -> None:
+    """Stopped after step 2 and after step 6; killed there, it goes on from the checkpoint of step 2."""
+    longer = replace(FIT, steps=8, validate_every=2, stack=1, workers=1)
+    given = world.config(tmp_path / "out", track=("tensorboard",), fit=longer, checkpoint_every=0)
+    checkpoints = tmp_path / "out.unfinished" / "checkpoints"
+    for step in (2, 6):
+        with pytest.raises(KeyboardInterrupt):
+            align.run(given, interrupted_at(NAMES[0], step))
+        if step == 2:
+            shutil.copytree(checkpoints, tmp_path / "kept")
+    if killed:
+        shutil.rmtree(checkpoints)
+        (tmp_path / "kept").rename(checkpoints)
+    grown = tmp_path / "out.unfinished" / HISTORIES / f"{NAMES[0]}.jsonl"
+    assert entries(grown)[-1]["step"] == 6
+    steps: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Validated):
+            steps.append(event.step)
+            assert [entry["step"] for entry in entries(grown)] == list(range(0, event.step + 1, 2))
+
+    align.run(given, listen)
+    assert steps == ([4, 6, 8] if killed else [8])
+    history = read_run(tmp_path / "out").history
+    points = scalars(tmp_path / "out.tracking" / NAMES[0])
+    assert points["val_loss"] == [(entry["step"], pytest.approx(entry["val_loss"])) for entry in history]
+    assert [entry["step"] for entry in history] == [0, 2, 4, 6, 8]
+    assert len(points["aligned"]) == 1
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_ended_is_not_told_again(
+    killed: bool, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs end together, and the command stops before the second is written: killed, or with time for its state."""
+    fit = replace(FIT, stack=2, workers=1)
+    given = world.config(tmp_path / "out", seeds=(1, 2), track=("tensorboard",), fit=fit, checkpoint_every=0)
+    write, done = align._measure_and_write, list[str]()
+
+    def once(*arguments: Any) -> Any:
+        if done:
+            raise KeyboardInterrupt
+        done.append("written")
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(align, "_measure_and_write", once)
+        if killed:
+            patch.setattr("xpet.training.resuming.Checkpoints.settle", lambda self: True)
+        with pytest.raises(KeyboardInterrupt):
+            align.run(given)
+    first = scalars(tmp_path / "out.tracking" / NAMES[0])
+    again: list[Event] = []
+    result = align.run(given, again.append)
+    assert [event.label for event in again if isinstance(event, Validated)] == [*NAMES[:2]] * killed  # of the last step
+    assert scalars(tmp_path / "out.tracking" / NAMES[0]) == first
+    for run in result.runs:
+        points = scalars(tmp_path / "out.tracking" / NAMES[run.seed - 1])
+        history = read_run(Path(run.folder)).history
+        assert points["val_loss"] == [(entry["step"], pytest.approx(entry["val_loss"])) for entry in history]
+        assert points["aligned"] == [(4, pytest.approx(run.aligned))]
 
 
 def test_a_sweep_that_goes_on_may_be_watched_otherwise(world: World, tmp_path: Path) -> None:

@@ -126,19 +126,20 @@ def _of_unfinished(out: Path, unfinished: Path) -> PhaseStatus:
     plan = sweep_config(document, str(unfinished / SWEEP)).check()
     configs = list(plan.runs())
     is_running = is_locked(unfinished / SWEEP_LOCK)
-    runs, histories = [], []
+    runs: list[RunStatus] = []
+    histories: dict[str, list[History]] = {state: [] for state in (FINISHED, DIVERGED, TRAINING, STOPPED, WAITING)}
     for config in configs:
         path = out if len(configs) == 1 else out / config.label
         history = list(_growing(unfinished / HISTORIES / f"{config.label}{ENDING}"))
         if not document.get("replaces") and exists(path) and is_run(path):
             runs.append(_finished(path, asdict(config), history))
-            continue
-        is_diverged = exists(unfinished / DIVERGED_FOLDER / config.label)
-        runs.append(_in_training(plan, config, history, is_diverged, is_running))
-        if history and not is_diverged:
-            histories.append(history)
-    waiting = sum(run.state == WAITING for run in runs)
-    left = seconds_left(histories, waiting) if histories else None
+        else:
+            is_diverged = exists(unfinished / DIVERGED_FOLDER / config.label)
+            runs.append(_in_training(plan, config, history, is_diverged, is_running))
+        histories[runs[-1].state].append(history)
+    left = seconds_left(
+        histories[TRAINING if is_running else STOPPED], len(histories[WAITING]), histories[FINISHED]
+    )  # fmt: skip
     state = RUNNING if is_running else STOPPED
     go_on = None if is_running else f"xpet align --resume {shlex.quote(str(out))}"
     paths = [unfinished, *unfinished.rglob("*"), *(out / run.label for run in runs if run.state == FINISHED)]

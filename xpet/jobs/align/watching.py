@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,15 +30,20 @@ TRACKING = ".tracking"
 class Watching:
     """Tells others of runs in training; `on_event` hears all that comes in.
 
-    `trackers` is None where none are named.
+    Of a run that ended before nothing is told again: it may train once more beside others of its stack's checkpoint.
+    `trackers` is None where none are named; `is_settled` says of a label whether an earlier command ended that run.
     """
 
-    def __init__(self, histories: Histories, trackers: Trackers | None, on_event: OnEvent) -> None:
+    def __init__(
+        self, histories: Histories, trackers: Trackers | None, is_settled: Callable[[str], bool], on_event: OnEvent
+    ) -> None:
         self.histories, self.trackers, self.on_event = histories, trackers, on_event
+        self._is_settled = is_settled
+        self._ended: dict[str, bool] = {}
 
     def event(self, event: Event) -> None:
         """Pass an event on; a validation goes to the others first."""
-        if isinstance(event, Validated):
+        if isinstance(event, Validated) and not self._has_ended(event.label):
             self.histories.validated(event)
             if self.trackers is not None:
                 self.trackers.validated(event)
@@ -46,8 +51,15 @@ class Watching:
 
     def ended(self, outcome: TrainedRun, result: RunResult | None) -> None:
         """Tell of a run that ended; `result` is None for one that diverged."""
+        self._ended[outcome.config.label] = True
         if self.trackers is not None:
             self.trackers.ended(outcome.config.label, outcome.history, {} if result is None else final(result))
+
+    def _has_ended(self, label: str) -> bool:
+        """Whether a run ended; asked once of a run that did not, since it trains here from then on."""
+        if label not in self._ended:
+            self._ended[label] = self._is_settled(label)
+        return self._ended[label]
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -62,8 +74,13 @@ def check_trackers(names: Sequence[str]) -> None:
 def watching(plan: AlignPlan, unfinished: Unfinished, on_event: OnEvent) -> Iterator[Watching]:
     """For the block, what watches the runs of a plan, whose work was begun."""
     histories = Histories(unfinished.folder, on_event)
+    paths = {run.label: unfinished.run_folder(plan, run.label) for run in plan.runs()}
+
+    def is_settled(label: str) -> bool:
+        return unfinished.is_settled(paths[label], label)
+
     if not plan.track:
-        yield Watching(histories, None, on_event)
+        yield Watching(histories, None, is_settled, on_event)
         return
     from xpet.training.trackers import Trackers
 
@@ -72,7 +89,7 @@ def watching(plan: AlignPlan, unfinished: Unfinished, on_event: OnEvent) -> Iter
     settings = {run.label: hyperparameters(plan, asdict(run)) for run in plan.runs()}
     trackers = Trackers(plan.track, folder, settings.__getitem__, on_event)
     try:
-        yield Watching(histories, trackers, on_event)
+        yield Watching(histories, trackers, is_settled, on_event)
     finally:
         trackers.close()
 
