@@ -24,17 +24,20 @@ from xpet.core.errors import (
     EXIT_UNEXPECTED,
     PeerError,
     RankError,
+    StoppedError,
     XpetError,
     XpetWarning,
     quoted,
 )
 from xpet.core.launch import launch_of
+from xpet.core.stopping import Stopped
 from xpet.version import VERSION
 
 EXIT_CODES = """\
 Start with: xpet align --lang de
 
-Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a limit of xpet eval was broken, 130 interrupted.
+Exit codes: 0 done, 1 unexpected error, 2 bad input, 3 a limit of xpet eval was broken, 130 interrupted,
+143 stopped by SIGTERM or SIGUSR1.
 """
 INTERRUPTED = "interrupted; what was finished is kept, nothing half-written is left"
 
@@ -102,7 +105,7 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
             for key, source in request.left_out.items():
                 owner = command.entries[key].option.owner
                 view.note(f"left out: {key} of {source}" + (f", which belongs to {owner.in_words}" if owner else ""))
-        run(request)
+        _run_stoppable(run, request)
 
     add = where.command(command.name, epilog=command.examples, short_help=command.summary, cls=help_of(command))
     add(command.function(answer, help_all=HelpAll))
@@ -110,6 +113,14 @@ def offer(command: Command, run: Callable[[Request], None], where: typer.Typer) 
 
 for _command, _run_command in COMMANDS.items():
     offer(_command, _run_command, app)
+
+
+def _run_stoppable(run: Callable[[Request], None], request: Request) -> None:
+    """Run a command; raises StoppedError where a signal stops it, for typer would forget which one it was."""
+    try:
+        run(request)
+    except Stopped as stopped:
+        raise StoppedError(str(stopped), stopped.exit_code) from stopped
 
 
 def main(arguments: list[str] | None = None) -> None:

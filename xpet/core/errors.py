@@ -12,6 +12,8 @@ EXIT_BAD_INPUT = 2
 EXIT_GATE = 3
 """A limit of `xpet eval` was not met."""
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+"""Stopped by SIGTERM, or by SIGUSR1, which batch schedulers send before their time is up."""
 LONGEST = 60
 """Characters of a value that a message quotes at most."""
 LONGEST_ERROR = 300
@@ -93,6 +95,14 @@ class PeerError(XpetError):
 
     def __init__(self, rank: int, exit_code: int) -> None:
         super().__init__(f"rank {rank} failed")
+        self.exit_code = exit_code
+
+
+class StoppedError(XpetError):
+    """A signal stopped the command."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
         self.exit_code = exit_code
 
 

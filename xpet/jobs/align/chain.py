@@ -12,6 +12,7 @@ from xpet.core.events import OnEvent, ignore
 from xpet.core.files import setting_aside, write_file
 from xpet.core.processes import connected
 from xpet.core.rundir import CHAIN, check_free
+from xpet.core.stopping import catching
 from xpet.jobs.align.prepare import new_folder
 from xpet.jobs.align.run import run as run_phase
 from xpet.jobs.align.watching import tracking_folder
@@ -21,7 +22,7 @@ from xpet.jobs.results.align import AlignResult
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """Train a configuration: `run_phases` of its phases."""
     phases = config.phases()
-    with connected(60 * config.timeout) as processes:
+    with catching(), connected(60 * config.timeout) as processes:
         return run_phases(phases, processes.listener(on_event))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -16,6 +17,7 @@ from xpet.core.events import Notice, OnEvent, ignore
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
+from xpet.core.stopping import Stopped, catching, caught_signals
 from xpet.core.tensors import tensor_bytes
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
@@ -33,12 +35,12 @@ if TYPE_CHECKING:
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """Train the product of everything that varies and measure before and after on the test split.
 
-    A sweep that was stopped goes on. Raises the XpetError family for bad input, before any work where that is possible,
-    and leaves nothing behind then.
+    What was stopped goes on. Raises the XpetError family for bad input, before any work where that is possible, and
+    leaves nothing behind then; Stopped where a signal ends it, in training after the checkpoints are written.
     """
     plan = config.check()
     check_trackers(plan.track)
-    with ExitStack() as held:
+    with catching(), ExitStack() as held:
         return _run(plan, held, on_event)
 
 
@@ -95,7 +97,7 @@ def _trained(
     checkpoints = stacks.checkpoints_of(setup, plan, listen)
     try:
         with closing(stacks.train(setup, plan, checkpoints, listen)) as outcomes:
-            for outcome in outcomes:
+            for outcome in caught_signals().each(outcomes):
                 label = outcome.config.label
                 if not plan.is_reported_here or checkpoints.is_settled(label):  # that went on beside others
                     continue
@@ -104,8 +106,10 @@ def _trained(
                     setup.unfinished.note_divergence(label)
                 watch.ended(outcome, result)
                 yield label, result
-    except BaseException:
+    except BaseException as error:
         checkpoints.settle()  # what left its stack, and is not yet written
+        if isinstance(error, Stopped):
+            error.go_on = f"xpet align --resume {shlex.quote(str(setup.unfinished.out))}"
         raise
 
 

@@ -13,6 +13,7 @@ from xpet.core.config import RunConfig
 from xpet.core.events import OnEvent
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
+from xpet.core.stopping import caught_signals
 from xpet.jobs.align.prepare import AlignSetup
 from xpet.jobs.align.run_data import data_of
 
@@ -110,7 +111,7 @@ def checkpoints_of(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> 
         every=60 * config.checkpoint_every, identity=json.dumps(setup.towers.fingerprints, sort_keys=True),
         is_settled=lambda label: unfinished.is_settled(paths[label], label),
         claim=lambda name: not plan.spread.alone or processes.world == 1 or processes.add(f"{claims}/{name}", 1) == 1,
-        is_writer=plan.is_reported_here, on_event=on_event,
+        is_writer=plan.is_reported_here, stop=caught_signals().check, on_event=on_event,
     )  # fmt: skip
     if setup.goes_on:
         checkpoints.adopt(processes.first("checkpoints", checkpoints.find))

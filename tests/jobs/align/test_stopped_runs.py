@@ -1,0 +1,210 @@
+"""Commands that a signal stops in the middle of their runs: what they leave, and that going on loses no bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import run_here
+from tests.jobs.conftest import FIT, World
+from xpet.core.config import AlignConfig, MethodConfig
+from xpet.core.events import Event, Notice, Progress
+from xpet.core.rundir import FILES
+from xpet.core.stopping import Stopped
+from xpet.jobs.align import run as align
+from xpet.jobs.align import stacks
+from xpet.training.setup import FitSetup
+from xpet.training.slots import Slot
+from xpet.training.step import StepBatch, read_batch
+
+LONG = replace(FIT, steps=32, validate_every=6, dropout="model", workers=1)
+TIMES = ("seconds", "peak_memory", "folder")
+"""Fields of `metrics.json` that are not the same in two commands."""
+
+
+def stop_at(nth: int, name: str = "SIGTERM") -> Callable[[Event], None]:
+    """Send this process a signal at the nth report of training."""
+    seen: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "training":
+            seen.append(event)
+            if len(seen) == nth:
+                os.kill(os.getpid(), getattr(signal, name))
+
+    return on_event
+
+
+def runs_in(out: Path) -> dict[str, dict[str, Any]]:
+    """Of every run in a folder, or the run itself, the files that must be equal to the last bit."""
+    found = {}
+    for path in sorted({file.parent for file in out.rglob("metrics.json")}):
+        assert {file.name for file in path.iterdir()} == set(FILES)
+        metrics = json.loads((path / "metrics.json").read_text())
+        name = "" if path == out else path.name
+        found[name] = {
+            "delta": (path / "delta.safetensors").read_bytes(), "history": (path / "history.jsonl").read_bytes(),
+            "metrics": {key: value for key, value in metrics.items() if key not in TIMES},
+        }  # fmt: skip
+    return found
+
+
+def checkpoints(out: Path) -> set[str]:
+    return {path.name for path in (out.parent / f"{out.name}.unfinished" / "checkpoints").iterdir()}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_single_run_goes_on(name: str, world: World, tmp_path: Path) -> None:
+    align.run(world.config(tmp_path / "whole", fit=LONG))
+    given = world.config(tmp_path / "out", fit=LONG)
+    with pytest.raises(Stopped) as stopped:
+        align.run(given, stop_at(2, name))
+    assert stopped.value.go_on == f"xpet align --resume {tmp_path / 'out'}"
+    assert checkpoints(tmp_path / "out") == {"stack-0000.safetensors"}
+    assert not (tmp_path / "out").exists()
+    events: list[Event] = []
+    align.run(given, events.append)
+    done = [event.done for event in events if isinstance(event, Progress) and event.stage == "training"]
+    assert min(done) > 10  # it did not begin again
+    assert not [event for event in events if isinstance(event, Notice) and event.level == "warning"]
+    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+
+
+def sweep(world: World, out: Path, **changes: Any) -> AlignConfig:
+    return world.config(out, **{"seeds": (1, 2, 3), "learning_rates": (1e-3, 1e38), **changes})
+
+
+@pytest.mark.parametrize("fit", [{"stack": 2}, {"stack": 3, "workers": 2}])
+def test_a_sweep_goes_on_again_and_again(fit: dict[str, Any], world: World, tmp_path: Path) -> None:
+    """Three of its six runs diverge; those that wait begin in the middle of others; or two stacks train at a time."""
+    align.run(sweep(world, tmp_path / "whole", fit=replace(LONG, **fit)))
+    given = sweep(world, tmp_path / "out", fit=replace(LONG, **fit))
+    stops = 0
+    while True:
+        try:
+            result = align.run(given, stop_at(1))
+            break
+        except Stopped:
+            stops += 1
+            assert stops < 40
+    assert stops > 2
+    assert [run.seed for run in result.runs] == [1, 2, 3]
+    assert len(result.failed) == 3
+    whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    assert list(result.failed) == whole["failed"]
+    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+
+
+@pytest.mark.parametrize("method", [
+    MethodConfig("full"), MethodConfig("soft-prompt"), MethodConfig("lora", train=("embeddings",), embedding_rank=4),
+], ids=["full", "soft-prompt", "embeddings"])  # fmt: skip
+def test_methods(method: MethodConfig, world: World, tmp_path: Path) -> None:
+    align.run(world.config(tmp_path / "whole", method=method, fit=LONG, seeds=(1, 2)))
+    given = world.config(tmp_path / "out", method=method, fit=LONG, seeds=(1, 2))
+    with pytest.raises(Stopped):
+        align.run(given, stop_at(2))
+    assert "stack-0000.safetensors" in checkpoints(tmp_path / "out")
+    align.run(given)
+    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+
+
+def test_a_signal_while_a_run_is_measured(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends at once; the run is kept by its checkpoint, so that it is measured and not trained again."""
+    align.run(world.config(tmp_path / "whole", fit=LONG, seeds=(1, 2, 3)))
+    given = world.config(tmp_path / "out", fit=LONG, seeds=(1, 2, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(align, "_measure_and_write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Stopped):
+            align.run(given)
+    assert checkpoints(tmp_path / "out") == {f"run-000{number}.safetensors" for number in range(3)}
+    events: list[Event] = []
+    align.run(given, events.append)
+    assert not [event for event in events if isinstance(event, Progress) and event.stage == "training"]
+    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+
+
+def test_a_signal_while_it_prepares_leaves_nothing(world: World, tmp_path: Path) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "zero-shot":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stopped:
+        align.run(world.config(tmp_path / "out"), on_event)
+    assert stopped.value.go_on == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_base_is_not_gone_on_from(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    align.run(world.config(tmp_path / "whole", fit=LONG))
+    given, made = world.config(tmp_path / "out", fit=LONG), stacks.checkpoints_of
+    with monkeypatch.context() as patch:
+        patch.setattr(stacks, "checkpoints_of", lambda *given: replace(made(*given), identity="another"))
+        with pytest.raises(Stopped):
+            align.run(given, stop_at(2))
+    events: list[Event] = []
+    align.run(given, events.append)
+    warnings = [event.text for event in events if isinstance(event, Notice) and event.level == "warning"]
+    assert len(warnings) == 1
+    assert "another base model; its runs start again from their first step" in warnings[0]
+    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+
+
+def typed(world: World, out: Path, *more: str) -> list[str]:
+    """A command on the small world."""
+    where = ["--data", "table", "--data-root", str(world.table), "--model", str(world.text)]
+    data = ["--shots", "12", "--batch-size", "6", "--image-features", str(world.features)]
+    return ["align", *where, *data, "--device", "cpu", "-q", "--out", str(out), *more]
+
+
+MANY = ("--seed", "1,2,3", "--steps", "150", "--stack", "2", "--workers", "2")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_the_command_line_says_how_to_go_on(
+    name: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "my out"
+    words = typed(world, out, "--steps", "20")
+
+    def reading(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
+        os.kill(os.getpid(), getattr(signal, name))
+        return read_batch(setup, slots)
+
+    monkeypatch.setattr("xpet.training.session.read_batch", reading)
+    done = run_here(*words)
+    what, code = ("interrupted", 130) if name == "SIGINT" else (f"stopped by {name}", 143)
+    text = f"xpet: error: {what}; what was finished is kept, go on with: xpet align --resume '{out}'\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (code, b"", text)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_real_command_that_is_killed_loses_nothing(name: str, world: World, tmp_path: Path) -> None:
+    out, folder = tmp_path / "out", tmp_path / "out.unfinished" / "checkpoints"
+    command = [sys.executable, "-m", "xpet", *typed(world, out, *MANY, "--checkpoint-every", "0")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 240
+        while len(list(folder.glob("stack-*"))) < 2 and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(getattr(signal, name))
+        _, message = process.communicate(timeout=240)
+    assert process.returncode == (-9 if name == "SIGKILL" else 143)
+    words = f"xpet: error: stopped by SIGTERM; what was finished is kept, go on with: xpet align --resume {out}\n"
+    assert message.decode() == ("" if name == "SIGKILL" else words)
+    assert not list(out.glob("*"))
+    assert run_here("align", "--resume", out, "-q", "--checkpoint-every", "5").returncode == 0
+    assert run_here(*typed(world, tmp_path / "whole", *MANY)).returncode == 0
+    assert runs_in(out) == runs_in(tmp_path / "whole")
+    assert len(runs_in(out)) == 3
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
