@@ -155,7 +155,7 @@ def _from_project(folder: Path) -> object:
 def _loaded(folder: Path) -> object:
     import xpet
 
-    return xpet.load(str(folder / "run"), text=str(folder / "text")).encode_text(["ein Hund"], lang="de")
+    return xpet.load(folder / "run", model=str(folder / "text"), device="cpu").encode_text(["ein Hund"], lang="de")
 
 
 def _gz(name: str) -> Door:
@@ -196,6 +196,7 @@ ALL_DOORS: dict[str, Door] = {**DOORS, **{door.name: door for door in (
     Door("older tokenizer of CLIP", _old_tokenizer, doors._clip_text, ("clip/vocab.json", "clip/merges.txt")),
     Door("image-feature store", _features_store, _featured, ("store/*/*",)),
     Door("pair store", _pairs, _paired, ("pairs/*.bin", "pairs/pairs.json")),
+    Door("run to encode with", doors._run, _loaded, ("run/*",)),
     Door("stopped sweep", _stopped, _watched, ("sweep.unfinished/sweep.json", "sweep.unfinished/histories/*")),
     Door("package index", _index, _offered, ("index.json",)),
     Door("pyproject.toml", _project, _from_project, ("pyproject.toml",)),
