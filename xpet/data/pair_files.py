@@ -155,18 +155,19 @@ def read_state(folder: Path) -> State:
     last = int(_map(folder / OFFSETS, "<u8", state.rows)[-1]) if state.rows else 0
     if last != state.tokens:
         raise DataError(f"{folder / OFFSETS}: expected {state.tokens:,} tokens, found {last:,}; the store is damaged")
-    _check_offsets(folder / OFFSETS, state.rows)
     return state
 
 
-def _check_offsets(path: Path, rows: int) -> None:
-    """Raise DataError unless every row ends where it begins, or behind that."""
-    offsets, before = _map(path, "<u8", rows), 0
-    for start in range(0, rows, BLOCK):
-        ends = offsets[start : start + BLOCK].astype("i8")
-        if int(ends[0]) < before or (ends[1:] < ends[:-1]).any():
-            raise DataError(f"{path}: expected rows one behind the other, found others; the store is damaged")
-        before = int(ends[-1])
+def read_finished(folder: Path, key: str, width: int) -> StoredPairs | None:
+    """The pairs of a finished store of this key and width; None where there is none, or a damaged one.
+
+    Needs no lock: a finished store does not change, and one that takes its place has files of its own.
+    """
+    try:
+        state = read_state(folder)
+        return map_pairs(folder, state) if (state.key, state.width, state.finished) == (key, width, True) else None
+    except (DataError, OSError):
+        return None
 
 
 def _checked(document: Any) -> State:

@@ -26,7 +26,7 @@ from xpet.core.rundir import find_runs, read_run
 from xpet.data.cleaning import is_held_out, text_hash
 from xpet.data.pairs import PairStore
 from xpet.data.training_pairs import natural_rows
-from xpet.jobs.align import chain, text_language, text_pairs
+from xpet.jobs.align import chain, text_features, text_language
 from xpet.jobs.align import run as align
 from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.align.text_language import HELD_OUT_SHARE
@@ -341,7 +341,7 @@ def test_an_interrupted_corpus_is_taken_up(
     after: int, world: World, packages: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in any chunk of English or of a language, then run again: the same stores, and no chunk twice."""
-    for module in (text_language, text_pairs):
+    for module in (text_language, text_features):
         monkeypatch.setattr(module, "CHUNK", 60)
     config = configured(world, tmp_path / "run", packages, corpus, "de").check()
     expected = stores(config, tmp_path / "whole", monkeypatch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
+from xpet.core.processes import here
 from xpet.data.cleaning import Line, is_held_out
+from xpet.data.pair_files import StoredPairs, read_finished
 from xpet.data.pairs import PairStore
 from xpet.data.training_pairs import TrainingPairs, split_rows
 from xpet.jobs.align.text_lines import EnglishLines
-from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_key
+from xpet.jobs.align.text_store import CHUNK, common, no_features, store_folder, store_key
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain, ranked
@@ -41,21 +44,25 @@ COUNTED = ("held_out", "flagged", "long", "lines")
 
 @dataclass(frozen=True)
 class Turn:
-    """Position of a language in the whole work, for progress: index `number` of `languages`, each of `lines` lines."""
+    """Position of a language in a stage of the work: index `number` of `languages`, each of `lines` lines."""
 
     number: int
     languages: int
     lines: int
+    stage: str = "translating"
 
     def progress(self, done: int, language: str) -> Progress:
         """Progress after `done` lines of this language."""
         total = self.lines * self.languages
-        return Progress("translating", min(self.number * self.lines + done, total), total, language)
+        return Progress(self.stage, min(self.number * self.lines + done, total), total, language)
 
 
 @dataclass
 class LanguagePairs:
-    """Makes the pairs of one language from English lines; `packages` is the folder of translation packages."""
+    """Makes the pairs of one language from English lines.
+
+    `packages` is the folder of translation packages; `facts` (JSON-ready) decide the English lines.
+    """
 
     english: EnglishLines
     language: str
@@ -63,25 +70,70 @@ class LanguagePairs:
     cache: Cache
     tokenizer: TextTokenizer
     device: str
+    facts: list[object]
 
     def pairs(
-        self, facts: list[object], features: Tensor, counts: Mapping[str, int], turn: Turn, on_event: OnEvent
-    ) -> TrainingPairs:
-        """All pairs of the language; those that are not in the store are made now.
+        self, features: Tensor, counts: Mapping[str, int], turn: Turn, on_event: OnEvent
+    ) -> TrainingPairs:  # fmt: skip
+        """All pairs of the language; one process makes those that are not in the store now, several have made them.
 
-        `facts` (JSON-ready) decide the English lines, `counts` say how they were cleaned, and `features` [lines, d] are
-        theirs. Raises DataError where too few pairs are left.
+        `counts` say how the lines were cleaned, and `features` [lines, d] are theirs. Raises DataError where too few
+        pairs are left.
         """
-        chain: list[ArgosTranslator] = []
-        config = self.english.config
-        if self.english.lacks(self.language):
-            chain = make_chain(self.packages, PIVOT, argos_code(self.language), self.cache, config.fast, self.device)
-        bulks = [Bulk(ranked(chain, rank), self.cache) for rank in range(config.n_best if chain else 0)]
-        key = self._key(facts, chain)
-        with PairStore(store_folder(self.english, key), key, 0, on_event) as store:
+        if here().world == 1:
+            self.make(turn, on_event)
+        return self._read(common(read_finished(self.folder, self.key, 0), self.folder), features, counts)
+
+    def make(self, turn: Turn, on_event: OnEvent) -> None:
+        """Make and store the pairs that are not in the store."""
+        with PairStore(self.folder, self.key, 0, on_event) as store:
             if not store.finished:
-                self._fill(store, bulks, turn, on_event)
-            return self._read(store, features, counts)
+                self._fill(store, self._bulks(), turn, on_event)
+
+    def translate_share(self, turn: Turn, on_event: OnEvent) -> None:
+        """Translate this process's share of the lines, of a language whose pairs are not finished, into the cache."""
+        bulks, world, done = self._bulks(), here().world, 0
+        if not bulks or read_finished(self.folder, self.key, 0) is not None:
+            return
+        lines = self.english.read({})
+        while part := list(itertools.islice(lines, world * _at_once(bulks))):
+
+            def on_done(count: int) -> None:
+                on_event(turn.progress(done + min(world * count, len(part)), self.language))  # noqa: B023 - called at once
+
+            share = [line.text for _, line in here().share(part) if line.text not in self.brought]
+            for bulk in bulks:
+                bulk.translate(share, on_done)
+            done += len(part)
+            on_event(turn.progress(done, self.language))
+
+    @cached_property
+    def chain(self) -> list[ArgosTranslator]:
+        """The translators; none where every line has a translation that comes with the data."""
+        if not self.english.lacks(self.language):
+            return []
+        fast = self.english.config.fast
+        return make_chain(self.packages, PIVOT, argos_code(self.language), self.cache, fast, self.device)
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the store: a hash of everything the pairs depend on."""
+        config = self.english.config
+        brought = [store_key(sorted(self.brought.items()))] if self.brought else []
+        return store_key(
+            "language", self.facts, self.language, [hop.identity for hop in self.chain], config.n_best,
+            config.max_tokens, self.holds_out, config.noise, VERSION, *brought,
+        )  # fmt: skip
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the store."""
+        return store_folder(self.english, self.key)
+
+    def _bulks(self) -> list[Bulk]:
+        """A translator of lines for each of the n best translations; none where the data brings all."""
+        ranks = range(self.english.config.n_best if self.chain else 0)
+        return [Bulk(ranked(self.chain, rank), self.cache) for rank in ranks]
 
     @property
     def brought(self) -> Mapping[str, Entry]:
@@ -93,21 +145,11 @@ class LanguagePairs:
         """Whether lines are held out: where validation is on text, and no natural captions are used for it."""
         return self.english.config.validates_on_text and self.language not in self.english.natural
 
-    def _key(self, facts: list[object], chain: Sequence[ArgosTranslator]) -> str:
-        """The key of the store: a hash of everything the pairs depend on."""
-        config = self.english.config
-        brought = [store_key(sorted(self.brought.items()))] if self.brought else []
-        return store_key(
-            "language", facts, self.language, [hop.identity for hop in chain], config.n_best, config.max_tokens,
-            self.holds_out, config.noise, VERSION, *brought,
-        )  # fmt: skip
-
     def _fill(self, store: PairStore, bulks: Sequence[Bulk], turn: Turn, on_event: OnEvent) -> None:
         """Translate and store the lines that are not in the store yet, a chunk at a time."""
         tally = {**dict.fromkeys(COUNTED, 0), **store.counts}
         lines = self.english.read({}, store.consumed)
-        size = CHUNK if len(bulks) == 1 else AT_ONCE
-        while part := list(itertools.islice(lines, size)):
+        while part := list(itertools.islice(lines, _at_once(bulks))):
 
             def on_done(count: int) -> None:
                 on_event(turn.progress(tally["lines"] + count, self.language))
@@ -150,9 +192,9 @@ class LanguagePairs:
             rows += [[index, int(held_out), *row] for row in (short[:1] if held_out else short)]
         return rows
 
-    def _read(self, store: PairStore, features: Tensor, counts: Mapping[str, int]) -> TrainingPairs:
+    def _read(self, found: StoredPairs, features: Tensor, counts: Mapping[str, int]) -> TrainingPairs:
         """A finished store as training pairs; raises DataError where too little is left."""
-        tally, stored = store.counts, split_rows(store.tokens)
+        tally, stored = found.state.counts, split_rows(found.tokens)
         if len(stored.train) < 2 or (self.holds_out and not len(stored.held_out)):
             raise DataError(
                 f"{self.english.name}: expected lines whose translations to {self.language} are good enough to train "
@@ -163,5 +205,10 @@ class LanguagePairs:
         return TrainingPairs(
             tokens=stored.tokens(), frozen=stored.anchors(features), val_tokens=stored.val_tokens(),
             val_frozen=stored.val_anchors(features), vocabulary=stored.vocabulary(), lines=tally["lines"],
-            flagged=tally["flagged"], disk=sum(path.stat().st_size for path in store.folder.iterdir()), counts=counts,
+            flagged=tally["flagged"], disk=sum(path.stat().st_size for path in self.folder.iterdir()), counts=counts,
         )  # fmt: skip
+
+
+def _at_once(bulks: Sequence[Bulk]) -> int:
+    """Lines handled at a time."""
+    return CHUNK if len(bulks) == 1 else AT_ONCE

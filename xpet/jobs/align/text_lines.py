@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +16,7 @@ from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT, Corpus, Split
 from xpet.core.config import TextConfig
 from xpet.core.errors import DataError
+from xpet.core.processes import here
 from xpet.data.cleaning import Cleaner, Line, text_hash
 from xpet.data.text_corpus import STDIN, STDIN_NAME, read_texts
 from xpet.jobs.align.text_natural import NaturalCaptions, natural_of
@@ -195,14 +196,23 @@ def _is_pipe(path: Path) -> bool:
 
 @contextmanager
 def spooled(english: EnglishLines) -> Iterator[EnglishLines]:
-    """For the block, the lines with standard input and pipes copied to files, so that they can be read again."""
+    """For the block, the lines with standard input and pipes copied to files, so that they can be read again.
+
+    Of several processes the first one copies, for all of them.
+    """
     pipes = read_once(english.config.corpus or ())
     if not pipes:
         yield english
         return
-    with tempfile.TemporaryDirectory(prefix="xpet-corpus-") as folder:
-        copies = {path: _copied(path, Path(folder) / str(number)) for number, path in enumerate(pipes)}
-        yield replace(english, copies=copies)
+    with ExitStack() as stack:
+
+        def copy() -> list[list[str]]:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="xpet-corpus-"))
+            copied = [_copied(path, Path(folder) / str(number)) for number, path in enumerate(pipes)]
+            return [[each.path, each.digest] for each in copied]
+
+        copies = here().first("the copy of the corpus", copy)
+        yield replace(english, copies={path: SpooledCopy(*each) for path, each in zip(pipes, copies, strict=True)})
 
 
 def _copied(path: str, to: Path) -> SpooledCopy:

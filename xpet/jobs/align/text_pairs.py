@@ -1,13 +1,14 @@
 """Makes what routine `text` learns from: translations of English lines, beside the lines' frozen features.
 
 Everything goes through stores on disk, a chunk at a time, so that memory does not grow with the corpus and an
-interrupted command goes on where it stopped. The English features are computed once for all languages.
+interrupted command goes on where it stopped. The English features are computed once for all languages. Several
+processes share the work; each thing is made by one of them, and read by all.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,20 +17,18 @@ from typing import TYPE_CHECKING
 from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.config import DEMO, TextConfig
-from xpet.core.events import OnEvent, Progress
-from xpet.data.pairs import PairStore
+from xpet.core.events import OnEvent
+from xpet.core.processes import here
 from xpet.data.training_pairs import MixedAnchors, MixedTokens, TrainingPairs, natural_rows
+from xpet.jobs.align.text_features import english_features
 from xpet.jobs.align.text_language import MOST_HELD_OUT, LanguagePairs, Turn
 from xpet.jobs.align.text_lines import EnglishLines, check_lines, spooled
 from xpet.jobs.align.text_natural import NaturalCaptions
-from xpet.jobs.align.text_store import CHUNK, no_features, store_folder, store_key
 from xpet.jobs.shared.package_folder import package_folder
 from xpet.translation.cache import Cache
 from xpet.translation.packages import need_chain
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from xpet.jobs.shared.measure import Encode
     from xpet.models.tokenizer import TextTokenizer
 
@@ -51,21 +50,44 @@ def make_pairs(
     """
     packages = check_packages(english, languages)
     pairs: dict[str, TrainingPairs] = {}
-    with spooled(english) as source:
+    with spooled(english) as source, Cache(english.folder) as cache:
         facts = [*source.identity(), tower]
         counts: dict[str, int] = {}
-        features = _english_features(source, facts, encode, width, counts, on_event)
+        features = english_features(source, facts, encode, width, counts, on_event)
         check_lines(source, counts)
         encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
-        with Cache(english.folder) as cache:
-            for number, language in enumerate(languages):
-                maker = LanguagePairs(source, language, packages, cache, tokenizer, device)
-                turn = Turn(number, len(languages), counts["kept"])
-                pairs[language] = maker.pairs(facts, features, counts, turn, on_event)
-                if language in english.natural:
-                    natural = english.natural[language]
-                    pairs[language] = _with_natural(pairs[language], natural, english.config, encode_once, tokenizer)
+
+        def maker(language: str) -> LanguagePairs:
+            return LanguagePairs(source, language, packages, cache, tokenizer, device, facts)
+
+        _make_shared(maker, languages, counts["kept"], on_event)
+        for number, language in enumerate(languages):
+            turn = Turn(number, len(languages), counts["kept"])
+            pairs[language] = maker(language).pairs(features, counts, turn, on_event)
+            if language in english.natural:
+                natural = english.natural[language]
+                pairs[language] = _with_natural(pairs[language], natural, english.config, encode_once, tokenizer)
     return pairs
+
+
+def _make_shared(
+    maker: Callable[[str], LanguagePairs], languages: Sequence[str], lines: int, on_event: OnEvent
+) -> None:
+    """Have several processes make the pairs: all translate a share of each language's lines, then each makes languages.
+
+    One process does nothing here.
+    """
+    processes = here()
+    if processes.world == 1:
+        return
+    for number, language in enumerate(languages):
+        maker(language).translate_share(Turn(number, len(languages), lines), on_event)
+    processes.barrier("the translations of English lines")
+    turns = processes.turns("the languages to pair")
+    for number, language in enumerate(languages):
+        if turns.next():
+            maker(language).make(Turn(number, len(languages), lines, "pairs"), on_event)
+    processes.barrier("the pairs of all languages")
 
 
 def check_packages(english: EnglishLines, languages: Sequence[str]) -> Path:
@@ -78,27 +100,6 @@ def check_packages(english: EnglishLines, languages: Sequence[str]) -> Path:
         if english.lacks(language):
             need_chain(folder, PIVOT, argos_code(language))
     return folder
-
-
-def _english_features(
-    english: EnglishLines, facts: list[object], encode: Encode, width: int, counts: dict[str, int], on_event: OnEvent
-) -> Tensor:
-    """Features [lines, d] of the kept lines by the frozen base; those that are not in the store are computed.
-
-    `counts` is updated with how the lines were cleaned.
-    """
-    key = store_key("english", facts)
-    with PairStore(store_folder(english, key), key, width, on_event) as store:
-        if store.finished:
-            counts.update(store.counts)
-        else:
-            lines = english.read(counts, store.consumed)
-            while part := list(itertools.islice(lines, CHUNK)):
-                rows = encode([line.text for _, line in part])
-                store.append([[]] * len(part), rows, part[-1][1].number, counts)
-                on_event(Progress("English lines", len(store), max(len(store), english.config.lines or 0)))
-            store.append([], no_features(0, width), max(counts.get("read", 0), store.consumed), counts, finished=True)
-        return store.features
 
 
 def _with_natural(
