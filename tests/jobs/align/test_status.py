@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -26,6 +27,7 @@ from xpet.jobs.align import run as align
 from xpet.jobs.align import status as module
 from xpet.jobs.align.status import status
 from xpet.jobs.align.time_left import seconds_left
+from xpet.jobs.align.unfinished import GLANCE
 from xpet.jobs.results.status import PhaseStatus, StatusResult
 
 SEEDS = (1, 2, 3, 4)
@@ -220,6 +222,26 @@ def test_looking_at_a_lock_neither_makes_nor_takes_it(tmp_path: Path) -> None:
     assert not is_locked(path)
     with locked(path, "it"):
         assert is_locked(path)
+
+
+def test_looking_again_and_again_keeps_nobody_from_working(tmp_path: Path) -> None:
+    path, seen, over = tmp_path / SWEEP_LOCK, set[bool](), threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.add(is_locked(path))
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(50):
+            with locked(path, "it", GLANCE):
+                time.sleep(0.003)
+    finally:
+        over.set()
+        watcher.join()
+    assert seen == {False, True}
 
 
 def line(step: int, at: float, steps: int = 100) -> dict[str, float]:

@@ -42,6 +42,8 @@ NEW, REPLACED = "new", "replaced"
 REPLACING_LOCK = ".replacing.lock"
 """Lock of the process that replaces an earlier output."""
 OWN = {SWEEP, SWEEP_LOCK, CHECKPOINTS, DIVERGED, HISTORIES, NEW, REPLACED, REPLACING_LOCK}
+GLANCE = 0.3
+"""Seconds that the lock is waited for: longer than `--status` looks at it."""
 PATIENCE = 600.0
 """Seconds that a process waits for another to replace an earlier output."""
 SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
@@ -212,7 +214,7 @@ class Unfinished:
 
     def _lock(self, held: ExitStack) -> None:
         with writing(f"the sweep in {self.out}"):
-            held.enter_context(locked(self.folder / SWEEP_LOCK, f"the sweep in {self.out}"))
+            held.enter_context(locked(self.folder / SWEEP_LOCK, f"the sweep in {self.out}", GLANCE))
 
     def _write_plan(self, folder: Path) -> None:
         document = {"schema": SCHEMA, "replaces": self.is_replacing, "config": self._config}
