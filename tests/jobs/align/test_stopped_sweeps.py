@@ -187,7 +187,7 @@ def test_a_disk_that_refuses_the_plan_is_told(world: World, tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpet.jobs.align.unfinished.locked", lambda path, what: refuse(path))
+        patch.setattr("xpet.jobs.align.unfinished.locked", lambda path, *_: refuse(path))
         with pytest.raises(OutputError, match="^cannot write the sweep in .*: No space left on device"):
             align.run(config(world, tmp_path / "out"))
     assert [run.seed for run in align.run(config(world, tmp_path / "out")).runs] == list(SEEDS)
