@@ -111,6 +111,8 @@ def _resumed(flags: Mapping[str, Setting]) -> dict[str, Setting]:
     from xpet.core.rundir import SWEEP, UNFINISHED, unfinished_folder
 
     out = Path(folder.value)
+    if exists(unfinished_folder(out.parent) / SWEEP):  # a phase: its chain goes on
+        out = out.parent
     unfinished = unfinished_folder(out)
     if not exists(unfinished / SWEEP) and out.name.endswith(UNFINISHED):
         out, unfinished = out.with_name(out.name.removesuffix(UNFINISHED)), out

@@ -73,8 +73,12 @@ def is_replaceable(path: Path) -> bool:
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
     files = ("summary.json", CHAIN)
-    phases = (path / CHAIN).is_file()
-    return is_run(path) or all(is_run(p) or p.name in files or (phases and is_replaceable(p)) for p in inside)
+    unfinished = {p.name for p in inside if p.name.endswith(UNFINISHED) and (p / SWEEP).is_file()}
+    is_begun = (unfinished_folder(path) / SWEEP).is_file()
+    phases = (path / CHAIN).is_file() or is_begun or unfinished  # a chain, which may have been stopped
+    return is_run(path) or all(
+        is_run(p) or p.name in files or p.name in unfinished or (phases and is_replaceable(p)) for p in inside
+    )
 
 
 def is_run(path: Path) -> bool:

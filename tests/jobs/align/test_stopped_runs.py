@@ -21,8 +21,8 @@ from xpet.core.config import AlignConfig, MethodConfig
 from xpet.core.events import Event, Notice, Progress
 from xpet.core.rundir import FILES
 from xpet.core.stopping import Stopped
+from xpet.jobs.align import chain, stacks
 from xpet.jobs.align import run as align
-from xpet.jobs.align import stacks
 from xpet.training.setup import FitSetup
 from xpet.training.slots import Slot
 from xpet.training.step import StepBatch, read_batch
@@ -208,3 +208,60 @@ def test_a_real_command_that_is_killed_loses_nothing(name: str, world: World, tm
     assert runs_in(out) == runs_in(tmp_path / "whole")
     assert len(runs_in(out)) == 3
     assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+
+
+def tree_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("seeds", ["1", "1,2"])
+def test_a_chain_goes_on_with_the_phase_it_was_in(
+    seeds: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second phase, and again when that is finished, but not the chain."""
+    more = ("--routine", "1,3", "--chain", "--steps", "20", "--seed", seeds)
+    assert run_here(*typed(world, tmp_path / "whole", *more)).returncode == 0
+    out, phases = tmp_path / "out", ["1-routine1", "2-routine3"]
+    read: list[Sequence[Slot]] = []
+
+    def reading(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
+        read.append(slots)
+        if len(read) == 27:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read_batch(setup, slots)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xpet.training.session.read_batch", reading)
+        done = run_here(*typed(world, out, *more))
+    assert done.returncode == 143
+    assert done.stderr.decode().endswith(f"go on with: xpet align --resume {out}\n")
+    assert {path.name for path in out.iterdir()} == {phases[0], f"{phases[1]}.unfinished"}
+    assert tree_of(tmp_path / "out.unfinished") == {"sweep.json", ".sweep.lock"}
+    first = {path: path.stat().st_mtime_ns for path in (out / phases[0]).rglob("*")}
+    differing = run_here(*typed(world, out, *more[:-1], "7"))
+    assert (differing.returncode, b"unfinished sweep of another plan: seeds was" in differing.stderr) == (2, True)
+    with monkeypatch.context() as patch:
+        patch.setattr("xpet.jobs.align.chain.write_file", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        assert run_here("align", "--resume", out, "-q").returncode == 130
+    read.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("xpet.training.session.read_batch", reading)
+        done = run_here("align", "--resume", out / phases[1], "-q", "--json")
+    assert (done.returncode, read) == (0, [])
+    assert len(json.loads(done.stdout)["runs"]) == len(seeds.split(","))
+    assert {path: path.stat().st_mtime_ns for path in (out / phases[0]).rglob("*")} == first
+    assert runs_in(out) == runs_in(tmp_path / "whole")
+    assert tree_of(out) == tree_of(tmp_path / "whole")
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+
+
+def test_a_stopped_chain_is_overwritten_when_told(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = world.config(out, routines=("1", "3"), chain=True)
+    with pytest.raises(Stopped):
+        chain.run(given, stop_at(2))
+    assert (tmp_path / "out.unfinished").exists()
+    result = chain.run(replace(given, overwrite=True, seeds=(5,)))
+    assert [run.seed for run in result.runs] == [5]
+    assert {path.name for path in out.iterdir()} == {"1-routine1", "2-routine3", "chain.json"}
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out"}

@@ -420,21 +420,27 @@ def test_a_chain_replaces_what_stood_there_or_leaves_it(
     second = replace(text, routines=("routine1",), text=TextConfig())
     run = align.run
 
-    def failing(config: AlignConfig, on_event: Any) -> Any:
-        if config.routines == ("routine1",):
-            raise Stopped
-        return run(config, on_event)
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
-    with monkeypatch.context() as patch:
-        patch.setattr(chain, "run_phase", failing)
-        with pytest.raises(Stopped):
-            chain.run_phases([text, second])
-    assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    for routine, stands in (("text", out), ("routine1", tmp_path / "out.unfinished" / "replaced")):
+
+        def failing(config: AlignConfig, on_event: Any, is_phase: bool, routine: str = routine) -> Any:
+            if config.routines == (routine,):
+                raise Stopped
+            return run(config, on_event, is_phase)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(chain, "run_phase", failing)
+            with pytest.raises(Stopped):
+                chain.run_phases([text, second])
+        assert files(stands) == before
+        assert (tmp_path / "out.unfinished").exists() == (routine == "routine1")
+    assert {p.name for p in out.iterdir()} == {"1-text"}  # which is finished
     for _ in range(2):  # its own earlier outcome is replaced as well
         chain.run_phases([text, second])
         assert {p.name for p in out.iterdir()} == {"1-text", "2-routine1", "chain.json"}
-    assert {p.name for p in tmp_path.iterdir()} >= {"out"}
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith((".out", "out."))]
 
 
 def test_what_goes_on_from_a_run_must_not_have_seen_the_test(world: World, tmp_path: Path) -> None:

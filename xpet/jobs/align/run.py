@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT
-from xpet.core.config import AlignConfig, AlignPlan, RunConfig
+from xpet.core.config import AlignConfig, AlignPlan, RunConfig, to_dict
 from xpet.core.errors import PeerError, ProcessError, TrainingError, XpetError, listing
 from xpet.core.events import Notice, OnEvent, ignore
 from xpet.core.processes import here
@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from xpet.training.selection import TrainedRun
 
 
-def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
+def run(config: AlignConfig, on_event: OnEvent = ignore, is_phase: bool = False) -> AlignResult:
     """Train the product of everything that varies and measure before and after on the test split.
 
-    What was stopped goes on. Raises the XpetError family for bad input, before any work where that is possible, and
-    leaves nothing behind then; Stopped where a signal ends it, in training after the checkpoints are written.
+    What was stopped goes on; a chain removes what stands for that of its phases (`is_phase`) itself. Raises the
+    XpetError family for bad input, before any work where that is possible, and leaves nothing behind then; Stopped
+    where a signal ends it, in training after the checkpoints are written.
     """
     plan = config.check()
     check_trackers(plan.track)
     with catching(), ExitStack() as held:
-        return _run(plan, held, on_event)
+        return _run(plan, held, on_event, is_phase)
 
 
-def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
+def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent, is_phase: bool) -> AlignResult:
     started = time.monotonic()
     plan = replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data))
     setup = prepare(plan, on_event, held=held)
@@ -58,7 +59,7 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         on_event(Notice(f"{setup.unfinished.out}: {ended} of {len(runs)} runs are finished, the others are trained"))
     training = stacks.plan_stacks(setup, runs) if missing else None  # of all runs, so that stacks are as before
     if not setup.goes_on:
-        setup.unfinished.begin(setup.config, held)
+        setup.unfinished.begin(to_dict(setup.config), plan.overwrite, held)
     watch = held.enter_context(watching(setup.config, setup.unfinished, on_event))
     for label, trained in _trained(setup, training, watch, on_event) if training else ():
         if trained is None:
@@ -82,7 +83,8 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent) -> AlignResult:
         english_before=setup.english_before, seconds=time.monotonic() - started,
         peak_memory=max(here().gather("memory", _peak_memory(setup.engine))), folder=str(setup.unfinished.out),
     )  # fmt: skip
-    setup.unfinished.finish()
+    if not is_phase:
+        setup.unfinished.finish()
     return summarised
 
 

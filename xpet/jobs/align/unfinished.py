@@ -63,13 +63,14 @@ class Unfinished:
     """The unfinished work of a command that writes to the folder `out`.
 
     Attributes:
-        out: the folder of the run, or of the sweep.
+        out: the folder of the run, of the sweep, or of the chain; a chain's phases have unfinished work of their own.
         folder: where the plan, the checkpoints and the rest stand.
+        is_chain: whether it is a chain. Then an earlier output is set aside until the last phase is finished.
         is_replacing: whether an earlier output stands at `out`, which the first finished run replaces (`--overwrite`).
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, is_chain: bool = False) -> None:
+        self.out, self.is_chain = out, is_chain
         self.folder = unfinished_folder(out)
         self.is_replacing = False
         self._config: Mapping[str, Any] = {}
@@ -105,7 +106,7 @@ class Unfinished:
         if not anew:
             self._read_plan()
         with writing(f"the sweep in {self.out}"):
-            if exists(self.folder / REPLACED):
+            if exists(self.folder / REPLACED) and (anew or not self.is_chain):
                 self._end_replacing()
             remove_left_over(self.out)
             for folder in (self.folder, self.folder / CHECKPOINTS, self.out):
@@ -119,27 +120,31 @@ class Unfinished:
 
         Raises OutputError for work of another plan, naming what differs, and DataError for a damaged run.
         """
-        differing = list(_differences(self._config, json.loads(json.dumps(to_dict(plan)))))
-        if differing:
-            raise OutputError(
-                f"output folder {self.out} holds an unfinished sweep of another plan: {'; '.join(differing)}; repeat "
-                "that command to go on, choose another --out or pass --overwrite"
-            )
+        self.compare(to_dict(plan))
         if self.is_replacing:
             return []
         paths = [self.run_folder(plan, run.label) for run in plan.runs()]
         return [(path, read_run(path)) for path in paths if is_run(path)]
 
+    def compare(self, config: Mapping[str, Any]) -> None:
+        """Raise OutputError unless this work was begun with this configuration, naming what differs."""
+        differing = list(_differences(self._config, json.loads(json.dumps(config))))
+        if differing:
+            raise OutputError(
+                f"output folder {self.out} holds an unfinished sweep of another plan: {'; '.join(differing)}; repeat "
+                "that command to go on, choose another --out or pass --overwrite"
+            )
+
     def run_folder(self, plan: AlignPlan, label: str) -> Path:
         """Where a run of the plan goes, given its label: a single run is the output folder itself."""
         return self.out if len(list(plan.runs())) == 1 else self.out / label
 
-    def begin(self, plan: AlignPlan, held: ExitStack) -> None:
+    def begin(self, config: Mapping[str, Any], overwrite: bool, held: ExitStack) -> None:
         """Put down the plan, before the first step. Earlier unfinished work is removed.
 
         Of several processes the first does it for all; raises OutputError where another one does not see the folder.
         """
-        here().first("putting down the plan", lambda: self._begin(plan, held))
+        here().first("putting down the plan", lambda: self._begin(config, overwrite, held))
         if not self.is_begun:
             raise OutputError(
                 f"{self.folder}: expected a folder that all processes share, found it only where process 0 runs; name "
@@ -147,9 +152,9 @@ class Unfinished:
             )
         self._read_plan()
 
-    def _begin(self, plan: AlignPlan, held: ExitStack) -> None:
-        self.is_replacing, self._config = exists(self.out), to_dict(plan)
-        if self.is_replacing and not plan.overwrite:
+    def _begin(self, config: Mapping[str, Any], overwrite: bool, held: ExitStack) -> None:
+        self.is_replacing, self._config = exists(self.out), config
+        if self.is_replacing and not overwrite:
             raise OutputError(f"output folder {self.out} was made by somebody else meanwhile; choose another --out")
         with writing(f"the sweep in {self.out}"):
             _remove(self.folder)
@@ -197,6 +202,21 @@ class Unfinished:
     def is_settled(self, path: Path, label: str) -> bool:
         """Whether a run is written at `path`, or diverged."""
         return (not self.is_replacing and is_run(path)) or exists(self.folder / DIVERGED / label)
+
+    def set_aside(self) -> None:
+        """Move what a chain overwrites out of its way, until the last phase is finished."""
+        if self.is_replacing and not exists(self.folder / REPLACED):
+            with writing(f"the chain in {self.out}"):
+                os.replace(self.out, self.folder / REPLACED)
+
+    def take_back(self) -> None:
+        """Where no phase of a chain began to train, leave everything as if there had been no command."""
+        with suppress(OSError):
+            self.out.rmdir()  # which is only done where it is empty
+        if not exists(self.out):
+            if exists(self.folder / REPLACED):
+                os.replace(self.folder / REPLACED, self.out)
+            self._finish()
 
     def note_divergence(self, label: str) -> None:
         """Remember that a run diverged, so that it is not trained again."""
