@@ -47,7 +47,7 @@ class AlignSwitches:
     processes: int | None = declared(None, _PROCESSES)
     config: str | None = _config("Settings from this file, or of this run")
     resume: str | None = option(
-        None, "--resume", "Go on with the sweep that was stopped in this folder", SETTINGS, metavar="FOLDER",
+        None, "--resume", "Go on with what was stopped in this folder", SETTINGS, metavar="FOLDER",
         stored=False,
     )  # fmt: skip
     """The same command with the same `--out` goes on as well."""
