@@ -155,7 +155,18 @@ def read_state(folder: Path) -> State:
     last = int(_map(folder / OFFSETS, "<u8", state.rows)[-1]) if state.rows else 0
     if last != state.tokens:
         raise DataError(f"{folder / OFFSETS}: expected {state.tokens:,} tokens, found {last:,}; the store is damaged")
+    _check_offsets(folder / OFFSETS, state.rows)
     return state
+
+
+def _check_offsets(path: Path, rows: int) -> None:
+    """Raise DataError unless every row ends where it begins, or behind that."""
+    offsets, before = _map(path, "<u8", rows), 0
+    for start in range(0, rows, BLOCK):
+        ends = offsets[start : start + BLOCK].astype("i8")
+        if int(ends[0]) < before or (ends[1:] < ends[:-1]).any():
+            raise DataError(f"{path}: expected rows one behind the other, found others; the store is damaged")
+        before = int(ends[-1])
 
 
 def read_finished(folder: Path, key: str, width: int) -> StoredPairs | None:
@@ -177,7 +188,7 @@ def _checked(document: Any) -> State:
     state = State(**document)
     for name in ("width", "rows", "tokens", "consumed"):
         value = getattr(state, name)
-        if not isinstance(value, int) or value < 0:
+        if type(value) is not int or value < 0:  # true is an int to Python
             raise ValueError(f"{name} {value!r}")
     return state
 

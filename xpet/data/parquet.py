@@ -46,9 +46,9 @@ def parquet_rows(
         check(schema.names)
         kept = [column for column in columns if column in schema.names]
         _check_types(name, {column: schema.field(column).type for column in kept}, lists, hints or {})
-        numbered = _check_size(source.metadata, kept)
-        source = parquet.ParquetFile(file, metadata=source.metadata, read_dictionary=numbered)
         number, text, size = 0, 0, file.seek(0, io.SEEK_END)
+        check_ratio(_unpacked_size(source.metadata), size)
+        source = parquet.ParquetFile(file, metadata=source.metadata, read_dictionary=_paths(source.metadata, kept))
         for batch in source.iter_batches(ROWS, columns=kept):
             text += sum(map(_bytes_of, batch.columns))
             check_ratio(text, size)
@@ -60,15 +60,15 @@ def parquet_rows(
         raise DataError(f"{name}: expected a readable Parquet file, found {one_line(error)}") from error
 
 
-def _check_size(metadata: Any, columns: Sequence[str]) -> list[str]:
-    """The paths of the columns in the file; raises BombError where one is far larger unpacked than text would be."""
-    paths: dict[str, None] = {}
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            if any(chunk.path_in_schema == name or chunk.path_in_schema.startswith(f"{name}.") for name in columns):
-                check_ratio(chunk.total_uncompressed_size, chunk.total_compressed_size)
-                paths[chunk.path_in_schema] = None
-    return list(paths)
+def _paths(metadata: Any, columns: Sequence[str]) -> list[str]:
+    """The paths in the file of what is stored of these columns; of lists they lead to the values."""
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    return [path for path in paths if any(path == name or path.startswith(f"{name}.") for name in columns)]
+
+
+def _unpacked_size(metadata: Any) -> int:
+    """Bytes of all columns, unpacked, as the file says: of all, for to look at a single one may end the process."""
+    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
 
 
 def _bounded(batch: Any) -> Iterator[Any]:

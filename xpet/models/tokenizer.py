@@ -42,8 +42,9 @@ class TextTokenizer:
 
     @property
     def highest_id(self) -> int:
-        """The largest token id that may occur."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        """The largest token id that may occur: of the vocabulary, or of what is put around every text."""
+        around = self._tokenizer.encode("").ids
+        return max((*self._tokenizer.get_vocab(with_added_tokens=True).values(), *around), default=-1)
 
     def reserve(self, tokens: int) -> None:
         """Reserve positions for `tokens` inserted tokens; raises ModelError when too few are left for a text."""
@@ -118,8 +119,12 @@ def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:
         if not path.is_file():
             continue
         try:
-            return TextTokenizer(read(path), limit, pad_id)
-        except Exception as error:  # tokenizers raises plain Exception
+            tokenizer = TextTokenizer(read(path), limit, pad_id)
+            tokenizer.encode(["a"])  # some damage shows only then
+            return tokenizer
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # tokenizers raises plain Exception, or panics, which is none
             raise ModelError(
                 f"cannot read {path}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"
             ) from None
