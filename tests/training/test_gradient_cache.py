@@ -20,7 +20,7 @@ from xpet.methods.stack import Stack
 from xpet.training import graphs
 from xpet.training.device import make_engine
 from xpet.training.fit import first_loss, fit
-from xpet.training.memory import TEMPORARIES, bytes_per_run
+from xpet.training.memory import SLICE, TEMPORARIES, bytes_per_run
 
 RUN = RunConfig("de", "routine1", "contrastive", 0.5, 1e-3, seed=3)
 
@@ -70,7 +70,7 @@ def test_activations_of_one_slice_are_kept_and_planned_for() -> None:
         )
     )
     features = TEMPORARIES * 2 * 64 * towers.DIMENSIONS * 8
-    assert one + features < sliced < 1.5 * one + 8 * features
+    assert SLICE * one + features < sliced < 2 * one + 8 * features
     assert sliced < whole / 3
 
 

@@ -29,6 +29,8 @@ SHARE_OF_FREE = 0.6
 """Share of the free memory that stacks may take."""
 TEMPORARIES = 1.3
 """Peak memory of a step divided by what autograd keeps: the largest temporaries come on top."""
+SLICE = 1.4
+"""Peak memory of a slice that is encoded again, relative to a batch of its size (tests/bench/bench_large)."""
 SAMPLE = 1000
 """Captions of a run whose lengths and tokens are looked at, the first ones."""
 
@@ -90,7 +92,7 @@ def bytes_per_run(
     if fit.gradient_cache is not None:
         columns = 1 if run[1].anchor is None else 2
         rows = max(2, math.ceil(min(fit.gradient_cache, columns * fit.batch_size) / columns))
-        kept += _bytes_kept(stack, run, replace(fit, gradient_cache=None, batch_size=rows), collate, engine)
+        kept += SLICE * _bytes_kept(stack, run, replace(fit, gradient_cache=None, batch_size=rows), collate, engine)
     return TEMPORARIES * kept
 
 
