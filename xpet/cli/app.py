@@ -178,8 +178,6 @@ def _exit_code(arguments: list[str]) -> int:
         code = _answer(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a closed pipe is expected
-        if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
-            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except XpetError as error:
         if "--debug" in arguments:
@@ -201,7 +199,10 @@ def _exit_code(arguments: list[str]) -> int:
 def _answer(arguments: list[str]) -> Any:
     """Run the command line, here or in several processes; returns what typer or the processes answer."""
     try:
-        return app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
+        code = app(arguments or ["--help"], standalone_mode=False, prog_name="xpet")
+        if code == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
+        return code
     except launcher.SeveralProcesses as wanted:
         count = wanted.count
     return launcher.launch(count, arguments)
