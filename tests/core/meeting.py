@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from xpet.core import processes as meetings
 from xpet.core.errors import DataError, XpetError
 from xpet.core.processes import ALONE, Processes, connected, here
 
@@ -16,6 +17,15 @@ def keys_after(processes: Processes, what: str) -> int:
     keys: int = processes.store.num_keys()  # type: ignore[union-attr]
     processes.barrier(f"{what} is counted")
     return keys
+
+
+def meet_again(timeout: float, restarts: str = "0") -> list[int]:
+    """What processes say that meet at the same store after one failed; with `restarts` as its launcher starts them."""
+    if restarts != "0":
+        os.environ[meetings.ATTEMPT] = restarts
+        meetings._meetings = 0  # as in a new process
+    with connected(timeout) as processes:
+        return [*processes.gather("greetings", 10 * processes.rank), *processes.draw("queue", 1, 1)]
 
 
 def main(what: str, timeout: float) -> None:
@@ -45,6 +55,8 @@ def main(what: str, timeout: float) -> None:
         assert here() is ALONE
     except XpetError as error:
         seen["error"] = [type(error).__name__, str(error), error.exit_code]
+    if what == "one":
+        seen["again"] = [meet_again(timeout), meet_again(timeout, restarts="1")]
     print(json.dumps(seen))  # noqa: T201
 
 

@@ -43,6 +43,14 @@ def test_an_error_of_one_is_told_with_its_rank_and_ends_the_others(what: str, te
     assert world[0]["error"] == ["PeerError", "rank 1 failed", code]
 
 
+def test_processes_meet_again_though_one_failed_before() -> None:
+    """In the same process, and when the launcher started it again."""
+    world = meet("one")
+    for meeting in range(2):
+        seen = [world[rank]["again"][meeting] for rank in (0, 1)]
+        assert sorted(seen, key=len) == [[0, 10], [0, 10, 0]]  # one of them drew the only number
+
+
 def test_waiting_for_a_process_that_died_ends() -> None:
     world = meet("kill 1", timeout=3)
     assert world.keys() == {0}

@@ -28,6 +28,8 @@ FAILED = "failed"
 """Key of the first process that failed."""
 OF_LAUNCHER = "TORCHELASTIC_USE_AGENT_STORE"
 """Variable of torch's launcher that says that it holds the store."""
+ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
+"""Variable of torch's launcher with its number of restarts: they have the same store."""
 SIGN_EVERY = 1.0
 """Seconds between signs of life."""
 PATIENCE = 5.0
@@ -353,7 +355,8 @@ def connected(timeout: float) -> Iterator[Processes]:
         return
     complete_environment(launch)
     _meetings += 1
-    _here = Processes(_common_store(f"xpet {_meetings}", timeout, launch.world), launch, timeout)
+    prefix = f"xpet {os.environ.get(ATTEMPT, '0')} {_meetings}"
+    _here = Processes(_common_store(prefix, timeout, launch.world), launch, timeout)
     _share_machine(launch)
     try:
         yield _here
