@@ -7,7 +7,7 @@ import os
 import sys
 
 from xpet.core import processes as meetings
-from xpet.core.errors import DataError, XpetError
+from xpet.core.errors import DataError, LostError, XpetError
 from xpet.core.processes import ALONE, Processes, connected, here
 
 
@@ -47,6 +47,8 @@ def main(what: str, timeout: float) -> None:
             seen["sum"] = processes.add("sum", processes.rank + 1)
             if what == "alike" or (what == "one" and processes.rank == 1):
                 raise DataError("a bad file")
+            if what == "lost":
+                raise DataError("a bad file") if processes.rank == 1 else LostError(2, "connection closed")
             if what == "bug" and processes.rank == 1:
                 raise ZeroDivisionError("by zero")
             if what == f"kill {processes.rank}":

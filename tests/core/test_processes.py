@@ -43,6 +43,12 @@ def test_an_error_of_one_is_told_with_its_rank_and_ends_the_others(what: str, te
     assert world[0]["error"] == ["PeerError", "rank 1 failed", code]
 
 
+def test_who_loses_a_process_that_says_why_says_nothing() -> None:
+    world = meet("lost")
+    assert world[0]["error"] == ["PeerError", "rank 1 failed", 2]
+    assert world[1]["error"] == ["RankError", "rank 1: a bad file", 2]
+
+
 def test_processes_meet_again_though_one_failed_before() -> None:
     """In the same process, and when the launcher started it again."""
     world = meet("one")

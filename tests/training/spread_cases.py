@@ -163,7 +163,6 @@ def _exchange(spread: Spread) -> dict[str, Any]:
     first = [torch.full((2,), 7.0 + spread.rank)]
     spread.copy_first(first)
     return {
-        "stops": [spread.any_stops(stops) for stops in (False, spread.rank == 1, True)],
         "sums": [gradient[0].tolist() for gradient in gradients],
         "finite": [gradient.sum(dim=1).isfinite().tolist() for gradient in gradients],
         "first": first[0].tolist(),

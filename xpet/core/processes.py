@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xpet.core.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, PeerError, ProcessError, RankError, XpetError, one_line
+from xpet.core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_UNEXPECTED,
+    LostError,
+    PeerError,
+    ProcessError,
+    RankError,
+    XpetError,
+    one_line,
+)
 from xpet.core.events import Event, OnEvent
 from xpet.core.launch import ONE, Launch, complete_environment, launch_of
 
@@ -193,10 +202,13 @@ class Processes:
     def failed(self, error: Exception) -> Exception:
         """The error to raise for one that ended this process's work: what was said elsewhere is not said again.
 
-        Process 0 raises its own. Another one raises a PeerError where process 0 fails alike, else a RankError.
+        Process 0 raises its own. Another one raises a PeerError where process 0 fails alike, else a RankError. One
+        that lost another raises a PeerError where that one says why.
         """
         if self.store is None or isinstance(error, PeerError):
             return error
+        if isinstance(error, LostError) and (peer := self._failed_peer()) is not None:
+            return peer
         text = str(error) if isinstance(error, XpetError) else f"unexpected {type(error).__name__}: {one_line(error)}"
         code = error.exit_code if isinstance(error, XpetError) else EXIT_UNEXPECTED
         self.register(text, code)
@@ -224,13 +236,26 @@ class Processes:
 
     def _told_by_first(self) -> str | None:
         """What process 0 failed with, if it does so soon."""
-        end, key = time.monotonic() + PATIENCE, f"{FAILED}/0"
+        key = f"{FAILED}/0"
+        return str(self._get(key)["text"]) if self._comes(key) else None
+
+    def _failed_peer(self) -> PeerError | None:
+        """The error of another process, if it tells of one soon."""
+        if not self._comes(FAILED):
+            return None
+        with self._reached():
+            rank = int(self._store.get(FAILED))
+        return PeerError(rank, self._get(f"{FAILED}/{rank}")["code"])
+
+    def _comes(self, key: str) -> bool:
+        """Whether a key is there soon."""
+        end = time.monotonic() + PATIENCE
         with suppress(ProcessError), self._reached():
             while time.monotonic() < end:
                 if self._store.check([key]):
-                    return str(self._get(key)["text"])
+                    return True
                 time.sleep(0.02)
-        return None
+        return False
 
     @property
     def _store(self) -> Store:

@@ -63,15 +63,6 @@ class Spread:
             for work in [dist.all_reduce(gradient, async_op=True) for gradient in gradients]:
                 work.wait()
 
-    def any_stops(self, stops: bool) -> bool:
-        """Whether any process wants to stop; all must ask in the same step."""
-        if self.alone:
-            return stops
-        wanted = torch.tensor([int(stops)])
-        with self._all_there():
-            dist.all_reduce(wanted, op=dist.ReduceOp.MAX)
-        return bool(wanted.item())
-
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite tensors of any shapes with those of rank 0."""
         if self.alone:
