@@ -124,6 +124,36 @@ def _watched(folder: Path) -> object:
     return told.to_dict(), read(command, ["align"], {"resume": str(folder / "sweep")}).config
 
 
+def _checkpoint(folder: Path) -> None:
+    import torch
+
+    from xpet.training.checkpoint import Checkpoint, RunState, write_checkpoint
+
+    run = RunState("de-routine1", 0, "ab12", 2, 0.5, ({"step": 1, "val_mrr": 1.0},), None, True, 2.5)
+    state = {"parameters.a": torch.ones(2, 3), "counts": torch.arange(4)}
+    write_checkpoint(folder / "stack.safetensors", Checkpoint("cd34", 2, 4, (run, run), state))
+
+
+def _gone_on(folder: Path) -> object:
+    """A checkpoint as it is, and as one with these contents whose checksum is right."""
+    from safetensors.torch import load_file, save_file
+
+    from xpet.core.errors import DataError
+    from xpet.training import checkpoint
+
+    path = folder / "stack.safetensors"
+    try:
+        return checkpoint.read_checkpoint(path)
+    except DataError:
+        try:
+            tensors, metadata = load_file(path), checkpoint.read_metadata(path)
+            metadata[checkpoint.CHECKSUM] = checkpoint._checksum(metadata[checkpoint.DOCUMENT], tensors)
+        except Exception:  # as it is it tells nothing else
+            raise DataError("damaged") from None
+        save_file(tensors, path, metadata)
+        return checkpoint.read_checkpoint(path)
+
+
 def _index(folder: Path) -> None:
     entries = [
         {"type": "translate", "from_code": a, "to_code": b, "package_version": "1.9", "links": [f"https://x.y/{a}_{b}"]}
@@ -198,6 +228,7 @@ ALL_DOORS: dict[str, Door] = {**DOORS, **{door.name: door for door in (
     Door("image-feature store", _features_store, _featured, ("store/*/*",)),
     Door("pair store", _pairs, _paired, ("pairs/*.bin", "pairs/pairs.json")),
     Door("run to encode with", doors._run, _loaded, ("run/*",)),
+    Door("checkpoint of a stack", _checkpoint, _gone_on, ("stack.safetensors",)),
     Door("stopped sweep", _stopped, _watched, ("sweep.unfinished/sweep.json", "sweep.unfinished/histories/*")),
     Door("package index", _index, _offered, ("index.json",)),
     Door("pyproject.toml", _project, _from_project, ("pyproject.toml",)),

@@ -102,7 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         document = parsed(metadata[DOCUMENT])
         if metadata[CHECKSUM] != _checksum(metadata[DOCUMENT], tensors):
             raise ValueError("its checksum is another")
-        if document.pop("schema") != SCHEMA:
+        if not isinstance(document, dict) or document.pop("schema") != SCHEMA:
             raise ValueError("it is of another version")
         stored: Checkpoint = build(Checkpoint, {**document, "tensors": {}})
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
