@@ -139,6 +139,7 @@ def _gone_on(folder: Path) -> object:
     from safetensors.torch import load_file, save_file
 
     from xpet.core.errors import DataError
+    from xpet.core.tensors import read_metadata
     from xpet.training import checkpoint
 
     path = folder / "stack.safetensors"
@@ -146,7 +147,7 @@ def _gone_on(folder: Path) -> object:
         return checkpoint.read_checkpoint(path)
     except DataError:
         try:
-            tensors, metadata = load_file(path), checkpoint.read_metadata(path)
+            tensors, metadata = load_file(path), read_metadata(path)
             metadata[checkpoint.CHECKSUM] = checkpoint._checksum(metadata[checkpoint.DOCUMENT], tensors)
         except Exception:  # as it is it tells nothing else
             raise DataError("damaged") from None
