@@ -197,6 +197,22 @@ def test_what_left_its_stack_and_was_not_written_is_kept(tmp_path: Path) -> None
     alike(again, whole)
 
 
+def test_a_file_goes_when_nobody_needs_it_any_more(tmp_path: Path) -> None:
+    given = in_float(runs(diverging=None)[:3])
+    settled: set[str] = set()
+    labels = [run[0].label for run in given]
+    checkpoints = Checkpoints(
+        tmp_path, {label: number for number, label in enumerate(labels)}, is_settled=settled.__contains__
+    )
+    ended = [TrainedRun(run[0], number, {"a": torch.ones(2)}) for number, run in enumerate(given)]
+    checkpoints.note_ended(ended)
+    assert checkpoints.settle()
+    assert files(tmp_path) == {f"run-000{number}.safetensors" for number in range(3)}
+    settled.update(labels[:2])
+    assert checkpoints.settle()
+    assert files(tmp_path) == {"run-0002.safetensors"}
+
+
 def test_finished_runs_go_along_so_that_the_others_stay_as_they_are(tmp_path: Path) -> None:
     """A stack whose checkpoint is older than the end of some of its runs."""
     given = in_float(runs(diverging=None))

@@ -150,6 +150,7 @@ class Checkpoints:
                 if not self._write(name, state):
                     return False
                 self._unsettled.remove(run)
+                self._over[name] = frozenset([run.config.label])
             return True
 
     def _write(self, name: str, checkpoint: Checkpoint) -> bool:
