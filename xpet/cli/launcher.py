@@ -40,7 +40,6 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # each has a level of its own
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // processes)))
     _stop_on(getattr(signal, "SIGUSR1", None))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d",
@@ -65,11 +64,6 @@ def _exit_code(error: Any) -> int:
         f"rank {rank} was ended by {name} (too little memory is a common reason for SIGKILL); start the command "
         "again: what was finished is kept"
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stop_on(warning: signal.Signals | None) -> None:

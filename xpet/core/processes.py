@@ -54,10 +54,12 @@ class Processes:
         store: torch's key-value store, which all share; None: one process.
         launch: rank and world of this process.
         timeout: seconds without a sign of life after which the others count as lost.
+        threads: threads that one process would compute with; None: as many as this one does.
     """
 
     def __init__(self, store: Store | None = None, launch: Launch = ONE, timeout: float = 1800.0) -> None:
         self.store, self.launch, self.timeout = store, launch, timeout
+        self.threads: int | None = None
         self._calls = 0
         self._signed = 0.0
         self._read: list[str] = []
@@ -183,6 +185,21 @@ class Processes:
                 on_event(event)
 
         return listen
+
+    @contextmanager
+    def with_every_thread(self) -> Iterator[None]:
+        """Compute with as many threads as one process does, while the others wait: sums then round alike."""
+        if self.threads is None:
+            yield
+            return
+        import torch
+
+        own = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(own)
 
     def sign(self) -> None:
         """Give the others a sign of life, at most one a second.
@@ -382,7 +399,7 @@ def connected(timeout: float) -> Iterator[Processes]:
     _meetings += 1
     prefix = f"xpet {os.environ.get(ATTEMPT, '0')} {_meetings}"
     _here = Processes(_common_store(prefix, timeout, launch.world), launch, timeout)
-    _share_machine(launch)
+    _here.threads = _share_machine(launch)
     try:
         yield _here
     except Exception as error:
@@ -413,16 +430,22 @@ def _common_store(prefix: str, timeout: float, world: int) -> Store:
     return PrefixStore(prefix, _stores[0])
 
 
-def _share_machine(launch: Launch) -> None:
-    """Take this process's GPU where there are enough, and its share of the cores unless the launcher gave it one."""
+def _share_machine(launch: Launch) -> int | None:
+    """Take this process's GPU where there are enough, and its share of the cores unless the launcher gave it one.
+
+    Returns the threads that one process would compute with, where its share was taken.
+    """
     import torch
 
     if torch.cuda.device_count() > launch.local_rank:
         torch.cuda.set_device(launch.local_rank)
     if "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, torch.get_num_threads() // launch.local_world)
+        every = torch.get_num_threads()
+        threads = max(1, every // launch.local_world)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
+        return every
+    return None
 
 
 def _leave_group() -> None:

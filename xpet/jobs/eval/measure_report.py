@@ -59,7 +59,8 @@ def made_by_first(make: Callable[[], Report]) -> Report:
     made: list[Report] = []
 
     def document() -> dict[str, Any]:
-        made.append(make())
+        with processes.with_every_thread():
+            made.append(make())
         return made[0].to_dict()
 
     received = processes.first("the report", document)
