@@ -110,12 +110,11 @@ def _be(work: Callable[[], int], here: Path, notes: Path) -> None:
             handle = os.open(notes / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, number)
             os.close(handle)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w", closefd=False)) for n in (1, 2))
         os.environ.update(XPET_CACHE=str(here / "cache"), TMPDIR=str(here / "tmp"), ARGOS_PACKAGES_DIR=str(here / "no"))
         os.chdir(here)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
         code = work()
     except BaseException:
         traceback.print_exc()
@@ -127,13 +126,18 @@ def _be(work: Callable[[], int], here: Path, notes: Path) -> None:
 
 
 def _run(words: Sequence[str], launcher: Sequence[str] | None = None, around: Around = nullcontext) -> int:
-    if launcher is not None:
-        os.execvp(launcher[0], [*launcher, *words])
+    if launcher is None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        if launcher is not None:
+            os.execvp(launcher[0], [*launcher, *words])
         with around():
             app.main(list(words))
     except SystemExit as ended:
         return int(ended.code or 0)
+    except KeyboardInterrupt:  # before the command began
+        return 130
     return 0
 
 

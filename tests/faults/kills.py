@@ -15,6 +15,8 @@ from tests.faults import places
 from tests.faults.child import Around, Command, Ended, import_noted, noting_modules, start
 from tests.faults.places import CACHE, UNFINISHED, Tree, tree
 from tests.faults.scenarios import Scenario
+from xpet.core.errors import XpetError
+from xpet.core.rundir import read_run
 
 SIGNALS = {
     signal.SIGKILL: (-signal.SIGKILL,),
@@ -69,6 +71,10 @@ class Trial:
         shutil.rmtree(self.here, ignore_errors=True)
         self.here.mkdir()
 
+    def tree(self) -> Tree:
+        """What is there."""
+        return tree(self.here, self.scenario.exact)
+
     def start(self, around: Around = nullcontext) -> Command:
         """The command, started; `around` as for `child.start`."""
         return start(self.words, self.here, self.notes, self.launcher, around)
@@ -85,7 +91,7 @@ class Trial:
             if ended.code:
                 raise RuntimeError(f"{self.scenario.name}: exit {ended.code}: {ended.told}")
             tally.seconds = ended.seconds
-            found.append(tree(self.here))
+            found.append(self.tree())
             if self.launcher is None:
                 import_noted(self.notes)
         differing = places.difference(outcome(found[1]), outcome(found[0]))
@@ -140,10 +146,16 @@ def check_words(ended: Ended, tally: Tally) -> None:
 
 def look(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree]) -> dict[str, Tree]:
     """Check what a killed command left; returns the finished results."""
-    found = tree(trial.here)
+    found = trial.tree()
     tally.problems += [f"astray: {name}" for name in places.astray(found, whole, (*CACHE, *UNFINISHED))]
     finished = places.results(found, trial.scenario.results)
     expected = places.results(whole, trial.scenario.results)
+    for name in found:
+        try:
+            if name.startswith("out/") and name.endswith("/metrics.json") and not places.temporary(name):
+                read_run((trial.here / name).parent)
+        except XpetError as error:
+            tally.problems.append(f"no whole run: {error}")
     for name, held in finished.items():
         if differing := places.difference(held, expected.get(name, {})):
             tally.problems.append(f"looks finished but is not: {name}: {differing}")
@@ -155,12 +167,12 @@ def look(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree]) -> di
 def finish(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree]) -> None:
     """Repeat the command undisturbed and compare with what one leaves that was never killed."""
     look(trial, tally, whole, before)
-    complete = not places.difference(outcome(tree(trial.here)), outcome(whole))
+    complete = not places.difference(outcome(trial.tree()), outcome(whole))
     ended = trial.start().end()
     check_words(ended, tally)
     if ended.code and not (complete and TAKEN in ended.told):
         tally.problems.append(f"repeated: exit {ended.code}: {ended.told[-500:]}")
-    found = tree(trial.here)
+    found = trial.tree()
     tally.problems += [f"left behind: {name}" for name in found if places.temporary(name)]
     tally.problems += [f"astray in the end: {name}" for name in places.astray(found, whole, CACHE)]
     if differing := places.difference(outcome(found), outcome(whole)):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xpet.core.files import is_temporary
+from xpet.core.tensors import from_safetensors
 
 CACHE = (
     "cache/", "cache/translations.sqlite", "cache/translations.sqlite-journal", "cache/features/",
@@ -33,36 +34,40 @@ Tree = dict[str, str]
 """What each file holds, as a digest, by its path; a folder's path ends with a slash and it holds nothing."""
 
 
-def tree(folder: Path) -> Tree:
-    """Every file and folder below a folder."""
+def tree(folder: Path, exact: bool = True) -> Tree:
+    """Every file and folder below a folder; not `exact`: numbers that are not whole count as alike."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and not path.is_symlink():
             found[f"{name}/"] = ""
         else:
-            found[name] = _digest(path)
+            found[name] = _digest(path, exact)
     return found
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, exact: bool) -> str:
     if path.suffix in (".json", ".jsonl") and not is_temporary(path):
         text = path.read_text(encoding="utf-8")
         try:
             documents = [json.loads(each) for each in (text.splitlines() if path.suffix == ".jsonl" else [text])]
         except ValueError:
             return "damaged JSON"
-        return json.dumps(_steady(documents), sort_keys=True)
+        return json.dumps(_steady(documents, exact), sort_keys=True)
+    if not exact and path.suffix == ".safetensors" and not is_temporary(path):
+        return str({name: list(tensor.shape) for name, tensor in from_safetensors(path).items()})
     if path.is_file() and os.access(path, os.R_OK):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return "no file"
 
 
-def _steady(value: Any) -> Any:
-    """A JSON value without times and memory."""
+def _steady(value: Any, exact: bool) -> Any:
+    """A JSON value without times and memory; not `exact`: without numbers that training brings."""
     if isinstance(value, dict):
-        return {name: _steady(inner) for name, inner in value.items() if name not in VOLATILE}
-    return [_steady(inner) for inner in value] if isinstance(value, list) else value
+        return {name: _steady(inner, exact) for name, inner in value.items() if name not in VOLATILE}
+    if isinstance(value, float) or value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value if exact else 0
+    return [_steady(inner, exact) for inner in value] if isinstance(value, list) else value
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:

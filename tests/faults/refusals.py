@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.faults import places
 from tests.faults.child import Ended
 from tests.faults.kills import Tally, Trial, finish, look
-from tests.faults.places import Tree, tree
+from tests.faults.places import Tree
 
 SOURCE = Path(__file__).with_name("refuse.c")
 LOADED = "XPET_TEST_REFUSING_DISK"
@@ -101,7 +101,7 @@ def _check(ended: Ended, trial: Trial, refusal: Refusal, whole: Tree, tally: Tal
     lines = [line for line in ended.told.splitlines() if line.startswith("xpet: error: ")]
     if ended.code not in CODES or len(lines) != (ended.code != 0):
         tally.problems.append(f"exit {ended.code}, {len(lines)} lines of errors: {ended.told[-1000:]}")
-    found = tree(trial.here)
+    found = trial.tree()
     if not (refusal.lasting and refusal.removals):
         tally.problems += [f"left: {name}" for name in found if places.temporary(name)]
     finish(trial, tally, whole, look(trial, tally, whole, {}))

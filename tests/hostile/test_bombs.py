@@ -23,7 +23,7 @@ FOUND = {
     "table: a line": "expected a readable file, found more than 16,777,216 bytes in line 1",
     "table: 10 GB": "expected a readable file, found more than 16,777,216 bytes in line 1",
     "captions": "raw/train.de.gz: expected a readable file, found",
-    "a file to translate": "expected lines to translate, found one of more than 16,777,216 bytes",
+    "a file to translate": "expected lines of text, found one of more than 16,777,216 bytes",
     "corpus": "bytes packed in", "table": "bytes packed in", "picture": "expected a readable picture, found",
     "package: more than its list says": "Bad CRC-32", "package: a packing": "expected stored or deflated files",
     "package: a list": "expected at most 1000 members, found a list of", "package": "expected at most 2 GiB, packed at",

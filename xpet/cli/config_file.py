@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.errors import ConfigError, unknown
+from xpet.core.regular_files import read_bytes
 
 FILE, PROJECT = "xpet.toml", "pyproject.toml"
 PROJECT_TABLE = "tool.xpet"
@@ -62,7 +63,7 @@ def _document(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         return {} if path.name == PROJECT and b"xpet" not in content else tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected a configuration file, found none to read ({error.strerror})") from None

@@ -10,6 +10,7 @@ from xpet.core.config import AlignConfig, EvalConfig
 from xpet.core.config.stored import align_config, eval_config, sweep_config
 from xpet.core.errors import ConfigError, DataError, one_line
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_text
 
 
 def of_run(path: str) -> AlignConfig:
@@ -43,7 +44,7 @@ def of_result(path: str) -> EvalConfig:
 
 def _document(file: Path) -> Mapping[str, Any]:
     try:
-        document = parsed(file.read_text(encoding="utf-8"))
+        document = parsed(read_text(file))
     except OSError as error:
         raise ConfigError(
             f"--config {file}: expected a configuration file, found none to read ({error.strerror})"

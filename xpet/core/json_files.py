@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.errors import ModelError, one_line
+from xpet.core.regular_files import read_text
 
 LONGEST_REASON = 160
 """Characters of the reader's error that a message quotes."""
@@ -26,7 +27,7 @@ def read_object(path: Path, purpose: str, most: int = LONGEST_REASON) -> dict[st
     Raises ModelError naming the file, its `purpose`, and at most `most` characters of what the JSON reader says.
     """
     try:
-        value = parsed(path.read_text(encoding="utf-8"))
+        value = parsed(read_text(path))
     except (OSError, ValueError) as error:
         reason = one_line(error, most, first_only=True)
         raise ModelError(f"cannot read {path}: {reason}; expected a JSON object ({purpose})") from None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xpet.core.errors import DataError, OutputError, one_line, quoted
 from xpet.core.files import is_temporary, replacing_folder, writing
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_text
 from xpet.core.run_record import DAMAGED, SCHEMA, RunRecord, documents_of, record_of
 from xpet.core.tensors import check_finite, check_kinds, from_safetensors, to_safetensors
 
@@ -104,7 +105,7 @@ def find_runs(path: Path) -> list[Path]:
 def _last_phase(path: Path) -> Path:
     """The last phase's folder of a chain; any other folder is returned itself. Raises DataError for a damaged chain."""
     try:
-        phases = parsed((path / CHAIN).read_text(encoding="utf-8"))
+        phases = parsed(read_text(path / CHAIN))
     except FileNotFoundError:
         return path
     except (OSError, ValueError) as error:
@@ -182,14 +183,14 @@ def _write_json(path: Path, value: object) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return _document(path.read_text(encoding="utf-8"))
+        return _document(read_text(path))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:
     try:
-        return [_document(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_document(line) for line in read_text(path).splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}; {DAMAGED}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import ModelError, one_line
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import check_regular, open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
     from safetensors.torch import load_file
 
     try:
+        check_regular(path)
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
     except (SafetensorError, OSError, ValueError) as error:
@@ -45,7 +47,7 @@ def from_safetensors(path: Path, remedy: str = "fetch it again") -> dict[str, Te
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; raises OSError, ValueError for other files."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if not 0 < size <= min(MOST_HEADER, path.stat().st_size):
             raise ValueError("no safetensors file")
@@ -81,6 +83,7 @@ def from_pytorch(path: Path, remedy: str = "fetch it again or convert it to safe
     import torch
 
     try:
+        check_regular(path)
         _check_no_bomb(path)
         with torch.serialization.safe_globals([typing.OrderedDict]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -106,7 +109,7 @@ def _check_no_bomb(path: Path) -> None:
                 raise ValueError("compressed members")
             found = any(BYTES in archive.read(each) for each in members if each.filename.endswith(".pkl"))
     else:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = content.find(BYTES) >= 0
     if found:
         raise ValueError("a bytearray")

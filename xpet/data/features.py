@@ -26,6 +26,7 @@ from xpet.core.events import Notice, OnEvent, Progress, ignore
 from xpet.core.files import is_temporary, remove_abandoned, write_file
 from xpet.core.json_files import parsed
 from xpet.core.processes import ALONE, Processes
+from xpet.core.regular_files import check_regular, open_regular
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -246,6 +247,7 @@ class _FeatureStore:
         """Requested rows [d] of a part by digest; raises ValueError or OSError saying what is wrong with the part."""
         from safetensors import SafetensorError, safe_open
 
+        check_regular(path)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -340,6 +342,7 @@ def _read_safetensors(path: Path) -> Tensor:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             name = names[0] if len(names) == 1 else USER_NAME
@@ -362,7 +365,7 @@ def _read_npy(path: Path) -> Tensor:
     import torch
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not (magic := file.read(len(NPY_MAGIC))).startswith(NPY_MAGIC):  # NumPy would advise to unpickle it
                 raise ValueError("an archive (.npz)" if magic.startswith(b"PK") else f"a file that begins {magic!r}")
         array: Any = numpy.load(path, allow_pickle=False)

@@ -16,6 +16,7 @@ from xpet.core.captions import Split
 from xpet.core.errors import DataError, quoted
 from xpet.core.files import sha256_of
 from xpet.core.pictures import readable, rgb
+from xpet.core.regular_files import open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +48,7 @@ class FolderPictures:
     def digest(self, name: str) -> str:
         """Sha256 hex digest of the file's bytes; raises DataError when it is missing or unreadable."""
         try:
-            with self._existing(name).open("rb") as file:
+            with open_regular(self._existing(name)) as file:
                 return sha256_of(file)
         except OSError as error:
             raise DataError(f"picture {name}: expected a readable file, found {error}") from error

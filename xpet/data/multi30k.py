@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
@@ -127,7 +128,7 @@ def _column(
     """The captions of a language, image by image, count * sets of them; None when it has no file and needs none."""
     stems = [stem] if sets == 1 else [f"{stem}.{number}" for number in range(1, sets + 1)]
     paths = [_existing(folder, name, language) for name in stems]
-    if not required and not any(path.exists() for path in paths):
+    if not required and not any(lexists(path) for path in paths):
         return None
     columns = [files.lines(path, count) for path in paths]
     return tuple(text for captions in zip(*columns, strict=False) for text in captions)
@@ -136,4 +137,4 @@ def _column(
 def _existing(folder: Path, stem: str, language: str) -> Path:
     """The caption file of a language, or the path where it is expected."""
     paths = [folder / f"{stem}.{code}{ending}" for code in spellings(language) for ending in ("", ".gz")]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if lexists(path)), paths[0])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from xpet.core.errors import DataError
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,7 +144,7 @@ def read_state(folder: Path) -> State:
     """The state in `pairs.json`; raises DataError when it is missing or the files do not agree with it."""
     path = folder / STATE
     try:
-        state = _checked(parsed(path.read_bytes()))
+        state = _checked(parsed(read_bytes(path)))
     except FileNotFoundError:
         raise DataError(f"{folder}: expected a store of pairs, found no {STATE} in it") from None
     except (OSError, ValueError, TypeError) as error:

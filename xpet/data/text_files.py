@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from xpet.core.errors import DataError, one_line, short
 from xpet.core.files import sha256_of
+from xpet.core.regular_files import open_regular
 from xpet.data.images import FolderPictures, ImageNames, unusable
 from xpet.data.unpacked import BombError, open_unpacked
 
@@ -188,7 +189,7 @@ class CaptionFiles:
                 while file.read(BLOCK):  # to the end: an archive may be damaged anywhere
                     pass
                 size = file.tell()
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self.fingerprints[name] = sha256_of(file)
         except FileNotFoundError:
             self.problems.append(f"{name}: expected a file, found none in {self.root}")

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from xpet.core.regular_files import open_regular
+
 FREE = 16 << 20
 """Unpacked bytes that a file of any size may have."""
 RATIO = 200
@@ -41,7 +43,7 @@ def open_unpacked(path: Path, kinds: Collection[str] = ("gzip",)) -> BinaryIO:
 
     Raises OSError; reading raises OSError, EOFError and zlib.error, and BombError beyond the bound.
     """
-    file = path.open("rb")
+    file = open_regular(path)
     return unpacked(file, owned=True) if module_of(file.peek(), kinds) else file
 
 

@@ -6,6 +6,7 @@ translations `translated_from_en/{lang}.txt`, `translated_to_en/{lang}.txt`. One
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 
 from xpet.core.captions import PIVOT, Corpus, ReadRequest, Split
@@ -43,7 +44,7 @@ def read(request: ReadRequest) -> Corpus:
         texts[language] = {"target": target, "pivot": english}
         for slot, folder in TRANSLATIONS.items():
             path = _first(root, [f"{folder}/{code}.txt" for code in spellings(language)])
-            if language != PIVOT and path.exists():
+            if language != PIVOT and lexists(path):
                 texts[language][slot] = files.lines(path, len(images))
     aliases: dict[str, str] = {}
     pictures = find_pictures([root / folder for folder in PICTURE_FOLDERS], images, files.problems, aliases)
@@ -67,4 +68,4 @@ def _caption_files(root: Path) -> dict[str, Path]:
 def _first(root: Path, candidates: list[str]) -> Path:
     """The first candidate below the root that exists, else the first of all, which is then reported as missing."""
     paths = [root / candidate for candidate in candidates]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if lexists(path)), paths[0])

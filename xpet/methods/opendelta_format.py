@@ -19,6 +19,7 @@ from torch import Tensor
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_text
 from xpet.methods import embeddings
 from xpet.methods.compacter import DIVISION
 from xpet.methods.naming import OUTER, as_in_tower, in_backbone, parts_of
@@ -117,7 +118,7 @@ def write(folder: Path, config: MethodConfig, delta: Mapping[str, Tensor]) -> No
 def is_delta(folder: Path) -> bool:
     """Whether a folder is one of OpenDelta's."""
     try:
-        return KIND in parsed((folder / CONFIG).read_text(encoding="utf-8"))
+        return KIND in parsed(read_text(folder / CONFIG))
     except (OSError, ValueError, TypeError):
         return False
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.core.regular_files import check_regular
 from xpet.core.tensors import to_safetensors
 from xpet.methods import embeddings
 from xpet.methods.naming import as_in_tower, in_backbone, parts_of, selecting
@@ -116,6 +117,7 @@ def is_ours(folder: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(folder / WEIGHTS[0])
         with safe_open(folder / WEIGHTS[0], framework="pt") as file:
             return _MAKER in (file.metadata() or {})
     except (OSError, SafetensorError):

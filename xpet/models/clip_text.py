@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xpet.core.errors import ModelError, one_line
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_text
 from xpet.models.checkpoint import LoadedText, load_text_tower
 from xpet.models.hub import checkpoint_folder
 from xpet.models.tokenizer import TextTokenizer, load_tokenizer
@@ -130,9 +131,9 @@ def _from_vocabulary(folder: Path) -> Any:
     if missing:
         raise ModelError(f"{folder}: expected tokenizer.json, or vocab.json and merges.txt, found no {missing[0]}")
     try:
-        lines = merges.read_text(encoding="utf-8").split("\n")
+        lines = read_text(merges).split("\n")
         pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-        return CLIPTokenizer(vocab=parsed(vocabulary.read_text(encoding="utf-8")), merges=pairs)
+        return CLIPTokenizer(vocab=parsed(read_text(vocabulary)), merges=pairs)
     except Exception as error:  # tokenizers raises plain Exception
         raise ModelError(
             f"cannot read {vocabulary}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from xpet.core.events import OnEvent, ignore
+from xpet.core.regular_files import read_text
 from xpet.models.checkpoint import OpenText
 from xpet.models.families import FAMILIES
 from xpet.models.shards import Change, StorageOptions, write_weights
@@ -92,6 +93,6 @@ def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
     head: dict[str, Tensor] = read_weights(folder / DENSE)
     tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
     tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})
-    settings = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    settings = json.loads(read_text(folder / "sentence_bert_config.json"))
     tokenizer = AutoTokenizer.from_pretrained(str(folder), **OURS)
     return tower.eval(), TextTokenizer(tokenizer, settings["max_seq_length"], transformer.config.pad_token_id)

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xpet.core.regular_files import read_bytes
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -26,7 +28,7 @@ def read_sentencepiece(path: Path) -> Tokenizer:
     """XLM-R's tokenizer on a SentencePiece unigram model; raises ValueError when the file is not one."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    pieces, charsmap = _parse(path.read_bytes())
+    pieces, charsmap = _parse(read_bytes(path))
     if len(pieces) <= 3:
         raise ValueError(f"expected sentence pieces, found {len(pieces)}")
     vocabulary = [*((mark, 0.0) for mark in _SPECIAL), *pieces[3:], ("<mask>", 0.0)]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from xpet.core.errors import ModelError, OutputError
 from xpet.core.files import sha256_of
 from xpet.core.paths import cache_folder
+from xpet.core.regular_files import check_regular, open_regular
 from xpet.translation.packages import TOKENIZERS, Installed
 
 FILE = "translations.sqlite"
@@ -47,6 +48,8 @@ class Cache:
         self.path = (folder or cache_folder()) / FILE
         with self._guarded():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self.path):
+                check_regular(self.path)
             self._database = sqlite3.connect(self.path, timeout=WRITE_TIMEOUT, isolation_level=None)
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(f"PRAGMA cache_size = -{PAGE_CACHE}")
@@ -114,7 +117,7 @@ class Cache:
         if row is not None and row[0] == state:
             sha256: str = row[1]
             return sha256
-        with real.open("rb") as file:
+        with open_regular(real) as file:
             digest = sha256_of(file)
         with self._guarded(), self._writing():
             self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, state, digest))

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+from xpet.core.errors import DataError
 from xpet.translation.jsonlines import read_json_lines
 from xpet.translation.records import BOM, Record, decoded
 from xpet.translation.tables import read_csv, read_tsv
@@ -17,6 +20,15 @@ from xpet.translation.tables import read_csv, read_tsv
 WITH_COLUMNS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_json_lines}
 """Readers of files with columns, by the ending of the name; all other files are texts."""
 LINES_PER_BLOCK = 1024  # decoded at once
+MAX_LINE = 1 << 24  # bytes of a line beyond which a file is taken for no text
+
+
+def bounded_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines of an open file; raises DataError, with its name, at one that is longer than any text's."""
+    for line in iter(partial(file.readline, MAX_LINE), b""):
+        if len(line) == MAX_LINE:
+            raise DataError(f"{name}: expected lines of text, found one of more than {MAX_LINE:,} bytes")
+        yield line
 
 
 def needs_column(name: str) -> bool:

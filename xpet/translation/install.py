@@ -21,6 +21,7 @@ from xpet.core.errors import ModelError, OutputError, one_line
 from xpet.core.files import replacing_folder, sha256_of, writing
 from xpet.core.json_files import parsed
 from xpet.core.paths import cache_folder
+from xpet.core.regular_files import open_regular, read_text
 from xpet.translation.argos import load_package
 from xpet.translation.modelfile import check_model
 from xpet.translation.packages import Installed, read_installed
@@ -94,7 +95,7 @@ def _is_present(folder: Path, sha: str) -> bool:
 def recorded_sha256(folder: Path) -> str | None:
     """SHA-256 of the file an installed package came from; None when xpet did not install it."""
     try:
-        recorded = parsed((folder / RECORD).read_text(encoding="utf-8"))["sha256"]
+        recorded = parsed(read_text(folder / RECORD))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return recorded if isinstance(recorded, str) else None
@@ -141,7 +142,7 @@ def _staged(path: Path) -> Iterator[tuple[Path, str]]:
 def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, str]]:
     """The opened zip archive and its SHA-256; raises ModelError."""
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise ModelError(f"{path}: expected an .argosmodel file, found none to read ({error.strerror})") from error
     with file:

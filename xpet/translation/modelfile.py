@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from xpet.core.errors import ModelError
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import open_regular, read_bytes
 
 VERSIONS = range(2, 8)
 MAX_VARIABLES = 20_000
@@ -50,7 +51,7 @@ def check_model(folder: Path) -> dict[str, list[str]]:
 def _rows(path: Path) -> dict[str, int]:
     """The first dimension of every variable by name, aliases included."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         version = _number(file, "<I")
         if version not in VERSIONS:
             raise ValueError(f"format version {version}")
@@ -113,7 +114,7 @@ def _tokens(path: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_VOCABULARY:
             raise ValueError(f"more than {MAX_VOCABULARY} bytes")
-        text = path.read_bytes().decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
         if path.suffix == ".txt":
             return text.removesuffix("\n").split("\n")
         tokens = parsed(text)

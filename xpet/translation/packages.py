@@ -12,6 +12,7 @@ from typing import Any
 from xpet.core.captions import PIVOT
 from xpet.core.errors import ModelError, one_line
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_bytes
 
 CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)
 TOKENIZERS = ("sentencepiece.model", "bpe.model")
@@ -97,7 +98,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_METADATA:
             raise ValueError(f"more than {MAX_METADATA} bytes")
-        facts = parsed(path.read_bytes().decode("utf-8"))
+        facts = parsed(read_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"package {folder}: expected metadata.json, found none") from None
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpet.core.errors import DataError
-from xpet.translation.documents import read_records
+from xpet.translation.documents import bounded_lines, read_records
 
 TOKENIZER = "13a"
 """BLEU's tokenizer for languages that are not in TOKENIZERS."""
@@ -23,7 +23,8 @@ def read_references(name: str, column: str | None = None) -> list[str]:
     """The references in a file: its lines, or a column of a table or of JSON lines. Raises DataError."""
     try:
         with open(name, "rb") as file:
-            return [record.text for record in read_records(file, name, column, column or "") if record.counts]
+            records = read_records(bounded_lines(file, name), name, column, column or "")
+            return [record.text for record in records if record.counts]
     except OSError as error:
         raise DataError(f"{name}: expected a file of references, found none to read ({error.strerror})") from error
 

@@ -15,6 +15,7 @@ from typing import Any
 from xpet.core.errors import OutputError
 from xpet.core.events import Notice, OnEvent, Validated
 from xpet.core.files import append, write_file
+from xpet.core.regular_files import read_bytes
 from xpet.core.rundir import HISTORIES
 
 ENDING = ".jsonl"
@@ -54,7 +55,7 @@ class Histories:
 def read_history_so_far(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a history that may be growing; what is no whole line of one, or no file, is left out."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_bytes(path).splitlines()
     except OSError:
         return
     for line in lines:

@@ -19,6 +19,7 @@ from xpet.core.config import AlignPlan, RunConfig
 from xpet.core.config.stored import sweep_config
 from xpet.core.errors import ConfigError, DataError
 from xpet.core.paths import exists
+from xpet.core.regular_files import read_bytes
 from xpet.core.routines import ROUTINES
 from xpet.core.rundir import (
     CHAIN,
@@ -218,7 +219,7 @@ def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none to read."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_bytes(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, SLOTS, Corpus, LanguageCaptions, Reader, ReadRequest, Split
@@ -13,6 +12,7 @@ from xpet.core.errors import ConfigError, DataError, unknown
 from xpet.core.events import Notice, OnEvent
 from xpet.core.paths import absolute
 from xpet.core.presets import ALL
+from xpet.core.regular_files import read_text
 
 if TYPE_CHECKING:
     from xpet.data.lint import Finding
@@ -139,7 +139,7 @@ def cut(corpus: Corpus, config: DataConfig) -> Parts:
 
     if config.split_file is not None:
         try:
-            text = Path(config.split_file).read_text(encoding="utf-8")
+            text = read_text(config.split_file)
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the split file {config.split_file}: {error}") from error
         plan = SplitPlan.from_json(text, corpus)

@@ -14,6 +14,7 @@ from xpet.core.events import OnEvent
 from xpet.core.files import sha256_of
 from xpet.core.paths import absolute, features_folder
 from xpet.core.processes import here
+from xpet.core.regular_files import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ def text_alone(text: LoadedText, config: ModelConfig) -> Towers:
 def _file_digest(path: str) -> str | None:
     """SHA-256 of a file; None when it cannot be read, which its reader reports better."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return sha256_of(file)
     except OSError:
         return None

@@ -19,6 +19,7 @@ from xpet.core.errors import DataError, one_line
 from xpet.core.files import replacing_file, writing
 from xpet.core.json_files import parsed
 from xpet.core.paths import cache_folder
+from xpet.core.regular_files import read_text
 
 SCHEMA = 1
 
@@ -96,7 +97,7 @@ def read_translation(folder: Path, column: CaptionColumn) -> Translation | None:
     if not path.is_file():
         return None
     try:
-        header, *lines = [parsed(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        header, *lines = [parsed(line) for line in read_text(path).split("\n")[:-1]]
         if header["xpet"] != "translations" or header["schema"] != SCHEMA:
             raise ValueError(f"schema {one_line(repr(header.get('schema')))}")
         if tuple(line["source"] for line in lines) != column.sources:

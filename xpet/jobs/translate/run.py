@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,12 +26,11 @@ from xpet.jobs.translate.postprocess import Postprocessor
 from xpet.translation.bulk import Bulk
 from xpet.translation.cache import Cache, Entry
 from xpet.translation.chain import make_chain
-from xpet.translation.documents import count_records, read_records
+from xpet.translation.documents import bounded_lines, count_records, read_records
 from xpet.translation.packages import Installed, need_chain
 from xpet.translation.records import Record
 
 CHUNK = 8192  # records held in memory
-MAX_LINE = 1 << 24  # bytes of a line beyond which a file is taken for no text
 REPORT = ".flagged.jsonl"  # added to the name of the output
 STAGE = "translate"
 TEXTS, RESULT = "the texts to translate", "the result of the translation"
@@ -175,10 +173,7 @@ def _records(config: TranslateConfig, file: BinaryIO) -> Iterator[Record]:
 
 def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     try:
-        for line in iter(partial(file.readline, MAX_LINE), b""):
-            if len(line) == MAX_LINE:
-                raise DataError(f"{name}: expected lines to translate, found one of more than {MAX_LINE:,} bytes")
-            yield line
+        yield from bounded_lines(file, name)
     except OSError as error:
         raise DataError(f"{name}: expected lines to translate, found none to read ({error.strerror})") from error
 

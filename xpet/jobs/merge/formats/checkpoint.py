@@ -10,6 +10,7 @@ from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
 from xpet.core.json_files import parsed
+from xpet.core.regular_files import read_text
 from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.measure import Encode
@@ -100,7 +101,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 def is_our_config(folder: Path) -> bool:
     """Whether xpet wrote the folder's config.json."""
     try:
-        return NOTE_KEY in parsed((folder / "config.json").read_text(encoding="utf-8"))
+        return NOTE_KEY in parsed(read_text(folder / "config.json"))
     except (OSError, ValueError, TypeError):
         return False
 

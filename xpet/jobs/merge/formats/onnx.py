@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.events import OnEvent, Progress
+from xpet.core.regular_files import read_text
 from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, checkpoint_bytes, image_beside, is_our_config, note
 from xpet.jobs.merge.formats.folded import folded_tower
@@ -42,7 +43,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     from xpet.models.onnx_export import OnnxTower
     from xpet.models.tokenizer import load_tokenizer
 
-    settings: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings: dict[str, Any] = json.loads(read_text(folder / "config.json"))
     tower = OnnxTower(folder, settings["dimensions"])
     tokenizer = load_tokenizer(folder, settings["max_length"], settings["pad_token_id"])
     return _in_turns(tower, tokenizer)
