@@ -18,20 +18,18 @@ from xpet.core.processes import connected, here
 from xpet.core.rundir import CHAIN
 from xpet.core.stopping import Stopped, catching
 from xpet.jobs.align.prepare import new_folder
+from xpet.jobs.align.run import absolute_paths
 from xpet.jobs.align.run import run as run_phase
 from xpet.jobs.align.unfinished import Unfinished
 from xpet.jobs.align.watching import tracking_folder
 from xpet.jobs.results.align import AlignResult
-from xpet.jobs.shared.corpus import absolute_data
-from xpet.jobs.shared.towers import absolute_model
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore) -> AlignResult:
     """Train a configuration: `run_phases` of its phases."""
     phases = config.phases()
     with catching(), connected(60 * config.timeout) as processes:
-        command = replace(config, model=absolute_model(config.model), data=absolute_data(config.data))
-        return run_phases(phases, processes.listener(on_event), command)
+        return run_phases(phases, processes.listener(on_event), absolute_paths(config))
 
 
 def run_phases(

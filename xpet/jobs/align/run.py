@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from xpet.core.captions import PIVOT
 from xpet.core.config import AlignConfig, AlignPlan, RunConfig, to_dict
 from xpet.core.errors import PeerError, ProcessError, TrainingError, XpetError, listing
 from xpet.core.events import Notice, OnEvent, ignore
+from xpet.core.paths import absolute
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunEnvironment, RunMetrics, RunRecord, RunResult, SplitNames
 from xpet.core.stopping import Stopped, catching, caught_signals
 from xpet.core.tensors import tensor_bytes
+from xpet.data.text_corpus import STDIN
 from xpet.jobs.align import stacks, summary
 from xpet.jobs.align.prepare import AlignSetup, prepare
 from xpet.jobs.align.watching import Watching, check_trackers, watching
@@ -30,6 +32,8 @@ from xpet.jobs.shared.towers import absolute_model, versions
 if TYPE_CHECKING:
     from xpet.training.device import Engine
     from xpet.training.selection import TrainedRun
+
+Config = TypeVar("Config", AlignConfig, AlignPlan)
 
 
 def run(config: AlignConfig, on_event: OnEvent = ignore, is_phase: bool = False) -> AlignResult:
@@ -47,7 +51,7 @@ def run(config: AlignConfig, on_event: OnEvent = ignore, is_phase: bool = False)
 
 def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent, is_phase: bool) -> AlignResult:
     started = time.monotonic()
-    plan = replace(plan, model=absolute_model(plan.model), data=absolute_data(plan.data))
+    plan = absolute_paths(plan)
     setup = prepare(plan, on_event, held=held)
     runs = list(setup.config.runs())
     order = {run.label: number for number, run in enumerate(runs)}  # stacks finish in any order
@@ -86,6 +90,18 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent, is_phase: bool) ->
     if not is_phase:
         setup.unfinished.finish()
     return summarised
+
+
+def absolute_paths(config: Config) -> Config:
+    """The configuration with absolute paths of local files, so that what is stored is found from anywhere."""
+    files = config.text.corpus  # those named in full may be pipes, which have no other name
+    corpus = files and tuple(
+        path if path == STDIN or Path(path).is_absolute() else str(absolute(path)) for path in files
+    )
+    return replace(
+        config, model=absolute_model(config.model), data=absolute_data(config.data), start=absolute(config.start),
+        text=replace(config.text, corpus=corpus),
+    )  # fmt: skip
 
 
 def _trained(

@@ -159,7 +159,7 @@ class Unfinished:
         with writing(f"the sweep in {self.out}"):
             _remove(self.folder)
             with replacing_folder(self.folder) as stage:
-                self._write_plan(stage)
+                (stage / SWEEP).write_text(self._plan_text(), encoding="utf-8")
         self._lock(held)
 
     def write(self, path: Path, record: RunRecord) -> None:
@@ -237,8 +237,11 @@ class Unfinished:
             held.enter_context(locked(self.folder / SWEEP_LOCK, f"the sweep in {self.out}", GLANCE))
 
     def _write_plan(self, folder: Path) -> None:
+        write_file(folder / SWEEP, self._plan_text())
+
+    def _plan_text(self) -> str:
         document = {"schema": SCHEMA, "replaces": self.is_replacing, "config": self._config}
-        write_file(folder / SWEEP, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
     def _end_replacing(self) -> None:
         """End what was begun: the new output takes its place, or else the earlier one comes back."""
