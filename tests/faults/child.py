@@ -59,9 +59,13 @@ class Command:
         return self._ended
 
     def signal(self, number: int) -> None:
-        """Send a signal to the whole group."""
+        """Send a signal to all its processes, those of other groups among them: a launcher starts such."""
+        others = _below(self.process) if number == signal.SIGKILL else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process, number)
+        for process in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def end(self) -> Ended:
         """Wait for its end; one that hangs is killed, and says so."""
@@ -145,6 +149,20 @@ def apart(work: Callable[[], object], here: Path, notes: Path) -> Ended:
     """Do something in a fork of this process, which it cannot harm."""
     notes.mkdir(exist_ok=True)
     return Command(_forked(lambda: int(bool(work()) and 0), here, notes), notes).end()
+
+
+def _below(process: int) -> list[int]:
+    """The numbers of all processes that a process started, and those did, as far as they live."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found, seen = [], [process]
+    while seen:
+        more = parents.get(seen.pop(), [])
+        found += more
+        seen += more
+    return found
 
 
 def noting_modules(notes: Path) -> Around:

@@ -27,6 +27,7 @@ class Scenario:
         results: patterns of the finished results, each of which is whole or absent: folders, or files.
         exact: whether the result is the same to the last bit. That of a stack is not: which runs share it decides how
             its products are rounded, and a repeated command has fewer runs to put into stacks.
+        slow: whether it starts interpreters of its own, which takes seconds.
         launcher: words of another program that starts it, in place of `python -m`.
     """
 
@@ -34,6 +35,7 @@ class Scenario:
     words: tuple[str, ...]
     results: tuple[str, ...] = ("out",)
     exact: bool = True
+    slow: bool = False
     launcher: tuple[str, ...] = ()
 
     def command(self, world: Path, brief: bool = False) -> list[str]:
@@ -54,6 +56,9 @@ SCENARIOS = {each.name: each for each in (
     Scenario("align a sweep in threads", (
         *TRAINING, "--lang", "de,tr", "--seed", "1,2,3", "--steps", "60", "--stack", "2", "--workers", "2",
     ), ("out/*-seed*", "out/summary.json"), exact=False),
+    Scenario("align a sweep by two processes", (
+        *TRAINING, "--lang", "de,tr", "--seed", "1,2,3", "--steps", "60", "--stack", "1", "--processes", "2",
+    ), ("out/*-seed*", "out/summary.json"), slow=True),
     Scenario("pair a corpus", (
         "align", *TABLE, "--model", "{world}/text", "--shots", "12", "--device", "cpu", "--lang", "de", "-q",
         "--routine", "text", "--corpus", "{world}/english.txt", *PACKAGES, "--batch-size", "16",

@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "world"
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if not scenario.slow])
 def test_a_killed_command_loses_nothing(name: str, world: Path, tmp_path: Path) -> None:
     trial = Trial(SCENARIOS[name], world, tmp_path, brief=True)
     tally = survive(trial, KILLS, random.Random(name))
