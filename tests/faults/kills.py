@@ -164,24 +164,24 @@ def look(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree]) -> di
     return finished
 
 
-def finish(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree]) -> None:
-    """Repeat the command undisturbed and compare with what one leaves that was never killed."""
+def finish(trial: Trial, tally: Tally, whole: Tree, before: dict[str, Tree], spared: Sequence[str] = ()) -> None:
+    """Repeat the command undisturbed and compare with what one leaves that was never killed, but for what is spared."""
     look(trial, tally, whole, before)
-    complete = not places.difference(outcome(trial.tree()), outcome(whole))
+    complete = not places.difference(outcome(trial.tree(), spared), outcome(whole))
     ended = trial.start().end()
     check_words(ended, tally)
     if ended.code and not (complete and TAKEN in ended.told):
         tally.problems.append(f"repeated: exit {ended.code}: {ended.told[-500:]}")
     found = trial.tree()
     tally.problems += [f"left behind: {name}" for name in found if places.temporary(name)]
-    tally.problems += [f"astray in the end: {name}" for name in places.astray(found, whole, CACHE)]
-    if differing := places.difference(outcome(found), outcome(whole)):
+    tally.problems += [f"astray in the end: {name}" for name in places.astray(found, whole, (*CACHE, *spared))]
+    if differing := places.difference(outcome(found, spared), outcome(whole)):
         tally.problems.append(f"another result: {differing}")
 
 
-def outcome(found: Tree) -> Tree:
-    """What is not in the cache, nor temporary."""
+def outcome(found: Tree, spared: Sequence[str] = ()) -> Tree:
+    """What is not in the cache, nor temporary, nor spared."""
     return {
-        name: held for name, held in found.items() if not places.fits(name, (*CACHE, *places.SYSTEM))
+        name: held for name, held in found.items() if not places.fits(name, (*CACHE, *places.SYSTEM, *spared))
         and not places.temporary(name)
     }  # fmt: skip

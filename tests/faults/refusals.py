@@ -104,4 +104,5 @@ def _check(ended: Ended, trial: Trial, refusal: Refusal, whole: Tree, tally: Tal
     found = trial.tree()
     if not (refusal.lasting and refusal.removals):
         tally.problems += [f"left: {name}" for name in found if places.temporary(name)]
-    finish(trial, tally, whole, look(trial, tally, whole, {}))
+    spared = ("out.unfinished/",) if refusal.removals else ()  # an empty folder that could not be removed
+    finish(trial, tally, whole, look(trial, tally, whole, {}), spared)

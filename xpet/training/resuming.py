@@ -143,7 +143,8 @@ class Checkpoints:
             self._unsettled = [run for run in self._unsettled if not self.is_settled(run.config.label)]
             for name in [name for name, labels in self._over.items() if all(map(self.is_settled, labels))]:
                 del self._over[name]
-                (self.folder / name).unlink(missing_ok=True)
+                with suppress(OSError):  # a killed process leaves it, too
+                    (self.folder / name).unlink(missing_ok=True)
             for run in list(self._unsettled):
                 state = Checkpoint(self.identity, 0, 0, (run_state(run, 0, ""),), run.state)
                 name = f"{RUN}-{self.numbers[run.config.label]:04d}{SUFFIX}"

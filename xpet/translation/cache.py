@@ -100,7 +100,7 @@ class Cache:
         try:
             paths = [package.folder / name for name in names] + sorted((package.folder / "model").iterdir())
             for path in paths:
-                if path.is_file():
+                if path.exists() and not path.is_dir():
                     digest.update(os.fsencode(path.relative_to(package.folder)) + f"\0{self._sha256(path)}\n".encode())
         except OSError as error:  # the cache's own errors are OutputError already
             raise ModelError(f"package {package.folder}: expected files to read, found {error}") from error

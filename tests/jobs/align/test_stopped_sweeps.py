@@ -239,3 +239,20 @@ def test_killed_on_the_command_line(tmp_path: Path) -> None:
     assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4, 5]
     assert {path.name for path in out.glob("*/*")} == set(FILES)
     assert not unfinished.exists()
+
+
+def test_a_disk_that_refuses_removals_is_told(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = unfinished._remove
+
+    def refuse(path: Path) -> None:
+        if path.name == SWEEP:
+            raise OSError(30, "Read-only file system")
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished, "_remove", refuse)
+        with pytest.raises(OutputError, match="^cannot write the sweep in .*/out: Read-only file system"):
+            align.run(config(world, tmp_path / "out"))
+    again = align.run(config(world, tmp_path / "out"), interrupt_at("training", 1))
+    assert [run.seed for run in again.runs] == list(SEEDS)
+    assert inside(tmp_path) & {"out", "out.unfinished"} == {"out"}

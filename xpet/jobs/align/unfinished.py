@@ -190,9 +190,11 @@ class Unfinished:
             self._finish()
 
     def _finish(self) -> None:
-        for name in sorted(OWN - {SWEEP}):
-            _remove(self.folder / name)
-        _remove(self.folder)
+        with writing(f"the sweep in {self.out}"):
+            for name in (*sorted(OWN - {SWEEP}), SWEEP):
+                _remove(self.folder / name)
+        with suppress(OSError):  # an empty folder without a plan stands for nothing
+            _remove(self.folder)
 
     @property
     def checkpoints(self) -> Path:
