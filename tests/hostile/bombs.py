@@ -90,7 +90,7 @@ def parquet(kind: str) -> Callable[[Path], object]:
         if kind == "list":
             text = pyarrow.ListArray.from_arrays(pyarrow.array([0, 20_000], pyarrow.int32()), text)
         if kind == "cell":
-            text = pyarrow.array(["a" * (300 * MIB)])
+            text = pyarrow.array(["a" * (100 * MIB)])
         columns = {"image": text, "lang": text, "caption": text} if kind == "table" else {"text": text}
         parquet.write_table(pyarrow.table(columns), folder / "a.parquet", compression="zstd")
 

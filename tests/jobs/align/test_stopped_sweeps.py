@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run_here
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.conftest import FIT, World, rows_of, write_table
 from xpet.core.config import AlignConfig
@@ -203,38 +204,24 @@ def test_there_must_be_a_stopped_sweep(tmp_path: Path) -> None:
     )
 
 
-def test_killed_on_the_command_line(tmp_path: Path) -> None:
+def test_killed_on_the_command_line(world: World, tmp_path: Path) -> None:
     """`kill -9` after the first run; then `--resume` needs nothing else."""
     out = tmp_path / "out"
-    words = [
-        "align",
-        "--shots",
-        "4",
-        "--steps",
-        "40",
-        "--seed",
-        "1,2,3,4,5",
-        "--stack",
-        "1",
-        "--workers",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    environment = os.environ | {"XPET_CACHE": str(tmp_path / "cache")}
+    data = ["--data", "table", "--data-root", str(world.table), "--image-features", str(world.features)]
+    words = ["--shots", "12", "--batch-size", "6", "--steps", "150", "--seed", "1,2,3,4,5", "--stack", "1"]
+    model = ["--model", str(world.text), "--workers", "1", "--device", "cpu", "-q", "--out", str(out)]
     command = [sys.executable, "-m", "xpet"]
-    with subprocess.Popen([*command, *words, "-q", "--out", str(out)], env=environment) as process:
+    with subprocess.Popen([*command, "align", *data, *words, *model]) as process:
         until = time.monotonic() + 120
         while not list(out.glob("*/metrics.json")) and time.monotonic() < until and process.poll() is None:
-            time.sleep(0.05)
+            time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     unfinished = tmp_path / "out.unfinished"
     assert (unfinished / SWEEP).is_file()
-    more = [*command, "align", "--resume", str(unfinished)]
-    refused = subprocess.run([*more, "--overwrite"], env=environment, capture_output=True, text=True)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--resume" in refused.stderr
-    done = subprocess.run([*more, "--json"], env=environment, capture_output=True, text=True)
+    refused = run_here("align", "--resume", unfinished, "--overwrite")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"--resume" in refused.stderr
+    done = run_here("align", "--resume", unfinished, "--json")
     assert done.returncode == 0, done.stderr
     assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4, 5]
     assert {path.name for path in out.glob("*/*")} == set(FILES)
