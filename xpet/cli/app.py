@@ -30,7 +30,7 @@ from xpet.core.errors import (
     quoted,
 )
 from xpet.core.launch import launch_of
-from xpet.core.stopping import Stopped
+from xpet.core.stopping import Stopped, catching
 from xpet.version import VERSION
 
 EXIT_CODES = """\
@@ -116,9 +116,17 @@ for _command, _run_command in COMMANDS.items():
 
 
 def _run_stoppable(run: Callable[[Request], None], request: Request) -> None:
-    """Run a command; raises StoppedError where a signal stops it, for typer would forget which one it was."""
+    """Run a command; raises StoppedError where a signal stops it, for typer would forget which one it was.
+
+    That is so, too, where a library made an error of its own of the signal.
+    """
     try:
-        run(request)
+        with catching() as signals:
+            try:
+                run(request)
+            except Exception:
+                signals.check()
+                raise
     except Stopped as stopped:
         raise StoppedError(str(stopped), stopped.exit_code) from stopped
 
