@@ -39,6 +39,8 @@ OF_LAUNCHER = "TORCHELASTIC_USE_AGENT_STORE"
 """Variable of torch's launcher that says that it holds the store."""
 ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
 """Variable of torch's launcher with its number of restarts: they have the same store."""
+LAUNCHER_PATIENCE, TURN = 30.0, 3.0
+"""Seconds after which a launcher counts as gone whose store cannot be reached, and of one try to reach it."""
 SIGN_EVERY = 1.0
 """Seconds between signs of life."""
 PATIENCE = 5.0
@@ -415,19 +417,44 @@ def connected(timeout: float) -> Iterator[Processes]:
 
 def _common_store(prefix: str, timeout: float, world: int) -> Store:
     """The store of the launcher, else the one of process 0; keys begin with the prefix."""
-    from datetime import timedelta
-
-    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
     try:
         if not _stores:
-            _stores.append(next(rendezvous("env://", timeout=timedelta(seconds=timeout)))[0])
+            _stores.append(_store_of_launcher(timeout) if os.environ.get(OF_LAUNCHER) == "True" else _met(timeout))
     except Exception as error:  # torch raises several kinds
         raise ProcessError(
             f"expected to meet {world} processes at MASTER_ADDR and MASTER_PORT, found {one_line(error, 160)}; start "
             "all of them with one launcher, or choose another port"
         ) from error
     return PrefixStore(prefix, _stores[0])
+
+
+def _met(seconds: float) -> Store:
+    """The store at MASTER_ADDR and MASTER_PORT, when all have come within so many seconds."""
+    from datetime import timedelta
+
+    from torch.distributed import rendezvous  # type: ignore[attr-defined]
+
+    return next(rendezvous("env://", timeout=timedelta(seconds=seconds)))[0]
+
+
+def _store_of_launcher(timeout: float) -> Store:
+    """The store that the launcher made before it started this process, tried in turns in which signals are heard.
+
+    Where the launcher is gone it is never found, and this process would outlive it.
+    """
+    from datetime import timedelta
+
+    end = time.monotonic() + min(timeout, LAUNCHER_PATIENCE)
+    while True:
+        try:
+            store = _met(TURN)
+            store.set_timeout(timedelta(seconds=timeout))
+            return store
+        except Exception:  # torch raises several kinds
+            if time.monotonic() > end:
+                raise
 
 
 def _share_machine(launch: Launch) -> int | None:
