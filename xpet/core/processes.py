@@ -377,6 +377,8 @@ ALONE = Processes()
 _here = ALONE
 _stores: list[Store] = []
 """The store that all meetings of this process use, once there was one; each meeting has a prefix of its own."""
+_undivided: list[int] = []
+"""The threads that this process computed with before it took its share, once it did."""
 _meetings = 0
 
 
@@ -467,12 +469,11 @@ def _share_machine(launch: Launch) -> int | None:
     if torch.cuda.device_count() > launch.local_rank:
         torch.cuda.set_device(launch.local_rank)
     if "OMP_NUM_THREADS" not in os.environ:
-        every = torch.get_num_threads()
-        threads = max(1, every // launch.local_world)
+        _undivided.append(torch.get_num_threads())
+        threads = max(1, _undivided[0] // launch.local_world)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
-        return every
-    return None
+    return _undivided[0] if _undivided else None
 
 
 def _leave_group() -> None:
