@@ -10,6 +10,8 @@ UNSUPPORTED_METHODS = {
 """Methods that are refused -> why, and what to use instead."""
 STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 """How `xpet merge` combines languages -> default of `--density`, the share of values kept; None: all are kept."""
+MAP_NAMES = ("shift", "rotation", "ridge")
+"""The kinds of closed-form maps of `xpet.core.linear_map`, the simplest first."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
 """`--data`: the data sets of `xpet.data`."""
 EXPORT_OPTIONS = {
