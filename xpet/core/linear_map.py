@@ -10,10 +10,10 @@ captions in English. With `x` and `y` their rows minus their means:
 | `rotation` | the orthogonal W of least `sum |W x - y|^2` (orthogonal Procrustes: Schönemann 1966) |
 | `ridge` | the W of least `mean |W x - y|^2 + strength * v * |W - 1|^2` (ridge regression: Hoerl and Kennard 1970) |
 
-All take the mean of the source to that of the target: bias = mean(target) - W mean(source). `v` is the mean variance of
-a feature of the source, so that strengths mean the same at every scale. What is shrunk is the difference to the identity:
-a strong ridge is the shift, a weak one least squares, and in directions that the captions do not span all of them leave
-features as they are.
+All take the mean of the source to that of the target: bias = mean(target) - W mean(source). `v` is the mean variance
+of a feature of the source, so that strengths mean the same at every scale. What is shrunk is the difference to the
+identity: a strong ridge is the shift, a weak one least squares, and in directions that the captions do not span all of
+them leave features as they are.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def ridge(source: Tensor, target: Tensor, strength: float) -> LinearMap:
 def ridges(source: Tensor, target: Tensor, strengths: Sequence[float]) -> Iterator[tuple[float, LinearMap]]:
     """`ridge` of source [n, d] and target [n, d] for each strength, out of one eigendecomposition.
 
-    The decomposed matrix is `x^T x` [d, d], or `x x^T` [n, n] where there are fewer captions than dimensions, which gives
-    the same: `(y - x)^T (x x^T + c 1)^-1 x`.
+    The decomposed matrix is `x^T x` [d, d], or `x x^T` [n, n] where there are fewer captions than dimensions, which
+    gives the same: `(y - x)^T (x x^T + c 1)^-1 x`.
     """
     x, y = _centred(source), _centred(target)
     n, d = x.shape
