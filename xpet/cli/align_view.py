@@ -30,7 +30,7 @@ def summary(result: AlignResult) -> Iterator[Block]:
         yield Paragraph(f"Chosen by {result.chosen_by} on validation: {chosen}.")
     if result.before is not None:
         yield Paragraph("")
-        yield _spread(result.before, result.after, f"over {', '.join(result.compared)}")
+        yield _spread(result.before, result.mapped, result.after, f"over {', '.join(result.compared)}")
     yield from _closing(result)
 
 
@@ -62,7 +62,8 @@ def _languages(result: AlignResult) -> TextTable:
     seeds = len(result.languages[0].seeds)
     columns: list[Column] = [
         ("lang", "left"), ("routine", "left"), ("zero-shot", "right"), ("zero-shot, translated", "right"),
-        ("aligned", "right"), ("gain", "right"), ("English", "right"), ("share", "right"), ("time", "right"),
+        ("map", "right"), ("aligned", "right"), ("gain", "right"), ("English", "right"), ("share", "right"),
+        ("time", "right"),
     ]  # fmt: skip
     rows = [_language(result, r, seeds) for r in result.languages]
     learnt = f"{result.shots} shots" if result.shots else "all training data"
@@ -73,7 +74,7 @@ def _languages(result: AlignResult) -> TextTable:
         learnt += f" and {natural:,} natural captions" if natural else ""
     title = f"R@1 on the test split of {result.data}, {result.method}, {learnt}"
     title += f", {seeds} seeds" if seeds > 1 else ""
-    return TextTable(title, columns, rows, lambda row: "green" if row[5].startswith("+") and row[5] != "+0.0" else "")
+    return TextTable(title, columns, rows, lambda row: "green" if row[6].startswith("+") and row[6] != "+0.0" else "")
 
 
 def _language(result: AlignResult, r: LanguageResult, seeds: int) -> tuple[str, ...]:
@@ -83,27 +84,36 @@ def _language(result: AlignResult, r: LanguageResult, seeds: int) -> tuple[str, 
         change = r.english_after - result.english_before
     share = 100 * r.trainable / result.total
     return (
-        r.language, r.routine, _points(r.target_before), _points(r.translated_before), _points(r.aligned) + spread,
+        r.language, r.routine, _points(r.target_before), _points(r.translated_before),
+        _points(r.map.r1 if r.map else None), _points(r.aligned) + spread,
         _signed(r.gain), _signed(change), f"{share:.2f} %", f"{r.seconds:.1f} s",
     )  # fmt: skip
 
 
-def _spread(before: Disparity[float], after: Disparity[float] | None, where: str) -> TextTable:
+def _spread(
+    before: Disparity[float], mapped: Disparity[float] | None, after: Disparity[float] | None, where: str
+) -> TextTable:
     figures = [("mean", "mean"), ("range", "range"), ("std", "std"), ("mean gap to English", "mean_gap")]
-    columns: list[Column] = [("disparity", "left"), ("before", "right"), ("after", "right"), ("change", "right")]
-    rows = []
+    heads = ("disparity", "before", "map", "after", "change")
+    rows: list[tuple[str, ...]] = []
     for label, name in figures:
-        old, new = getattr(before, name), getattr(after, name) if after else None
+        old, middle, new = (getattr(spread, name) if spread else None for spread in (before, mapped, after))
         change = new - old if old is not None and new is not None else None
-        rows.append((label, _points(old), _points(new), _signed(change)))
-    rows.append(("worst language", before.worst, after.worst if after else "-", ""))
-    count = 4 if after else 2
-    return TextTable(f"Disparity of R@1 {where}", columns[:count], [row[:count] for row in rows])
+        rows.append((label, _points(old), _points(middle), _points(new), _signed(change)))
+    rows.append(("worst language", before.worst, mapped.worst if mapped else "-", after.worst if after else "-", ""))
+    shown = [0, 1, *([2] if mapped else []), *([3, 4] if after else [])]
+    columns: list[Column] = [(heads[index], "right" if index else "left") for index in shown]
+    return TextTable(f"Disparity of R@1 {where}", columns, [[row[index] for index in shown] for row in rows])
 
 
 def _closing(result: AlignResult) -> Iterator[Block]:
     yield Paragraph("")
-    yield Paragraph("zero-shot: before training. English: change of English R@1 under the trained module.", "dim")
+    mapped = " map: the best closed-form map of the same captions, without training." if result.conclusion else ""
+    yield Paragraph(
+        f"zero-shot: before training.{mapped} English: change of English R@1 under the trained module.", "dim"
+    )
+    if result.conclusion:
+        yield Paragraph(result.conclusion)
     yield from _text(result)
     if result.translates_queries:
         yield Paragraph(

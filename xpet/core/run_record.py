@@ -15,6 +15,7 @@ from xpet.core.config import DataConfig, FitPlan, MethodConfig, ModelConfig, Run
 from xpet.core.config.seeds import TORCH_SEEDS
 from xpet.core.errors import DataError, quoted, unknown
 from xpet.core.languages import is_language
+from xpet.core.map_score import MapScore
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.selection import RULES
 from xpet.core.typed import build, field_types
@@ -77,6 +78,8 @@ class RunResult:
     """Trained parameters."""
     stored: int = 0
     """Size of the module's tensors in bytes."""
+    map: MapScore | None = None
+    """The base with the best closed-form map of the run's captions; None without English captions beside them."""
 
     @property
     def setting(self) -> tuple[str, str, float, float]:

@@ -82,6 +82,19 @@ def encode_texts(
     modules: Sequence[int] | None = None,
     select: Select = unselected,
 ) -> Tensor:
+    """Un-normalised features [texts, dimensions] of texts; see `encode_tokens`."""
+    return encode_tokens(tower, tokenizer, tokenizer.encode(texts), batch_size, device, modules, select)
+
+
+def encode_tokens(
+    tower: nn.Module,
+    tokenizer: TextTokenizer,
+    tokens: Sequence[Sequence[int]],
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+    modules: Sequence[int] | None = None,
+    select: Select = unselected,
+) -> Tensor:
     """Un-normalised features [texts, dimensions] in the tower's dtype, on the CPU and usable in autograd.
 
     Each distinct row of tokens is encoded once, so equal texts get bit-equal features; rows are batched by length. The
@@ -90,14 +103,13 @@ def encode_texts(
     Args:
         tower: called with token ids and 0/1 mask, both [rows, length].
         tokenizer: the tower's.
-        texts: to encode.
+        tokens: the token numbers of each text, special ones included.
         batch_size: rows encoded at a time.
         device: where the tower is (default: where its first parameter is).
         modules: for each text the number of the module it is encoded with; `select` applies them to a batch.
         select: see Select.
     """
-    tokens = map(tuple, tokenizer.encode(texts))
-    rows = list(zip(tokens, modules if modules is not None else [0] * len(texts), strict=True))
+    rows = list(zip(map(tuple, tokens), modules if modules is not None else [0] * len(tokens), strict=True))
     distinct = sorted(set(rows), key=lambda row: (len(row[0]), row))
     index_of = {row: index for index, row in enumerate(distinct)}
     first = next(tower.parameters())

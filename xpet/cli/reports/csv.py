@@ -6,8 +6,8 @@ reference   what a change is measured against; empty elsewhere
 language    code; empty for disparity
 group       `all` or the group of languages; empty for single languages
 direction   image->text, text->image or mean (of both)
-metric      r1, r5, r10, mrr (percent), median_rank (from 1), seeds_std, english_r1; mean, range, std, mean_gap of r1
-            (points); p, p_holm
+metric      r1, r5, r10, mrr (percent), median_rank (from 1), seeds_std, english_r1, map_r1; mean, range, std, mean_gap
+            of r1 (points), and with maps in place of modules map_mean, ...; p, p_holm
 value, low, high   the figure and its 95 % interval, in full precision; empty without an interval
 
 A name that a spreadsheet would run as a formula (it begins with =, +, - or @) has an apostrophe in front of it.
@@ -49,6 +49,8 @@ def _system(system: System) -> Iterator[Row]:
     for group, spread in {ALL: system.spread, **system.groups}.items():
         for name, figure in _spread(spread):
             yield ("disparity", system.name, "", "", group, "mean", name, *_cells(figure))
+    for name, figure in _spread(system.mapped) if system.mapped else ():
+        yield ("disparity", system.name, "", "", ALL, "mean", f"map_{name}", *_cells(figure))
 
 
 def _language(scores: LanguageScores) -> Iterator[Row]:
@@ -59,6 +61,8 @@ def _language(scores: LanguageScores) -> Iterator[Row]:
         yield ("mean", "seeds_std", *_cells(Estimate(scores.std)))
     if scores.english:
         yield ("mean", "english_r1", *_cells(scores.english))
+    if scores.map:
+        yield ("mean", "map_r1", *_cells(Estimate(scores.map.r1)))
 
 
 def _comparison(comparison: Comparison) -> Iterator[Row]:

@@ -202,6 +202,10 @@ def notes(report: Report) -> list[tuple[str, str]]:
     serving = [labels(report)[s.name] for s in report.systems if s.translates_queries]
     if serving:
         sentences.append(("", f"Queries must be translated to English when serving: {', '.join(serving)}."))
+    concluded = [system for system in report.systems if system.conclusion]
+    for system in concluded:
+        of = f"{labels(report)[system.name]}: " if len(concluded) > 1 else ""
+        sentences.append(("", f"{of}{clean(system.conclusion)}"))
     if report.synthetic:
         sentences.append((WARN, f"Note: {SYNTHETIC}."))
     return sentences

@@ -15,6 +15,7 @@ LONGEST = 16
 SURE = "*"
 """Sign of a significant change."""
 ENGLISH = "English"
+MAP = "map"
 Bar = Callable[[float, float | None], Cell]
 """R@1 in percent before and after (None: there is no after) -> a cell with a bar."""
 
@@ -63,7 +64,8 @@ def languages(report: Report, systems: Sequence[System] | None = None, bar: Bar 
     columns.append(between(5))
     for system in systems:
         columns += [Heading(names[system.name]), mark(4), between(10)]
-        columns += [Heading("change"), mark(1), between(6), Heading("seeds std", True, 8), Heading(ENGLISH, True, 9)]
+        columns += [Heading("change"), mark(1), between(6), Heading(MAP, True, 2)]
+        columns += [Heading("seeds std", True, 8), Heading(ENGLISH, True, 9)]
     for language in ordered(report):
         row = [text(language), *_measured(reference, language)]
         for system in systems:
@@ -89,6 +91,8 @@ def _notes(report: Report, systems: Sequence[System]) -> list[tuple[str, str]]:
         notes.append(("", f"{SURE}: significant, paired permutation test with Holm's correction, p < 0.05."))
     if any(scores.english for s in systems for scores in s.languages.values()):
         notes.append((ENGLISH, "English: change of English under the language's module."))
+    if any(scores.map for s in systems for scores in s.languages.values()):
+        notes.append((MAP, "map: the base with the best closed-form map of the same captions, which is not trained."))
     return notes
 
 
@@ -121,13 +125,14 @@ def _extreme(spread: Disparity[Estimate], language: str) -> str:
 
 
 def _changed(report: Report, system: System, language: str) -> list[Cell]:
-    """Cells of one language: change, significance, interval of the change, std over seeds, change of English."""
+    """Cells of one language: change, significance, interval of the change, map, std over seeds, change of English."""
     scores, delta = system.languages.get(language), difference(report, system, language)
     std = number(scores.std, ".1f", DIM) if scores and scores.seeds > 1 else Cell()
+    mapped = number(scores.map.r1, ".1f") if scores and scores.map else Cell()
     if delta is None:
-        return [points(None), Cell(), Cell(), std, Cell()]
+        return [points(None), Cell(), Cell(), mapped, std, Cell()]
     cells = [change(delta.r1, sure=delta.significant), text(SURE if delta.significant else "")]
-    return [*cells, interval(delta.r1, "+.1f"), std, _forgotten(report, system, language)]
+    return [*cells, interval(delta.r1, "+.1f"), mapped, std, _forgotten(report, system, language)]
 
 
 def _forgotten(report: Report, system: System, language: str) -> Cell:
@@ -150,22 +155,35 @@ def disparity(report: Report, systems: Sequence[System] | None = None) -> Grid:
     columns = [Heading("disparity", right=False), Heading(names[reference.name]), between(3)]
     for system in systems:
         columns += [Heading(names[system.name]), between(4), Heading("change", True)]
-        columns += [between(2)]
+        columns += [between(2), Heading(MAP, True, 1)]
     rows = []
     for label, name, less_is_better in FIGURES:
         old = getattr(reference.spread, name)
         row = [text(label), points(old), interval(old)]
         for system in systems:
             new, delta = getattr(system.spread, name), _spread_change(report, system, name)
-            row += [points(new), interval(new), change(delta, less_is_better), interval(delta, "+.1f")]
+            row += [
+                points(new),
+                interval(new),
+                change(delta, less_is_better),
+                interval(delta, "+.1f"),
+                _mapped(system, name),
+            ]
         rows.append(row)
     for label, name in (("worst language", "worst"), ("best language", "best")):
         row = [text(label), text(getattr(reference.spread, name), name), Cell()]
         for system in systems:
-            row += [text(getattr(system.spread, name), name), Cell(), Cell(), Cell()]
+            of_map = text(getattr(system.mapped, name), name) if system.mapped else Cell()
+            row += [text(getattr(system.spread, name), name), Cell(), Cell(), Cell(), of_map]
         rows.append(row)
     return Grid("disparity", f"Disparity of R@1 over {count(len(reference.spread.languages), 'language')}", columns,
                 rows).trimmed()  # fmt: skip
+
+
+def _mapped(system: System, name: str) -> Cell:
+    """A figure of disparity with the maps in place of the modules; nothing where there are none."""
+    figure = getattr(system.mapped, name) if system.mapped else None
+    return Cell() if figure is None else points(figure)
 
 
 def _spread_change(report: Report, system: System, name: str) -> Estimate | None:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
-from xpet.core.events import Notice, OnEvent, Progress
+from xpet.core.events import Notice, OnEvent
 from xpet.core.languages import ALL, LONGEST, choose, is_language
+from xpet.core.map_score import MapScore
 from xpet.core.paths import runs_folder
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
 from xpet.jobs.align.unfinished import Unfinished
+from xpet.jobs.align.untrained import measure_untrained
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.corpus import Parts, as_corpus, check_lint, cut, read_corpus, report_notes, restrict
 from xpet.jobs.shared.run_records import Runs, check_base, check_captions
@@ -52,6 +54,7 @@ class AlignSetup:
         total: parameters of the text tower as it was loaded.
         unfinished: what stands beside the output folder until the last run is written.
         zero_shot: R@1 of the base in percent, by language and slot.
+        maps: the best closed-form map of what a routine learns from, by language and routine.
         starts: the runs that training goes on from, by language and seed.
         pristine: a text tower with nothing attached; None where runs are trained one by one (full fine-tuning).
         dropped: flagged training captions that were left out, by language.
@@ -75,6 +78,7 @@ class AlignSetup:
     total: int
     unfinished: Unfinished
     zero_shot: Mapping[tuple[str, str], float]
+    maps: Mapping[tuple[str, str], MapScore]
     starts: Mapping[tuple[str, int], RunRecord]
     pristine: TextTower | None
     dropped: Mapping[str, int]
@@ -141,10 +145,10 @@ def prepare(
     started = time.monotonic()
     pairs = {} if english is None else _pairs(config, replace(english, folder=scratch), towers, stack, on_event)
     seconds = time.monotonic() - started if english is not None else 0.0
-    zero_shot = _zero_shot(config, parts.test, images["test"], towers, stack, on_event)
+    zero_shot, maps = measure_untrained(config, parts, images, pairs, towers.text.tokenizer, stack, on_event)
     return AlignSetup(
-        config, corpus, parts, images, towers, stack, engine, total, unfinished, zero_shot, starts, pristine, dropped,
-        english, pairs, seconds, finished=finished, diverged=unfinished.diverged(config) if goes_on else (),
+        config, corpus, parts, images, towers, stack, engine, total, unfinished, zero_shot, maps, starts, pristine,
+        dropped, english, pairs, seconds, finished=finished, diverged=unfinished.diverged(config) if goes_on else (),
         goes_on=goes_on,
     )  # fmt: skip
 
@@ -302,24 +306,3 @@ def _start_prompt(config: AlignPlan, towers: Towers) -> None:
             raise ModelError("the soft prompt's text has no tokens: expected at least one word after --prompt")
         tower.prompt_initial = tower.transformer.get_input_embeddings()(torch.tensor(ids))  # type: ignore[operator]
     tokenizer.reserve(len(tower.prompt_initial) if tower.prompt_initial is not None else method.tokens)
-
-
-def _zero_shot(
-    config: AlignPlan, test: Split, images: Tensor, towers: Towers, stack: Stack, on_event: OnEvent
-) -> dict[tuple[str, str], float]:
-    """R@1 of the base in percent by language and slot, on test images [images, d]; each is measured by one process."""
-    encode = measure.encoder(stack.tower, towers.text.tokenizer)
-    pairs = [(PIVOT, "target")] if PIVOT in test.captions else []
-    for language in config.languages:
-        pairs += [(language, slot) for slot in ("target", "to_pivot") if slot in test.captions[language].texts]
-    pairs = list(dict.fromkeys(pairs))
-
-    def recall(number: int) -> float:
-        language, slot = pairs[number]
-        value = measure.recall(encode, test.captions[language], slot, images)
-        on_event(Progress("zero-shot", number + 1, len(pairs), language))
-        return value
-
-    with stack.bare():
-        values = here().each("zero-shot", range(len(pairs)), recall)
-    return dict(zip(pairs, values, strict=True))

@@ -84,7 +84,7 @@ def _run(plan: AlignPlan, held: ExitStack, on_event: OnEvent, is_phase: bool) ->
         setup.config, results, failed, shots=len(setup.parts.train.images),
         trainable=max(r.trainable for r in results), stored=max(r.stored for r in results), total=setup.total,
         corpus=setup.corpus, text=_text_facts(setup),
-        english_before=setup.english_before, seconds=time.monotonic() - started,
+        english_before=setup.english_before, images=len(setup.parts.test.images), seconds=time.monotonic() - started,
         peak_memory=max(here().gather("memory", _peak_memory(setup.engine))), folder=str(setup.unfinished.out),
     )  # fmt: skip
     if not is_phase:
@@ -187,6 +187,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun) -> RunResult:
         folder=str(path),
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
         stored=tensor_bytes(outcome.state),
+        map=setup.maps.get((run.language, run.routine)),
     )
     setup.unfinished.write(path, _record(setup, outcome, result))
     return result
@@ -199,7 +200,7 @@ def _record(setup: AlignSetup, outcome: TrainedRun, result: RunResult) -> RunRec
         run=run, model=config.model, data=config.data, method=config.method, fit=config.fit,
         delta=outcome.state, history=outcome.history,
         metrics=RunMetrics(
-            **asdict(result), total=setup.total, share=100 * result.trainable / setup.total,
+            **vars(result), total=setup.total, share=100 * result.trainable / setup.total,
             peak_memory=_peak_memory(setup.engine), synthetic=setup.corpus.synthetic,
             dropped=setup.dropped.get(run.language, 0), text=_text_facts(setup).get(run.language),
         ),

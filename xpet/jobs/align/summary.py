@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xpet.core.captions import PIVOT, Corpus
 from xpet.core.config import AlignPlan
 from xpet.core.files import write_file
+from xpet.core.map_score import MapScore, conclusion
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunResult
@@ -34,10 +35,13 @@ def summarise(
     if english is not None:
         before = {PIVOT: english, **before}
     several = len(before) > 1
+    maps = {c.language: c.map for c in chosen}
     result = AlignResult(
         method=config.method.name, data=corpus.name, shots=shots, synthetic=corpus.synthetic,
         compared=tuple(before), before=disparity(before) if several else None,
         after=disparity_over_seeds(aligned, before) if several else None,
+        mapped=disparity({**before, **_recalls(maps)}) if several and all(maps.values()) else None,
+        conclusion=conclusion({c.language: c.aligned for c in chosen}, maps, facts["images"]),
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
         translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
         chosen_by=RULES[config.fit.select].words, **facts,
@@ -58,7 +62,12 @@ def _language(best: Sequence[RunResult]) -> LanguageResult:
         aligned=aligned, aligned_std=std, gain=aligned - first.target_before,
         english_after=mean_known([r.english_after for r in best]),
         seconds=sum(r.seconds for r in best), folder=first.folder, trainable=first.trainable,
+        map=first.map,
     )  # fmt: skip
+
+
+def _recalls(maps: Mapping[str, MapScore | None]) -> dict[str, float]:
+    return {language: score.r1 for language, score in maps.items() if score is not None}
 
 
 def _advice(chosen: Sequence[LanguageResult]) -> tuple[str, ...]:

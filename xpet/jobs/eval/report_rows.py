@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xpet.core.errors import DataError
-from xpet.core.estimates import Estimate
+from xpet.core.estimates import Disparity, Estimate
 from xpet.core.groups import group
+from xpet.core.map_score import conclusion
 from xpet.jobs.eval.systems import Measured
 from xpet.jobs.results.report import Comparison, Difference, LanguageScores, PerImage, System
 
@@ -39,7 +40,7 @@ def system_of(
         lang: LanguageScores(
             **vars(scores), run=measured.runs.get(lang), english=english[lang].mean.r1 if lang in english else None,
             untrained={other: Estimate(result.recall) for other, result in measured.untrained.get(lang, {}).items()},
-            per_image=_per_image(measured.results[lang]),
+            per_image=_per_image(measured.results[lang]), map=measured.maps.get(lang),
         )
         for lang, scores in figures.languages.items()
     }  # fmt: skip
@@ -49,7 +50,31 @@ def system_of(
         method=measured.method, routine=measured.routine, shots=measured.shots, aligned=measured.aligned,
         translates_queries=measured.translates, cost=measured.cost,
         english=Estimate(measured.bare_english.recall) if measured.bare_english else None,
+        mapped=_mapped(measured, languages), conclusion=_conclusion(measured, languages),
     )  # fmt: skip
+
+
+def _mapped(measured: Measured[Retrieval], languages: Mapping[str, LanguageScores]) -> Disparity[Estimate] | None:
+    """Disparity with the maps of all aligned languages, without intervals: what the maps found was not kept by image.
+
+    The other languages are searched with the base, as they are beside the modules. None where a map is missing.
+    """
+    from xpet.core.disparity import disparity
+
+    if not measured.aligned or set(measured.aligned) - set(measured.maps):
+        return None
+    recall = {lang: scores.mean.r1.value for lang, scores in languages.items()}
+    plain = disparity({**recall, **{lang: score.r1 for lang, score in measured.maps.items()}})
+    figures = {name: Estimate(getattr(plain, name)) for name in ("mean", "range", "std")}
+    gap = None if plain.mean_gap is None else Estimate(plain.mean_gap)
+    return Disparity(plain.languages, **figures, worst=plain.worst, best=plain.best, mean_gap=gap)
+
+
+def _conclusion(measured: Measured[Retrieval], languages: Mapping[str, LanguageScores]) -> str:
+    """The sentence that compares the modules of a system with its maps."""
+    recall = {lang: scores.mean.r1.value for lang, scores in languages.items()}
+    images = max(scores.images for scores in languages.values())
+    return conclusion(recall, measured.maps, images)
 
 
 def primary(systems: Sequence[System]) -> System:

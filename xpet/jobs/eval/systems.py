@@ -10,6 +10,7 @@ from xpet.core.captions import PIVOT
 from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
+from xpet.core.map_score import MapScore
 from xpet.core.prompts import Prompt, ensemble, parse
 from xpet.core.seeds import mean_known
 from xpet.core.tensors import tensor_bytes
@@ -42,8 +43,8 @@ class Measured(Generic[R]):
     A result is a retrieval, or while measuring goes on the number of one, which another process may have.
 
     `english` is English under the module of each aligned language, `untrained` the languages without a module under
-    it, `bare_english` English under the bare tower; `runs` are the folders of the best seeds. The other fields are as
-    in `System`.
+    it, `bare_english` English under the bare tower; `runs` are the folders of the best seeds, `maps` the maps beside
+    them. The other fields are as in `System`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Measured(Generic[R]):
     bare_english: R | None = None
     prompt: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
+    maps: dict[str, MapScore] = field(default_factory=dict)
     method: str | None = None
     routine: str | None = None
     shots: int | None = None
@@ -269,6 +271,9 @@ def _with_module(setup: EvalSetup, runs: Runs, language: str, system: Measured[i
                 system.untrained[language] = {lang: steps.measure(encode, captions[lang], "target") for lang in others}
     system.results[language] = by_seed
     system.runs[language] = str(runs[0][0])
+    score = runs[0][1].metrics.map
+    if score is not None:
+        system.maps[language] = score
     if english:
         system.english[language] = english
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xpet.core.estimates import Disparity
+from xpet.core.map_score import MapScore
 from xpet.core.run_record import RunResult
 from xpet.jobs.results.document import disparity_fields, document
 
@@ -17,7 +18,8 @@ class LanguageResult:
 
     `target_before` and `translated_before` are the base's, with natural captions and with captions translated to
     English; `aligned_std` is the standard deviation over seeds, `gain` is aligned minus target_before in points.
-    `seconds` is the training time of all seeds; `folder` and `trainable` (parameters) are those of the best run.
+    `seconds` is the training time of all seeds; `folder` and `trainable` (parameters) are those of the best run. `map`
+    is the base with the best closed-form map of the same captions; None without English captions beside them.
     """
 
     language: str
@@ -35,6 +37,7 @@ class LanguageResult:
     seconds: float
     folder: str
     trainable: int
+    map: MapScore | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class AlignResult:
     `trainable` (parameters) and `stored` (bytes) are those of the largest module, `total` counts the text tower's
     parameters, `peak_memory` is in MiB. `failed` are the labels of runs that diverged. `text` counts by language what
     became of the lines of routine `text`. `chosen_by` names the figure that settings are compared by on validation.
+    `mapped` is disparity with the map of every language (None where one has none), `conclusion` the sentence that
+    compares modules and maps on the `images` of the test split.
     """
 
     method: str
@@ -67,6 +72,9 @@ class AlignResult:
     stored: int = 0
     text: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     chosen_by: str = ""
+    mapped: Disparity[float] | None = None
+    conclusion: str = ""
+    images: int = 0
 
     @property
     def share(self) -> float:
@@ -75,5 +83,6 @@ class AlignResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole result as one JSON-ready document."""
-        spreads = {name: getattr(self, name) and disparity_fields(getattr(self, name)) for name in ("before", "after")}
+        names = ("before", "mapped", "after")
+        spreads = {name: getattr(self, name) and disparity_fields(getattr(self, name)) for name in names}
         return document("align", {**asdict(self), **spreads, "share": self.share})

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xpet.core.estimates import DifferenceEstimates, Disparity, Estimate, LanguageEstimates
+from xpet.core.map_score import MapScore
 from xpet.jobs.results.document import document
 
 SCHEMA = 2
@@ -40,6 +41,8 @@ class LanguageScores(LanguageEstimates):
     untrained: Mapping[str, Estimate] = field(default_factory=dict)
     """Mean R@1 of the languages without a module of their own, under this one."""
     per_image: PerImage | None = None
+    map: MapScore | None = None
+    """The base with the best closed-form map of the run's captions, as measured when the run was trained."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ class System:
     cost: Cost | None = None
     english: Estimate | None = None
     """Mean R@1 of English under the bare tower, also where English is not shown; of the reference only."""
+    mapped: Disparity[Estimate] | None = None
+    """Disparity with the maps in place of the modules; None where an aligned language has none."""
+    conclusion: str = ""
+    """The sentence that compares modules and maps; empty without any map."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Encode = Callable[[Sequence[str]], "Tensor"]
 """Texts -> features [texts, d]."""
+EncodeTokens = Callable[[Sequence[Sequence[int]]], "Tensor"]
+"""Token numbers of texts -> features [texts, d]."""
 
 
 def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
@@ -23,6 +25,13 @@ def encoder(tower: object, tokenizer: TextTokenizer) -> Encode:
     from xpet.models.encode import encode_texts
 
     return lambda texts: encode_texts(tower, tokenizer, texts)  # type: ignore[arg-type]
+
+
+def token_encoder(tower: object, tokenizer: TextTokenizer) -> EncodeTokens:
+    """The same for texts that are token numbers already."""
+    from xpet.models.encode import encode_tokens
+
+    return lambda tokens: encode_tokens(tower, tokenizer, tokens)  # type: ignore[arg-type]
 
 
 def retrieval(encode: Encode, captions: LanguageCaptions, slot: str, images: Tensor) -> Retrieval:
