@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 MOST_PAIRS = 5000
 """Pairs that a map is fitted on at most, evenly spread over all: five times as many changed a ridge map by 5 points."""
 PIVOT_SLOT = "pivot"
-KEPT = 4
-"""Sets of texts whose features are kept: English captions serve many languages."""
+KEPT = 6
+"""Sets of texts whose features are kept: those of one search, and English captions, which serve many languages."""
 
 
 def measure_untrained(
@@ -103,12 +103,10 @@ class _Maps:
         if fitted_on is None:
             return None
         images, texts, image_index = self._validation(language, slot, text_only)
-        name, strength, chosen = best(
-            candidates(*fitted_on), lambda each: retrieval(images, each(texts).to(images), image_index).mrr
-        )
+        chosen = best(candidates(*fitted_on), lambda each: retrieval(images, each(texts).to(images), image_index).mrr)
         captions = self.parts.test.captions[language]
-        r1 = measure.recall(lambda test: chosen(self.encode(test)), captions, slot, self.images["test"])
-        return MapScore(name, strength, len(fitted_on[0]), r1)
+        r1 = measure.recall(lambda test: chosen.map(self.encode(test).float()), captions, slot, self.images["test"])
+        return MapScore(chosen.name, chosen.strength, len(fitted_on[0]), r1)
 
     def _captions(self, language: str, slot: str) -> tuple[Tensor, Tensor] | None:
         """Features [pairs, d] of the training captions by a slot, and of their English ones; None without two."""
@@ -116,13 +114,13 @@ class _Maps:
         if PIVOT_SLOT not in captions.texts or len(captions.image_index) < 2:
             return None
         captions = captions.take(spread(len(captions.image_index)))
-        return self.encode(captions.slot(slot)), self.encode(captions.slot(PIVOT_SLOT))
+        return self.encode(captions.slot(slot)).float(), self.encode(captions.slot(PIVOT_SLOT)).float()
 
     def _lines(self, language: str) -> tuple[Tensor, Tensor]:
         """Features [pairs, d] of the translated lines of a language, and of the English lines."""
         pairs = self.pairs[language]
         rows = spread(len(pairs.tokens))
-        return self.encode_tokens([pairs.tokens[row] for row in rows]), pairs.frozen[rows]
+        return self.encode_tokens([pairs.tokens[row] for row in rows]).float(), pairs.frozen[rows].float()
 
     def _validation(self, language: str, slot: str, text_only: bool) -> tuple[Tensor, Tensor, Tensor]:
         """What a map is chosen on, as runs are: images [n, d] or English lines, texts [m, d], and the image of each."""
@@ -130,9 +128,9 @@ class _Maps:
 
         if text_only and self.config.text.validates_on_text:
             pairs = self.pairs[language]
-            return pairs.val_frozen, self.encode_tokens(pairs.val_tokens), torch.arange(len(pairs.val_tokens))
+            return pairs.val_frozen, self.encode_tokens(pairs.val_tokens).float(), torch.arange(len(pairs.val_tokens))
         captions = self.parts.validation.captions[language].complete((slot,))
-        return self.images["validation"], self.encode(captions.slot(slot)), torch.tensor(captions.image_index)
+        return self.images["validation"], self.encode(captions.slot(slot)).float(), torch.tensor(captions.image_index)
 
 
 def spread(count: int) -> list[int]:
