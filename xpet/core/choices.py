@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-METHOD_NAMES = ("lora", "adapter", "compacter", "soft-prompt", "bitfit", "full")
+METHOD_NAMES = ("lora", "adapter", "compacter", "soft-prompt", "bitfit", "full", "linear-map")
 """`--method`: the methods of `xpet.methods.table`."""
+FITTED_METHODS = ("linear-map",)
+"""Those of them that are fitted in closed form, not trained."""
 UNSUPPORTED_METHODS = {
     "prefix": "OpenDelta's prefix tuning knows neither XLM-R's attention nor transformers 5; use --method soft-prompt",
 }

@@ -56,7 +56,7 @@ class RunResult:
     status: str
     """`ok`, or `made elsewhere` for a module that xpet did not train."""
     chosen_step: int
-    """Step of the checkpoint that was best on validation."""
+    """Step of the checkpoint that was best on validation; of a method that is fitted the number of the candidate."""
     validation: Mapping[str, float]
     """That checkpoint's validation figures: `val_r1` and `val_mrr` in percent, `val_loss`."""
     target_before: float
@@ -80,6 +80,8 @@ class RunResult:
     """Size of the module's tensors in bytes."""
     map: MapScore | None = None
     """The base with the best closed-form map of the run's captions; None without English captions beside them."""
+    candidate: str | None = None
+    """What a method that is fitted chose on validation, such as `ridge 0.3`; None where it was trained."""
 
     @property
     def setting(self) -> tuple[str, str, float, float]:

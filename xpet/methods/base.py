@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,6 +25,26 @@ Fold = Callable[[MethodConfig, Mapping[str, Tensor]], dict[str, Change]]
 
 
 @dataclass(frozen=True)
+class FittedCandidate:
+    """One outcome of a closed form, of which validation chooses.
+
+    Attributes:
+        name: what its history says of it, such as `ridge 0.3`.
+        features: features of the bare tower [n, d] -> those under the candidate [n, d].
+        parameters: the parameters as the base has them, by name -> as the candidate has them.
+    """
+
+    name: str
+    features: Callable[[Tensor], Tensor]
+    parameters: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+ClosedForm = Callable[[MethodConfig, Tensor, Tensor], Iterable[FittedCandidate]]
+"""(settings, features of captions [n, d], those of the same captions in English [n, d]), both of the bare tower ->
+candidates, the simplest first."""
+
+
+@dataclass(frozen=True)
 class Method:
     """One PET method.
 
@@ -39,6 +59,7 @@ class Method:
             that is stacked by a class of its own (the soft prompt).
         fold: merges what was trained into the weights; None where that is impossible.
         stackable: many runs can be trained side by side.
+        closed_form: fits the parameters that `attach` leaves trainable; None for a method that is trained.
         whole_tower: a run holds every weight of the text tower, so that the base's own are not needed.
     """
 
@@ -50,5 +71,6 @@ class Method:
     settings: tuple[str, ...] = ()
     batched: BatchedDelta | None = None
     fold: Fold | None = None
+    closed_form: ClosedForm | None = None
     stackable: bool = True
     whole_tower: bool = False

@@ -44,6 +44,8 @@ def find_method(config: MethodConfig) -> Method:
     foreign = [name for name in SETTINGS if name not in method.settings and getattr(config, name) != SETTINGS[name]]
     if not method.stackable and embeddings.PART in (config.train or ()):
         raise ConfigError(f"method '{method.name}' trains all embeddings: leave '{embeddings.PART}' out of --train")
+    if method.closed_form is not None and config.train:
+        raise ConfigError(f"method '{method.name}' is fitted in closed form and trains nothing: leave out --train")
     if config.modules is not None and not method.modules:
         foreign.append("modules")
     if foreign:

@@ -168,7 +168,8 @@ class Trackers:
             tracker, sent = self._begun(name, label, history[0]["step"] if history else 0), -1
         for entry in history:
             if entry["step"] > sent:
-                tracker.log({key: value for key, value in entry.items() if key != "step"}, step=entry["step"])
+                numbers = {key: value for key, value in entry.items() if isinstance(value, (int, float))}
+                tracker.log({key: value for key, value in numbers.items() if key != "step"}, step=entry["step"])
         if metrics:
             tracker.log(dict(metrics), step=history[-1]["step"] if history else 0)
         tracker.finish()

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from xpet.core.choices import TRACKER_NAMES
+from xpet.core.choices import FITTED_METHODS, TRACKER_NAMES
 from xpet.core.config.fit import FitConfig, FitPlan
 from xpet.core.config.kinds import NAMES_OR_NONE
 from xpet.core.config.options import (
     OPTIMISATION,
     OUTPUT,
     TIMEOUT,
+    TRAINED,
     WHAT,
     Owner,
     declared,
@@ -55,7 +56,7 @@ class AlignConfig:
     """Names of `xpet.core.routines.ROUTINES`, or 1, 2, 3 for short (paper, section 3.2)."""
     losses: tuple[str, ...] | None = option(
         None, "--loss", f"Alignment loss: {', '.join(ALIGNMENT_LOSSES)}, or a sum a+0.1*b", OPTIMISATION,
-        choices=tuple(ALIGNMENT_LOSSES), common=True,
+        choices=tuple(ALIGNMENT_LOSSES), common=True, owner=TRAINED,
     )  # fmt: skip
     """Alignment losses (paper, section 3.2). None: the preset's; routine `text` trained alone has another default."""
     align_weights: tuple[float, ...] | None = option(
@@ -64,9 +65,12 @@ class AlignConfig:
         "Weight of the alignment loss",
         OPTIMISATION,
         default_text="0.1, or 1 for scale-free ones",
+        owner=TRAINED,
     )
     """None: the preset's, or each loss's own (`xpet.core.losses.default_weight`)."""
-    learning_rates: tuple[float, ...] | None = option(None, "--lr", "Learning rate of Adam", OPTIMISATION, common=True)
+    learning_rates: tuple[float, ...] | None = option(
+        None, "--lr", "Learning rate of Adam", OPTIMISATION, common=True, owner=TRAINED
+    )
     seeds: tuple[int, ...] = option((1,), "--seed", "Seed of initial values and batches", OPTIMISATION, common=True)
     out: str | None = option(
         None, "--out -o", "Folder of the run, or of the sweep", OUTPUT, default_text="a new one in the cache",
@@ -81,8 +85,9 @@ class AlignConfig:
     text: TextConfig = group(TextConfig)
     """What routine `text` learns from."""
     image_weight: float | None = option(
-        None, "--image-weight", "Weight of the image-text loss", OPTIMISATION, default_text="1; routine text: 0"
-    )
+        None, "--image-weight", "Weight of the image-text loss", OPTIMISATION, default_text="1; routine text: 0",
+        owner=TRAINED,
+    )  # fmt: skip
     start: str | None = option(
         None, "--from", "Go on training from a run, folder of runs, pack or adapter", WHAT, metavar="PATH", common=True
     )
@@ -91,7 +96,9 @@ class AlignConfig:
         choices=tuple(PRESETS), common=True,
     )  # fmt: skip
     """Where the defaults come from: a name of `xpet.core.presets.PRESETS`."""
-    chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
+    chain: bool = option(
+        False, "--chain", "Train the routines one after another, each from the last", WHAT, owner=TRAINED
+    )
     """Without it, several routines are swept: each is trained by itself."""
     track: tuple[str, ...] = option(
         (), "--track", f"Send figures to experiment trackers: {', '.join(TRACKER_NAMES)}", OUTPUT,
@@ -146,7 +153,7 @@ class AlignConfig:
         problems += [f"expected at least one of {name}, found none" for name in axes if getattr(self, name) == ()]
         if self.chain:
             problems.append("chain: expected its phases to be checked one by one, found them together; see phases()")
-        problems += [] if problems else [*problems_of(self), *self._without_pictures()]
+        problems += [] if problems else [*problems_of(self), *self._fitted(), *self._without_pictures()]
         problems += [*self.data.problems(), *self.model.problems()]
         if problems:
             raise ConfigError(*problems)
@@ -173,6 +180,17 @@ class AlignConfig:
         return AlignPlan(**{**preset.of(AlignConfig), **given, **decided})
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether the method is fitted in closed form, not trained."""
+        return self.method.name in FITTED_METHODS
+
+    def slots_of(self, routine: str) -> tuple[str, ...]:
+        """Every text slot of the data's captions that a routine reads; a method that is fitted always reads English."""
+        record = find_routine(routine)
+        fitted = self.is_fitted and not record.text_only
+        return tuple(dict.fromkeys((*record.slots, "pivot"))) if fitted else record.slots
+
+    @property
     def text_only(self) -> bool:
         """Whether some routine is trained on a corpus."""
         return any(find_routine(name).text_only for name in self.routines)
@@ -180,12 +198,28 @@ class AlignConfig:
     @property
     def needs_train_pictures(self) -> bool:
         """Whether features of the training pictures are used."""
+        if self.is_fitted:
+            return False
         return bool(self.image_weight) or not all(find_routine(name).text_only for name in self.routines)
 
     @property
     def needs_validation_pictures(self) -> bool:
         """Whether features of the validation pictures are used."""
         return not (self.text.validates_on_text and all(find_routine(name).text_only for name in self.routines))
+
+    def _fitted(self) -> list[str]:
+        """Problems of a method that is fitted: routines without an anchor, and runs to go on from."""
+        if not self.is_fitted:
+            return []
+        able = [name for name, routine in ROUTINES.items() if routine.anchor is not None]
+        unable = [name for name in self.routines if find_routine(name).name not in able]
+        problems = [
+            f"--method {self.method.name} is fitted to English captions: expected --routine {' or '.join(able)}, found "
+            f"{name}, which aligns with none" for name in unable
+        ]  # fmt: skip
+        if self.start is not None:
+            problems.append(f"--method {self.method.name} is fitted anew each time: leave out --from {self.start}")
+        return problems
 
     def _without_pictures(self) -> list[str]:
         """Problems of the image weight, and of what does not go with routine `text`."""
@@ -212,20 +246,24 @@ class AlignPlan(AlignConfig):
 
     fit: FitPlan = field(default_factory=FitPlan)
     losses: tuple[str, ...] = DEFAULT.losses
+    align_weights: tuple[float, ...] | None = None
     learning_rates: tuple[float, ...] = DEFAULT.learning_rates
 
     def runs(self) -> Iterator[RunConfig]:
         """The runs to train: the product of all swept values, languages outermost.
 
-        A routine without an alignment loss has one run, not one for every loss and weight.
+        A routine without an alignment loss has one run, not one for every loss and weight; a method that is fitted has
+        one, not one for every setting of training.
         """
         runs: dict[RunConfig, None] = {}
-        for language, routine, loss in itertools.product(self.languages, self.routines, self.losses):
+        most = 1 if self.is_fitted else None
+        rates = self.learning_rates[:most]
+        for language, routine, loss in itertools.product(self.languages, self.routines, self.losses[:most]):
             record = find_routine(routine)
-            weights = self._weights(loss) if record.anchor else (0.0,)
+            weights = self._weights(loss)[:most] if record.anchor else (0.0,)
             used = loss if record.anchor else self.losses[0]
             image = float(not record.text_only) if self.image_weight is None else self.image_weight
-            for weight, rate, seed in itertools.product(weights, self.learning_rates, self.seeds):
+            for weight, rate, seed in itertools.product(weights, rates, self.seeds):
                 runs[RunConfig(language, record.name, used, weight, rate, seed, image)] = None
         return iter(runs)
 

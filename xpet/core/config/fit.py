@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from xpet.core.config.options import OPTIMISATION, SPEED, option
+from xpet.core.config.options import OPTIMISATION, SPEED, TRAINED, option
 from xpet.core.errors import unknown
 from xpet.core.presets import DEFAULT, Preset
 from xpet.core.selection import RULES
@@ -20,13 +20,16 @@ DEVICES = ("auto", "cpu", "cuda")
 class FitConfig:
     """How every run is trained (paper, section 4). None stands for the preset's own value; see `xpet.core.presets`."""
 
-    batch_size: int | None = option(None, "--batch-size", "Captions per step and run", OPTIMISATION)
+    batch_size: int | None = option(None, "--batch-size", "Captions per step and run", OPTIMISATION, owner=TRAINED)
     epochs: int | None = option(
         None, "--epochs", "Passes over the training captions", OPTIMISATION,
         default_text=f"{DEFAULT.epochs}, at most {DEFAULT.most_steps:,} steps", common=True, instead_of=("steps",),
+        owner=TRAINED,
     )  # fmt: skip
     """Where given, `most_steps` does not limit them."""
-    steps: int | None = option(None, "--steps", "Steps, in place of epochs", OPTIMISATION, instead_of=("epochs",))
+    steps: int | None = option(
+        None, "--steps", "Steps, in place of epochs", OPTIMISATION, instead_of=("epochs",), owner=TRAINED
+    )
     most_steps: int | None = None
     """Steps that a run takes at most, unless epochs or steps were asked for."""
     validate_every: int | None = option(
@@ -35,6 +38,7 @@ class FitConfig:
         "Steps between validations",
         OPTIMISATION,
         default_text="20, or a fiftieth of the steps",
+        owner=TRAINED,
     )
     select: str | None = option(
         None, "--select", "What chooses the best checkpoint on validation: loss, mrr or r1", OPTIMISATION,
@@ -51,6 +55,7 @@ class FitConfig:
         "Dropout in training: off, or model (the tower's own rates, as in the paper)",
         OPTIMISATION,
         choices=DROPOUTS,
+        owner=TRAINED,
     )
     device: str = option("auto", "--device", "auto (a GPU if there is one), cpu or cuda", SPEED, choices=DEVICES)
     precision: str | None = option(
@@ -58,7 +63,7 @@ class FitConfig:
         choices=PRECISIONS,
     )  # fmt: skip
     stack: int | None = option(
-        None, "--stack", "Runs trained side by side", SPEED, default_text="as many as pay and fit"
+        None, "--stack", "Runs trained side by side", SPEED, default_text="as many as pay and fit", owner=TRAINED
     )
     layout: str = option(
         "packed", "--layout", "Captions packed into common rows, or padded; same numbers", SPEED, choices=LAYOUTS
@@ -69,11 +74,17 @@ class FitConfig:
         "Captions of a run encoded at a time: features first, then gradients in slices; for batches larger than memory",
         SPEED,
         default_text="all at once",
+        owner=TRAINED,
     )
-    compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED)
-    cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED)
+    compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED, owner=TRAINED)
+    cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED, owner=TRAINED)
     workers: int | None = option(
-        None, "--workers", "Stacks trained at a time on a CPU", SPEED, default_text="one for each core"
+        None,
+        "--workers",
+        "Stacks trained at a time on a CPU",
+        SPEED,
+        default_text="one for each core",
+        owner=TRAINED,
     )
 
     def complete(self, preset: Preset) -> FitPlan:

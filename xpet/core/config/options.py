@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
+from xpet.core.choices import FITTED_METHODS
 from xpet.core.config.kinds import BYTES, SWITCH, ValueKind, kind_of
 from xpet.core.presets import DEFAULT, OF_ROUTINE
 
@@ -34,18 +35,20 @@ OWN = "option"
 class Owner:
     """The values of another option that an option belongs to, as `--bottleneck` belongs to `--method adapter`.
 
-    Where `values` is empty, any value will do. Beside the option `unless` nothing is checked: a run named by `--from`,
-    for example, brings its method, which is read later.
+    Where `values` is empty, any value will do but those in `but`. Beside the option `unless` nothing is checked: a run
+    named by `--from`, for example, brings its method, which is read later.
     """
 
     option: str
     values: tuple[str, ...] = ()
     unless: str | None = None
+    but: tuple[str, ...] = ()
 
     def has(self, given: Mapping[str, Any]) -> bool:
         """Whether an option of this owner may be given beside these values (by option)."""
         chosen = _chosen(given.get(self.option))
-        return self.unless in given or bool(chosen and (not self.values or set(chosen) & set(self.values)))
+        fits = not self.values or bool(set(chosen) & set(self.values))
+        return self.unless in given or bool(chosen and fits and not set(chosen) <= set(self.but))
 
     @property
     def in_words(self) -> str:
@@ -55,6 +58,9 @@ class Owner:
     def problem(self, flags: Iterable[str], given: Mapping[str, Any]) -> str:
         """The problem with `flags` of this owner that are given beside other values."""
         flag, chosen = f"--{self.option}", _chosen(given.get(self.option))
+        if self.but:
+            found = f"{flag} {','.join(chosen)}"
+            return f"{', '.join(flags)}: expected without {found}, which makes no use of it, found both; leave one out"
         remedy = f"; leave out or choose {flag} {self.values[0]}" if self.values else ""
         present = f"{flag} {','.join(chosen)}" if chosen and self.values else "none"
         return f"{', '.join(flags)}: expected with {self.in_words}, found {present}{remedy}"
@@ -128,7 +134,7 @@ class OptionField:
     def help(self) -> str:
         """The option's line of help: the method it belongs to, if any, then meaning and default."""
         owner = self.option.owner
-        whose = f"{', '.join(owner.values)}: " if owner and owner.option == "method" else ""
+        whose = f"{', '.join(owner.values)}: " if owner and owner.option == "method" and owner.values else ""
         default = self.option.default_text if self.option.default_text is not None else self._default()
         return f"{whose}{self.option.help}{f' [default: {default}]' if default else ''}"
 
@@ -142,6 +148,8 @@ class OptionField:
         return usual if alone is None else f"{usual}; routine text: {_in_words(alone, self.kind)}"
 
 
+TRAINED = Owner("method", but=FITTED_METHODS, unless="from")
+"""Owner of the options that are for training: not of methods that are fitted in closed form."""
 TIMEOUT = Option(("--timeout",), "Minutes that several processes wait for one that gives no sign of life", SPEED)
 """The option of every configuration whose job several processes can share."""
 
@@ -246,10 +254,11 @@ def misplaced(
 def problems_of(config: Any) -> list[str]:
     """The problems of a configuration's settings whose owner it does not choose, such as a setting of another method.
 
-    Settings at their defaults are never wrong.
+    Settings at their defaults are never wrong, and of TRAINED ones none is: in a stored plan all have their values.
     """
     entries, values = list(options_of(type(config))), values_of(config, type(config))
     keys = {entry.key for entry in entries if entry.key in values and values[entry.key] != entry.value}
+    entries = [entry for entry in entries if entry.option.owner != TRAINED]
     given = {key: value for key, value in values.items() if value is not None}
     return [
         owner.problem((entry.flag for entry in owned), given)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xpet.core.choices import METHOD_NAMES, SOURCE_NAMES, UNSUPPORTED_METHODS
+from xpet.core.choices import MAP_NAMES, METHOD_NAMES, SOURCE_NAMES, UNSUPPORTED_METHODS
 from xpet.core.config.kinds import NAMES_OR_NONE, REPEATED
-from xpet.core.config.options import METHOD, SPEED, TEXT, WHAT, WHERE, Owner, option
+from xpet.core.config.options import METHOD, SPEED, TEXT, TRAINED, WHAT, WHERE, Owner, option
 from xpet.core.config.seeds import torch_seed_problems
 from xpet.core.errors import unknown
 from xpet.core.pictures import FEATURE_PRECISIONS
@@ -57,6 +57,11 @@ class MethodConfig:
         instead_of=("tokens",),
     )
     """Its number of tokens takes the place of `tokens`."""
+    maps: tuple[str, ...] = option(
+        MAP_NAMES, "--map", f"Kinds of maps to fit, {', '.join(MAP_NAMES)}: validation chooses one", METHOD,
+        default_text="all", choices=MAP_NAMES, owner=Owner("method", ("linear-map",), unless="from"),
+    )  # fmt: skip
+    """Names of `xpet.core.linear_map.MAPS`; the strength of a ridge is chosen on validation, too."""
     modules: tuple[str, ...] | None = option(
         None, "--modules", "Modules of the tower to attach to, by endings of names", METHOD,
         default_text="the method's own", kind=NAMES_OR_NONE, owner=_WITH_MODULES,
@@ -65,6 +70,7 @@ class MethodConfig:
     train: tuple[str, ...] | None = option(
         None, "--train", f"Parts to train beside the module: {', '.join(TRAIN_PARTS)}; or none", METHOD,
         default_text="layernorm; soft-prompt, full: none", kind=NAMES_OR_NONE, choices=(*TRAIN_PARTS, "none"),
+        owner=TRAINED,
     )  # fmt: skip
     embedding_rank: int = option(
         32, "--embedding-rank", "Rank of the change to the word embeddings, with --train embeddings", METHOD,
@@ -88,6 +94,8 @@ class MethodConfig:
         problems += [
             unknown("part to train", part, TRAIN_PARTS) for part in self.train or () if part not in TRAIN_PARTS
         ]
+        problems += [unknown("map", name, MAP_NAMES) for name in self.maps if name not in MAP_NAMES]
+        problems += [] if self.maps else [f"map: expected at least one of {', '.join(MAP_NAMES)}, found none"]
         return problems
 
 

@@ -13,7 +13,7 @@ from xpet.core.config import AlignConfig, AlignPlan
 from xpet.core.errors import ConfigError
 from xpet.core.events import OnEvent, ignore
 from xpet.jobs.align.prepare import AlignSetup, prepare
-from xpet.jobs.align.stacks import assign_runs, plan_stacks
+from xpet.jobs.align.stacks import assign_runs, fitting_of, plan_stacks
 from xpet.jobs.align.text_lines import read_once
 from xpet.jobs.results.synthetic import SYNTHETIC
 
@@ -100,6 +100,8 @@ def _timed(
     config: AlignPlan, sample: AlignPlan, setup: AlignSetup, preparing: float, on_event: OnEvent
 ) -> tuple[AlignSetup, Phase]:
     """The estimate of `config`, from the setup of its `sample` that took `preparing` seconds."""
+    from xpet.training.closed_form import MOST_PAIRS
+
     lines, disk = None, 0
     if setup.english is not None:
         counts: dict[str, int] = {}
@@ -114,11 +116,27 @@ def _timed(
     configs = list(setup.config.runs())
     plan = plan_stacks(setup, configs)
     runs = [run for _, run in plan.stacks[0].queue.admit(plan.stacks[0].slots)]
+    if config.is_fitted:
+        share = 1.0 if lines is None else max(1.0, min(lines, MOST_PAIRS) / len(runs[0][1].student))
+        fitting = share * _fitting_seconds(setup, runs[0]) * len(configs)
+        return setup, Phase(config.routines, len(configs), 1, lines, preparing, fitting, disk)
     rows = len(runs[0][1].student) if lines is None else int(lines / (1 - config.text.natural_share))
     steps = config.fit.steps_for(max(1, rows // config.fit.batch_size))
     step = _step_seconds(setup, runs, on_event) * config.fit.batch_size / sample.fit.batch_size
     training = step * steps * len(configs) / plan.workers
     return setup, Phase(config.routines, len(configs), steps, lines, preparing, training, disk)
+
+
+def _fitting_seconds(setup: AlignSetup, run: Run) -> float:
+    """Seconds that a run takes of a method that is fitted, at most: what runs share is encoded once."""
+    from xpet.training.queue import Queue
+    from xpet.training.setup import FitSetup
+
+    fitting, fit = fitting_of(setup), setup.config.fit
+    assert fitting is not None
+    assign_runs(setup, setup.stack, [], [run])
+    pad = setup.towers.text.tokenizer.pad
+    return fitting.fitted(FitSetup(setup.stack, Queue([run], fit), 1, fit, pad, setup.engine), run).seconds
 
 
 def _step_seconds(setup: AlignSetup, runs: Sequence[Run], on_event: OnEvent) -> float:

@@ -18,7 +18,6 @@ from xpet.core.languages import ALL, LONGEST, choose, is_language
 from xpet.core.map_score import MapScore
 from xpet.core.paths import runs_folder
 from xpet.core.processes import here
-from xpet.core.routines import ROUTINES
 from xpet.core.run_record import RunRecord
 from xpet.jobs.align.resume import check_unseen, choose_starts, read_starts, with_stored_method
 from xpet.jobs.align.unfinished import Unfinished
@@ -217,7 +216,7 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     config = replace(config, languages=languages)
     report_notes(whole, languages, on_event)
     whole = with_stored(whole, languages, config.data.translations)
-    read = dict.fromkeys(slot for name in config.routines for slot in ROUTINES[name].slots)
+    read = dict.fromkeys(slot for name in config.routines for slot in config.slots_of(name))
     brought = ("from_pivot",) if config.text_only and config.text.takes_own_translations else ()
     slots = sorted({"target", "pivot", "to_pivot", *brought, *read})
     corpus = restrict(whole, list(dict.fromkeys((PIVOT, *languages))), slots)
@@ -267,7 +266,7 @@ def _check_slots(config: AlignPlan, corpus: Corpus) -> None:
         for language in config.languages:
             for part, split in corpus.splits.items():
                 texts = split.captions[language].texts
-                missing = [s for s in ROUTINES[name].slots if s not in texts and TRANSLATED.get(s) not in texts]
+                missing = [s for s in config.slots_of(name) if s not in texts and TRANSLATED.get(s) not in texts]
                 if missing:
                     problems.append(f"{name} needs {' and '.join(missing)} texts of {language} in {part}, found none")
                 if not split.captions[language].image_index:

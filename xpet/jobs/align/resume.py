@@ -30,6 +30,11 @@ def with_stored_method(config: AlignPlan, records: Runs) -> AlignPlan:
     if not records:
         return config
     stored, requested = records[0][1].method, config.method
+    if find_method(stored).closed_form is not None:
+        raise ConfigError(
+            f"--from {config.start}: expected a run that was trained, found one of method '{stored.name}', which is "
+            "fitted anew each time; fold it by xpet merge and train on that --model"
+        )
     trained = stored.train if stored.train is not None else find_method(stored).train
     parts = tuple(dict.fromkeys((*trained, *(requested.train or ()))))
     rank = stored.embedding_rank if PART in trained else requested.embedding_rank

@@ -188,6 +188,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun) -> RunResult:
         trainable=sum(v.numel() for v in outcome.state.values() if v.is_floating_point()),
         stored=tensor_bytes(outcome.state),
         map=setup.maps.get((run.language, run.routine)),
+        candidate=chosen.get("candidate"),
     )
     setup.unfinished.write(path, _record(setup, outcome, result))
     return result

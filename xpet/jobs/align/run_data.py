@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def data_of(setup: AlignSetup, run: RunConfig) -> RunData:
-    """The data of a run; raises DataError where routine `text` has fewer translated lines than a batch."""
+    """The data of a run; raises DataError where routine `text` has fewer translated lines than a batch.
+
+    What is fitted in closed form is fitted to English, whatever the routine's anchor is, and uses no training pictures.
+    """
     import torch
 
     from xpet.training.queue import RunData
@@ -24,11 +27,12 @@ def data_of(setup: AlignSetup, run: RunConfig) -> RunData:
     routine = ROUTINES[run.routine]
     if routine.text_only:
         return _text_data(setup, run)
-    validation = setup.parts.validation
+    validation, is_fitted = setup.parts.validation, setup.config.is_fitted
+    anchor = "pivot" if is_fitted else routine.anchor
     return RunData(
         student=_tokens(setup, "train", run.language, routine.student),
-        anchor=_tokens(setup, "train", run.language, routine.anchor) if routine.anchor else None,
-        image=_train_images(setup, run.language),
+        anchor=_tokens(setup, "train", run.language, anchor) if anchor else None,
+        image=None if is_fitted else _train_images(setup, run.language),
         val_text=_tokens(setup, "validation", run.language, routine.evaluation),
         val_image=setup.images["validation"],
         val_image_index=torch.tensor(validation.captions[run.language].image_index),
@@ -42,7 +46,7 @@ def _text_data(setup: AlignSetup, run: RunConfig) -> RunData:
     from xpet.training.queue import RunData
 
     pairs = setup.pairs[run.language]
-    least = setup.config.fit.batch_size
+    least = 2 if setup.config.is_fitted else setup.config.fit.batch_size
     if len(pairs.tokens) < least:
         raise DataError(
             f"{run.language}: expected at least a batch of {least} translated lines to train on, "
@@ -54,7 +58,7 @@ def _text_data(setup: AlignSetup, run: RunConfig) -> RunData:
         text = _tokens(setup, "validation", run.language, ROUTINES[run.routine].evaluation)
         images = setup.images["validation"]
         image_index = torch.tensor(setup.parts.validation.captions[run.language].image_index)
-    seen = run.image_weight > 0  # pictures of the shots, with their natural captions
+    seen = run.image_weight > 0 and not setup.config.is_fitted  # pictures of the shots, with their natural captions
     return RunData(
         student=pairs.tokens, anchor=None, anchor_features=pairs.frozen, only_full_batches=True,
         image_captions=_tokens(setup, "train", run.language, "target") if seen else None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xpet.core.config import RunConfig
@@ -19,11 +20,18 @@ from xpet.jobs.align.run_data import data_of
 
 if TYPE_CHECKING:
     from xpet.methods.stack import Stack
+    from xpet.training.closed_form import Fitting
+    from xpet.training.progress import StepCounter
     from xpet.training.queue import Queue, Run, RunData
     from xpet.training.resuming import Checkpoints
     from xpet.training.selection import TrainedRun
+    from xpet.training.session import Assign
+    from xpet.training.setup import FitSetup
     from xpet.training.spread import Spread
     from xpet.training.stacklike import Reindex, StackLike
+
+    Stream = Callable[[FitSetup, Assign, OnEvent, StepCounter], Iterator[list[TrainedRun]]]
+    """(setup, assign, on_event, counter) -> trains the runs that wait in a queue; yields them as they end."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,9 @@ def plan_stacks(setup: AlignSetup, configs: Sequence[RunConfig]) -> TrainingPlan
     together = len(configs) < launch.world
     spread = Spread(launch.rank, launch.world) if together else Spread(0, 1)
     runs = [(config, data_of(setup, config)) for config in configs]
-    if setup.pristine is None:
-        return TrainingPlan([StackPlan(Queue([run], fit, not together), 1) for run in runs], 1, spread)
+    if setup.pristine is None or setup.config.is_fitted:
+        steps = replace(fit, steps=1) if setup.config.is_fitted else fit
+        return TrainingPlan([StackPlan(Queue([run], steps, not together), 1) for run in runs], 1, spread)
     by_shape: dict[object, list[Run]] = {}
     for run in runs:
         by_shape.setdefault(run[1].shape, []).append(run)
@@ -125,12 +134,11 @@ def train(
 
     Runs that went on together with others may come although they are settled.
     """
-    from xpet.training.fit import stream
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
     from xpet.training.workers import side_by_side
 
-    queues = [stack.queue for stack in plan.stacks]
+    queues, stream = [stack.queue for stack in plan.stacks], _stream(setup)
     counter = StepCounter(queues, shared=plan.spread.alone)
     settled = here().first("finished runs", lambda: list(filter(checkpoints.is_settled, checkpoints.numbers)))
     for queue in queues:
@@ -155,6 +163,23 @@ def train(
     with closing(side_by_side(stacks, work, on_event)) as results:
         for outcomes in results:
             yield from outcomes
+
+
+def _stream(setup: AlignSetup) -> Stream:
+    """What trains the runs of a stack, or fits them where the method has a closed form."""
+    from xpet.training.fit import stream
+
+    fitting = fitting_of(setup)
+    return stream if fitting is None else fitting.stream
+
+
+def fitting_of(setup: AlignSetup) -> Fitting | None:
+    """What fits the runs in closed form; None where they are trained."""
+    from xpet.methods.table import METHODS
+    from xpet.training.closed_form import Fitting
+
+    closed_form = METHODS[setup.config.method.name].closed_form
+    return None if closed_form is None else Fitting(partial(closed_form, setup.config.method))
 
 
 def assign_runs(setup: AlignSetup, stack: Stack, kept: Sequence[int], runs: Sequence[Run]) -> Reindex:

@@ -213,7 +213,8 @@ def _label(settings: Mapping[str, Any], path: Path) -> str:
 
 
 def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in entry.items() if key not in ("step", "steps", "time")}
+    numbers = {key: value for key, value in entry.items() if isinstance(value, (int, float))}
+    return {key: value for key, value in numbers.items() if key not in ("step", "steps", "time")}
 
 
 def _json(path: Path) -> dict[str, Any]:
