@@ -26,6 +26,8 @@ METHOD_CONFIGS = {
     "soft-prompt": MethodConfig("soft-prompt"),
     "full": MethodConfig("full"),
 }
+FITTED_CONFIGS = {"linear-map": MethodConfig("linear-map")}
+"""Methods that are fitted in closed form: what they hold could be trained, but never is."""
 
 
 def tower(dtype: torch.dtype = torch.float64, seed: int = 0, dropout: float = 0.1) -> TextTower:

@@ -203,7 +203,7 @@ def test_where_settings_come_from_is_told(folder: Path) -> None:
     ("[align]\nshots = 'many'\n", "xpet.toml [align] shots: expected one whole number or 'all', found 'many'"),
     ("[align]\nlr = -1\nseed = 2\n", "learning rate must be positive, found -1 (set by xpet.toml [align] lr)"),
     ("[align]\nmethod = 'lorra'\n", "unknown method 'lorra': expected one of lora, adapter, compacter, soft-prompt, "
-     "bitfit, full; did you mean 'lora'? (set by xpet.toml [align] method)"),
+     "bitfit, full, linear-map; did you mean 'lora'? (set by xpet.toml [align] method)"),
     ("[align\n", "xpet.toml: expected TOML, found something else: "),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_file(text: str, problem: str, folder: Path) -> None:

@@ -80,7 +80,15 @@ def test_every_problem_is_shown_at_once() -> None:
     ({"losses": ("zzz",)}, "unknown loss 'zzz': expected one of mse, mse-normalized, contrastive, "
      "contrastive-image, cosine"),
     ({"method": MethodConfig("adaptor")}, "unknown method 'adaptor': expected one of lora, adapter, compacter, "
-     "soft-prompt, bitfit, full; did you mean 'adapter'?"),
+     "soft-prompt, bitfit, full, linear-map; did you mean 'adapter'?"),
+    ({"method": MethodConfig("linear-map", maps=("shear",))}, "unknown map 'shear': expected one of shift, rotation, "
+     "ridge"),
+    ({"method": MethodConfig("linear-map", maps=())}, "map: expected at least one of shift, rotation, ridge, found "),
+    ({"method": MethodConfig("linear-map"), "routines": ("1", "baseline-target")}, "--method linear-map is fitted to "
+     "English captions: expected --routine routine1 or routine2 or routine3 or text, found baseline-target, which "
+     "aligns with none"),
+    ({"method": MethodConfig("linear-map"), "start": "run"}, "--method linear-map is fitted anew each time: leave out "
+     "--from run"),
     ({"method": MethodConfig("prefix")}, "method 'prefix' is not supported: OpenDelta's prefix tuning knows neither "
      "XLM-R's attention nor transformers 5; use --method soft-prompt"),
     ({"method": MethodConfig(bottleneck=-3)}, "bottleneck must be positive, found -3"),
@@ -170,6 +178,7 @@ def test_choices_equal_the_tables_they_stand_for() -> None:
 
     assert tuple(WITH_COLUMNS) == choices.TABLE_ENDINGS
     assert tuple(METHODS) == choices.METHOD_NAMES
+    assert tuple(name for name, row in METHODS.items() if row.closed_form) == choices.FITTED_METHODS
     assert tuple(STRATEGIES) == tuple(choices.STRATEGY_DENSITIES)
     assert ("demo", *SOURCES) == choices.SOURCE_NAMES
     assert (*PARTS, "embeddings") == TRAIN_PARTS

@@ -139,7 +139,7 @@ def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs")
     fit = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)
-    methods = {name: MethodConfig(name) for name in ("lora", "bitfit", "full", "adapter")}
+    methods = {name: MethodConfig(name) for name in ("lora", "bitfit", "full", "adapter", "linear-map")}
     methods["compacter"] = MethodConfig("compacter", reduction=8)
     methods["head"] = MethodConfig("lora", rank=2, modules=("key", "output.dense"), train=("layernorm", "head"))
     for name, method in methods.items():

@@ -11,17 +11,18 @@ from xpet.core.errors import ConfigError, ModelError
 from xpet.methods.build import build_stack
 from xpet.methods.table import METHODS, check_foldable, fold
 
-FOLDED = [name for name, config in towers.METHOD_CONFIGS.items() if METHODS[config.name].fold is not None]
+CONFIGS = {**towers.METHOD_CONFIGS, **towers.FITTED_CONFIGS}
+FOLDED = [name for name, config in CONFIGS.items() if METHODS[config.name].fold is not None]
 
 
 def test_which_methods_fold() -> None:
-    assert FOLDED == ["lora", "lora-scripts", "bitfit", "full"]
+    assert FOLDED == ["lora", "lora-scripts", "bitfit", "full", "linear-map"]
 
 
 @pytest.mark.parametrize("name", FOLDED)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-4)])
 def test_folded_equals_unfolded(name: str, dtype: torch.dtype, bound: float) -> None:
-    config = towers.METHOD_CONFIGS[name]
+    config = CONFIGS[name]
     stack = build_stack(towers.tower(dtype), config, [1])
     with stack.bare(), torch.no_grad():
         base = torch.nn.functional.normalize(stack(*towers.pad(towers.texts(6, seed=9))))
@@ -66,8 +67,8 @@ def test_methods_that_do_not_fold(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_foldable(MethodConfig(name), "runs/tr")
     assert str(error.value) == (
-        f"runs/tr: expected a run of a method that folds into the weights (lora, bitfit, full), found '{name}', which "
-        "adds computations of its own; use the run as it is: xpet eval runs/tr"
+        "runs/tr: expected a run of a method that folds into the weights (lora, bitfit, full, linear-map), found "
+        f"'{name}', which adds computations of its own; use the run as it is: xpet eval runs/tr"
     )
     with pytest.raises(ConfigError, match=f"^method '{name}' cannot be folded$"):
         fold(MethodConfig(name), {})

@@ -18,7 +18,8 @@ from xpet.models.text_tower import TextTower
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 
-EVERY = pytest.mark.parametrize("name", sorted(towers.METHOD_CONFIGS))
+CONFIGS = {**towers.METHOD_CONFIGS, **towers.FITTED_CONFIGS}
+EVERY = pytest.mark.parametrize("name", sorted(CONFIGS))
 FIT = FitPlan(batch_size=5, steps=4, validate_every=2)
 DRAWS = 20
 
@@ -36,7 +37,7 @@ def test_names_match_the_table() -> None:
 @EVERY
 def test_untrained_lora_like_methods_equal_base_and_bare_always_does(name: str) -> None:
     base = features(towers.tower())
-    stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [1])
+    stack = build_stack(towers.tower(), CONFIGS[name], [1])
     with stack.bare():
         alike(features(stack), base)
     with stack.one(0):
@@ -47,7 +48,7 @@ def test_untrained_lora_like_methods_equal_base_and_bare_always_does(name: str) 
 @EVERY
 def test_training_moves_only_delta_parameters_and_state_round_trips(name: str) -> None:
     tower = towers.tower()
-    stack = build_stack(tower, towers.METHOD_CONFIGS[name], [1])
+    stack = build_stack(tower, CONFIGS[name], [1])
     frozen = {k: v.clone() for k, v in tower.state_dict().items()}
     with stack.bare():
         base = features(stack)
@@ -63,7 +64,7 @@ def test_training_moves_only_delta_parameters_and_state_round_trips(name: str) -
         assert torch.equal(features(stack), base)  # the very same weights as before
     state = stack.state(0)
     assert any(not torch.equal(state[k], before[k]) for k in state)
-    other = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [2])
+    other = build_stack(towers.tower(), CONFIGS[name], [2])
     other.load(0, state)
     assert all(torch.equal(v, state[k]) for k, v in other.state(0).items())
     with other.one(0):
@@ -73,7 +74,7 @@ def test_training_moves_only_delta_parameters_and_state_round_trips(name: str) -
 
 @EVERY
 def test_trainable_count_is_the_state_size(name: str) -> None:
-    stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [1])
+    stack = build_stack(towers.tower(), CONFIGS[name], [1])
     assert stack.trainable == sum(v.numel() for v in stack.state(0).values())
 
 
@@ -115,8 +116,9 @@ def test_loading_a_foreign_state_is_an_error() -> None:
         (MethodConfig("compacter"), 261_120),
         (MethodConfig("soft-prompt"), 4_096),
         (MethodConfig("full"), 560_677_632),
+        (MethodConfig("linear-map"), 787_200),
     ],
-    ids=["lora", "lora-scripts", "adapter", "compacter", "soft-prompt", "full"],
+    ids=["lora", "lora-scripts", "adapter", "compacter", "soft-prompt", "full", "linear-map"],
 )  # fmt: skip
 def test_parameter_counts_on_xlm_roberta_large(config: MethodConfig, expected: int) -> None:
     from transformers import XLMRobertaConfig, XLMRobertaModel
@@ -136,6 +138,10 @@ def test_parameter_counts_on_xlm_roberta_large(config: MethodConfig, expected: i
 def test_unknown_and_unsupported_methods_say_what_to_do() -> None:
     with pytest.raises(ConfigError, match="unknown method 'lorra': expected one of lora.*did you mean 'lora'"):
         find_method(MethodConfig("lorra"))
+    with pytest.raises(ConfigError, match="'linear-map' is fitted .* trains nothing: leave out --train$"):
+        find_method(MethodConfig("linear-map", train=("head",)))
+    with pytest.raises(ConfigError, match="'linear-map' does not take rank, modules: it has maps$"):
+        find_method(MethodConfig("linear-map", rank=4, modules=("query",)))
     with pytest.raises(ConfigError, match="not supported.*use --method soft-prompt"):
         find_method(MethodConfig("prefix"))
     with pytest.raises(ConfigError, match="try --reduction 8"):

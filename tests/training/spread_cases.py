@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import LostError
 from xpet.core.losses import ALIGNMENT_LOSSES
 from xpet.methods.build import build_stack
+from xpet.methods.table import METHODS as METHODS_BY_NAME
+from xpet.training.closed_form import Fitting
 from xpet.training.device import make_engine
 from xpet.training.fit import stream
 from xpet.training.queue import Queue, Run, RunData
@@ -95,6 +98,7 @@ CASES: dict[str, Case] = {
     "dropout, prompt": Case(METHODS["soft-prompt"], replace(FIT, dropout="model")),
     "pairs": Case(fit=replace(FIT, batch_size=2), data="no anchors"),
     "one batch": Case(fit=replace(FIT, batch_size=50), losses=("contrastive",)),
+    "fitted": Case(towers.FITTED_CONFIGS["linear-map"], replace(FIT, steps=1)),
     "runs that come and go": Case(fit=replace(FIT, steps=11), runs=5, slots=3, losses=("mse", "cosine"), diverging=1),
     "never validated": Case(fit=replace(FIT, include_start=False, validate_every=100)),
     LONG: Case(fit=replace(FIT, steps=60, validate_every=20, dropout="model"), runs=2, losses=("mse", SUM)),
@@ -112,7 +116,9 @@ def prepared(case: Case, spread: Spread) -> FitSetup:
 def train(case: Case, spread: Spread | None = None) -> tuple[list[TrainedRun], list[dict[str, torch.Tensor]]]:
     """The trained runs in their order, and the last parameters of those that were in the stack at the end."""
     setup = prepared(case, spread or Spread(0, 1))
-    outcomes = [run for finished in stream(setup, _assign) for run in finished]
+    closed_form = METHODS_BY_NAME[case.method.name].closed_form
+    take = stream if closed_form is None else Fitting(partial(closed_form, case.method)).stream
+    outcomes = [run for finished in take(setup, _assign) for run in finished]
     return sorted(outcomes, key=lambda run: run.number), [setup.stack.state(slot) for slot in range(setup.stack.runs)]
 
 

@@ -23,15 +23,18 @@ LEFT_OUT = {
 def summary(result: AlignResult) -> Iterator[Block]:
     """A table of the languages, disparity before and after, notes, and the next command."""
     yield _languages(result)
-    if len({r.setting for r in result.runs}) > 1:
-        chosen = ", ".join(
-            f"{r.language}: {r.routine} {r.loss} w={r.align_weight:g} lr={r.learning_rate:g}" for r in result.languages
-        )
+    if len({r.setting for r in result.runs}) > 1 or any(r.candidate for r in result.languages):
+        chosen = ", ".join(f"{r.language}: {r.routine} {_setting(r)}" for r in result.languages)
         yield Paragraph(f"Chosen by {result.chosen_by} on validation: {chosen}.")
     if result.before is not None:
         yield Paragraph("")
         yield _spread(result.before, result.mapped, result.after, f"over {', '.join(result.compared)}")
     yield from _closing(result)
+
+
+def _setting(r: LanguageResult) -> str:
+    """What validation chose for a language, beside the routine."""
+    return r.candidate or f"{r.loss} w={r.align_weight:g} lr={r.learning_rate:g}"
 
 
 def expected(result: EstimateResult) -> Iterator[Block]:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from xpet.core.choices import MAP_NAMES
 from xpet.core.config import DataConfig, FitPlan, MethodConfig, ModelConfig, RunConfig, TextConfig, to_dict
 from xpet.core.config.seeds import TORCH_SEEDS
 from xpet.core.errors import DataError, quoted, unknown
@@ -36,8 +37,10 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
     "data": ("name",), "method": ("name",),
 }  # fmt: skip
 """Fields of these sections that every version wrote, so that a run without one is damaged."""
-_RARE = ("gradient_cache",)
-"""Fields of `fit` that are written only where they are given."""
+_RARE: Mapping[str, Mapping[str, Any]] = {
+    "fit": {"gradient_cache": None}, "method": {"maps": list(MAP_NAMES)}, "metrics": {"map": None, "candidate": None},
+}  # fmt: skip
+"""By section, fields that are written only where they have another value than this one."""
 
 
 _T = TypeVar("_T")
@@ -179,16 +182,21 @@ class RunRecord:
 
 def documents_of(record: RunRecord) -> dict[str, Any]:
     """The JSON-ready documents of a record, by name (`DOCUMENTS`)."""
-    settings = {name: to_dict(getattr(record, name)) for name in (*_SETTINGS, "fit")}
-    settings["fit"] = {name: value for name, value in settings["fit"].items() if value is not None or name not in _RARE}
+    settings = {name: _without_rare(name, to_dict(getattr(record, name))) for name in (*_SETTINGS, "fit")}
     more = {"text": record.text and to_dict(record.text), "from": record.start, "combination": record.combination}
     return {
         "config": {"schema": SCHEMA, **settings, **{name: value for name, value in more.items() if value is not None}},
         "history": list(record.history),
-        "metrics": asdict(record.metrics),
+        "metrics": _without_rare("metrics", asdict(record.metrics)),
         "environment": asdict(record.environment),
         "split": {part.name: getattr(record.split, part.name) for part in fields(SplitNames)},
     }
+
+
+def _without_rare(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A section without those of its rare fields that nothing was said of."""
+    rare = _RARE.get(section, {})
+    return {name: value for name, value in values.items() if name not in rare or value != rare[name]}
 
 
 def record_of(path: Path, documents: Mapping[str, Any], delta: Mapping[str, Tensor]) -> RunRecord:

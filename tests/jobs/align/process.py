@@ -27,6 +27,7 @@ def configurations(world: World, folder: Path) -> dict[str, AlignConfig]:
         "full": world.config(folder / "full", "de", method="full"),
         "stopped": world.config(folder / "stopped", seeds=SEEDS, fit=fit),
         "diverging": world.config(folder / "diverging", seeds=(1, 2), learning_rates=(1e-3, 1e30), fit=fit),
+        "fitted": world.config(folder / "fitted", "de", "tr", method="linear-map", routines=("1",), seeds=SEEDS[:2]),
         "hopeless": world.config(folder / "hopeless", learning_rates=(1e30,)),
         "taken": world.config(folder / "sweep", seeds=SEEDS, fit=fit),
         "again": world.config(folder / "sweep", "de", "tr", seeds=SEEDS[1:4], fit=fit, overwrite=True),

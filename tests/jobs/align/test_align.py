@@ -13,7 +13,7 @@ import pytest
 from tests.jobs.conftest import FIT, SHOTS, World, rows_of, shown, write_table
 from tests.rounding import alike_runs
 from xpet.core import rundir
-from xpet.core.choices import METHOD_NAMES
+from xpet.core.choices import FITTED_METHODS, METHOD_NAMES
 from xpet.core.config import MethodConfig
 from xpet.core.errors import OutputError, TrainingError
 from xpet.core.events import Event, Notice, Progress
@@ -40,7 +40,7 @@ def files_of(runs: AlignResult, root: Path) -> set[str]:
     return {"summary.json"} | {f"{folder}/{name}" for folder in folders for name in FILES}
 
 
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name not in FITTED_METHODS])
 def test_every_method_and_routine(method: str, world: World, tmp_path: Path, tree: Tree, cache: Path) -> None:
     out = tmp_path / "sweep"
     routines = tuple(name for name, routine in ROUTINES.items() if not routine.text_only)

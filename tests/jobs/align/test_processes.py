@@ -22,7 +22,7 @@ from tests.jobs.conftest import World
 from xpet.core.rundir import FILES, find_runs, read_run
 from xpet.jobs.align import chain as align
 
-NAMES = ("sweep", "single", "full", "stopped", "diverging", "hopeless", "taken", "again")
+NAMES = ("sweep", "single", "full", "stopped", "diverging", "fitted", "hopeless", "taken", "again")
 
 
 class Trained:
@@ -48,7 +48,7 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         assert len(find_runs(together / "stopped")) == 2
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        for name in ("sweep", "single", "full", "stopped", "diverging"):
+        for name in ("sweep", "single", "full", "stopped", "diverging", "fitted"):
             align.run(configurations(world, alone)[name])
         torch.set_num_threads(threads)
     seen = worlds.meet(
@@ -72,7 +72,7 @@ def summary(folder: Path) -> object:
     return document
 
 
-@pytest.mark.parametrize("name", ["stopped", "diverging"])
+@pytest.mark.parametrize("name", ["stopped", "diverging", "fitted"])
 def test_a_sweep_is_that_of_one_process_to_the_last_bit(trained: Trained, name: str) -> None:
     assert deltas(trained.folder / name) == deltas(trained.alone / name)
     assert summary(trained.folder / name) == summary(trained.alone / name)

@@ -135,7 +135,7 @@ def test_onnx(runs: Path, tmp_path: Path, tree: Tree) -> None:
     exported(runs / "lora", out, "onnx", overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["head", "bitfit"])
+@pytest.mark.parametrize("name", ["head", "bitfit", "linear-map"])
 def test_sentence_transformers(name: str, runs: Path, tmp_path: Path, tree: Tree) -> None:
     library = pytest.importorskip("sentence_transformers")
     out = tmp_path / "out"
@@ -165,14 +165,16 @@ def test_sentence_transformers(name: str, runs: Path, tmp_path: Path, tree: Tree
                            "fold it: leave out --export"),
         ("peft", "adapter", "expected a run of lora for --export peft, found 'adapter', which it has no place for; "
                             "try --export opendelta"),
+        ("peft", "linear-map", "expected a run of lora for --export peft, found 'linear-map', which it has no place "
+                               "for; fold it: leave out --export"),
         ("opendelta", "bitfit", "expected a run of lora, adapter, compacter for --export opendelta, found 'bitfit', "
                                 "which it has no place for; fold it: leave out --export"),
         ("opendelta", "head", "expected a run that trained nothing beside the transformer, OpenDelta's backbone, found "
                               "LinearTransformation.bias; fold it into a checkpoint, or train without head and "
                               "embeddings"),
-        ("checkpoint", "adapter", "expected a run of a method that folds into the weights (lora, bitfit, full), found "
-                                  "'adapter', which adds computations of its own; try --export opendelta, or use the "
-                                  "run as it is: xpet eval {run}"),
+        ("checkpoint", "adapter", "expected a run of a method that folds into the weights (lora, bitfit, full, "
+                                  "linear-map), found 'adapter', which adds computations of its own; try --export "
+                                  "opendelta, or use the run as it is: xpet eval {run}"),
     ],
 )  # fmt: skip
 def test_methods_a_form_has_no_place_for(form: str, name: str, words: str, runs: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def refused(run: Path, out: Path, **changes: Any) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("method", ["lora", "bitfit", "full"])
+@pytest.mark.parametrize("method", ["lora", "bitfit", "full", "linear-map"])
 def test_merged_equals_unmerged(method: str, world: World, runs: Path, tmp_path: Path, tree: Tree) -> None:
     record = tree(runs / method)
     result = folded(runs / method, tmp_path / "out")

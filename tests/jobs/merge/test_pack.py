@@ -33,7 +33,7 @@ from xpet.models.checkpoint import load_text_tower
 Tree = Callable[[Path], dict[str, bytes]]
 FIT = FitConfig(batch_size=6, steps=6, validate_every=3, device="cpu", include_start=False)
 TEXTS = {"de": ["ein roter Hund", "zwei Katzen"], "tr": ["kırmızı bir köpek", "iki kedi"], "en": ["a red dog"]}
-ALL_METHODS = ("lora", "adapter", "compacter", "soft-prompt", "bitfit", "full", "embeddings")
+ALL_METHODS = ("lora", "adapter", "compacter", "soft-prompt", "bitfit", "full", "embeddings", "linear-map")
 
 
 def method_of(name: str) -> dict[str, Any]:

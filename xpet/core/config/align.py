@@ -19,7 +19,9 @@ from xpet.core.config.options import (
     Owner,
     declared,
     group,
+    made,
     option,
+    options_of,
     problems_of,
     timeout_problems,
 )
@@ -96,9 +98,7 @@ class AlignConfig:
         choices=tuple(PRESETS), common=True,
     )  # fmt: skip
     """Where the defaults come from: a name of `xpet.core.presets.PRESETS`."""
-    chain: bool = option(
-        False, "--chain", "Train the routines one after another, each from the last", WHAT, owner=TRAINED
-    )
+    chain: bool = option(False, "--chain", "Train the routines one after another, each from the last", WHAT)
     """Without it, several routines are swept: each is trained by itself."""
     track: tuple[str, ...] = option(
         (), "--track", f"Send figures to experiment trackers: {', '.join(TRACKER_NAMES)}", OUTPUT,
@@ -116,13 +116,15 @@ class AlignConfig:
         """The configurations to train one after another: itself, or with `chain` one for each routine.
 
         Only the phase of routine `text` gets the `text` options. Raises ConfigError for a chain of fewer than two
-        routines.
+        routines, or of a method that is fitted.
         """
         if not self.chain:
             return (self,)
         if len(self.routines) < 2:
             names = ", ".join(self.routines) or "none"
             raise ConfigError(f"--chain: expected several routines in --routine, found {names}")
+        if self.is_fitted:
+            raise ConfigError(f"--method {self.method.name} is fitted anew each time: leave out --chain")
         return tuple(
             replace(
                 self, routines=(routine,), chain=False,
@@ -168,6 +170,18 @@ class AlignConfig:
         return problems + [problem for seed in self.seeds for problem in seed_problems("seed", seed)]
 
     def _complete(self) -> AlignPlan:
+        if self.is_fitted:
+            return self._untrained()._plan()
+        return self._plan()
+
+    def _untrained(self) -> AlignConfig:
+        """The same without settings of training, so that plans that differ in nothing else are equal."""
+        entries = [entry for entry in options_of(AlignConfig) if entry.path[0] != "method"]
+        unused = {entry.key: entry.value for entry in entries if entry.option.owner == TRAINED}
+        config: AlignConfig = made(AlignConfig, unused, self)
+        return config
+
+    def _plan(self) -> AlignPlan:
         preset = preset_of(self.preset, self.routines)
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         data = {name: value for name, value in vars(self.data).items() if value is not None}

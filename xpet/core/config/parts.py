@@ -69,8 +69,8 @@ class MethodConfig:
     """None: the method's own choice, `xpet.methods.table.METHODS`."""
     train: tuple[str, ...] | None = option(
         None, "--train", f"Parts to train beside the module: {', '.join(TRAIN_PARTS)}; or none", METHOD,
-        default_text="layernorm; soft-prompt, full: none", kind=NAMES_OR_NONE, choices=(*TRAIN_PARTS, "none"),
-        owner=TRAINED,
+        default_text="layernorm; soft-prompt, full, linear-map: none", kind=NAMES_OR_NONE,
+        choices=(*TRAIN_PARTS, "none"), owner=TRAINED,
     )  # fmt: skip
     embedding_rank: int = option(
         32, "--embedding-rank", "Rank of the change to the word embeddings, with --train embeddings", METHOD,

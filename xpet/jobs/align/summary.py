@@ -34,14 +34,14 @@ def summarise(
     before = {c.language: c.target_before for c in chosen}
     if english is not None:
         before = {PIVOT: english, **before}
-    several = len(before) > 1
+    several, aligned_by = len(before) > 1, {c.language: c.aligned for c in chosen}
     maps = {c.language: c.map for c in chosen}
     result = AlignResult(
         method=config.method.name, data=corpus.name, shots=shots, synthetic=corpus.synthetic,
         compared=tuple(before), before=disparity(before) if several else None,
         after=disparity_over_seeds(aligned, before) if several else None,
         mapped=disparity({**before, **_recalls(maps)}) if several and all(maps.values()) else None,
-        conclusion=conclusion({c.language: c.aligned for c in chosen}, maps, facts["images"]),
+        conclusion="" if config.is_fitted else conclusion(aligned_by, maps, facts["images"]),
         languages=tuple(chosen), runs=tuple(runs), failed=tuple(failed),
         translates_queries=any(ROUTINES[c.routine].translates_queries for c in chosen), advice=_advice(chosen),
         chosen_by=RULES[config.fit.select].words, **facts,
@@ -62,7 +62,7 @@ def _language(best: Sequence[RunResult]) -> LanguageResult:
         aligned=aligned, aligned_std=std, gain=aligned - first.target_before,
         english_after=mean_known([r.english_after for r in best]),
         seconds=sum(r.seconds for r in best), folder=first.folder, trainable=first.trainable,
-        map=first.map,
+        map=first.map, candidate=first.candidate,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from xpet.core.choices import FITTED_METHODS
 from xpet.core.errors import DataError
 from xpet.core.estimates import Disparity, Estimate
 from xpet.core.groups import group
@@ -71,7 +72,9 @@ def _mapped(measured: Measured[Retrieval], languages: Mapping[str, LanguageScore
 
 
 def _conclusion(measured: Measured[Retrieval], languages: Mapping[str, LanguageScores]) -> str:
-    """The sentence that compares the modules of a system with its maps."""
+    """The sentence that compares the modules of a system with its maps; none where the modules are maps themselves."""
+    if measured.method in FITTED_METHODS:
+        return ""
     recall = {lang: scores.mean.r1.value for lang, scores in languages.items()}
     images = max(scores.images for scores in languages.values())
     return conclusion(recall, measured.maps, images)

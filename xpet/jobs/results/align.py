@@ -20,6 +20,7 @@ class LanguageResult:
     English; `aligned_std` is the standard deviation over seeds, `gain` is aligned minus target_before in points.
     `seconds` is the training time of all seeds; `folder` and `trainable` (parameters) are those of the best run. `map`
     is the base with the best closed-form map of the same captions; None without English captions beside them.
+    `candidate` is what a method that is fitted chose on validation, such as `ridge 0.3`; None where it was trained.
     """
 
     language: str
@@ -38,6 +39,7 @@ class LanguageResult:
     folder: str
     trainable: int
     map: MapScore | None = None
+    candidate: str | None = None
 
 
 @dataclass(frozen=True)
