@@ -30,11 +30,11 @@ ANY_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 DOCUMENT = {
     "command", "schema", "note", "method", "trainable", "total", "share", "data", "shots", "synthetic", "compared",
     "english_before", "before", "after", "languages", "runs", "translates_queries", "seconds", "peak_memory",
-    "folder", "failed",
+    "folder", "failed", "mapped", "conclusion", "images",
 }  # fmt: skip
 LANGUAGE = {
     "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
-    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable",
+    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable", "map",
 }  # fmt: skip
 DROPPED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
 """Variables a command under test must not see."""
@@ -148,7 +148,8 @@ def test_json_is_one_document_and_nothing_else(
     assert (document["command"], document["schema"], document["note"]) == ("align", 1, SYNTHETIC)
     (language,) = document["languages"]
     assert set(language) == LANGUAGE
-    assert set(document["before"]) == set(document["after"]) == SPREAD
+    assert set(document["before"]) == set(document["mapped"]) == set(document["after"]) == SPREAD
+    assert document["conclusion"].startswith("Against the best map of the same captions")
     assert language["gain"] == pytest.approx(language["aligned"] - language["target_before"])
     assert document["folder"] == language["folder"]
     assert Path(document["folder"]).parent == place.cache / "runs"
@@ -179,8 +180,9 @@ def test_the_same_command_again_in_text(document: dict[str, Any], place: Place) 
     assert lines[0].startswith("R@1 on the test split of demo, lora, ")
     (language,) = document["languages"]
     row = next(line.split() for line in lines if line.startswith("de "))
-    figures = [f"{language[k]:.1f}" for k in ("target_before", "translated_before", "aligned")]
-    assert row[:6] == ["de", "routine3", *figures, f"{language['gain']:+.1f}"]
+    measured = (language["target_before"], language["translated_before"], language["map"]["r1"], language["aligned"])
+    assert row[:7] == ["de", "routine3", *(f"{r1:.1f}" for r1 in measured), f"{language['gain']:+.1f}"]
+    assert document["conclusion"] in lines
     assert f"Note: {SYNTHETIC}." in lines
     assert "This routine searches with text translated to English: queries must be translated when serving." in lines
     assert lines[-2:] == [f"Run:  {folder}", f"Next: xpet eval {folder}"]
@@ -210,12 +212,14 @@ def result_of(document: dict[str, Any]) -> Any:
     """The result the document was made of."""
     from xpet.core.estimates import Disparity
     from xpet.core.run_record import RunResult
+    from xpet.core.typed import build
     from xpet.jobs.results.align import AlignResult, LanguageResult
 
     fields = {k: v for k, v in document.items() if k not in ("command", "schema", "note", "share")}
-    fields |= {name: Disparity(document["compared"], best="en", **document[name]) for name in ("before", "after")}
-    fields["languages"] = tuple(LanguageResult(**one) for one in document["languages"])
-    fields["runs"] = tuple(RunResult(**one) for one in document["runs"])
+    spreads = ("before", "mapped", "after")
+    fields |= {name: Disparity(document["compared"], best="en", **document[name]) for name in spreads}
+    fields["languages"] = tuple(build(LanguageResult, one) for one in document["languages"])
+    fields["runs"] = tuple(build(RunResult, one) for one in document["runs"])
     return AlignResult(**fields)
 
 

@@ -108,7 +108,10 @@ def worst(text: str, found: str, english: str | None = "a red ball") -> WorstQue
 
 
 def diagnosis(kind: str, *queries: WorstQuery) -> Diagnosis:
-    return Diagnosis(0.81, 2.4, 0.12, 0.43, 0.97, 14.2, 0.013, kind, 0.94, queries)
+    return Diagnosis(
+        0.81, 2.4, 0.12, 0.43, 0.97, 14.2, 0.013, kind, 0.94, queries, rotation=figure(0.71, 0.04),
+        ridge=figure(0.94, 0.03), words=0.42, words_p=0.001,
+    )  # fmt: skip
 
 
 def zero_shot(synthetic: bool = True) -> Report:

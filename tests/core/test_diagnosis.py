@@ -1,4 +1,4 @@
-"""The statistics against their definitions written as loops, and what tells geometric from lexical."""
+"""The statistics against their definitions written as loops, and the bounds of the kinds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from xpet.core import diagnosis
-from xpet.core.diagnosis import Recovery, kind, procrustes, recovery
-from xpet.core.errors import DataError
-from xpet.core.metrics import retrieval
+from xpet.core.diagnosis import kind
+from xpet.core.estimates import Estimate
+from xpet.core.recovery import Recovery
+from xpet.core.word_evidence import WordEvidence
 
 
 def features(rows: int, dims: int, seed: int) -> Tensor:
@@ -67,96 +68,31 @@ def test_hubness_is_the_skewness_of_the_k_occurrence(monkeypatch: pytest.MonkeyP
     assert diagnosis.hubness(query, candidates, k=99) == 0.0
 
 
-def rotation(dims: int, seed: int) -> Tensor:
-    return torch.linalg.qr(features(dims, dims, seed))[0]
+def recovered(before: float, english: float, closed: float, high: float | None = None, pairs: int = 1000) -> Recovery:
+    """A recovery of which only what `kind` looks at means something."""
+    share = Estimate(closed, None if high is None else 2 * closed - high, high)
+    r1 = {"before": before, "rotation": before, "ridge": before + closed * (english - before), "english": english}
+    nothing = torch.zeros(pairs)
+    return Recovery(r1, Estimate(0.0), share, 0.0, nothing, nothing, nothing, nothing)
 
 
-def test_a_procrustes_undoes_a_rotation():
-    target = features(400, 8, 7)
-    source = target @ rotation(8, 8)
-    moved = procrustes(source[:200], target[:200])(source[200:])
-    expected = torch.nn.functional.normalize(target[200:], dim=1)
-    assert torch.nn.functional.cosine_similarity(moved, expected).min() > 0.99
+WORDS, CHANCE, FAINT = WordEvidence(0.5, 0.001), WordEvidence(0.5, 0.02), WordEvidence(0.05, 0.001)
 
 
-def test_few_pairs_leave_unknown_directions_as_they_are():
-    source = torch.zeros(6, 50, dtype=torch.float64)
-    source[:, :3] = features(6, 3, 9)
-    axis = torch.eye(50, dtype=torch.float64)[40:41]
-    here = procrustes(source, source)(axis) - procrustes(source, source)(-axis)  # without the shift
-    torch.testing.assert_close(here, 2 * axis)
-
-
-def world(rows: int = 400, dims: int = 32, words: int = 60) -> tuple[Tensor, Tensor, Tensor]:
-    """Images and English as bags of words: (words of each row, image [rows, d], English [rows, d])."""
-    bags = (features(rows, words, 10) > 1.3).double() + 0.01
-    english = bags @ features(words, dims, 11)
-    return bags, english + 2.0 * features(rows, dims, 12), english
-
-
-def test_a_displaced_language_is_geometric_and_one_without_words_lexical():
-    bags, image, english = world()
-    owner = torch.arange(len(image))
-    displaced = english @ rotation(32, 13) + 8 * features(1, 32, 14)
-    found = recovery(image, displaced, english, owner)
-    assert (kind(found), found.pairs) == ("geometric", 400)
-    assert found.word_recognition > 95
-    known = bags.clone()
-    known[:, 20:] = 0  # two thirds of its words mean nothing
-    found = recovery(image, known @ features(60, 32, 11) + 0.1, english, owner)
-    assert kind(found) == "lexical"
-    assert found.word_recognition < 70
-    assert kind(recovery(image, english, english, owner)) == "none"
-    assert kind(recovery(image[:79], displaced[:79], english[:79], owner[:79])) == "unclear"
-
-
-def test_recovery_counts_what_it_says():
-    """Without any map to fit (English itself) everything is plain retrieval on the two halves."""
-    _, image, english = world(rows=41)
-    owner = torch.arange(40) // 2 + 1  # two captions each for images 1 to 20; 0 has none, as have 21 and later
-    text = english[:40]
-    found = recovery(image, text, text, owner, seed=3)
-    images = torch.arange(1, 21)[torch.randperm(20, generator=torch.Generator().manual_seed(3))]
-    expected = 0.0
-    for part in (images[:10], images[10:]):
-        rows = [row for row in range(40) if int(owner[row]) in part.tolist()]
-        place = torch.tensor([part.tolist().index(int(owner[row])) for row in rows])
-        expected += retrieval(image[part], text[rows], place).recall / 2
-    assert found.before == pytest.approx(expected, abs=1e-9)
-    assert found.english == pytest.approx(expected, abs=1e-9)
-    assert (found.word_recognition, found.gap, found.closed) == (100.0, 0.0, 0.0)
-
-
-def test_recovery_draws_pictures_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch):
-    _, image, english = world(rows=60)
-    owner = torch.arange(60)
-    assert recovery(image, english, english, owner).pairs == 60
-    monkeypatch.setattr(diagnosis, "MOST_IMAGES", 20)
-    found = recovery(image, english, english, owner, seed=3)
-    drawn = torch.randperm(60, generator=torch.Generator().manual_seed(3))[:20]
-    expected = [retrieval(image[part], english[part]).recall for part in (drawn[:10], drawn[10:])]
-    assert found.pairs == 20
-    assert found.before == pytest.approx(sum(expected) / 2, abs=1e-9)
-
-
-def test_recovery_needs_two_pictures_and_features_with_a_direction():
-    rows = features(3, 4, 0)
-    with pytest.raises(DataError, match="^expected captions of at least 2 pictures, found 1$"):
-        recovery(rows, rows, rows, torch.zeros(3, dtype=torch.long))
-    with pytest.raises(DataError, match="expected finite, non-zero text features, found 1 of"):
-        recovery(rows, torch.cat([rows[:2], torch.zeros(1, 4)]), rows, torch.arange(3))
-
-
-@pytest.mark.parametrize(("english", "after", "pairs", "expected"), [
-    (54.9, 54.9, 1000, "none"), (90, 82, 1000, "geometric"), (90, 81.9, 1000, "unclear"), (90, 74.1, 1000, "unclear"),
-    (90, 74, 1000, "lexical"), (90, 40, 80, "lexical"), (90, 90, 79, "unclear"), (40, 30, 1000, "none"),
+@pytest.mark.parametrize(("found", "evidence", "expected"), [
+    (recovered(50, 54.9, 0.0), WORDS, "none"), (recovered(60, 50, 0.0), None, "none"),
+    (recovered(40, 90, 0.75), WORDS, "geometric"), (recovered(40, 90, 0.74), WORDS, "mixed"),
+    (recovered(40, 90, 0.74), CHANCE, "geometric"), (recovered(40, 90, 0.5), None, "geometric"),
+    (recovered(40, 90, 0.49), CHANCE, "unclear"), (recovered(40, 90, 0.49), FAINT, "unclear"),
+    (recovered(40, 90, 0.25), WORDS, "mixed"), (recovered(40, 90, 0.24), WORDS, "lexical"),
+    (recovered(40, 90, 0.24, 0.51), WORDS, "mixed"), (recovered(40, 90, 0.24, 0.49), WORDS, "lexical"),
+    (recovered(40, 90, -0.2), WORDS, "lexical"), (recovered(40, 90, -0.2), CHANCE, "unclear"),
+    (recovered(2, 90, 0.05), CHANCE, "lexical"), (recovered(2, 90, 0.09), CHANCE, "unclear"),
+    (recovered(40, 90, 0.9, pairs=79), WORDS, "unclear"), (recovered(40, 90, 0.9, pairs=80), WORDS, "geometric"),
+    (None, None, "unclear"),
 ])  # fmt: skip
-def test_bounds_of_the_kinds(english: float, after: float, pairs: int, expected: str):
-    assert kind(Recovery(pairs, 0.0, 50.0, after, english)) == expected
-
-
-def test_without_english_captions_nothing_is_clear():
-    assert kind(None) == "unclear"
+def test_bounds_of_the_kinds(found: Recovery | None, evidence: WordEvidence | None, expected: str):
+    assert kind(found, evidence) == expected
 
 
 @pytest.mark.parametrize("cells", [5, 10**6])

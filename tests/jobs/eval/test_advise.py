@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def diagnosis(kind: str, words: float | None = 97.0) -> Diagnosis:
     return Diagnosis(0.9, 8.0, 0.7, 0.3, words, 15.0, 0.0, kind)
 
 
-def case(kind: str, raw: float, translated: float | None = None, language: str = "de", english: float = 92.5) -> Case:
+def case(
+    kind: str, raw: float, translated: float | None = None, language: str = "de", english: float | None = 92.5
+) -> Case:
     return Case(language, english, raw, translated, None, None, diagnosis(kind))
 
 
@@ -65,6 +68,8 @@ def test_the_demos_languages_get_the_routine_that_readme_shows_to_be_best(langua
     ("none", 88.0, 91.0, None, None),
     ("lexical", 25.0, 60.0, "text", "mse-normalized"),
     ("lexical", 25.0, None, "text", "mse-normalized"),
+    ("mixed", 40.0, 75.6, "text", "mse-normalized"),
+    ("mixed", 40.0, 90.0, "text", "mse-normalized"),
     ("geometric", 40.0, None, "routine1", "mse-normalized"),
     ("geometric", 40.0, 75.6, "routine1", "mse-normalized"),  # 40 + 0.64 * 52.5 + 2
     ("geometric", 40.0, 75.7, "routine1,routine3", "mse-normalized"),
@@ -83,6 +88,34 @@ def test_rules(kind: str, raw: float, translated: float | None, routine: str | N
         assert (config.languages, ",".join(config.routines), config.losses) == (("de",), routine, (loss,))
         assert (config.method.name, config.data.shots) == ("lora", 100)
         assert config.method.train == (("layernorm", "embeddings") if routine == "text" else None)
+
+
+@pytest.mark.parametrize(("kind", "mapped", "translated", "method"), [
+    ("geometric", 73.6, None, "linear-map"),  # 40 + 0.64 * 52.5
+    ("geometric", 73.5, None, "lora"),
+    ("geometric", 88.0, 90.0, "linear-map"),
+    ("geometric", 87.9, 90.0, "lora"),
+    ("unclear", 80.0, 50.0, "linear-map"),
+    ("unclear", 60.0, None, "lora"),
+    ("lexical", 90.0, None, "lora"),
+    ("mixed", 90.0, None, "lora"),
+])  # fmt: skip
+def test_a_map_that_does_it_is_recommended(kind: str, mapped: float, translated: float | None, method: str) -> None:
+    found = recommend(replace(case(kind, 40.0, translated), mapped=mapped), ModelConfig(), DataConfig())
+    assert found.method == method
+    assert f"{mapped:.1f} with the best map" in found.why
+    if method == "linear-map":
+        assert (found.routine, found.loss, found.shots) == ("routine1", None, 100)
+        assert found.command == "xpet align --lang de --routine 1 --method linear-map --shots 100"
+        assert found.serving == "one linear map, folded into the tower's head; no translation"
+
+
+def test_a_map_that_gains_nothing_is_not_recommended() -> None:
+    """Of a language that is as good as English, any map reaches what training does."""
+    same = replace(case("unclear", 92.0), mapped=93.0)
+    assert recommend(same, ModelConfig(), DataConfig()).method == "lora"
+    without_english = replace(case("unclear", 40.0, english=None), mapped=93.0)
+    assert recommend(without_english, ModelConfig(), DataConfig()).method == "lora"
 
 
 def test_english_is_left_alone_and_every_rule_names_a_known_loss() -> None:

@@ -1,13 +1,14 @@
 """Long tidy CSV: one row per figure, ready for pandas or R.
 
-level       language: of one language; disparity: over a group of languages; change: of a comparison
+level       language: of one language; disparity: over a group of languages; change: of a comparison; diagnosis: why a
+            language is weak
 system      name of the system
 reference   what a change is measured against; empty elsewhere
 language    code; empty for disparity
 group       `all` or the group of languages; empty for single languages
 direction   image->text, text->image or mean (of both)
 metric      r1, r5, r10, mrr (percent), median_rank (from 1), seeds_std, english_r1, map_r1; mean, range, std, mean_gap
-            of r1 (points), and with maps in place of modules map_mean, ...; p, p_holm
+            of r1 (points), and with maps in place of modules map_mean, ...; p, p_holm; the figures of a diagnosis
 value, low, high   the figure and its 95 % interval, in full precision; empty without an interval
 
 A name that a spreadsheet would run as a formula (it begins with =, +, - or @) has an apostrophe in front of it.
@@ -28,6 +29,11 @@ from xpet.jobs.results.report import Comparison, Difference, LanguageScores, Rep
 HEADER = ("level", "system", "reference", "language", "group", "direction", "metric", "value", "low", "high")
 SPREADS = ("mean", "range", "std", "mean_gap")
 """Figures of disparity."""
+DIAGNOSED = (
+    "rotation", "ridge", "words", "words_p", "alignment", "word_recognition", "modality_gap", "hubness", "anisotropy",
+    "tokens_per_caption", "unknown_rate",
+)  # fmt: skip
+"""Figures of a diagnosis, as the JSON document names them."""
 ALL = "all"
 Row = tuple[object, ...]
 
@@ -37,7 +43,7 @@ def render(report: Report, look: Look) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
-    for part in (*map(_system, report.systems), *map(_comparison, report.comparisons)):
+    for part in (*map(_system, report.systems), *map(_comparison, report.comparisons), _diagnoses(report)):
         writer.writerows(map(in_csv, row) for row in part)
     return out.getvalue()
 
@@ -86,6 +92,15 @@ def _spread(spread: Disparity[Estimate] | Comparison) -> Iterator[tuple[str, Est
         figure = getattr(spread, name)
         if figure is not None:
             yield name, figure
+
+
+def _diagnoses(report: Report) -> Iterator[Row]:
+    for language, diagnosis in report.diagnosis.items():
+        for name in DIAGNOSED:
+            value = getattr(diagnosis, name)
+            if value is not None:
+                figure = value if isinstance(value, Estimate) else Estimate(value)
+                yield ("diagnosis", report.systems[0].name, "", language, "", "", name, *_cells(figure))
 
 
 def _cells(figure: Estimate) -> tuple[object, object, object]:

@@ -154,28 +154,43 @@ def advice(report: Report) -> Grid | None:
     return Grid("advice", "Advice", columns, rows).trimmed() if rows else None
 
 
-KINDS = {"lexical": WARN, "geometric": WARN, "none": GOOD, "unclear": ""}
+KINDS = {"lexical": WARN, "geometric": WARN, "mixed": WARN, "none": GOOD, "unclear": ""}
 """Tone of a diagnosis, by its kind."""
+ROTATION, RIDGE, WORDS = "rotation", "ridge", "words explain"
+"""Headings of what closes or explains the gap."""
 
 
 def diagnosis(report: Report) -> Grid | None:
-    """Geometry and tokens of every language that was diagnosed."""
+    """What maps and words explain of every language's gap, geometry, and tokens."""
     columns = [
-        Heading("lang", False), Heading("gap is", False), Heading("alignment", True, 1),
-        Heading("words known", True, 2), Heading("modality gap", True, 6), Heading("hubness", True, 4),
-        Heading("anisotropy", True, 5), Heading("tokens/caption", True, 7), Heading("unknown tokens", True, 3),
+        Heading("lang", False), Heading("gap is", False), Heading(ROTATION, True, 1), between(3),
+        Heading(RIDGE, True, 1), between(3), Heading(WORDS, True, 1), Heading("p", True, 2),
+        Heading("alignment", True, 4), Heading("captions matched", True, 5), Heading("modality gap", True, 9),
+        Heading("hubness", True, 7), Heading("anisotropy", True, 8), Heading("tokens/caption", True, 10),
+        Heading("unknown tokens", True, 6),
     ]  # fmt: skip
     rows = [
-        [text(language), text(d.kind, KINDS.get(d.kind, "")), number(d.alignment, ".2f"),
+        [text(language), text(d.kind, KINDS.get(d.kind, "")), *_share(d.rotation), *_share(d.ridge),
+         number(_percent(d.words), ".0f", unit=" %"), number(d.words_p, ".3f"), number(d.alignment, ".2f"),
          number(_percent(d.word_recognition), unit=" %"), number(d.modality_gap, ".2f"), number(d.hubness, ".2f"),
          number(d.anisotropy, ".2f"), number(d.tokens_per_caption), number(_percent(d.unknown_rate), unit=" %")]
         for language, d in report.diagnosis.items()
     ]  # fmt: skip
     notes = [
+        (RIDGE, "Rotation, ridge: share of the gap to English that such a map closes, fitted on half of the captions."),
+        (WORDS, "Words explain: share of the rest that is not there where words are best; p: by chance."),
         ("alignment", "Alignment: mean cosine to the English caption."),
         ("hubness", "Hubness: skewness of how often a picture is among the top."),
     ]
     return Grid("diagnosis", "Why languages are weak", columns, rows, notes).trimmed() if rows else None
+
+
+def _share(figure: Estimate | None) -> list[Cell]:
+    """A share in percent and its interval."""
+    if figure is None:
+        return [Cell(), Cell()]
+    whole = Estimate(*(_percent(end) for end in (figure.value, figure.low, figure.high)))  # type: ignore[arg-type]
+    return [number(whole.value, ".0f", unit=" %"), interval(whole, ".0f")]
 
 
 def _percent(share: float | None) -> float | None:

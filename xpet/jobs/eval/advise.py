@@ -1,7 +1,8 @@
 """`xpet eval --advise`: what to do for each language, at what cost when serving, and why.
 
-The rules are a table, read from the top; the first that applies gives the advice. They use three figures per language
-(zero-shot R@1 with natural, translated and prompted text), its diagnosis, and margins from the tables of the pages.
+The rules are a table, read from the top; the first that applies gives the advice. They use four figures per language
+(zero-shot R@1 with natural, translated and prompted text, and with the best closed-form map), its diagnosis, and
+margins from the tables of the pages.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from xpet.core.captions import PIVOT, Split
+from xpet.core.captions import PIVOT, LanguageCaptions, Split
 from xpet.core.config import DataConfig, ModelConfig
 from xpet.core.events import OnEvent, Progress, ignore
+from xpet.core.map_score import MARGIN
 from xpet.core.processes import here
 from xpet.core.prompts import Prompt, parse
 from xpet.core.routines import SHORT
@@ -25,18 +27,19 @@ from xpet.jobs.shared.measure import Encode, recall
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARGIN = 2.0
-"""Points of R@1 from which a difference counts: seeds change as much (see the README of `xpet align`)."""
 CLOSED_BY_ROUTINE_1 = 0.64
 """Share of the gap to English that routine 1 with mse-normalized closes with 100 shots.
 
 Mean over the demo's languages (0.48 to 0.79) but French, which has hardly a gap.
 """
 SHOTS = 100
+LEAST_IMAGES = 8
+"""Fewer test images tell nothing of a map: half of them fit and choose it."""
 PROMPTS = ("english", "native")
 """Sets of prompts tried unless `--prompt` names others; no ensembles, since these encode texts once per template."""
 
 AS_NOW = "nothing changes"
+MAP = "one linear map, folded into the tower's head; no translation"
 MODULE = "one module for the language; no translation"
 EITHER = "a module for the language; if routine 3 wins, every query must be machine-translated to English as well"
 
@@ -46,7 +49,8 @@ class Case:
     """What the advice for a language rests on: R@1 in percent on the test split, and its diagnosis.
 
     `raw` is R@1 with natural captions, `english` with the English ones, `translated` with captions translated to
-    English, `prompted` with the best set of prompts, which is named `prompt`; None where there are no such texts.
+    English, `prompted` with the best set of prompts, which is named `prompt`; `mapped` with the best closed-form map
+    that as many captions give as would be trained on. None where there are no such texts.
     """
 
     language: str
@@ -56,6 +60,20 @@ class Case:
     prompt: str | None
     prompted: float | None
     diagnosis: Diagnosis
+    mapped: float | None = None
+
+    @property
+    def promised(self) -> float | None:
+        """R@1 that routine 1 is likely to reach; None without English captions."""
+        return None if self.english is None else self.raw + CLOSED_BY_ROUTINE_1 * (self.english - self.raw)
+
+    @property
+    def map_suffices(self) -> bool:
+        """Whether the map reaches what routine 1 is likely to reach, and translated text is not better still."""
+        if self.mapped is None or self.promised is None:
+            return False
+        least = max(self.promised, (self.translated or 0.0) - MARGIN)
+        return self.mapped > self.raw + MARGIN and self.mapped >= least
 
     @property
     def translation_helps(self) -> bool:
@@ -65,9 +83,9 @@ class Case:
     @property
     def translation_beats_training(self) -> bool:
         """Whether translated text is even better than what routine 1 is likely to reach."""
-        if self.translated is None or self.english is None:
+        if self.translated is None or self.promised is None:
             return False
-        return self.translated > self.raw + CLOSED_BY_ROUTINE_1 * (self.english - self.raw) + MARGIN
+        return self.translated > self.promised + MARGIN
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,8 @@ class AdviceRule:
     """What to advise where the rule `applies`: routine as `--routine` takes it, loss, and what serving then needs.
 
     `why` is the reason, printed after the figures. `few_shot`: train on captioned pictures, as many as there are up to
-    SHOTS; else on text. `train` are parts of the tower to train beside the module, as `--train` takes them.
+    SHOTS; else on text. `train` are parts of the tower to train beside the module, as `--train` takes them, `method` is
+    as `--method` takes it.
     """
 
     applies: Callable[[Case], bool]
@@ -85,6 +104,7 @@ class AdviceRule:
     why: str
     few_shot: bool = True
     train: str | None = None
+    method: str = "lora"
 
 
 def _is(*kinds: str) -> Callable[[Case], bool]:
@@ -98,6 +118,17 @@ RULES = (
         _is("lexical"), "text", "mse-normalized", MODULE,
         "the model does not know its words and a hundred captions cannot teach them, but English text without "
         "pictures, translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
+    ),
+    AdviceRule(
+        _is("mixed"), "text", "mse-normalized", MODULE,
+        "some of its words are unknown and the others lie apart; English text without pictures, translated, teaches "
+        "both, and a few captioned pictures can follow (--routine text,1 --chain)", few_shot=False,
+        train="layernorm,embeddings",
+    ),
+    AdviceRule(
+        lambda case: case.map_suffices, "1", None, MAP,
+        "a linear map of its features closes as much of the gap as training on so few captions is likely to, in "
+        "seconds; train only where that gains more", method="linear-map",
     ),
     AdviceRule(
         lambda case: case.diagnosis.kind == "geometric" and not case.translation_beats_training,
@@ -138,7 +169,7 @@ def advise(
 
     def advised(number: int) -> dict[str, Any]:
         language = languages[number]
-        case = measure(encode_once, test, images, language, diagnoses[language], prompt_sets)
+        case = measure(encode_once, test, images, language, diagnoses[language], prompt_sets, shots)
         on_event(Progress("advising", number + 1, len(languages), language))
         return asdict(recommend(case, model, data, shots))
 
@@ -147,11 +178,13 @@ def advise(
 
 
 def measure(
-    encode: Encode, test: Split, images: Tensor, language: str, diagnosis: Diagnosis, prompts: Sequence[Prompt]
-) -> Case:
-    """Natural, translated and prompted zero-shot R@1 of a language, on test images [images, d].
+    encode: Encode, test: Split, images: Tensor, language: str, diagnosis: Diagnosis, prompts: Sequence[Prompt],
+    shots: int = SHOTS,
+) -> Case:  # fmt: skip
+    """Natural, translated, prompted and mapped zero-shot R@1 of a language, on test images [images, d].
 
-    Prompts without a template for the language are left out.
+    Prompts without a template for the language are left out; a map is fitted on the captions of `shots` test images,
+    and searches with others.
     """
     captions = test.captions[language]
     english = {
@@ -164,9 +197,23 @@ def measure(
         if prompt.covers(language)
     }
     raw = recall(encode, captions, "target", images)
+    mapped = None if english["pivot"] is None else _mapped(encode, captions, images, shots)
     best = max(by_prompt, key=by_prompt.__getitem__, default=None)
     points = None if best is None else by_prompt[best]
-    return Case(language, english["pivot"], raw, english["to_pivot"], best, points, diagnosis)
+    return Case(language, english["pivot"], raw, english["to_pivot"], best, points, diagnosis, mapped)
+
+
+def _mapped(encode: Encode, captions: LanguageCaptions, images: Tensor, shots: int) -> float | None:
+    """R@1 with the best closed-form map of the captions of so many of the images; None for too few images."""
+    import torch
+
+    from xpet.core.recovery import mapped
+
+    complete = captions.complete(("target", "pivot"))
+    if len(set(complete.image_index)) < LEAST_IMAGES:
+        return None
+    text, english = (encode(complete.slot(slot)) for slot in ("target", "pivot"))
+    return mapped(images, text, english, torch.tensor(complete.image_index), shots)
 
 
 def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHOTS) -> Advice:
@@ -177,8 +224,8 @@ def recommend(case: Case, model: ModelConfig, data: DataConfig, shots: int = SHO
         return Advice(None, None, None, None, rule.serving, why)
     names = ",".join(SHORT.get(short, short) for short in rule.routine.split(","))
     used = shots if rule.few_shot else None
-    command = align_command(case.language, rule.routine, str(rule.loss), used, model, data, train=rule.train)
-    return Advice(names, "lora", used, rule.loss, rule.serving, why, command)
+    command = align_command(case.language, rule.routine, rule.loss, used, model, data, rule.method, rule.train)
+    return Advice(names, rule.method, used, rule.loss, rule.serving, why, command)
 
 
 def _numbers(case: Case) -> str:
@@ -187,6 +234,8 @@ def _numbers(case: Case) -> str:
         parts.append(f"{case.english:.1f} with English captions")
     if case.translated is not None:
         parts.append(f"{case.translated:.1f} translated")
+    if case.mapped is not None:
+        parts.append(f"{case.mapped:.1f} with the best map")
     if case.diagnosis.word_recognition is not None and case.language != PIVOT:
         parts.append(f"words recognised {100 * case.diagnosis.word_recognition:.0f} %")
     return ", ".join(parts)
@@ -200,11 +249,13 @@ def _prompt(case: Case) -> str:
 
 
 def align_command(
-    language: str, routine: str, loss: str, shots: int | None, model: ModelConfig, data: DataConfig,
+    language: str, routine: str, loss: str | None, shots: int | None, model: ModelConfig, data: DataConfig,
     method: str = "lora", train: str | None = None,
 ) -> str:  # fmt: skip
     """The `xpet align` command line for a language, quoted for a shell; defaults are left out."""
-    words = ["xpet", "align", "--lang", language, "--routine", routine, "--loss", loss, "--method", method]
+    words = ["xpet", "align", "--lang", language, "--routine", routine]
+    words += ["--loss", loss] if loss is not None else []
+    words += ["--method", method]
     words += [] if shots is None else ["--shots", str(shots)]
     words += [] if train is None else ["--train", train]
     demo = ("", None, "demo")

@@ -122,8 +122,9 @@ def _diagnosis(config: EvalConfig, setup: EvalSetup, on_event: OnEvent) -> dict[
     with setup.bare() as encode:
         pictures = setup.corpus.pictures if config.diagnose else None
         return diagnose(
-            encode, setup.towers.text.tokenizer, setup.test, setup.images, setup.languages, pictures, on_event=on_event
-        )
+            encode, setup.towers.text.tokenizer, setup.test, setup.images, setup.languages, pictures,
+            resamples=config.resamples, seed=config.seed, on_event=on_event,
+        )  # fmt: skip
 
 
 def _advice(

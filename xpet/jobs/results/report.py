@@ -143,10 +143,10 @@ class WorstQuery:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a language is weak: geometry of its embeddings against English and pictures, and tokens of its captions.
+    """Why a language is weak: geometry of its embeddings against English and pictures, its words, and its tokens.
 
-    `word_recognition` and `unknown_rate` are shares from 0 to 1, `alignment` a mean cosine.
-    `kind` is lexical (words not known), geometric (known, but placed apart), none (no gap worth mending) or unclear.
+    `word_recognition` and `unknown_rate` are shares from 0 to 1, `alignment` a mean cosine. `kind` is lexical (words
+    not known), geometric (known, but placed apart), mixed (both), none (no gap worth mending) or unclear.
     """
 
     modality_gap: float
@@ -158,8 +158,16 @@ class Diagnosis:
     unknown_rate: float
     kind: str
     closed: float | None = None
-    """Share of the gap to English that a rigid map closes on held-out pictures; `kind` is decided by it."""
+    """Share of the gap to English that the better one of both maps closes."""
     worst: Sequence[WorstQuery] = ()
+    rotation: Estimate | None = None
+    """Share of the gap that a rotation closes, fitted on half of the pictures' captions and tested on the others."""
+    ridge: Estimate | None = None
+    """Share of the gap that a ridge map closes."""
+    words: float | None = None
+    """Share of the rest that goes with which words captions have (`xpet.core.word_evidence`)."""
+    words_p: float | None = None
+    """How likely words that mean nothing would go with it as closely."""
 
 
 @dataclass(frozen=True)
