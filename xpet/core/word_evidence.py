@@ -39,9 +39,9 @@ SURE, SOME = 0.01, 0.1
 """Words explain what p is below SURE for, and SOME of the rest at least.
 
 Measured with 1,000 pictures, p 0.001 in all of these: four languages of which 10 to 60 % of the tokens were made
-unknown, explained 0.28 to 1; a tower that had read 100 real captions in Czech (maps close 0.15 of its gap) 0.29, 2,500 in German
-and 1,000 in French 0.7. Where no word is known, captions do not differ: 0.0, p 0.02 to 0.9. Of languages that only lie
-apart maps leave 1 to 2 points of R@1, of which words explain 0.2 to 1; so little is not asked about.
+unknown, explained 0.28 to 1; a tower that had read 100 real captions in Czech (maps close 0.15 of its gap) 0.29, 2,500
+in German and 1,000 in French 0.7. Where no word is known, captions do not differ: 0.0, p 0.02 to 0.9. Of languages that
+only lie apart maps leave 1 to 2 points of R@1, of which words explain 0.2 to 1; so little is not asked about.
 """
 
 
