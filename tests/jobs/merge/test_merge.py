@@ -163,8 +163,8 @@ def test_a_method_that_does_not_fold_is_refused_before_anything_is_loaded(
     monkeypatch.setattr("xpet.models.checkpoint.open_text_tower", lambda *_: pytest.fail("loaded"))
     run = runs / "adapter"
     assert refused(run, tmp_path / "out") == (
-        f"{run}: expected a run of a method that folds into the weights (lora, bitfit, full), found 'adapter', which "
-        f"adds computations of its own; try --export opendelta, or use the run as it is: xpet eval {run}"
+        f"{run}: expected a run of a method that folds into the weights (lora, bitfit, full, linear-map), found "
+        f"'adapter', which adds computations of its own; try --export opendelta, or use the run as it is: xpet eval {run}"
     )
 
 
