@@ -164,7 +164,8 @@ def test_a_method_that_does_not_fold_is_refused_before_anything_is_loaded(
     run = runs / "adapter"
     assert refused(run, tmp_path / "out") == (
         f"{run}: expected a run of a method that folds into the weights (lora, bitfit, full, linear-map), found "
-        f"'adapter', which adds computations of its own; try --export opendelta, or use the run as it is: xpet eval {run}"
+        "'adapter', which adds computations of its own; try --export opendelta, or use the run as it is: xpet eval "
+        f"{run}"
     )
 
 
