@@ -111,7 +111,11 @@ def _spread(
 
 def _closing(result: AlignResult) -> Iterator[Block]:
     yield Paragraph("")
-    mapped = " map: the best closed-form map of the same captions, without training." if result.conclusion else ""
+    mapped = (
+        " map: the best closed-form map of the same captions, without training."
+        if any(r.map for r in result.languages)
+        else ""
+    )
     yield Paragraph(
         f"zero-shot: before training.{mapped} English: change of English R@1 under the trained module.", "dim"
     )

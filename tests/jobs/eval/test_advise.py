@@ -107,6 +107,7 @@ def test_a_map_that_does_it_is_recommended(kind: str, mapped: float, translated:
     if method == "linear-map":
         assert (found.routine, found.loss, found.shots) == ("routine1", None, 100)
         assert found.command == "xpet align --lang de --routine 1 --method linear-map --shots 100"
+        assert parsed(found.command).method.name == "linear-map"
         assert found.serving == "one linear map, folded into the tower's head; no translation"
 
 
