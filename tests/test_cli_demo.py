@@ -34,7 +34,7 @@ DOCUMENT = {
 }  # fmt: skip
 LANGUAGE = {
     "language", "routine", "loss", "align_weight", "learning_rate", "seeds", "target_before", "translated_before",
-    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable", "map",
+    "aligned", "aligned_std", "gain", "english_after", "seconds", "folder", "trainable", "map", "candidate",
 }  # fmt: skip
 DROPPED = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME")
 """Variables a command under test must not see."""
