@@ -7,8 +7,7 @@ from pathlib import Path
 
 from xpet.core.captions import ReadRequest
 from xpet.demo import assets, reader
-from xpet.demo.backdrops import SIDE
-from xpet.demo.pictures import picture
+from xpet.demo.pictures import SIDE, picture
 
 PICTURES = 6
 SCALE = 3
