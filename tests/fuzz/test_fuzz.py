@@ -10,8 +10,8 @@ from tests.fuzz import corpus
 from tests.fuzz.loop import search
 from tests.fuzz.stored_doors import ALL_DOORS
 
-ROUNDS = 6
-KEPT = 6
+ROUNDS = 4
+KEPT = 4
 """Kept inputs of each kind that are replayed; the long form replays all."""
 
 

@@ -16,7 +16,9 @@ from xpet.training.spread import Spread
 
 FEW = ("method lora", "data: image captions", "dropout", "padded, no anchors", "pairs", "runs that come and go", LONG)
 """Cases for three processes, which no batch divides by."""
-WORLDS = {2: [*CASES, *(f"{name}{CACHED}" for name in FEW)], 3: FEW}
+SLICED = ("method lora", "dropout", "runs that come and go", LONG)
+"""Cases with batches in slices."""
+WORLDS = {2: [*CASES, *(f"{name}{CACHED}" for name in SLICED)], 3: FEW}
 PAIRS = [(world, number) for world, names in WORLDS.items() for number in range(len(names))]
 
 
