@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests import towers
+from xpet.core.choices import IDENTITY
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.events import Event, Progress
-from xpet.core.linear_map import IDENTITY
 from xpet.methods.base import FittedCandidate
 from xpet.methods.build import build_stack
 from xpet.methods.linear_map import METHOD

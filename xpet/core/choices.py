@@ -14,6 +14,8 @@ STRATEGY_DENSITIES = {"linear": None, "ties": 0.2, "dare": 0.5, "svd": None}
 """How `xpet merge` combines languages -> default of `--density`, the share of values kept; None: all are kept."""
 MAP_NAMES = ("shift", "rotation", "ridge")
 """The kinds of closed-form maps of `xpet.core.linear_map`, the simplest first."""
+IDENTITY = "identity"
+"""Name of the map that leaves features as they are."""
 SOURCE_NAMES = ("demo", "xtd", "multi30k", "table")
 """`--data`: the data sets of `xpet.data`."""
 EXPORT_OPTIONS = {

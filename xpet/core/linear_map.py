@@ -25,13 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xpet.core.choices import MAP_NAMES
+from xpet.core.choices import IDENTITY, MAP_NAMES
 from xpet.core.errors import ModelError
 
 STRENGTHS = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01, 0.001)
 """Strengths of the ridge that are tried, the strongest first."""
-IDENTITY = "identity"
-"""Name of the candidate that leaves features as they are."""
 
 
 @dataclass(frozen=True)

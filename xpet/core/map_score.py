@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from xpet.core.choices import IDENTITY
+
 MARGIN = 2.0
 """Points of R@1 from which a difference counts on IMAGES test images: seeds change as much (README of `xpet align`)."""
 IMAGES = 1000
 """Test images from which on MARGIN holds; on fewer it grows as chance does, with the root of their number."""
 VERDICTS = ("more", "as much", "less")
 """What a module gains, compared with the map."""
-IDENTITY = "identity"
-"""Name of the map that changes nothing."""
 
 
 @dataclass(frozen=True)

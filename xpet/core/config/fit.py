@@ -79,12 +79,7 @@ class FitConfig:
     compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED, owner=TRAINED)
     cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED, owner=TRAINED)
     workers: int | None = option(
-        None,
-        "--workers",
-        "Stacks trained at a time on a CPU",
-        SPEED,
-        default_text="one for each core",
-        owner=TRAINED,
+        None, "--workers", "Stacks trained at a time on a CPU", SPEED, default_text="one for each core", owner=TRAINED
     )
 
     def complete(self, preset: Preset) -> FitPlan:
