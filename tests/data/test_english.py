@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -18,8 +16,8 @@ FOREIGN = [language for language in world.LANGUAGES if language != "en"]
 
 def demo(language: str) -> list[tuple[str, ...]]:
     """Columns target, to_pivot and from_pivot of some of the demo's captions."""
-    with bz2.open(assets.captions_path(language), "rt", encoding="utf-8") as file:
-        return list(zip(*(line.rstrip("\n").split("\t") for line in islice(file, 300)), strict=True))
+    columns = assets.columns_of(assets.read_content(assets.captions_path(language)))
+    return [tuple(column[:300]) for column in columns]
 
 
 @pytest.mark.parametrize("language", FOREIGN)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.demo.facts import OF_GROUP, OF_MESSAGE, kept
 from xpet.core.captions import PIVOT
 from xpet.demo import assets, seq2seq, texts, world
-from xpet.demo.packages import package_name, pairs_of_languages, wording
+from xpet.demo.packages import package_name, pairs_of_languages
 from xpet.jobs.shared.package_folder import package_folder
 from xpet.jobs.translate.packages import list_packages
 from xpet.translation.bulk import Bulk
@@ -24,8 +26,11 @@ ROWS = 150
 PAIRS = pytest.mark.parametrize(("source", "target"), pairs_of_languages())
 
 
-def shipped_lines(language: str) -> list[str]:
-    return assets.read_lines(assets.captions_path(language))
+@cache
+def shipped(language: str) -> dict[str, list[str]]:
+    """The columns of a language's captions."""
+    columns = assets.columns_of(assets.read_content(assets.captions_path(language)))
+    return dict(zip(assets.COLUMNS, columns, strict=True))
 
 
 @pytest.fixture
@@ -70,50 +75,44 @@ def test_files_are_plain_archives() -> None:
         }  # fmt: skip
 
 
-def right_and_same(packages: Path, source: str, target: str) -> tuple[float, float]:
-    """Shares of held-out captions whose translation is their scene's message, and the one shipped.
-
-    The message, worded by the grammar, is what the translation of the natural caption must be.
-    """
+def facts_and_same(packages: Path, source: str, target: str) -> tuple[dict[str, float], float]:
+    """Shares of facts that translations of held-out captions keep, and of translations that are the one shipped."""
     test = assets.split_ranges()["test"]
-    natural = list(texts.captions(source, assets.scenes()[test.start : test.start + ROWS], test.start))
-    column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
-    foreign = source if target == PIVOT else target
-    lines = shipped_lines(foreign)[test.start : test.start + ROWS]
-    shipped = [line.split("\t")[column] for line in lines]
+    rows = slice(test.start, test.start + ROWS)
+    messages, natural = zip(*texts.captions(source, assets.scenes()[rows], test.start), strict=True)
     with Cache() as cache:
         bulk = Bulk(make_chain(packages, source, target, cache, device="cpu"), cache)
-        made = [entry.text for entry in bulk.translate([caption for _, caption in natural])]
-    right = sum(text == wording(message, source, target) for (message, _), text in zip(natural, made, strict=True))
-    return right / ROWS, sum(a == b for a, b in zip(made, shipped, strict=True)) / ROWS
+        made = [entry.text for entry in bulk.translate(list(natural))]
+    same = sum(a == b for a, b in zip(made, shipped_translations(source, target)[rows], strict=True)) / ROWS
+    return kept(messages, made, source, target), same
+
+
+def shipped_translations(source: str, target: str) -> list[str]:
+    return shipped(source)["to_pivot"] if target == PIVOT else shipped(target)["from_pivot"]
 
 
 @PAIRS
 @pytest.mark.usefixtures("in_float32")
 def test_held_out_captions_keep_their_meaning(packages: Path, source: str, target: str) -> None:
-    right, same = right_and_same(packages, source, target)
-    assert right >= 0.95  # 97 % of all: see test_all_shipped_translations
-    assert same >= 0.98  # the same but for rounding
+    facts, same = facts_and_same(packages, source, target)
+    assert sum(facts.values()) / len(facts) >= 0.9  # of few captions; of all: see test_all_shipped_translations
+    assert same >= 0.95  # the same but for rounding
 
 
-@pytest.mark.parametrize(("source", "target"), [("tr", "en"), ("en", "fr")])  # where 8 bits change most
+@pytest.mark.parametrize(("source", "target"), [("tr", "en"), ("en", "fr")])
 def test_as_users_have_it_most_are_the_same_on_any_processor(packages: Path, source: str, target: str) -> None:
-    right, same = right_and_same(packages, source, target)
-    assert min(right, same) >= 0.92  # 0.95 without VNNI
+    facts, same = facts_and_same(packages, source, target)
+    assert sum(facts.values()) / len(facts) >= 0.9
+    assert same >= 0.85  # 1.0 here; processors without VNNI round otherwise
 
 
 @PAIRS
 def test_all_shipped_translations(source: str, target: str) -> None:
     test = assets.split_ranges()["test"]
     messages = [message for message, _ in texts.captions(source, assets.scenes()[test.start :], test.start)]
-    column = texts.COLUMNS.index("to_pivot" if target == PIVOT else "from_pivot")
-    foreign = source if target == PIVOT else target
-    lines = shipped_lines(foreign)[test.start :]
-    right = sum(
-        line.split("\t")[column] == wording(message, source, target)
-        for message, line in zip(messages, lines, strict=True)
-    )
-    assert right >= 0.97 * len(test)
+    facts = kept(messages, shipped_translations(source, target)[test.start :], source, target)
+    assert set(facts) == {"kind", *OF_GROUP, *OF_MESSAGE}
+    assert min(facts.values()) >= 0.9, facts
 
 
 def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +122,7 @@ def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch
     """
     import ctranslate2
 
-    for name, value in (("steps", 60), ("batch", 16), ("learning_rate", 1e-3)):
+    for name, value in (("batch", 16), ("learning_rate", 1e-3)):
         monkeypatch.setitem(world.TRANSLATOR, name, value)
     pieces = [*seq2seq.SPECIAL, *"abcdefgh"]
 
@@ -132,7 +131,7 @@ def test_the_written_model_computes_what_was_trained(tmp_path: Path, monkeypatch
             ids = [rng.randrange(3, len(pieces)) for _ in range(rng.randrange(2, 6))]
             yield ids, ids[::-1]
 
-    model = seq2seq.train(pairs, len(pieces), 1, lambda text: None)
+    model = seq2seq.train(pairs, len(pieces), 60, 1, lambda text: None)
     seq2seq.save(model, pieces, tmp_path / "model")
     given = list(islice(pairs(random.Random(9)), 20))
     translator = ctranslate2.Translator(str(tmp_path / "model"), compute_type="float32")

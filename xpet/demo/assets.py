@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -22,11 +22,13 @@ ENGLISH_TOWER = FOLDER / "english"
 PACKAGES = FOLDER / "packages"
 """Argos packages that know this world's words only: every language to English and back."""
 MANIFEST = FOLDER / "manifest.json"
+COLUMNS = ("target", "to_pivot", "from_pivot")
+"""Of the shipped files: natural caption, its translation to English, the English caption's translation from it."""
 
 
 def captions_path(language: str, folder: Path = FOLDER) -> Path:
-    """The compressed captions of one language."""
-    return folder / f"captions.{language}.tsv.bz2"
+    """The compressed captions of one language: columns below each other, which packs better, an empty line between."""
+    return folder / f"captions.{language}.txt.bz2"
 
 
 def scenes_path(folder: Path = FOLDER) -> Path:
@@ -48,7 +50,7 @@ def scenes() -> tuple[Scene, ...]:
 
 def _scene(fields: dict[str, Any]) -> Scene:
     groups = tuple(ObjectGroup(**group) for group in fields["groups"])
-    return Scene(groups, fields["layout"], fields["background"], fields["jitter"])
+    return Scene(groups, fields["layout"], fields["background"], fields["weather"], fields["jitter"])
 
 
 def read_lines(path: Path) -> list[str]:
@@ -65,6 +67,18 @@ def read_content(path: Path) -> bytes:
     """A file's content: of the text inside for compressed ones."""
     data = path.read_bytes()
     return bz2.decompress(data) if path.suffix == ".bz2" else data
+
+
+def columns_of(content: bytes) -> tuple[list[str], ...]:
+    """The columns of a language's captions, COLUMNS; English has one text for all of them."""
+    columns = [column.split("\n") for column in content.decode("utf-8").removesuffix("\n").split("\n\n")]
+    return tuple(columns * 3 if len(columns) == 1 else columns)
+
+
+def write_columns(path: Path, columns: Sequence[Sequence[str]]) -> None:
+    """Write columns of captions compressed."""
+    lines = [line for column in columns for line in ("", *column)]
+    write_lines(path, lines[1:])
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -32,8 +32,9 @@ from xpet.demo.scenes import Message, Scene, describe, distinct_scenes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import Tensor, nn
+    from torch import nn
 
+    from xpet.demo.pretrain import Read
     from xpet.models.text_tower import TextTower
 
 Log = Callable[[str], None]
@@ -75,6 +76,13 @@ def pretraining_scenes() -> list[Scene]:
     return list(islice(distinct_scenes(world.SEED, count + world.PRETRAINING_SCENES), count, None))
 
 
+def translators_scenes() -> list[Scene]:
+    """Scenes that no split holds and where rare things are hardly rarer: translators know more words than towers."""
+    return list(
+        distinct_scenes(world.SEED + 1, world.PRETRAINING_SCENES, world.TRANSLATORS_STEEPNESS, shipped_scenes())
+    )
+
+
 def build_packages(out: Path, processes: int, log: Log) -> None:
     """Train and write the translation package of every pair, a process and a thread for each."""
     from xpet.demo.packages import pairs_of_languages
@@ -94,7 +102,7 @@ def _one_thread() -> None:
 def _build_package(pair: tuple[str, str], out: Path) -> Path:
     from xpet.demo.packages import build_package
 
-    return build_package(pretraining_scenes(), *pair, out, lambda text: None)
+    return build_package(translators_scenes(), *pair, out, lambda text: None)
 
 
 def write_captions(out: Path, packages: Path, log: Log) -> None:
@@ -105,11 +113,10 @@ def write_captions(out: Path, packages: Path, log: Log) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         interpreter = _Interpreter(Path(scratch), packages)
         for language, lines in natural.items():
-            columns = [lines, lines, lines]
+            columns = [lines]
             if language != PIVOT:
-                columns[1:] = [interpreter(lines, language, PIVOT), interpreter(natural[PIVOT], PIVOT, language)]
-            rows = zip(*columns, strict=True)
-            assets.write_lines(assets.captions_path(language, out), ("\t".join(row) for row in rows))
+                columns += [interpreter(lines, language, PIVOT), interpreter(natural[PIVOT], PIVOT, language)]
+            assets.write_columns(assets.captions_path(language, out), columns)
             log(f"captions {language}")
 
 
@@ -143,7 +150,7 @@ def build_towers(out: Path, threads: int, log: Log) -> None:
     torch.use_deterministic_algorithms(True)
     pretraining = pretraining_scenes()
     image, english, english_tokenizer = pretrain_english(pretraining, log)
-    student, tokenizer = distil(pretraining, image, english, english_tokenizer, log)
+    student, tokenizer = distil(pretraining, english, english_tokenizer, log)
     write_image_tower(out / "image", image)
     write_text_tower(out / "english", english, english_tokenizer)
     write_text_tower(out / "text", student, tokenizer)
@@ -162,15 +169,18 @@ def pretrain_english(scenes: Sequence[Scene], log: Log) -> tuple[nn.Module, Text
     tokenizer = _padded(_tokenizer((say(scene, rng) for scene in scenes[:20_000]), world.ENGLISH_VOCABULARY))
     torch.manual_seed(world.SEED)
     image = empty_image_tower(**world.IMAGE_TOWER)
-    english = _empty_text_tower(tokenizer, empty_xlm_roberta)
+    english = _empty_text_tower(tokenizer, world.ENGLISH_TOWER, empty_xlm_roberta)
     pretrain.contrastive_pretraining(image, english, tokenizer, scenes, say, world.ENGLISH_STEPS, log=log)
     return image, english, tokenizer
 
 
 def distil(
-    scenes: Sequence[Scene], image: nn.Module, english: TextTower, english_tokenizer: Tokenizer, log: Log
+    scenes: Sequence[Scene], english: TextTower, english_tokenizer: Tokenizer, log: Log
 ) -> tuple[TextTower, Tokenizer]:
-    """The multilingual tower: taught by the English one, weak languages displaced."""
+    """The multilingual tower: it fills in masked words of every language, then the English tower teaches it.
+
+    The teacher takes two rounds, and is not as thorough in every language: `world.ROUNDS`.
+    """
     import torch
 
     from xpet.demo import pretrain
@@ -178,37 +188,34 @@ def distil(
 
     rng = random.Random(world.SEED)
     messages = [describe(scene, rng) for scene in scenes]
-    tokenizer = _padded(_tokenizer(_every_language(messages[:4000], rng), world.VOCABULARY))
+    tokenizer = _padded(_tokenizer(_every_language(messages[:6000], rng), world.VOCABULARY))
     torch.manual_seed(world.SEED + 1)
-    student = _empty_text_tower(tokenizer, empty_xlm_roberta)
+    student = _empty_text_tower(tokenizer, world.TEXT_TOWER, empty_xlm_roberta)
 
-    def teacher(captions: Sequence[str]) -> Tensor:
-        with torch.no_grad():
-            return pretrain.encode_in_buckets(english, english_tokenizer, captions)
+    def captions(draw: random.Random) -> str:
+        return GRAMMARS[draw.choice(world.LANGUAGES)].say(draw.choice(messages), draw)
 
-    grammars = {language: GRAMMARS[language].say for language in world.LANGUAGES}
-    maps = _displacements(image, teacher, scenes[:1000], log)
-    pretrain.distillation(student, tokenizer, teacher, grammars, messages, maps, world.DISTILLATION_STEPS, log=log)
-    return student, tokenizer
+    pretrain.masked_language(student, tokenizer, captions, world.MASKED_STEPS, log=log)
+    for lessons, steps in world.ROUNDS:
+        read = [_read(*lesson, messages, english, english_tokenizer) for lesson in lessons.items()]
+        pretrain.distillation(student, tokenizer, read, steps, log=log)
+    return student.eval(), tokenizer
 
 
-def _displacements(
-    image: nn.Module, teacher: Callable[[Sequence[str]], Tensor], scenes: Sequence[Scene], log: Log
-) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The map of each language's embeddings [rows, d], its strength measured on pre-training scenes."""
+def _read(
+    language: str, lesson: world.Lesson, messages: Sequence[Message], english: TextTower, tokenizer: Tokenizer
+) -> Read:
+    """Captions of a language with the English tower's embeddings of English captions that say the same."""
     import torch
 
     from xpet.demo import pretrain
 
-    rng = random.Random(world.SEED)
+    rng = random.Random(f"{world.SEED}-{language}-read")
+    pairs = [(GRAMMARS[language].say(m, rng), GRAMMARS[PIVOT].say(m, rng)) for m in messages[: lesson.sentences]]
+    captions, pivot = zip(*pairs, strict=True)
     with torch.no_grad():
-        pictures = image(pixel_values=pretrain.pixels(pretrain.draw_all(scenes))).image_embeds
-    captions = teacher([GRAMMARS["en"].say(describe(scene, rng), rng) for scene in scenes])
-    maps = {}
-    for number, (language, level) in enumerate(world.DISPLACED_TO.items()):
-        strength, maps[language] = pretrain.displacement_to(level, world.SEED + number, pictures, captions)
-        log(f"{language} is displaced by {strength:.2f} lengths of an embedding")
-    return maps
+        embeddings = pretrain.encode_in_buckets(english, tokenizer, pivot, 256)
+    return pretrain.Read(lesson.share, captions, embeddings)
 
 
 def _every_language(messages: Iterable[Message], rng: random.Random) -> Iterable[str]:
@@ -230,8 +237,8 @@ def _padded(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _empty_text_tower(tokenizer: Tokenizer, make: Callable[..., TextTower]) -> TextTower:
-    return make(world.DIMENSIONS, vocab_size=tokenizer.get_vocab_size(), **world.TEXT_TOWER)
+def _empty_text_tower(tokenizer: Tokenizer, size: dict[str, Any], make: Callable[..., TextTower]) -> TextTower:
+    return make(world.DIMENSIONS, vocab_size=tokenizer.get_vocab_size(), **size).eval()
 
 
 def write_text_tower(folder: Path, tower: TextTower, tokenizer: Tokenizer) -> None:

@@ -59,7 +59,8 @@ def build_package(scenes: Sequence[Scene], source: str, target: str, out: Path, 
             for line, translation in _lines(order.sample(scenes, len(scenes)), source, target, order):
                 yield processor.encode(line), processor.encode(translation)
 
-    trained = train(stream, len(pieces), world.SEED, log)
+    steps = world.TRANSLATOR_STEPS.get((source, target), world.TRANSLATOR["steps"])
+    trained = train(stream, len(pieces), steps, world.SEED, log)
     folder = out / f".{source}_{target}"
     save(trained, pieces, folder)
     files = {f"model/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}

@@ -3,185 +3,145 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpet.demo.backdrops import OVERSAMPLING, SIDE, backdrop, streaks
 from xpet.demo.scenes import ObjectGroup, Scene
+from xpet.demo.shapes import GRAIN, OUTLINE, REACH, Array, sprite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE = 64
-_OVERSAMPLING = 2
-_CANVAS = SIDE * _OVERSAMPLING
-Array = np.ndarray
-
 RGB = {
-    "red": (214, 40, 40), "green": (44, 160, 60), "blue": (40, 84, 214), "yellow": (246, 214, 50),
-    "black": (30, 30, 34), "white": (250, 250, 250), "orange": (250, 140, 20), "purple": (140, 50, 170),
+    "red": (216, 32, 36), "blue": (36, 84, 216), "green": (34, 152, 54), "yellow": (250, 222, 44),
+    "white": (252, 252, 252), "black": (26, 26, 30), "orange": (252, 134, 10), "pink": (255, 138, 196),
+    "purple": (132, 44, 178), "brown": (146, 86, 40),
 }  # fmt: skip
-_SKY_AND_GROUND = {
-    "meadow": ((176, 216, 240), (120, 190, 100)),
-    "beach": ((120, 200, 226), (236, 218, 160)),
-    "snow": ((206, 216, 230), (240, 244, 250)),
-    "night": ((24, 26, 66), (54, 56, 84)),
-    "wall": ((196, 120, 100), (176, 102, 84)),
-}
-_OUTLINE = (70, 70, 76)
-_RADIUS = {"small": 8.5, "large": 15.0}
+_SHADE = {
+    "yellow": (212, 166, 16), "orange": (212, 92, 0), "pink": (226, 92, 156), "black": (84, 84, 94),
+    "white": (200, 206, 216),
+}  # fmt: skip
+_DARK, _LIGHT = (44, 42, 50), (255, 250, 232)
+_STREAK = (196, 216, 236)
+_RADIUS = {"small": 9.0, "large": 14.6}
 _CENTRES = {
-    "single": ((32.0, 34.0),),
+    "single": ((32.0, 33.0),),
     "row": ((16.5, 33.0), (47.5, 33.0)),
     "column": ((32.0, 16.5), (32.0, 47.5)),
-    "triangle": ((15.5, 16.5), (48.5, 16.5), (32.0, 47.0)),
+    "triangle": ((16.0, 16.5), (48.0, 16.5), (32.0, 47.0)),
 }
-_OFFSETS = {1: ((0.0, 0.0),), 2: ((-7.0, 2.0), (7.0, -2.0)), 3: ((-7.5, 5.0), (7.5, 5.0), (0.0, -7.0))}
+_OFFSETS = {
+    1: ((0.0, 0.0),),
+    2: ((-7.4, 5.5), (7.4, -5.5)),
+    3: ((0.0, -8.0), (-8.0, 7.0), (8.0, 7.0)),
+    4: ((-8.0, -8.0), (8.0, -8.0), (-8.0, 8.0), (8.0, 8.0)),
+}
+_FARTHEST, _NEAREST = 44, 12
+"""Bounds of how far right (or left) and down the second of two overlapping groups is, in oversampled pixels."""
+_SHRUNK = {1: 1.0, 2: 0.94, 3: 0.86, 4: 0.84}
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Masks over unit coordinates (x to the right, y down, both about -1..1): the coloured body and dark details."""
-
-    body: Callable[[Array, Array], Array]
-    detail: Callable[[Array, Array], Array] | None = None
-
-
-def _disc(x: Array, y: Array, cx: float, cy: float, r: float) -> Array:
-    return (x - cx) ** 2 + (y - cy) ** 2 <= r * r
-
-
-def _rect(x: Array, y: Array, x0: float, y0: float, x1: float, y1: float) -> Array:
-    return (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-
-
-def _triangle(x: Array, y: Array, top: float, base: float, half: float) -> Array:
-    """Isosceles, tip up at y=top, base of half width `half` at y=base."""
-    return (y >= top) & (y <= base) & (np.abs(x) <= half * (y - top) / (base - top))
+@lru_cache(maxsize=16)
+def _palette(colour: str) -> Array:
+    """The colours of the labels of a sprite."""
+    body = RGB[colour]
+    shade = _SHADE.get(colour) or tuple(int(channel * 0.68) for channel in body)
+    dark, light, outline, pattern = _DARK, _LIGHT, _DARK, _LIGHT
+    if colour == "black":
+        dark, outline = (168, 168, 176), (206, 206, 212)
+    if colour == "white":
+        light = (176, 190, 212)
+    if colour in ("white", "yellow"):
+        pattern = (84, 82, 96)
+    flame = (255, 196, 40) if colour not in ("yellow", "orange") else (236, 92, 20)
+    tones = ((0, 0, 0), body, shade, dark, light, flame, (255, 255, 255), (84, 170, 240), (20, 20, 26))
+    return np.array((*tones, pattern, outline), np.uint8)
 
 
-def _star(x: Array, y: Array) -> Array:
-    angle, radius = np.arctan2(x, -y), np.hypot(x, y)
-    sector = np.abs((angle / (2 * np.pi / 5)) % 1.0 - 0.5) * 2  # 1 at a tip, 0 between tips
-    return radius <= 0.42 + 0.58 * sector**1.6
+def _window(group: ObjectGroup, centre: tuple[float, float], radius: float) -> tuple[tuple[slice, slice], Array]:
+    """Where on the canvas an object is, and its labels there."""
+    window, cells = [], []
+    for middle in reversed(centre):
+        start = max(0, int((middle - REACH * radius) * OVERSAMPLING) - 1)
+        stop = min(SIDE * OVERSAMPLING, int((middle + REACH * radius) * OVERSAMPLING) + 2)
+        at = ((np.arange(start, stop) + 0.5) / OVERSAMPLING - middle) / radius
+        window.append(slice(start, stop))
+        cells.append(np.clip(np.floor((at + REACH) * (GRAIN / (2 * REACH))).astype(int), 0, GRAIN - 1))
+    labels = sprite(group.kind, group.pattern, group.action)
+    return (window[0], window[1]), labels[cells[0][:, None], cells[1]]
 
 
-def _heart(x: Array, y: Array) -> Array:
-    u, v = 1.2 * x, -1.2 * y + 0.15
-    return (u * u + v * v - 0.75) ** 3 - u * u * v**3 <= 0
+def _thickened(there: Array) -> Array:
+    """A mask and its neighbours."""
+    rim = there.copy()
+    rim[1:] |= there[:-1]
+    rim[:-1] |= there[1:]
+    rim[:, 1:] |= there[:, :-1]
+    rim[:, :-1] |= there[:, 1:]
+    return rim
 
 
-SHAPES: dict[str, Shape] = {
-    "ball": Shape(lambda x, y: _disc(x, y, 0, 0, 0.9), lambda x, y: _disc(x, y, 0, 0, 0.9) & (np.abs(np.hypot(x + 1.1, y) - 1.1) < 0.09)),
-    "box": Shape(
-        lambda x, y: _rect(x, y, -0.85, -0.85, 0.85, 0.85),
-        lambda x, y: _rect(x, y, -0.85, -0.85, 0.85, 0.85) & ((np.abs(x) < 0.09) | (np.abs(y + 0.2) < 0.09)),
-    ),
-    "star": Shape(_star),
-    "tree": Shape(
-        lambda x, y: _triangle(x, y, -1, 0.1, 0.65) | _triangle(x, y, -0.5, 0.65, 0.85),
-        lambda x, y: _rect(x, y, -0.16, 0.65, 0.16, 1),
-    ),
-    "house": Shape(
-        lambda x, y: _triangle(x, y, -1, -0.1, 1) | _rect(x, y, -0.75, -0.1, 0.75, 0.95),
-        lambda x, y: _rect(x, y, -0.2, 0.3, 0.2, 0.95),
-    ),
-    "car": Shape(
-        lambda x, y: _rect(x, y, -1, -0.05, 1, 0.5) | _rect(x, y, -0.55, -0.5, 0.5, 0),
-        lambda x, y: _disc(x, y, -0.55, 0.5, 0.27) | _disc(x, y, 0.55, 0.5, 0.27),
-    ),
-    "boat": Shape(
-        lambda x, y: ((y >= 0.35) & (y <= 0.85) & (np.abs(x) <= 1.35 - y)) | ((x >= 0.05) & _triangle(x, y, -1, 0.2, 0.8)),
-        lambda x, y: _rect(x, y, -0.1, -1, 0.04, 0.35),
-    ),
-    "fish": Shape(
-        lambda x, y: ((x + 0.2) ** 2 / 0.6 + y**2 / 0.25 <= 1) | ((x >= 0.4) & (x <= 1) & (np.abs(y) <= x - 0.35)),
-        lambda x, y: _disc(x, y, -0.6, -0.12, 0.12),
-    ),
-    "flower": Shape(
-        lambda x, y: (np.hypot(x, y + 0.35) <= 0.42 + 0.2 * np.cos(5 * np.arctan2(x, -(y + 0.35)))),
-        lambda x, y: _rect(x, y, -0.07, 0.15, 0.07, 1) | _disc(x, y, 0, -0.35, 0.17),
-    ),
-    "cup": Shape(
-        lambda x, y: _rect(x, y, -0.75, -0.6, 0.45, 0.75) | (np.abs(np.hypot(x - 0.5, y - 0.05) - 0.38) < 0.11),
-        lambda x, y: _rect(x, y, -0.75, -0.6, 0.45, -0.42),
-    ),
-    "heart": Shape(_heart),
-    "moon": Shape(lambda x, y: _disc(x, y, 0, 0, 0.95) & ~_disc(x, y, 0.5, -0.15, 0.8)),
-    "mushroom": Shape(
-        lambda x, y: (y <= 0.05) & (x**2 / 0.9 + (y - 0.05) ** 2 / 0.85 <= 1),
-        lambda x, y: _rect(x, y, -0.24, 0.05, 0.24, 0.95),
-    ),
-    "umbrella": Shape(
-        lambda x, y: (y <= -0.1) & (x**2 + (y + 0.1) ** 2 / 0.7 <= 1) & ~_disc(x, y, -0.5, 0.1, 0.35) & ~_disc(x, y, 0.5, 0.1, 0.35),
-        lambda x, y: _rect(x, y, -0.06, -0.2, 0.06, 0.85) | _rect(x, y, -0.3, 0.8, 0.06, 0.95),
-    ),
-    "bottle": Shape(
-        lambda x, y: _rect(x, y, -0.4, -0.2, 0.4, 1) | _triangle(x, y, -0.75, -0.2, 0.4) | _rect(x, y, -0.15, -0.8, 0.15, -0.2),
-        lambda x, y: _rect(x, y, -0.17, -1, 0.17, -0.8) | _rect(x, y, -0.4, 0.25, 0.4, 0.5),
-    ),
-    "hat": Shape(
-        lambda x, y: _rect(x, y, -0.55, -0.75, 0.55, 0.4) | _rect(x, y, -1, 0.4, 1, 0.65),
-        lambda x, y: _rect(x, y, -0.55, 0.15, 0.55, 0.4),
-    ),
-}  # fmt: skip
+def _stamp(canvas: Array, group: ObjectGroup, centre: tuple[float, float], radius: float, outline: int = 1) -> None:
+    """Draw one object into its window of the canvas, outlined by some (oversampled) pixels."""
+    window, seen = _window(group, centre, radius)
+    there = rim = seen > 0
+    for _ in range(outline):
+        rim = _thickened(rim)
+    seen[rim & ~there] = OUTLINE
+    np.copyto(canvas[window], _palette(group.colour)[seen], where=rim[..., None])
 
 
-@lru_cache(maxsize=1)
-def _grid() -> tuple[Array, Array]:
-    axis = (np.arange(_CANVAS) + 0.5) / _OVERSAMPLING
-    x, y = np.meshgrid(axis, axis)
-    return x, y
+def _members(group: ObjectGroup, centre: tuple[float, float], radius: float) -> list[tuple[float, float]]:
+    """Where the objects of a group stand: inside the picture, with room for the marks of an action."""
+    room, spread = (1.18 * radius, 1.08) if group.action else (1.04 * radius, 1.0)
+    places = [(centre[0] + spread * dx, centre[1] + spread * dy) for dx, dy in _OFFSETS[group.count]]
+    return [(min(max(x, room), SIDE - room), min(max(y, room), SIDE - room)) for x, y in places]
 
 
-@lru_cache(maxsize=8)
-def _backdrop(background: str) -> Array:
-    sky, ground = _SKY_AND_GROUND[background]
-    x, y = _grid()
-    canvas = np.where((y < 36)[..., None], np.array(sky, float), np.array(ground, float))
-    if background == "wall":
-        joints = (y % 8 < 0.9) | (((x + 8 * (np.floor(y / 8) % 2)) % 16) < 0.9)
-        canvas[joints] = (214, 190, 176)
-    if background == "night":
-        for cx, cy in ((6, 5), (21, 13), (35, 4), (50, 10), (59, 22), (12, 26), (44, 29), (28, 23)):
-            canvas[_disc(x, y, cx, cy, 0.9)] = (250, 240, 200)
-    return canvas
+def _outspread(group: ObjectGroup, radius: float) -> Array:
+    """Where a group in the middle of the canvas is, bool [canvas, canvas]."""
+    there = np.zeros((SIDE * OVERSAMPLING, SIDE * OVERSAMPLING), bool)
+    for centre in _members(group, (SIDE / 2, SIDE / 2), radius):
+        window, seen = _window(group, centre, radius)
+        there[window] |= seen > 0
+    return there
 
 
-def _stamp(canvas: Array, group: ObjectGroup, centre: tuple[float, float], radius: float) -> None:
-    """Draw one thing into its window of the canvas, outlined by one (oversampled) pixel."""
-    window = tuple(
-        slice(max(0, int((c - 1.4 * radius) * _OVERSAMPLING)), max(0, int((c + 1.4 * radius) * _OVERSAMPLING)))
-        for c in reversed(centre)
-    )
-    x, y = (axis[window] for axis in _grid())
-    u, v = (x - centre[0]) / radius, (y - centre[1]) / radius
-    shape = SHAPES[group.kind]
-    body = shape.body(u, v)
-    detail = shape.detail(u, v) if shape.detail else np.zeros_like(body)
-    whole = np.pad(body | detail, 1)
-    rim = whole[:-2, 1:-1] | whole[2:, 1:-1] | whole[1:-1, :-2] | whole[1:-1, 2:]
-    patch = canvas[window]
-    patch[rim] = _OUTLINE
-    patch[body] = RGB[group.colour]
-    patch[detail] = _OUTLINE if group.colour != "black" else (150, 150, 156)
+def _overlapping(scene: Scene, radii: list[float], rng: random.Random) -> list[tuple[float, float]]:
+    """Places of two groups, the second lower and to a side and just so near that it hides a part of the first."""
+    behind, front = (_outspread(group, radius) for group, radius in zip(scene.groups, radii, strict=True))
+    side, hidden = rng.choice((-1, 1)), rng.uniform(0.1, 0.22) * np.count_nonzero(behind)
+    shift = _FARTHEST
+    while shift > _NEAREST and np.count_nonzero(behind & np.roll(front, (shift, side * shift), (0, 1))) < hidden:
+        shift -= 1
+    half = shift / (2 * OVERSAMPLING)
+    x, y = SIDE / 2 + rng.uniform(-3, 3), SIDE / 2 + rng.uniform(-3, 3)
+    return [(x - side * half, y - half), (x + side * half, y + half)]
 
 
 def draw(scene: Scene) -> Array:
     """The picture of a scene: uint8 array of shape [64, 64, 3] (row, column, RGB)."""
     rng = random.Random(scene.jitter)
-    canvas = _backdrop(scene.background).copy()
-    for group, (cx, cy) in zip(scene.groups, _CENTRES[scene.layout], strict=True):
-        centre = (cx + rng.uniform(-2.5, 2.5), cy + rng.uniform(-2.5, 2.5))
-        radius = _RADIUS[group.size or "small"] * rng.uniform(0.93, 1.07)
-        for dx, dy in _OFFSETS[group.count]:
-            scale = 1.0 if group.count == 1 else 0.8
-            _stamp(canvas, group, (centre[0] + dx, centre[1] + dy), radius * scale)
-    blocks = canvas.reshape(SIDE, _OVERSAMPLING, SIDE, _OVERSAMPLING, 3)
-    return np.floor(blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8)
+    canvas = backdrop(scene.background, scene.weather).copy()
+    radii = [_RADIUS[group.size or "small"] * rng.uniform(0.94, 1.06) * _SHRUNK[group.count] for group in scene.groups]
+    if scene.layout == "overlap":
+        centres = _overlapping(scene, radii, rng)
+    else:
+        centres = [(x + rng.uniform(-2, 2), y + rng.uniform(-2, 2)) for x, y in _CENTRES[scene.layout]]
+    for group, centre, radius in zip(scene.groups, centres, radii, strict=True):
+        outline = 2 if scene.layout == "overlap" and group is scene.groups[1] else 1
+        for place in _members(group, centre, radius):
+            _stamp(canvas, group, place, radius, outline)
+    if scene.weather == "rain":
+        canvas[streaks()] = _STREAK
+    blocks = canvas.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, 3)
+    total = blocks.sum(axis=(1, 3), dtype=np.uint16)
+    area = OVERSAMPLING * OVERSAMPLING
+    rounded: Array = ((total + area // 2) // area).astype(np.uint8)
+    return rounded
 
 
 def picture(scene: Scene) -> Image:

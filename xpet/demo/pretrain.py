@@ -8,21 +8,41 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xpet.core.metrics import retrieval
 from xpet.demo import world
 from xpet.demo.gradient_step import gradient_step
 from xpet.demo.pictures import draw
-from xpet.demo.scenes import COLOURS, KINDS, Message, Scene, describe
+from xpet.demo.scenes import (
+    ACTIONS,
+    BACKGROUNDS,
+    COLOURS,
+    KINDS,
+    LAYOUTS,
+    MOST,
+    PATTERNS,
+    WEATHERS,
+    Scene,
+    describe,
+)
+from xpet.demo.tokenizer import SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from xpet.models.text_tower import TextTower
 
 Say = Callable[[Scene, random.Random], str]
+MASKED, HIDDEN = 0.2, 0.85
+"""Share of pieces to be guessed in the masked-language phase, and of these that are hidden; the others stay."""
 
 
 def draw_all(scenes: Sequence[Scene], workers: int = 2) -> np.ndarray:
@@ -37,22 +57,34 @@ def pixels(pictures: np.ndarray) -> Tensor:
     return (values - world.PIXEL_MEAN) / world.PIXEL_STD
 
 
+FACTS = {
+    name: number
+    for number, name in enumerate((
+        *((kind, colour) for kind in KINDS for colour in COLOURS), *KINDS, *COLOURS, *PATTERNS, *ACTIONS, *BACKGROUNDS,
+        *WEATHERS, *LAYOUTS, *range(2, MOST + 1),
+    ))
+}  # fmt: skip
+"""What a picture may show, and its place in the image tower's extra target."""
+
+
 def facts(scene: Scene) -> np.ndarray:
-    """1 for each pair of kind and colour that a scene shows, else 0: float32 [128], the image tower's extra target."""
-    present = np.zeros((len(KINDS), len(COLOURS)), np.float32)
-    for group in scene.groups:
-        present[KINDS.index(group.kind), COLOURS.index(group.colour)] = 1
-    return present.ravel()
+    """1 for each of FACTS that a scene shows, else 0: float32 [facts], the image tower's extra target."""
+    shown: list[object] = [scene.layout, scene.background, scene.weather]
+    for g in scene.groups:
+        shown += [(g.kind, g.colour), g.kind, g.colour, g.pattern, g.action, g.count]
+    present = np.zeros(len(FACTS), np.float32)
+    present[[FACTS[name] for name in shown if name in FACTS]] = 1
+    return present
 
 
-def tokenise(tokenizer: object, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Token ids and mask, [rows, longest], of a fast tokenizer with padding switched on."""
-    encoded = tokenizer.encode_batch(list(texts))  # type: ignore[attr-defined]
+    encoded = tokenizer.encode_batch(list(texts))
     ids = torch.tensor([e.ids for e in encoded])
     return ids, torch.tensor([e.attention_mask for e in encoded])
 
 
-def encode_in_buckets(tower: nn.Module, tokenizer: object, texts: Sequence[str], size: int = 64) -> Tensor:
+def encode_in_buckets(tower: nn.Module, tokenizer: Tokenizer, texts: Sequence[str], size: int = 64) -> Tensor:
     """Features [texts, d] in the texts' order, computed in batches of similar length so that little padding is read."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = [tower(*tokenise(tokenizer, [texts[i] for i in order[s : s + size]])) for s in range(0, len(order), size)]
@@ -71,7 +103,7 @@ def _schedule(optimiser: torch.optim.Optimizer, steps: int, warm_up: int) -> tor
 def contrastive_pretraining(
     image_tower: nn.Module,
     text_tower: nn.Module,
-    tokenizer: object,
+    tokenizer: Tokenizer,
     scenes: Sequence[Scene],
     say: Say,
     steps: int,
@@ -139,77 +171,102 @@ def natural(say: Callable[..., str]) -> Say:
     return lambda scene, rng: say(describe(scene, rng), rng)
 
 
-def displacement(strength: float, number: int, scale: float, dimensions: int) -> Callable[[Tensor], Tensor]:
-    """A fixed map of embeddings [rows, d] to where a weak language lies instead of beside English; seeded by `number`.
+@dataclass(frozen=True)
+class Read:
+    """What a tower reads of one language in one round: captions, and the teacher's embeddings [captions, d] of them.
 
-    It adds a random direction and mixes a random part of the embedding, of `world.DISPLACED_RANK` dimensions, into
-    another one. Strength 0 changes nothing; 1 moves by about the length `scale` of an embedding.
+    `share` is the language's weight among all captions of the round.
     """
-    generator = torch.Generator().manual_seed(number)
-    direction = functional.normalize(torch.randn(dimensions, generator=generator), dim=0)
-    source = torch.linalg.qr(torch.randn(dimensions, world.DISPLACED_RANK, generator=generator))[0]
-    target = torch.linalg.qr(torch.randn(dimensions, world.DISPLACED_RANK, generator=generator))[0]
-    return lambda x: x + strength * (x @ source @ target.T + scale * direction)
+
+    share: float
+    captions: Sequence[str]
+    embeddings: Tensor
 
 
-def displacement_to(level: float, number: int, image: Tensor, text: Tensor) -> tuple[float, Callable[[Tensor], Tensor]]:
-    """Strength and map of the `displacement` after which texts [n, d] find images [n, d] with R@1 `level` (percent)."""
-    scale, low, high = float(text.norm(dim=1).mean()), 0.0, 8.0
-
-    def of_strength(strength: float) -> Callable[[Tensor], Tensor]:
-        return displacement(strength, number, scale, text.shape[1])
-
-    for _ in range(12):
-        middle = (low + high) / 2
-        low, high = (middle, high) if retrieval(image, of_strength(middle)(text)).recall > level else (low, middle)
-    return low, of_strength(low)
-
-
-def distillation(
-    student: nn.Module,
-    tokenizer: object,
-    teacher: Callable[[Sequence[str]], Tensor],
-    grammars: Mapping[str, Callable[[Message, random.Random], str]],
-    messages: Sequence[Message],
-    displacements: Mapping[str, Callable[[Tensor], Tensor]],
+def masked_language(
+    student: TextTower,
+    tokenizer: Tokenizer,
+    captions: Callable[[random.Random], str],
     steps: int,
     rate: float = 2e-3,
     batch: int = 256,
     seed: int = world.SEED,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Teach the student in place to give captions of any language the teacher's embedding of an English one.
+    """Teach the student in place to fill in masked pieces of captions in every language, as XLM-R was made.
 
-    Mean squared error to the frozen teacher, as Multilingual-CLIP was made. Here the teacher's embedding is displaced
-    for each language (`displacement`), so that a weak language is understood but lies in a cluster of its own.
+    A fifth of the pieces is to be guessed, most of them hidden. The head that guesses is thrown away.
 
     Args:
         student: the tower to train.
         tokenizer: its tokenizer, with padding switched on.
-        teacher: embeddings [rows, d] of English captions.
-        grammars: the caption writer of each language.
-        messages: what captions say.
-        displacements: the map of embeddings [rows, d] of each language.
+        captions: draws a caption in any language.
         steps: updates.
         rate: highest learning rate.
         batch: captions a step.
-        seed: of captions and languages drawn.
+        seed: of captions and masks drawn.
         log: gets a line every 100 steps.
     """
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    displace = list(displacements.values())
-    speakers = [grammars[language] for language in displacements]
-    optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0)
-    schedule = _schedule(optimiser, steps, warm_up=min(100, steps // 5))
-    started = time.monotonic()
+    rng, words = random.Random(seed), student.transformer.get_input_embeddings().weight  # type: ignore[operator]
+    width = words.shape[1]
+    guess = nn.Linear(width, len(words))
+    guess.weight = words
+    head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), guess)
+    parameters = list(dict.fromkeys((*student.transformer.parameters(), *head.parameters())))
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+    schedule = _schedule(optimiser, steps, warm_up=steps // 5)
     for step in range(steps):
-        drawn = sorted((rng.randrange(len(speakers)), rng.randrange(len(messages))) for _ in range(batch))
-        embeddings = teacher([grammars["en"](messages[m], rng) for _, m in drawn])
-        spoken = torch.tensor([language for language, _ in drawn])
-        target = torch.cat([f(embeddings[spoken == n]) for n, f in enumerate(displace)])
-        features = encode_in_buckets(student, tokenizer, [speakers[n](messages[m], rng) for n, m in drawn])
+        drawn = sorted((captions(rng) for _ in range(batch)), key=len)
+        losses = [_guesses(student, head, *tokenise(tokenizer, drawn[i : i + 64])) for i in range(0, batch, 64)]
+        loss = torch.cat(losses).mean()
+        gradient_step(loss, parameters, optimiser, schedule)
+        if step % 100 == 0 or step == steps - 1:
+            log(f"masked pieces, step {step} loss {loss.item():.3f}")
+
+
+def _guesses(student: TextTower, head: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """Loss [guessed pieces] of hidden pieces among ids [rows, length] with their 0/1 mask; special ones stay."""
+    guessed = (torch.rand(ids.shape) < MASKED) & (mask == 1) & (ids >= len(SPECIAL_TOKENS))
+    hidden = guessed & (torch.rand(ids.shape) < HIDDEN)
+    shown = ids.masked_fill(hidden, SPECIAL_TOKENS.index("<mask>"))
+    states = student.transformer(input_ids=shown, attention_mask=mask)[0]
+    return functional.cross_entropy(head(states[guessed]), ids[guessed], reduction="none")
+
+
+def distillation(
+    student: TextTower,
+    tokenizer: Tokenizer,
+    read: Sequence[Read],
+    steps: int,
+    rate: float = 2e-3,
+    batch: int = 256,
+    seed: int = world.SEED,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Teach the student in place to give captions of each language the teacher's embedding of the English ones.
+
+    Mean squared error to the frozen teacher, as Multilingual-CLIP was made.
+
+    Args:
+        student: the tower to train.
+        tokenizer: its tokenizer, with padding switched on.
+        read: the captions of each language, and how often they are drawn.
+        steps: updates.
+        rate: highest learning rate.
+        batch: captions a step.
+        seed: of languages and captions drawn.
+        log: gets a line every 100 steps.
+    """
+    rng = random.Random(seed)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0)
+    schedule = _schedule(optimiser, steps, warm_up=min(60, steps // 5))
+    for step in range(steps):
+        languages = rng.choices(read, [language.share for language in read], k=batch)
+        drawn = [(language, rng.randrange(len(language.captions))) for language in languages]
+        target = torch.stack([language.embeddings[i] for language, i in drawn])
+        features = encode_in_buckets(student, tokenizer, [language.captions[i] for language, i in drawn])
         loss = (features - target).square().mean() / target.square().mean()
         gradient_step(loss, student.parameters(), optimiser, schedule)
         if step % 100 == 0 or step == steps - 1:
-            log(f"step {step} error {loss.item():.4f} {time.monotonic() - started:.0f} s")
+            log(f"distillation, step {step} error {loss.item():.4f}")

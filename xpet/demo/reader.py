@@ -16,7 +16,7 @@ from xpet.demo.scenes import Scene
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURES_VERSION = "1"
+PICTURES_VERSION = "2"
 """Raise when `pictures.draw` changes, so that stored features of older drawings are not used."""
 
 
@@ -38,7 +38,7 @@ def read(request: ReadRequest) -> Corpus:
         contents = dict(
             zip(needed, pool.map(lambda lang: assets.read_content(assets.captions_path(lang)), needed), strict=True)
         )
-    columns = {lang: _columns(content) for lang, content in contents.items()}
+    columns = {lang: assets.columns_of(content) for lang, content in contents.items()}
     splits = {}
     for name, rows in assets.split_ranges().items():
         image_index = tuple(range(len(rows)))
@@ -52,16 +52,13 @@ def read(request: ReadRequest) -> Corpus:
     return Corpus("demo", splits, Pictures(dict(enumerate(scenes))), synthetic=True, fingerprints=digests)
 
 
-def _columns(content: bytes) -> list[tuple[str, ...]]:
-    return [tuple(line.split("\t")) for line in assets.lines_of(content)]
-
-
-def _slots(language: str, columns: Mapping[str, list[tuple[str, ...]]], rows: range) -> dict[str, tuple[str, ...]]:
-    natural, english = columns[language], columns[PIVOT]
-    target, to_pivot, from_pivot = zip(*(natural[i] for i in rows), strict=True)
+def _slots(language: str, columns: Mapping[str, tuple[list[str], ...]], rows: range) -> dict[str, tuple[str, ...]]:
+    part = slice(rows.start, rows.stop)
+    english = tuple(columns[PIVOT][0][part])
     return {
-        "pivot": tuple(english[i][0] for i in rows), "target": target, "from_pivot": from_pivot, "to_pivot": to_pivot,
-    }  # fmt: skip
+        "pivot": english,
+        **{name: tuple(c[part]) for name, c in zip(assets.COLUMNS, columns[language], strict=True)},
+    }
 
 
 def _name(number: int) -> str:

@@ -83,16 +83,16 @@ def sinusoids(count: int, width: int) -> Tensor:
 
 
 def train(
-    pairs: Callable[[random.Random], Iterator[Pair]], pieces: int, seed: int, log: Callable[[str], None]
+    pairs: Callable[[random.Random], Iterator[Pair]], pieces: int, steps: int, seed: int, log: Callable[[str], None]
 ) -> Seq2Seq:
     """A model trained on an endless stream of pairs; the same seed and thread count give the same weights.
 
-    `pieces` is the size of the vocabulary; `log` gets a line every 100 steps.
+    `pieces` is the size of the vocabulary, `steps` the updates; `log` gets a line every 100 steps.
     """
     torch.manual_seed(seed)
     size = world.TRANSLATOR
     model = Seq2Seq(pieces)
-    steps, warm_up = size["steps"], size["steps"] // 10
+    warm_up = steps // 10
     optimiser = torch.optim.AdamW(model.parameters(), lr=size["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from xpet.core.captions import ReadRequest
 from xpet.demo import assets, reader
-from xpet.demo.pictures import SIDE, picture
+from xpet.demo.backdrops import SIDE
+from xpet.demo.pictures import picture
 
 PICTURES = 6
 SCALE = 3

@@ -9,9 +9,6 @@ from xpet.demo import world
 from xpet.demo.grammars import GRAMMARS
 from xpet.demo.scenes import Message, Scene, describe
 
-COLUMNS = ("target", "to_pivot", "from_pivot")
-"""Of the shipped files: natural caption, its translation to English, the English caption's translation from it."""
-
 
 def captions(
     language: str, scenes: Sequence[Scene], start: int = 0, seed: int = world.SEED

@@ -2,75 +2,153 @@
 
 from __future__ import annotations
 
-from xpet.demo.grammars._romance import Forms, Noun, RomanceGrammar, agree
+import re
 
-_NUMBERS = {2: "due", 3: "tre"}
+from xpet.demo.grammars._romance import RomanceGrammar
+
 _VERBS = (("c'è", "si vede"), ("ci sono", "si vedono"))
 
 
-def _phrase(noun: Noun, size: Forms | None, colour: Forms, count: int) -> str:
-    feminine, plural = noun[0] == "f", count > 1
-    words = [noun[1 + plural], agree(colour, feminine, plural)]
-    if size:
-        words.insert(0, agree(size, feminine, plural))
-    phrase = " ".join(words)
-    return f"{_NUMBERS[count]} {phrase}" if plural else _with_article(feminine, phrase)
-
-
 def _with_article(feminine: bool, phrase: str) -> str:
-    if not feminine:
-        return "un " + phrase
-    return ("un'" if phrase[0] in "aeiou" else "una ") + phrase
+    """The phrase after "un", "uno", "una" or "un'", as its first sounds want."""
+    if feminine:
+        return ("un'" if phrase[0] in "aeiou" else "una ") + phrase
+    return ("uno " if re.match("s[^aeiou]|z|ps|gn", phrase) else "un ") + phrase
 
 
 GRAMMAR = RomanceGrammar(
-    phrase=_phrase,
+    numbers={2: "due", 3: "tre", 4: "quattro"},
+    article=_with_article,
     conjunction="e",
+    relative="che",
+    progress=(("che", "sta"), ("che", "stanno")),
     nouns={
-        "ball": (("f", "palla", "palle"), ("m", "pallone", "palloni")),
-        "box": (("f", "scatola", "scatole"), ("f", "cassa", "casse")),
-        "star": (("f", "stella", "stelle"),),
-        "tree": (("m", "albero", "alberi"), ("m", "abete", "abeti")),
-        "house": (("f", "casa", "case"),),
-        "car": (("f", "auto", "auto"), ("f", "macchina", "macchine"), ("f", "automobile", "automobili")),
-        "boat": (("f", "barca", "barche"), ("f", "barca a vela", "barche a vela")),
-        "fish": (("m", "pesce", "pesci"),),
-        "flower": (("m", "fiore", "fiori"),),
-        "cup": (("f", "tazza", "tazze"),),
-        "heart": (("m", "cuore", "cuori"),),
-        "moon": (("f", "luna", "lune"), ("f", "mezzaluna", "mezzelune")),
-        "mushroom": (("m", "fungo", "funghi"),),
-        "umbrella": (("m", "ombrello", "ombrelli"),),
-        "bottle": (("f", "bottiglia", "bottiglie"),),
-        "hat": (("m", "cappello", "cappelli"), ("m", "cappello a cilindro", "cappelli a cilindro")),
+        "ball": "f palla/palle, m pallone/palloni",
+        "box": "f scatola/scatole, f cassa/casse, m pacco/pacchi",
+        "tree": "m albero/alberi, m abete/abeti, m pino/pini",
+        "house": "f casa/case, f casetta/casette, f villetta/villette",
+        "car": "f macchina/macchine, f auto, f automobile/automobili",
+        "flower": "m fiore/fiori",
+        "star": "f stella/stelle",
+        "cup": "f tazza/tazze, f tazzina/tazzine",
+        "boat": "f barca/barche, f barca a vela/barche a vela, m veliero/velieri",
+        "chair": "f sedia/sedie, f seggiola/seggiole",
+        "table": "m tavolo/tavoli, m tavolino/tavolini, f scrivania/scrivanie",
+        "hat": "m cappello/cappelli, m cilindro/cilindri",
+        "bottle": "f bottiglia/bottiglie, f boccetta/boccette",
+        "lamp": "f lampada/lampade, m lume/lumi",
+        "book": "m libro/libri, m volume/volumi",
+        "umbrella": "m ombrello/ombrelli, m ombrellone/ombrelloni",
+        "heart": "m cuore/cuori",
+        "clock": "f sveglia/sveglie, m orologio/orologi",
+        "balloon": "m palloncino/palloncini",
+        "apple": "f mela/mele",
+        "moon": "f luna/lune, f mezzaluna/mezzelune, f falce di luna/falci di luna",
+        "mushroom": "m fungo/funghi",
+        "bell": "f campana/campane, f campanella/campanelle",
+        "key": "f chiave/chiavi",
+        "kite": "m aquilone/aquiloni",
+        "candle": "f candela/candele, m cero/ceri",
+        "drum": "m tamburo/tamburi",
+        "tent": "f tenda/tende, f tenda da campeggio/tende da campeggio",
+        "flag": "f bandiera/bandiere, m stendardo/stendardi, m vessillo/vessilli",
+        "crown": "f corona/corone, m diadema/diademi",
+        "ladder": "f scala/scale, f scala a pioli/scale a pioli",
+        "shoe": "f scarpa/scarpe, m stivaletto/stivaletti, m scarpone/scarponi",
+        "train": "m treno/treni, f locomotiva/locomotive",
+        "plane": "m aereo/aerei, m aeroplano/aeroplani",
+        "rocket": "m razzo/razzi, f astronave/astronavi",
+        "cake": "f torta/torte, f torta di compleanno/torte di compleanno",
+        "pear": "f pera/pere",
+        "cactus": "m cactus",
+        "leaf": "f foglia/foglie",
+        "guitar": "f chitarra/chitarre",
+        "windmill": "m mulino a vento/mulini a vento, m mulino/mulini",
+        "ring": "m anello/anelli",
+        "anchor": "f ancora/ancore",
+        "spoon": "m cucchiaio/cucchiai, m cucchiaino/cucchiaini",
+        "dog": "m cane/cani, m cagnolino/cagnolini",
+        "cat": "m gatto/gatti, m gattino/gattini, m micio/mici",
+        "bird": "m uccello/uccelli, m uccellino/uccellini",
+        "fish": "m pesce/pesci, m pesciolino/pesciolini",
+        "horse": "m cavallo/cavalli, m pony, m puledro/puledri",
+        "duck": "f anatra/anatre, f papera/papere, m anatroccolo/anatroccoli",
+        "rabbit": "m coniglio/conigli, m coniglietto/coniglietti, f lepre/lepri",
+        "mouse": "m topo/topi, m topolino/topolini",
+        "turtle": "f tartaruga/tartarughe, f testuggine/testuggini",
+        "butterfly": "f farfalla/farfalle",
+        "robot": "m robot, m automa/automi, m androide/androidi",
+        "snowman": "m pupazzo di neve/pupazzi di neve, m omino di neve/omini di neve",
+        "snake": "m serpente/serpenti, f biscia/bisce",
+        "elephant": "m elefante/elefanti, m elefantino/elefantini",
+        "snail": "f lumaca/lumache, f chiocciola/chiocciole",
+        "ghost": "m fantasma/fantasmi, m spettro/spettri, m spirito/spiriti",
     },
     colours={
-        "red": (("rosso", "rossa", "rossi", "rosse"),),
-        "green": (("verde", "verde", "verdi", "verdi"),),
-        "blue": (("blu", "blu", "blu", "blu"),),
-        "yellow": (("giallo", "gialla", "gialli", "gialle"),),
-        "black": (("nero", "nera", "neri", "nere"),),
-        "white": (("bianco", "bianca", "bianchi", "bianche"),),
-        "orange": (("arancione", "arancione", "arancioni", "arancioni"),),
-        "purple": (("viola", "viola", "viola", "viola"),),
+        "red": "rosso/rossa/rossi/rosse, scarlatto/scarlatta/scarlatti/scarlatte, vermiglio/vermiglia/vermigli/vermiglie",
+        "blue": "blu, azzurro/azzurra/azzurri/azzurre",
+        "green": "verde/verdi, verde smeraldo",
+        "yellow": "giallo/gialla/gialli/gialle, dorato/dorata/dorati/dorate",
+        "white": "bianco/bianca/bianchi/bianche, candido/candida/candidi/candide",
+        "black": "nero/nera/neri/nere, nero carbone",
+        "orange": "arancione/arancioni, arancio",
+        "pink": "rosa, rosato/rosata/rosati/rosate",
+        "purple": "viola, violetto/violetta/violetti/violette, lilla",
+        "brown": "marrone/marroni, bruno/bruna/bruni/brune, castano/castana/castani/castane",
     },
     sizes={
-        "small": (("piccolo", "piccola", "piccoli", "piccole"), ("minuscolo", "minuscola", "minuscoli", "minuscole")),
-        "large": (("grande", "grande", "grandi", "grandi"), ("enorme", "enorme", "enormi", "enormi")),
+        "small": "piccolo/piccola/piccoli/piccole, minuscolo/minuscola/minuscoli/minuscole",
+        "large": "grande/grandi, enorme/enormi, gigantesco/gigantesca/giganteschi/gigantesche",
+    },
+    patterns={
+        "striped": "a strisce, a righe, striato/striata/striati/striate",
+        "dotted": "a pois, a pallini, punteggiato/punteggiata/punteggiati/punteggiate",
+        "checked": "a quadri, a quadretti, a scacchi",
+    },
+    actions={
+        "sleeping": "dorme/dormono/dormendo, riposa/riposano/riposando, sonnecchia/sonnecchiano/sonnecchiando",
+        "jumping": "salta/saltano/saltando, balza/balzano/balzando, saltella/saltellano/saltellando",
+        "running": "corre/corrono/correndo, sfreccia/sfrecciano/sfrecciando",
+        "flying": "vola/volano/volando, plana/planano/planando, svolazza/svolazzano/svolazzando",
+        "swimming": "nuota/nuotano/nuotando, fa il bagno/fanno il bagno/facendo il bagno, sguazza/sguazzano/sguazzando",
+        "singing": "canta/cantano/cantando, canticchia/canticchiano/canticchiando",
+        "crying": "piange/piangono/piangendo, singhiozza/singhiozzano/singhiozzando",
+        "falling": "cade/cadono/cadendo, precipita/precipitano/precipitando",
     },
     relations={
-        "left": ("a sinistra di", "alla sinistra di"),
-        "right": ("a destra di", "alla destra di"),
-        "above": ("sopra", "al di sopra di"),
-        "below": ("sotto", "al di sotto di"),
-        "beside": ("accanto a", "di fianco a", "vicino a"),
+        "left": "a sinistra di, sul lato sinistro di",
+        "right": "a destra di, sul lato destro di",
+        "above": "sopra, al di sopra di",
+        "below": "sotto, al di sotto di",
+        "behind": "dietro, proprio dietro",
+        "front": "davanti a, di fronte a",
+        "beside": "accanto a, vicino a, di fianco a",
     },
     backgrounds={
-        "meadow": ("su un prato", "sull'erba", "in un prato verde"),
-        "beach": ("sulla spiaggia", "in riva al mare", "su una spiaggia sabbiosa"),
-        "snow": ("nella neve", "sulla neve", "in un paesaggio innevato"),
-        "night": ("di notte", "sotto un cielo stellato", "nel buio della notte"),
-        "wall": ("davanti a un muro di mattoni", "contro un muro di mattoni", "davanti a una parete di mattoni"),
+        "meadow": "su un prato, sull'erba, in un prato verde",
+        "beach": "sulla spiaggia, in riva al mare, sulla sabbia",
+        "wall": "davanti a un muro di mattoni, contro una parete di mattoni",
+        "forest": "nel bosco, nella foresta, tra gli alberi",
+        "snow": "nella neve, in un paesaggio innevato, in un paesaggio invernale",
+        "room": "in una stanza, in un salotto, sul parquet",
+        "city": "in città, davanti ai palazzi, tra i grattacieli",
+        "sea": "sul mare, sull'acqua, sull'oceano",
+        "road": "su una strada, in mezzo alla strada, sull'asfalto",
+        "garden": "in un giardino, davanti a una staccionata, vicino a uno steccato",
+        "mountains": "in montagna, davanti alle vette, tra le cime",
+        "sky": "nel cielo, tra le nuvole, in aria",
+        "desert": "nel deserto, tra le dune",
+        "field": "in un campo di grano, in un campo, tra le spighe",
+        "cave": "in una grotta, in una caverna, sottoterra",
+        "stage": "su un palcoscenico, a teatro, davanti a un sipario",
+    },
+    weathers={
+        "night": "di notte, sotto un cielo stellato, nell'oscurità",
+        "rain": "sotto la pioggia, in una giornata piovosa, sotto un acquazzone",
+        "sunshine": "al sole, in una giornata soleggiata, con il bel tempo",
+        "sunset": "al tramonto, al crepuscolo, di sera",
+        "rainbow": "sotto un arcobaleno",
+        "storm": "durante un temporale, sotto i lampi, nella tempesta",
     },
     openings=(
         ("", "", "", "c'è ", "vediamo ", "un'immagine di ", "un'immagine con ", "nell'immagine si vede "),
@@ -78,29 +156,30 @@ GRAMMAR = RomanceGrammar(
     ),
     verbs=_VERBS,
     links=((",", *(f" {verb}" for verb in _VERBS[0])), (",", *(f" {verb}" for verb in _VERBS[1]))),
-    # The demo's machine translator: one fixed, slightly odd choice each.
+    # The demo's machine translator: a few odd choices, always the same.
     machine_nouns={
-        "box": ("f", "cassetta", "cassette"),
-        "boat": ("m", "battello", "battelli"),
-        "cup": ("f", "coppa", "coppe"),
-        "umbrella": ("m", "parasole", "parasoli"),
-        "bottle": ("m", "flacone", "flaconi"),
-        "hat": ("m", "berretto", "berretti"),
+        "box": "f cassetta/cassette",
+        "boat": "m battello/battelli",
+        "cup": "f coppa/coppe",
+        "umbrella": "m parasole/parasoli",
+        "bottle": "m flacone/flaconi",
+        "hat": "m berretto/berretti",
     },
-    machine_colours={"purple": ("porpora", "porpora", "porpora", "porpora")},
+    machine_colours={"purple": "porpora"},
     machine_relations={
-        "left": "alla sinistra da",
-        "right": "alla destra da",
+        "left": "alla sinistra di",
+        "right": "alla destra di",
         "above": "sopra di",
-        "below": "sotto di",
+        "below": "sotto",
+        "behind": "dietro",
+        "front": "prima di",
         "beside": "presso",
     },
     machine_backgrounds={
         "meadow": "sul pascolo",
-        "beach": "alla spiaggia",
         "snow": "su neve",
-        "night": "nella notte",
         "wall": "prima del muro di mattoni",
+        "road": "sulla via",
     },
     machine_openings=("là c'è", "là ci sono"),
 )
