@@ -1,11 +1,16 @@
-"""Which facts of a message a translation has kept: the words of the right wording that another fact would change."""
+"""Which facts of a message a translation has kept: the words of the right wording that another fact would change.
+
+A kind of thing is also right by a synonym, or in another form, as long as the language writes words apart.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
+from xpet.demo import assets, texts
 from xpet.demo.packages import wording
 from xpet.demo.scenes import (
     ACTIONS,
@@ -21,6 +26,8 @@ from xpet.demo.scenes import (
     ObjectGroup,
 )
 
+UNSPACED = ("ja", "zh")
+"""Languages whose words are not written apart."""
 OF_GROUP: dict[str, Sequence[object]] = {
     "colour": COLOURS, "size": SIZES, "pattern": PATTERNS, "action": ACTIONS, "count": (2, 3, 4),
 }  # fmt: skip
@@ -54,6 +61,28 @@ def words(text: str) -> Counter[str]:
     return Counter(text.replace(",", " ").split() if " " in text else text)
 
 
+@cache
+def names_of(kind: str, source: str, target: str) -> frozenset[str]:
+    """Words, in all their forms, that only this kind of thing brings into right wordings of shipped captions."""
+    alike = AGENTS if kind in AGENTS else THINGS
+    found: Counter[str] = Counter()
+    for message, _ in texts.captions(source, assets.scenes()[:40]):
+        for number, group in enumerate(message.groups):
+            if group.kind in alike:
+                said, *others_said = (
+                    words(wording(with_kind(message, number, name), source, target))
+                    for name in (kind, *(name for name in alike[::6] if name != kind))
+                )
+                found.update(set(said).difference(*others_said))
+    return frozenset(found)
+
+
+def with_kind(message: Message, number: int, kind: str) -> Message:
+    """The message with another kind of thing in one of its groups."""
+    group = replace(message.groups[number], kind=kind)
+    return replace(message, groups=(*message.groups[:number], group, *message.groups[number + 1 :]))
+
+
 def kept(messages: Sequence[Message], translations: Sequence[str], source: str, target: str) -> dict[str, float]:
     """Share of facts of each kind that the translations of the messages say."""
     right, all_of = Counter[str](), Counter[str]()
@@ -61,5 +90,14 @@ def kept(messages: Sequence[Message], translations: Sequence[str], source: str, 
         wanted, said = words(wording(message, source, target)), words(translation)
         for name, changed in others(message):
             all_of[name] += 1
-            right[name] += not wanted - words(wording(changed, source, target)) - said
+            right[name] += not wanted - words(wording(changed, source, target)) - said or (
+                name == "kind" and named_otherwise(message, changed, translation, source, target)
+            )
     return {name: right[name] / count for name, count in all_of.items()}
+
+
+def named_otherwise(message: Message, changed: Message, translation: str, source: str, target: str) -> bool:
+    """Whether the kind of thing that is changed stands in the translation by another of its words or forms."""
+    (kind,) = {group.kind for group in message.groups} - {group.kind for group in changed.groups}
+    said = set(words(translation))
+    return target not in UNSPACED and not said.isdisjoint(names_of(kind, source, target))
