@@ -1,6 +1,6 @@
 """Which facts of a message a translation has kept: the words of the right wording that another fact would change.
 
-A kind of thing is also right by a synonym, or in another form, as long as the language writes words apart.
+A kind of thing is also right by a synonym and, where the language writes words apart, in another form.
 """
 
 from __future__ import annotations
@@ -87,17 +87,30 @@ def kept(messages: Sequence[Message], translations: Sequence[str], source: str, 
     """Share of facts of each kind that the translations of the messages say."""
     right, all_of = Counter[str](), Counter[str]()
     for message, translation in zip(messages, translations, strict=True):
-        wanted, said = words(wording(message, source, target)), words(translation)
+        said = words(translation)
         for name, changed in others(message):
             all_of[name] += 1
-            right[name] += not wanted - words(wording(changed, source, target)) - said or (
-                name == "kind" and named_otherwise(message, changed, translation, source, target)
+            right[name] += says(said, message, changed, source, target) or (
+                name == "kind" and named_otherwise(said, message, changed, source, target)
             )
     return {name: right[name] / count for name, count in all_of.items()}
 
 
-def named_otherwise(message: Message, changed: Message, translation: str, source: str, target: str) -> bool:
-    """Whether the kind of thing that is changed stands in the translation by another of its words or forms."""
-    (kind,) = {group.kind for group in message.groups} - {group.kind for group in changed.groups}
-    said = set(words(translation))
-    return target not in UNSPACED and not said.isdisjoint(names_of(kind, source, target))
+def says(said: Counter[str], message: Message, changed: Message, source: str, target: str) -> bool:
+    """Whether all words that tell the right wording of the message from that of the changed one are there."""
+    return not words(wording(message, source, target)) - words(wording(changed, source, target)) - said
+
+
+def named_otherwise(said: Counter[str], message: Message, changed: Message, source: str, target: str) -> bool:
+    """Whether the kind of thing that is changed is there by another of its words or forms."""
+    (number,) = (n for n, group in enumerate(message.groups) if group.kind != changed.groups[n].kind)
+    if target in UNSPACED:
+        pairs = ((with_word(message, number, rank), with_word(changed, number, rank)) for rank in range(3))
+        return any(says(said, *pair, source, target) for pair in pairs)
+    return not said.keys().isdisjoint(names_of(message.groups[number].kind, source, target))
+
+
+def with_word(message: Message, number: int, rank: int) -> Message:
+    """The message with another word for the kind of thing in one of its groups."""
+    group = replace(message.groups[number], word=rank)
+    return replace(message, groups=(*message.groups[:number], group, *message.groups[number + 1 :]))
