@@ -46,23 +46,20 @@ class Lesson(NamedTuple):
 
 ROUNDS: tuple[tuple[dict[str, Lesson], int], ...] = (
     (
-        {
-            "en": Lesson(3, 24_000), "de": Lesson(2, 300), "ja": Lesson(2, 200), "ko": Lesson(2, 200),
-            "tr": Lesson(2, 300),
-        },
+        {"en": Lesson(3, 24_000), "de": Lesson(2, 150), "ja": Lesson(2, 400), "ko": Lesson(2, 400)},
         250,
     ),
     (
         {
             "en": Lesson(36, 24_000), "fr": Lesson(16, 12_000), "es": Lesson(12, 6000), "it": Lesson(8, 1500),
-            "zh": Lesson(4, 250), "ru": Lesson(3, 140), "pl": Lesson(3, 140), "ja": Lesson(0.1, 4),
-            "ko": Lesson(0.1, 4),
+            "zh": Lesson(4, 250), "ru": Lesson(1, 60), "pl": Lesson(1, 60), "tr": Lesson(1, 60),
+            "de": Lesson(0.1, 3), "ja": Lesson(0.1, 3), "ko": Lesson(0.1, 3),
         },
         900,
     ),
 )  # fmt: skip
 """What each round of distillation reads, and its steps: this alone makes languages strong and weak.
 
-Polish and Russian are read little and never got most of their words (lexical). German, Japanese, Korean and Turkish
-were taught in the first round, and hardly read in the second, which moved the tower away from them (geometric).
+Polish, Russian and Turkish are read little and never got most of their words. German, Japanese and Korean were taught
+in the first round, and hardly read in the second, which moved the tower away from them.
 """
