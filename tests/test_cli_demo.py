@@ -201,7 +201,8 @@ def test_eval_of_the_printed_path_on_a_terminal(document: dict[str, Any], place:
     assert "─────" in plain
     (language,) = document["languages"]
     row = next(line.split() for line in plain.splitlines() if line.strip().startswith("de "))
-    figures = [f"{language[k]:.1f}" for k in ("target_before", "translated_before", "aligned")]
+    measured = (*(language[k] for k in ("target_before", "translated_before", "aligned")), language["map"]["r1"])
+    figures = [f"{r1:.1f}" for r1 in measured]
     assert [cell for cell in row if cell in figures] == figures
     assert f"{language['gain']:+.1f}" in row
     assert "translated to English" in plain  # what it searches with
