@@ -355,14 +355,14 @@ def test_devices(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
         xpet.load(album.text, model="demo")
 
 
-def test_the_demo_is_searched_in_turkish() -> None:
+def test_the_demo_is_searched_in_french() -> None:
     pictures = xpet.demo_pictures("test", limit=40)
     assert list(pictures) == [f"demo_{number:05d}" for number in range(6000, 6040)]
     assert {(picture.size, picture.mode) for picture in pictures.values()} == {((64, 64), "RGB")}
     model = xpet.load("demo", device="cpu")
-    query = model.encode_text(["geceleyin, minik mavi şişenin üstünde mor kalp"], lang="tr")
+    query = model.encode_text(["quatre voitures orange sur la plage"], lang="fr")
     scores = query @ model.encode_image(pictures.values()).T
-    assert list(pictures)[int(scores[0].argmax())] == "demo_06002"
+    assert list(pictures)[int(scores[0].argmax())] == "demo_06007"
 
 
 def test_pictures_the_demo_does_not_have() -> None:
