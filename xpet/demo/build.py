@@ -2,7 +2,7 @@
 
 Steps, in order: scenes; a translation package for each language to English and back; captions, translated by
 `xpet translate` with these packages; the image tower with a mono-lingual English text tower by contrastive
-pre-training; the multilingual text tower by distillation, every language displaced as `world.DISPLACED_TO` says.
+pre-training; the multilingual text tower by distillation, in rounds that read what `world.ROUNDS` says.
 Everything is seeded. The same machine and thread count give the same bytes; other
 processors round differently, so their weights differ in the last digits and the captions do not.
 """
