@@ -1,6 +1,6 @@
 """Draws README's picture from a sweep's own numbers: R@1 of every language before and after alignment, as SVG.
 
-    xpet align --lang all --routine 1 --loss mse-normalized --seed 1,2,3 --out runs
+    xpet align --lang all --routine text ... --out runs       (whole on the page of the benchmarks)
     python -m tests.bench.lifted runs/summary.json xpet/demo/lifted.svg
 
 The same summary gives the same bytes. Colours follow the reader's light or dark setting; the picture brings its own
