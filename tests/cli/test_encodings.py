@@ -64,7 +64,7 @@ def all_said(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[tup
         (here / "said").mkdir(parents=True)
         given = {name: [str(word) for word in words] for name, words in commands(world, folder, here).items()}
         (here / "commands.json").write_text(json.dumps(given))
-        command = [sys.executable, "-m", "tests.cli.several", here / "commands.json", here / "said"]
+        command = [sys.executable, "-m", "tests.cli.several", str(here / "commands.json"), str(here / "said")]
         done = subprocess.run(command, input=b"red dog\n", env={**inherited, **environment}, cwd=ROOT)
         assert done.returncode == 0
         found.append((here, {name: said_by(name, here / "said") for name in given}))
