@@ -35,10 +35,14 @@ def pytest_configure() -> None:
         lastdigit.turn_on()
 
 
+gc.disable()  # until all is imported
+
+
 def pytest_collection_finish() -> None:
     """What the test modules imported stays: without this every collection of garbage walks all of torch again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

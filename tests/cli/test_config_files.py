@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.command import run_here
+from tests.jobs.conftest import World, world  # noqa: F401
 from xpet.cli import align
 from xpet.core.config import AlignConfig, EvalConfig
 
@@ -252,9 +253,10 @@ def test_python_reads_neither(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert align.build({}) == AlignConfig()
 
 
-def test_a_run_is_trained_again_by_its_stored_configuration(folder: Path) -> None:
+def test_a_run_is_trained_again_by_its_stored_configuration(world: World, folder: Path) -> None:  # noqa: F811
     done = xpet(
-        folder, "align", "--lang", "de", "--shots", "12", "--steps", "4", "--validate-every", "2",
+        folder, "align", "--lang", "de", "--shots", "12", "--steps", "4", "--validate-every", "2", "--data", "table",
+        "--data-root", str(world.table), "--model", str(world.text), "--image-features", str(world.features),
         "--method", "adapter", "--bottleneck", "6", "--train", "layernorm,head", "--align-weight", "0.3",
         "--seed", "3", "--select", "mrr", "--routine", "1", "-o", "first", "--quiet",
     )  # fmt: skip

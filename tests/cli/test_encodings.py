@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli import reports
-from tests.jobs.conftest import World, cache, world, write_table  # noqa: F401
+from tests.jobs.conftest import World, world, write_table  # noqa: F401
 from tests.translation import toy
+from tests.worlds import ROOT
 
 ENCODINGS = (
     {"PYTHONIOENCODING": "cp1252"},
@@ -20,75 +21,97 @@ ENCODINGS = (
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
 )  # fmt: skip
 JAPANESE = "\u3042\u304b\u3044 \u3044\u306c"
+UTF8 = {"PYTHONIOENCODING": "utf-8"}
+Said = dict[str, bytes]
 
 
-def run(environment: dict[str, str], *arguments: str | Path, stdin: bytes = b"") -> bytes:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHONIO", "PYTHONUTF8"))}
-    command = [sys.executable, "-m", "xpet", *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, env={**inherited, **environment})
-    assert done.returncode == 0, done.stderr
-    assert b"unexpected" not in done.stderr
-    return done.stdout
-
-
-@pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    path = tmp_path / "result.json"
-    path.write_text(json.dumps(reports.hostile().to_dict()))
-    return path
-
-
-@pytest.mark.parametrize("environment", ENCODINGS)
-def test_reports(environment: dict[str, str], stored: Path, tmp_path: Path) -> None:
-    for name in ("terminal", "table"):
-        text = run(environment, "eval", stored, "--format", name)
-        assert text.isascii() or environment == ENCODINGS[0]
-        assert b"\\u" in text
-        for sign in "\u2500\u2588\u258f\u2592\u00b1":
-            assert sign.encode("cp1252", "backslashreplace") not in text, sign
-    document = json.loads(run({}, "eval", stored, "--json").decode())
-    for options in (("--json",), ("--format", "json")):
-        text = run(environment, "eval", stored, *options)
-        assert text.isascii()
-        assert json.loads(text) == document
-    page = run({"PYTHONIOENCODING": "utf-8"}, "eval", stored, "--format", "html")
-    assert not page.isascii()
-    assert run(environment, "eval", stored, "--format", "html") == page
-    run(environment, "eval", stored, "--format", "html", "-o", tmp_path / "out.html")
-    assert (tmp_path / "out.html").read_bytes() == page
-
-
-@pytest.mark.parametrize("environment", ENCODINGS)
-def test_translate_writes_utf8(environment: dict[str, str], tmp_path: Path) -> None:
-    toy.unpack(tmp_path / "p", "translate-en_ja-1_0", toy.files("en", "ja", toy.JAPANESE, tmp_path / "scratch"))
-    given = {**environment, "ARGOS_PACKAGES_DIR": str(tmp_path / "p"), "XPET_CACHE": str(tmp_path / "c")}
-    assert run(given, "translate", "--from", "en", "--to", "ja", stdin=b"red dog\n").decode() == f"{JAPANESE}\n"
-    table = tmp_path / "t\u00fc\u4e00.csv"
-    table.write_text("caption\nred dog\n")
-    out = tmp_path / "\u4e00.csv"
-    said = run(given, "translate", table, "--from", "en", "--to", "ja", "--column", "caption", "-o", out)
-    assert b"1 line" in said
-    assert out.read_text(encoding="utf-8") == f"caption,caption_ja\nred dog,{JAPANESE}\n"
-
-
-@pytest.mark.parametrize("environment", ENCODINGS)
-def test_lint_and_plan(environment: dict[str, str], world: World, tmp_path: Path) -> None:  # noqa: F811
+def commands(world: World, given: Path, out: Path) -> dict[str, list[str | Path]]:  # noqa: F811
+    """The commands by their names: on files of one folder, writing to another."""
     rows = [
         {"image": f"{n}.png", "lang": lang, "caption": f"\u4e00 \u732b {n // 2}"}
         for n in range(8)
         for lang in ("en", "ja")
     ]
-    table = write_table(tmp_path / "table.jsonl", rows)
-    lint = ("eval", "--lint", "--data", "table", "--data-root", table, "--lang", "en,ja")
-    assert run(environment, *lint)
-    text = run(environment, *lint, "--json")
-    assert text.isascii()
-    assert json.loads(text) == json.loads(run({"PYTHONIOENCODING": "utf-8"}, *lint, "--json").decode())
+    lines, result = given / "t\u00fc\u4e00.csv", given / "result.json"
+    lines.write_text("caption\nred dog\n")
+    result.write_text(json.dumps(reports.hostile().to_dict()))
+    table = write_table(given / "table.jsonl", rows)
+    stored, lint = ("eval", result), ("eval", "--lint", "--data", "table", "--data-root", table, "--lang", "en,ja")
+    words = ("translate", "--from", "en", "--to", "ja")
     plan = (
         "align", "--model", world.text, "--data", "table", "--data-root", world.table, "--image-features",
-        world.features, "--lang", "de", "--device", "cpu", "--dry-run", "--shots", "8", "-o", tmp_path / "\u4e00\u00e9",
+        world.features, "--lang", "de", "--device", "cpu", "--dry-run", "--shots", "8", "-o", out / "\u4e00\u00e9",
     )  # fmt: skip
-    assert b"Dry run on cpu, table: de" in run(environment, *plan)
+    return {
+        "terminal": [*stored, "--format", "terminal"], "table": [*stored, "--format", "table"],
+        "json": [*stored, "--json"], "json again": [*stored, "--format", "json"],
+        "html": [*stored, "--format", "html"], "html file": [*stored, "--format", "html", "-o", out / "out.html"],
+        "translate": list(words), "translate file": [*words, lines, "--column", "caption", "-o", out / "\u4e00.csv"],
+        "lint": list(lint), "lint json": [*lint, "--json"], "plan": list(plan),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def all_said(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Said]]:  # noqa: F811
+    """For each encoding, then UTF-8: the folder, and what the commands say, all in one process."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHONIO", "PYTHONUTF8"))}
+    folder = tmp_path_factory.mktemp("encodings")
+    toy.unpack(folder / "p", "translate-en_ja-1_0", toy.files("en", "ja", toy.JAPANESE, folder / "scratch"))
+    inherited |= {"ARGOS_PACKAGES_DIR": str(folder / "p"), "XPET_CACHE": str(folder / "c")}
+    found = []
+    for number, environment in enumerate((*ENCODINGS, UTF8)):
+        here = folder / str(number)
+        (here / "said").mkdir(parents=True)
+        given = {name: [str(word) for word in words] for name, words in commands(world, folder, here).items()}
+        (here / "commands.json").write_text(json.dumps(given))
+        command = [sys.executable, "-m", "tests.cli.several", str(here / "commands.json"), str(here / "said")]
+        done = subprocess.run(command, input=b"red dog\n", env={**inherited, **environment}, cwd=ROOT)
+        assert done.returncode == 0
+        found.append((here, {name: said_by(name, here / "said") for name in given}))
+    return found
+
+
+def said_by(name: str, folder: Path) -> bytes:
+    errors = (folder / f"{name}.err").read_bytes()
+    assert (folder / f"{name}.code").read_text() == "0", errors
+    assert b"unexpected" not in errors
+    return (folder / f"{name}.out").read_bytes()
+
+
+@pytest.mark.parametrize("number", range(len(ENCODINGS)))
+def test_reports(number: int, all_said: list[tuple[Path, Said]]) -> None:
+    (folder, said), (_, utf8) = all_said[number], all_said[-1]
+    for name in ("terminal", "table"):
+        text = said[name]
+        assert text.isascii() or number == 0
+        assert b"\\u" in text
+        for sign in "\u2500\u2588\u258f\u2592\u00b1":
+            assert sign.encode("cp1252", "backslashreplace") not in text, sign
+    document = json.loads(utf8["json"].decode())
+    for name in ("json", "json again"):
+        assert said[name].isascii()
+        assert json.loads(said[name]) == document
+    page = utf8["html"]
+    assert not page.isascii()
+    assert said["html"] == page
+    assert (folder / "out.html").read_bytes() == page
+
+
+@pytest.mark.parametrize("number", range(len(ENCODINGS)))
+def test_translate_writes_utf8(number: int, all_said: list[tuple[Path, Said]]) -> None:
+    folder, said = all_said[number]
+    assert said["translate"].decode() == f"{JAPANESE}\n"
+    assert b"1 line" in said["translate file"]
+    assert (folder / "\u4e00.csv").read_text(encoding="utf-8") == f"caption,caption_ja\nred dog,{JAPANESE}\n"
+
+
+@pytest.mark.parametrize("number", range(len(ENCODINGS)))
+def test_lint_and_plan(number: int, all_said: list[tuple[Path, Said]]) -> None:
+    (_, said), (_, utf8) = all_said[number], all_said[-1]
+    assert said["lint"]
+    assert said["lint json"].isascii()
+    assert json.loads(said["lint json"]) == json.loads(utf8["lint json"].decode())
+    assert b"Dry run on cpu, table: de" in said["plan"]
 
 
 def test_errors_are_told_in_any_encoding(tmp_path: Path) -> None:

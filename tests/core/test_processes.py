@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests import worlds
@@ -9,13 +11,26 @@ from xpet.core.events import Notice
 from xpet.core.processes import ALONE, Processes, connected, here
 
 
-def meet(what: str, world: int = 2, timeout: float = 60) -> worlds.World:
-    """What each process of a world saw; those that died are missing."""
-    return worlds.meet("tests.core.meeting", what, timeout, world=world)
+@pytest.fixture(scope="module")
+def met() -> dict[str, worlds.World]:
+    """What each process of several worlds saw, by what happens there; those that died are missing.
+
+    They mostly wait, so many are there at once; but where a death is noticed by its silence, others wait their turn.
+    """
+    begun = {what: start(what) for what in ("alike", "one", "bug", "lost")}
+    begun["nothing"] = start("nothing", world=3)
+    seen = {what: end() for what, end in begun.items()}
+    begun = {"kill 1": start("kill 1", timeout=3), "kill 0": start("kill 0", timeout=10)}
+    return seen | {what: end() for what, end in begun.items()}
 
 
-def test_what_three_processes_share() -> None:
-    world = meet("nothing", world=3)
+def start(what: str, world: int = 2, timeout: float = 60) -> Callable[[], worlds.World]:
+    """Start the processes of a world."""
+    return worlds.start("tests.core.meeting", what, timeout, world=world)
+
+
+def test_what_three_processes_share(met: dict[str, worlds.World]) -> None:
+    world = met["nothing"]
     assert all(seen["gathered"] == [{"from": 0}, {"from": 1}, {"from": 2}] for seen in world.values())
     assert {seen["first"] for seen in world.values()} == {"by 0"}
     assert [world[rank]["share"] for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
@@ -28,8 +43,8 @@ def test_what_three_processes_share() -> None:
     assert not any("error" in seen for seen in world.values())
 
 
-def test_an_error_of_all_is_told_by_the_first_alone() -> None:
-    world = meet("alike")
+def test_an_error_of_all_is_told_by_the_first_alone(met: dict[str, worlds.World]) -> None:
+    world = met["alike"]
     assert world[0]["error"] == ["DataError", "a bad file", 2]
     assert world[1]["error"] == ["PeerError", "rank 0 failed", 2]  # which the command line does not print
 
@@ -37,28 +52,30 @@ def test_an_error_of_all_is_told_by_the_first_alone() -> None:
 @pytest.mark.parametrize(
     ("what", "text", "code"), [("one", "a bad file", 2), ("bug", "unexpected ZeroDivisionError: by zero", 1)]
 )
-def test_an_error_of_one_is_told_with_its_rank_and_ends_the_others(what: str, text: str, code: int) -> None:
-    world = meet(what)
+def test_an_error_of_one_is_told_with_its_rank_and_ends_the_others(
+    what: str, text: str, code: int, met: dict[str, worlds.World]
+) -> None:
+    world = met[what]
     assert world[1]["error"] == ["RankError", f"rank 1: {text}", code]
     assert world[0]["error"] == ["PeerError", "rank 1 failed", code]
 
 
-def test_who_loses_a_process_that_says_why_says_nothing() -> None:
-    world = meet("lost")
+def test_who_loses_a_process_that_says_why_says_nothing(met: dict[str, worlds.World]) -> None:
+    world = met["lost"]
     assert world[0]["error"] == ["PeerError", "rank 1 failed", 2]
     assert world[1]["error"] == ["RankError", "rank 1: a bad file", 2]
 
 
-def test_processes_meet_again_though_one_failed_before() -> None:
+def test_processes_meet_again_though_one_failed_before(met: dict[str, worlds.World]) -> None:
     """In the same process, and when the launcher started it again."""
-    world = meet("one")
+    world = met["one"]
     for meeting in range(2):
         seen = [world[rank]["again"][meeting] for rank in (0, 1)]
         assert sorted(seen, key=len) == [[0, 10], [0, 10, 0]]  # one of them drew the only number
 
 
-def test_waiting_for_a_process_that_died_ends() -> None:
-    world = meet("kill 1", timeout=3)
+def test_waiting_for_a_process_that_died_ends(met: dict[str, worlds.World]) -> None:
+    world = met["kill 1"]
     assert world.keys() == {0}
     name, text, code = world[0]["error"]
     assert (name, code) == ("ProcessError", 2)
@@ -67,8 +84,8 @@ def test_waiting_for_a_process_that_died_ends() -> None:
     )
 
 
-def test_the_death_of_the_first_ends_the_others() -> None:
-    world = meet("kill 0", timeout=10)
+def test_the_death_of_the_first_ends_the_others(met: dict[str, worlds.World]) -> None:
+    world = met["kill 0"]
     name, text, code = world[1]["error"]
     assert world.keys() == {1}
     assert (name, code) == ("RankError", 2)

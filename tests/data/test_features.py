@@ -197,6 +197,20 @@ def test_parts_of_unequal_dimensions_heal(filled):
     assert events == []
 
 
+def test_a_part_that_is_removed_while_it_is_read_is_computed_again(filled, monkeypatch):
+    def removed(path, framework):
+        path.unlink()
+        raise RuntimeError(f"unable to open file <{path}> in read-only mode: No such file or directory (2)")
+
+    root, part = filled
+    pictures, events = Pictures(), []
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.safe_open", removed)
+        assert torch.equal(image_features(NAMES, pictures, Tower(), "key", root, 4, events.append), truth(NAMES))
+    assert (sorted(pictures.opened), {type(event) for event in events}) == (NAMES, {Progress})
+    assert part.exists()
+
+
 def test_two_at_once(tmp_path):
     results = {}
 

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.jobs.conftest import World, rows_of, world  # noqa: F401
+from tests.worlds import ROOT
 
 READER = '''
 """Captions in one file a language, a line an image; the images' names in images.txt."""
@@ -32,41 +34,53 @@ def read(request: ReadRequest) -> Corpus:
     }
     return Corpus("lines", {"all": Split(images, captions)}, fingerprints=files.fingerprints)
 '''
-COMMAND = """
+PROGRAM = """
+import json
 import sys
 import xpet.data
 from xpet.core import choices
 xpet.data.__path__.append(sys.argv[1])  # the file
 choices.SOURCE_NAMES += ("lines",)  # the name
-from xpet.cli.app import main
-main(sys.argv[2:])
+from tests.command import run_here
+for words in json.loads(sys.argv[2]):
+    done = run_here(*words)
+    print(json.dumps([done.returncode, done.stdout.decode(), done.stderr.decode()]))
 """
 
 
-def xpet(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", COMMAND, str(folder), *map(str, arguments)]
-    environment = {**os.environ, "XPET_CACHE": str(folder / "cache")}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def xpet(folder: Path, *commands: Sequence[object]) -> list[tuple[int, str, str]]:
+    """The exit codes of commands, and what they say, where the data set is in a folder of code."""
+    given = json.dumps([[str(word) for word in command] for command in commands])
+    environment = {**os.environ, "XPET_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, "-c", PROGRAM, str(folder), given]
+    done = subprocess.run(program, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def test_a_data_set_is_a_file(world: World, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "lines.py").write_text(READER, encoding="utf-8")
-    root = tmp_path / "data"
-    root.mkdir()
+    root, other = tmp_path / "data", tmp_path / "without de"
+    for folder in (root, other):
+        folder.mkdir()
     for name, column in (("images", "image"), ("en", "caption"), ("de", "caption")):
         lines = [row[column] for row in rows_of() if row["lang"] == ("de" if name == "de" else "en")]
-        (root / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        for folder in (root, other):
+            (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (other / "de.txt").unlink()
     data = ("--data", "lines", "--data-root", root)
-    listed = xpet(tmp_path / "code", "eval", "--lint", *data, "--json")
-    assert json.loads(listed.stdout)["errors"] == 0, listed.stderr
     features = ("--image-features", world.features, "--device", "cpu")
-    run = (*data, *features, "--model", world.text, "--shots", 12, "--steps", 2, "--validate-every", 2)
-    trained = xpet(tmp_path / "code", "align", "--lang", "de", "--routine", 1, *run, "-o", tmp_path / "run", "--json")
-    assert trained.returncode == 0, trained.stderr
-    measured = xpet(tmp_path / "code", "eval", tmp_path / "run", "--json")
-    assert measured.returncode == 0, measured.stderr
-    assert set(json.loads(measured.stdout)["systems"][0]["languages"]) == {"en", "de"}
-    (root / "de.txt").unlink()
-    gone = xpet(tmp_path / "code", "align", "--lang", "de", *run)
-    assert "unknown language of lines 'de'" in gone.stderr
+    run = (*features, "--model", world.text, "--shots", 12, "--steps", 2, "--validate-every", 2, "--lang", "de")
+    listed, trained, measured, gone = xpet(
+        tmp_path / "code",
+        ("eval", "--lint", *data, "--json"),
+        ("align", "--routine", 1, *run, *data, "-o", tmp_path / "run", "--json"),
+        ("eval", tmp_path / "run", "--json"),
+        ("align", *run, "--data", "lines", "--data-root", other),
+    )
+    assert json.loads(listed[1])["errors"] == 0, listed[2]
+    assert trained[0] == 0, trained[2]
+    assert measured[0] == 0, measured[2]
+    assert set(json.loads(measured[1])["systems"][0]["languages"]) == {"en", "de"}
+    assert "unknown language of lines 'de'" in gone[2]

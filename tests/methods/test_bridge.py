@@ -15,9 +15,15 @@ from xpet.methods import bridge
 CODE = r"""
 import sys
 from xpet.methods import bridge
+def load():
+    for name in ("LoraModel", "AdapterModel", "CompacterModel", "BitFitModel", "SoftPromptModel", "AutoDeltaModel"):
+        getattr(bridge.opendelta(), name)
+load()  # with all that it imports, which need not be compiled
+for name in [name for name in sys.modules if name.partition(".")[0] == "opendelta"]:
+    del sys.modules[name]
+bridge.opendelta.cache_clear()
 sys.pycache_prefix, sys.dont_write_bytecode = sys.argv[1], False  # as where nothing of OpenDelta is compiled yet
-for name in ("LoraModel", "AdapterModel", "CompacterModel", "BitFitModel", "SoftPromptModel", "AutoDeltaModel"):
-    getattr(bridge.opendelta(), name)
+load()
 import noisy
 """
 

@@ -1,6 +1,6 @@
 """Trainings that must come out the same in one process, spread over several, and with a gradient cache.
 
-`python -m` is not for this module: `trained_by` starts processes with torch's own launcher, each of which runs `_work`.
+`python -m` is not for this module: `trained_by` starts processes, each of which runs `_work`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
-from tests import towers
+from tests import towers, worlds
 from tests.training.test_layouts import METHODS
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import LostError
@@ -130,15 +130,18 @@ def _tokens(run: Run) -> list[int]:
     return sorted({token for row in run[1].student for token in row})
 
 
-def trained_by(folder: Path, worlds: dict[int, Sequence[str]], gradient_cache: int) -> None:
+def trained_by(folder: Path, names: dict[int, Sequence[str]], gradient_cache: int) -> None:
     """Train named cases in as many processes as the keys say, and those marked with a gradient cache, too."""
-    count = max(worlds)
-    spawn(_work, (str(folder), worlds, gradient_cache), count)  # type: ignore[no-untyped-call]
+    how, count = "fork" if worlds.can_fork() else "spawn", max(names) + PAIR
+    start_processes(_work, (str(folder), names, gradient_cache), count, start_method=how)  # type: ignore[no-untyped-call]
 
 
-def _work(rank: int, folder: str, worlds: dict[int, Sequence[str]], gradient_cache: int) -> None:
+def _work(rank: int, folder: str, cases: dict[int, Sequence[str]], gradient_cache: int) -> None:
     torch.set_num_threads(1)
-    for world, names in worlds.items():
+    if (of_pair := rank - max(cases)) >= 0:  # two more, which mostly wait
+        seconds = timedelta(seconds=5)
+        return _lose(Path(folder), "silent", of_pair, seconds, lambda: _wait_for(Path(folder) / "silent.st"))
+    for world, names in cases.items():
         if rank >= world:
             continue
         join(Path(folder) / f"store-{world}", rank, world)
@@ -153,7 +156,6 @@ def _work(rank: int, folder: str, worlds: dict[int, Sequence[str]], gradient_cac
         dist.barrier()
         dist.destroy_process_group()
     if rank < PAIR:
-        _lose(Path(folder), "silent", rank, timedelta(seconds=5), lambda: _wait_for(Path(folder) / "silent.st"))
         _lose(Path(folder), "gone", rank, TIMEOUT, lambda: os._exit(0))
 
 
@@ -193,6 +195,8 @@ class Faulty(Spread):
 
 def _lose(folder: Path, name: str, rank: int, timeout: timedelta, fault: Callable[[], object]) -> None:
     """Train until process 1 has its fault; process 0 writes the error, and the parameters before and after."""
+    (folder / f"{name}-{rank}").touch()
+    _wait_for(folder / f"{name}-{1 - rank}")  # before the time counts
     join(folder / f"store-{name}", rank, PAIR, timeout)
     spread = Faulty(rank, PAIR, fault if rank == 1 else int)
     setup = prepared(Case(fit=replace(FIT, include_start=False, validate_every=100)), spread)

@@ -114,16 +114,26 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Six runs that nothing stops."""
+    return Trained(tmp_path_factory.mktemp("whole"), in_float(runs(diverging=None))).go()
+
+
+@pytest.fixture(scope="module")
+def diverging(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same, of which one diverges."""
+    return Trained(tmp_path_factory.mktemp("diverging"), in_float(runs())).go()
+
+
 @pytest.mark.parametrize("stops", [(1,), (3,), (4, 1, 2), (2,) * 20])
-def test_runs_that_come_late_and_diverge(stops: Sequence[int], tmp_path: Path) -> None:
+def test_runs_that_come_late_and_diverge(stops: Sequence[int], diverging: Trained, tmp_path: Path) -> None:
     """Six runs in three slots; one diverges, and those that wait begin in the middle."""
-    given = in_float(runs())
-    whole = Trained(tmp_path / "whole", given).go()
-    assert [outcome.diverged_at is not None for outcome in whole.outcomes.values()].count(True) == 1
-    stopped = Trained(tmp_path / "stopped", given)
+    assert [outcome.diverged_at is not None for outcome in diverging.outcomes.values()].count(True) == 1
+    stopped = Trained(tmp_path / "stopped", in_float(runs()))
     for most in stops:
         stopped.go(most)
-    alike(stopped.go(), whole)
+    alike(stopped.go(), diverging)
 
 
 METHODS = {
@@ -185,10 +195,9 @@ def test_every_loss_and_captions_of_images_apart(tmp_path: Path) -> None:
         alike(Trained(tmp_path / f"{name}-stopped", each).go(6).go(3).go(), whole)
 
 
-def test_what_left_its_stack_and_was_not_written_is_kept(tmp_path: Path) -> None:
+def test_what_left_its_stack_and_was_not_written_is_kept(whole: Trained, tmp_path: Path) -> None:
     given = in_float(runs(diverging=None))
     labels = [run[0].label for run in given]
-    whole = Trained(tmp_path / "whole", given).go()
     stopped = Trained(tmp_path / "stopped", given).go(13, lost=labels[:3])
     assert files(tmp_path / "stopped") == {"stack-0000.safetensors", *(f"run-000{n}.safetensors" for n in range(3))}
     assert stopped.outcomes == {}
@@ -213,10 +222,9 @@ def test_a_file_goes_when_nobody_needs_it_any_more(tmp_path: Path) -> None:
     assert files(tmp_path) == {"run-0002.safetensors"}
 
 
-def test_finished_runs_go_along_so_that_the_others_stay_as_they_are(tmp_path: Path) -> None:
+def test_finished_runs_go_along_so_that_the_others_stay_as_they_are(whole: Trained, tmp_path: Path) -> None:
     """A stack whose checkpoint is older than the end of some of its runs."""
     given = in_float(runs(diverging=None))
-    whole = Trained(tmp_path / "whole", given).go()
     stopped = Trained(tmp_path / "stopped", given).go(5)
     label = given[0][0].label
     stopped.outcomes[label] = whole.outcomes[label]
@@ -253,9 +261,10 @@ DAMAGES: list[Callable[[Path], object]] = [cut, flip, flip_document, lambda path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_told_and_its_runs_begin_anew(damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_told_and_its_runs_begin_anew(
+    damage: Callable[[Path], object], whole: Trained, tmp_path: Path
+) -> None:
     given = in_float(runs(diverging=None))
-    whole = Trained(tmp_path / "whole", given).go()
     stopped = Trained(tmp_path / "stopped", given).go(5)
     file = tmp_path / "stopped" / "stack-0000.safetensors"
     damage(file)
@@ -279,9 +288,10 @@ def test_other_data_begin_anew(tmp_path: Path) -> None:
     assert files(tmp_path / "stopped") == set()
 
 
-def test_a_failing_step_is_as_if_it_had_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_step_is_as_if_it_had_not_begun(
+    whole: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = in_float(runs(diverging=None))
-    whole = Trained(tmp_path / "whole", given).go()
     stopped, engine, calls = Trained(tmp_path / "stopped", given), type(make_engine("cpu")), []
 
     def backward(self: object, loss: torch.Tensor) -> None:

@@ -232,7 +232,9 @@ class _FeatureStore:
                 self.used += [path] if part else []
             except FileNotFoundError:
                 continue
-            except (ValueError, OSError, KeyError, TypeError) as error:
+            except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+                if _state(path) is None:  # removed by another process while it was read
+                    continue
                 self.warn(f"{path}: expected sound features of this image tower, found {error}")
                 if _state(path) == seen:  # else another process has put a sound one in its place
                     _remove(path)

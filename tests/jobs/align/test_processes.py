@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 import torch
 
 from tests import worlds
+from tests.faults import child
 from tests.jobs.align.process import configurations
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.align.test_stopped_runs import typed
@@ -118,31 +116,32 @@ def test_what_is_overwritten_gives_way_once(trained: Trained) -> None:
     assert inside == {"sweep"}
 
 
-def command(world: World, out: Path, *more: str) -> list[str]:
+def command(world: World, folder: Path, *more: str) -> child.Command:
+    """Start a command in two processes; its launcher is a fork of this one."""
     seeds = ("--seed", "1,2,3,4", "--stack", "1", "--steps", "100")
-    return [sys.executable, "-m", "xpet", *typed(world, out, *seeds, "--processes", "2", *more)]
+    words = typed(world, folder / "out", *seeds, "--processes", "2", *more)
+    (folder / "here").mkdir(exist_ok=True)
+    return child.start(words, folder / "here", folder / "notes")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes as Linux has them")
 def test_the_command_line(world: World, tmp_path: Path) -> None:
     """One process of two is killed, which is told; the same command goes on."""
     out = tmp_path / "out"
-    with subprocess.Popen(command(world, out), stderr=subprocess.PIPE, text=True) as launcher:
-        until = time.monotonic() + 200
-        while not list(out.glob("*/metrics.json")) and time.monotonic() < until and launcher.poll() is None:
-            time.sleep(0.02)
-        children = (Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")).read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
-        assert launcher.stderr is not None
-        told = launcher.stderr.read()
-        assert launcher.wait(120) == 2, told
-    lines = told.splitlines()
+    launcher = command(world, tmp_path)
+    while not list(out.glob("*/metrics.json")) and launcher.wait(0.02) is None:
+        pass
+    children = (Path(f"/proc/{launcher.process}/task/{launcher.process}/children")).read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    ended = launcher.end()
+    assert ended.code == 2, ended.told
+    lines = ended.told.splitlines()
     assert lines[-1].startswith("xpet: error: rank 1 was ended by SIGKILL (too little memory")
     assert all(line.startswith("xpet: error: stopped by SIGTERM; what was finished is kept") for line in lines[:-1])
     before = deltas(out)
-    done = subprocess.run([*command(world, out), "--json"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert [run["seed"] for run in json.loads(done.stdout)["runs"]] == [1, 2, 3, 4]
+    done = command(world, tmp_path, "--json").end()
+    assert done.code == 0, done.told
+    assert done.told == ""
+    assert [run["seed"] for run in json.loads(done.out)["runs"]] == [1, 2, 3, 4]
     assert before.items() <= deltas(out).items()
-    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out"}
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "here", "notes"}

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.command import run_here
+from tests.faults import child
 from tests.jobs.conftest import FIT, World
 from xpet.core.config import AlignConfig, MethodConfig
 from xpet.core.events import Event, Notice, Progress
@@ -189,25 +187,33 @@ def test_the_command_line_says_how_to_go_on(
     assert (done.returncode, done.stdout, done.stderr.decode()) == (code, b"", text)
 
 
+@pytest.fixture(scope="module")
+def whole(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What many runs are where nothing stops them."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_here(*typed(world, folder / "whole", *MANY)).returncode == 0
+    return runs_in(folder / "whole")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork of this process")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-def test_a_real_command_that_is_killed_loses_nothing(name: str, world: World, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_loses_nothing(
+    name: str, world: World, whole: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
     out, folder = tmp_path / "out", tmp_path / "out.unfinished" / "checkpoints"
-    command = [sys.executable, "-m", "xpet", *typed(world, out, *MANY, "--checkpoint-every", "0")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 240
-        while len(list(folder.glob("stack-*"))) < 2 and time.monotonic() < until and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(getattr(signal, name))
-        _, message = process.communicate(timeout=240)
-    assert process.returncode == (-9 if name == "SIGKILL" else 143)
+    command = child.start(typed(world, out, *MANY, "--checkpoint-every", "0"), tmp_path, tmp_path / "notes")
+    while len(list(folder.glob("stack-*"))) < 2 and command.wait(0.02) is None:
+        pass
+    command.signal(getattr(signal, name))
+    ended = command.end()
+    assert ended.code == (-9 if name == "SIGKILL" else 143)
     words = f"xpet: error: stopped by SIGTERM; what was finished is kept, go on with: xpet align --resume {out}\n"
-    assert message.decode() == ("" if name == "SIGKILL" else words)
+    assert ended.told == ("" if name == "SIGKILL" else words)
     assert not list(out.glob("*"))
     assert run_here("align", "--resume", out, "-q", "--checkpoint-every", "5").returncode == 0
-    assert run_here(*typed(world, tmp_path / "whole", *MANY)).returncode == 0
-    assert runs_in(out) == runs_in(tmp_path / "whole")
-    assert len(runs_in(out)) == 3
-    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+    assert runs_in(out) == whole
+    assert len(whole) == 3
+    assert {path.name for path in tmp_path.iterdir()} - {"cache", "tmp", "notes"} == {"out"}
 
 
 def tree_of(folder: Path) -> set[str]:

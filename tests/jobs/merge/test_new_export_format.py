@@ -55,7 +55,7 @@ def run_of(folder: Path, *arguments: str) -> str:
 
 
 def test_a_new_format(world: World, runs: Path, tmp_path: Path) -> None:
-    package = Path(shutil.copytree(ROOT / "xpet", tmp_path / "xpet", ignore=shutil.ignore_patterns("__pycache__")))
+    package = Path(shutil.copytree(ROOT / "xpet", tmp_path / "xpet"))  # with what is compiled
     choices = package / "core" / "choices.py"
     text = choices.read_text("utf-8")
     assert text.count(ROW) == 1
