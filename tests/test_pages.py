@@ -103,7 +103,8 @@ def test_the_picture_shows_the_front_pages_figures_and_says_that_they_are_synthe
     rows = [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in text.splitlines()
             if line.startswith("|")]  # fmt: skip
     heads = next(row for row in rows if row[1:4] == ["mean", "range", "std"])
-    before, after = (next(row for row in rows if row[0].startswith(name)) for name in ("zero-shot", "routine `text`, no"))
+    starts = ("zero-shot", "routine `text`, no pictures")
+    before, after = (next(row for row in rows if row[0].startswith(name)) for name in starts)
     for head, low, high in zip(heads, before, after, strict=True):
         if len(head) == 2:
             labels = re.search(rf">{head}<.*>(\d+)<.*>(\d+)<", picture)

@@ -132,7 +132,7 @@ def test_english_is_left_alone_and_every_rule_names_a_known_loss() -> None:
 def test_the_reasons_are_whole_sentences_with_the_numbers() -> None:
     mine = Case("tr", None, 20.0, 44.0, "an odd {} one", 22.1, diagnosis("lexical", None))
     assert recommend(mine, ModelConfig(), DataConfig()).why == (
-        "R@1 20.0, 44.0 translated: the model does not know its words and a hundred captions cannot teach them, but "
+        "R@1 20.0, 44.0 translated: what it lacks is words, which a hundred captions cannot teach, but "
         "English text without pictures, translated, can: --corpus takes as much as you have. "
         "Without any training, --prompt 'an odd {} one' brings +2.1 points."
     )

@@ -117,8 +117,8 @@ RULES = (
     AdviceRule(_is("none"), None, None, AS_NOW, "it is so near English that 100 shots bring nothing measurable"),
     AdviceRule(
         _is("lexical"), "text", "mse-normalized", MODULE,
-        "the model does not know its words and a hundred captions cannot teach them, but English text without "
-        "pictures, translated, can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
+        "what it lacks is words, which a hundred captions cannot teach, but English text without pictures, translated, "
+        "can: --corpus takes as much as you have", few_shot=False, train="layernorm,embeddings",
     ),
     AdviceRule(
         _is("mixed"), "text", "mse-normalized", MODULE,
