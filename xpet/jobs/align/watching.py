@@ -102,6 +102,7 @@ def tracking_folder(plan: AlignConfig, folder: Path) -> Path:
 def final(result: RunResult) -> dict[str, float]:
     """The figures that a run ended with, without those that were not measured."""
     values = {name: getattr(result, name) for name in FINAL}
+    values["map.r1"] = None if result.map is None else result.map.r1
     return {name: value for name, value in values.items() if value is not None}
 
 
