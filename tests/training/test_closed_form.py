@@ -14,7 +14,7 @@ from tests import towers
 from xpet.core.choices import IDENTITY
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.events import Event, Progress
-from xpet.methods.base import FittedCandidate
+from xpet.core.fitted_candidate import FittedCandidate
 from xpet.methods.build import build_stack
 from xpet.methods.linear_map import METHOD
 from xpet.methods.stack import Stack

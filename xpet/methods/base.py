@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
+from xpet.core.fitted_candidate import FittedCandidate
 from xpet.methods.bridge import DeltaSite
 
 Attach = Callable[[nn.Module, MethodConfig, tuple[str, ...]], list[DeltaSite]]
@@ -22,22 +23,6 @@ Change = Callable[[Tensor], Tensor]
 
 Fold = Callable[[MethodConfig, Mapping[str, Tensor]], dict[str, Change]]
 """(settings, trained parameters by name) -> changes of the tower's weights by name."""
-
-
-@dataclass(frozen=True)
-class FittedCandidate:
-    """One outcome of a closed form, of which validation chooses.
-
-    Attributes:
-        name: what its history says of it, such as `ridge 0.3`.
-        features: features of the bare tower [n, d] -> those under the candidate [n, d].
-        parameters: the parameters as the base has them, by name -> as the candidate has them.
-    """
-
-    name: str
-    features: Callable[[Tensor], Tensor]
-    parameters: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-
 
 ClosedForm = Callable[[MethodConfig, Tensor, Tensor], Iterable[FittedCandidate]]
 """(settings, features of captions [n, d], those of the same captions in English [n, d]), both of the bare tower ->

@@ -11,8 +11,9 @@ from functools import partial
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
+from xpet.core.fitted_candidate import FittedCandidate
 from xpet.core.linear_map import LinearMap, candidates
-from xpet.methods.base import FittedCandidate, Method
+from xpet.methods.base import Method
 from xpet.methods.bridge import DeltaSite
 from xpet.methods.folding import replaced
 

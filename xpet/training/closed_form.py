@@ -1,19 +1,19 @@
 """Runs of a method that has a closed form: every caption is encoded once by the bare tower, and nothing is trained.
 
-The candidates of a run (`xpet.methods.base.FittedCandidate`) are scored by its validation texts, as checkpoints are.
-The best is chosen as settings of a sweep are, by retrieval; of equal ones the first, which is the simplest.
+A run's candidates (`FittedCandidate`) are scored by its validation texts, as checkpoints are. The best is chosen as
+settings of a sweep are, by retrieval; of equal ones the first, which is the simplest.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from xpet.core.events import OnEvent, Progress, ignore
+from xpet.core.fitted_candidate import FittedCandidate
 from xpet.core.selection import RULES
 from xpet.training.progress import StepCounter
 from xpet.training.queue import Run, RunData
@@ -29,26 +29,7 @@ MOST_KNOWN = 20_000
 """Captions whose features are kept for the next runs."""
 
 
-class Candidate(Protocol):
-    """One outcome of a closed form; see `xpet.methods.base.FittedCandidate`."""
-
-    @property
-    def name(self) -> str:
-        """What its history says of it."""
-        ...
-
-    @property
-    def features(self) -> Callable[[Tensor], Tensor]:
-        """Features of the bare tower [n, d] -> those under the candidate [n, d]."""
-        ...
-
-    @property
-    def parameters(self) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
-        """The parameters as the base has them, by name -> as the candidate has them."""
-        ...
-
-
-Candidates = Callable[[Tensor, Tensor], Iterable[Candidate]]
+Candidates = Callable[[Tensor, Tensor], Iterable[FittedCandidate]]
 """(features of captions [n, d], those they are to come near [n, d]) -> candidates, the simplest first."""
 
 
