@@ -22,7 +22,7 @@ from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.graphs import ReplayedStep
 
-FIT = FitPlan(batch_size=5, steps=30, validate_every=6)
+FIT = FitPlan(batch_size=5, steps=20, validate_every=5)
 HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
 """Operations that a device would have to answer."""
 
