@@ -256,7 +256,7 @@ def cold(root: Path, size: dict[str, int]) -> list[Row]:
         process.stdin.close()
         first = process.stdout.read(1)
         times.append(time.perf_counter() - started)
-        assert first + process.stdout.read() == b"a little red ball\n"
+        assert first + process.stdout.read() == b"a small red ball\n"
         process.wait()
     return [Row("cold: start to first translation", statistics.median(times), "s", most=1.0),
             Row("cold: best run", min(times), "s")]  # fmt: skip
