@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores w
 
 
 def pytest_configure() -> None:
-    """Other kernels, where asked for; before any test module computes anything."""
+    """Other kernels, where asked for; before any test module computes anything. Ctrl-C is heard as on a terminal."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("XPET_TEST_MKLDNN") == "0":
         import torch
 
