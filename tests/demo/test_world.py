@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import json
 import random
+import re
+import shutil
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -160,3 +164,60 @@ def test_pictures_have_digests_of_their_content() -> None:
 def test_it_has_neither_root_nor_variant(request_: ReadRequest, flag: str) -> None:
     with pytest.raises(ConfigError, match=f"^{flag}: expected none with the demo data, found "):
         reader.read(request_)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def other(path: Path) -> None:
+    path.write_bytes(bz2.compress(bz2.decompress(path.read_bytes()).replace(b"Katze", b"Hund")))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, damage) for name in ("captions.de.txt.bz2", "scenes.jsonl.bz2") for damage in (cut, flip, Path.unlink)),
+        ("captions.de.txt.bz2", other), ("manifest.json", cut), ("manifest.json", Path.unlink),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[Path], None]
+) -> None:
+    for each in (assets.captions_path("de"), assets.scenes_path(), assets.MANIFEST):
+        shutil.copy(each, tmp_path)
+    damage(tmp_path / name)
+    monkeypatch.setattr(assets, "FOLDER", tmp_path)
+    monkeypatch.setattr(assets, "MANIFEST", tmp_path / "manifest.json")
+    path = tmp_path / ("captions.de.txt.bz2" if name == "manifest.json" else name)
+    with pytest.raises(DataError, match=rf"demo file \S*{re.escape(path.name)}: expected .*, found .*; install xpet"):
+        assets.installed_content(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--out", "there"], "--out: expected a new folder, found there"),
+        (["--out", "new", "--packages", "there"], "--packages: expected a folder with .argosmodel files, found there"),
+        (["--out", "new", "--packages", "none"], "--packages: expected a folder with .argosmodel files, found none"),
+    ],
+)
+def test_a_rebuild_is_refused_before_it_writes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(SystemExit):
+        build.main(arguments)
+    assert problem in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]

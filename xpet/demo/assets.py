@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from xpet.core.errors import DataError, one_line
 from xpet.demo import world
 from xpet.demo.scenes import ObjectGroup, Scene
 
@@ -43,8 +44,8 @@ def scene_line(scene: Scene) -> str:
 
 @lru_cache(maxsize=1)
 def scenes() -> tuple[Scene, ...]:
-    """All shipped scenes."""
-    lines = read_lines(scenes_path())
+    """All shipped scenes; raises DataError where their file is not as it was installed."""
+    lines = lines_of(installed_content(scenes_path()))
     return tuple(_scene(json.loads(line)) for line in lines)
 
 
@@ -67,6 +68,19 @@ def read_content(path: Path) -> bytes:
     """A file's content: of the text inside for compressed ones."""
     data = path.read_bytes()
     return bz2.decompress(data) if path.suffix == ".bz2" else data
+
+
+def installed_content(path: Path) -> bytes:
+    """Content of a shipped file; raises DataError for one that is missing, damaged, or not what the manifest says."""
+    try:
+        content = read_content(path)
+        wanted = json.loads(MANIFEST.read_bytes())["content_sha256"][path.relative_to(FOLDER).as_posix()]
+        if hashlib.sha256(content).hexdigest() != wanted:
+            raise ValueError("other contents")
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        problem = f"expected {path.name} as xpet came with it, found {one_line(error)}"
+        raise DataError(f"demo file {path}: {problem}; install xpet again") from error
+    return content
 
 
 def columns_of(content: bytes) -> tuple[list[str], ...]:

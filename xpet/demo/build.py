@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--packages", type=Path, help="take the translation packages from this folder")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
+    if options.out.exists():
+        parser.error(f"--out: expected a new folder, found {options.out}")
+    if options.packages is not None and not list(options.packages.glob("*.argosmodel")):
+        parser.error(f"--packages: expected a folder with .argosmodel files, found {options.packages}")
     options.out.mkdir(parents=True)
     started = time.monotonic()
 

@@ -36,7 +36,9 @@ def read(request: ReadRequest) -> Corpus:
     needed = list(dict.fromkeys((PIVOT, *languages)))
     with ThreadPoolExecutor() as pool:  # unpacking does not hold the interpreter's lock
         contents = dict(
-            zip(needed, pool.map(lambda lang: assets.read_content(assets.captions_path(lang)), needed), strict=True)
+            zip(
+                needed, pool.map(lambda lang: assets.installed_content(assets.captions_path(lang)), needed), strict=True
+            )
         )
     columns = {lang: assets.columns_of(content) for lang, content in contents.items()}
     splits = {}
