@@ -183,7 +183,8 @@ def other(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((name, damage) for name in ("captions.de.txt.bz2", "scenes.jsonl.bz2") for damage in (cut, flip, Path.unlink)),
+        *(("captions.de.txt.bz2", damage) for damage in (cut, flip, Path.unlink)),
+        *(("scenes.jsonl.bz2", damage) for damage in (cut, flip, Path.unlink)),
         ("captions.de.txt.bz2", other), ("manifest.json", cut), ("manifest.json", Path.unlink),
     ],
 )  # fmt: skip
