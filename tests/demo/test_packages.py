@@ -24,6 +24,10 @@ from xpet.translation.chain import make_chain
 
 ROWS = 150
 PAIRS = pytest.mark.parametrize(("source", "target"), pairs_of_languages())
+SOME_PAIRS = pytest.mark.parametrize(
+    ("source", "target"), [("de", "en"), ("en", "ja"), ("en", "pl"), ("ko", "en"), ("zh", "en")]
+)
+"""Translated anew; of all pairs the shipped translations are checked."""
 
 
 @cache
@@ -91,7 +95,7 @@ def shipped_translations(source: str, target: str) -> list[str]:
     return shipped(source)["to_pivot"] if target == PIVOT else shipped(target)["from_pivot"]
 
 
-@PAIRS
+@SOME_PAIRS
 @pytest.mark.usefixtures("in_float32")
 def test_held_out_captions_keep_their_meaning(packages: Path, source: str, target: str) -> None:
     facts, same = facts_and_same(packages, source, target)

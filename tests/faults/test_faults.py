@@ -20,7 +20,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.world import make_world
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks of this process")
-KILLS = 2
+KILLS = 1
 
 
 @pytest.fixture(scope="module")
