@@ -233,7 +233,7 @@ class _FeatureStore:
             except FileNotFoundError:
                 continue
             except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
-                if _state(path) is None:  # removed by another process while it was read
+                if _state(path) is None:  # removed by another process while torch, too, opened it
                     continue
                 self.warn(f"{path}: expected sound features of this image tower, found {error}")
                 if _state(path) == seen:  # else another process has put a sound one in its place
