@@ -6,6 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -274,6 +276,24 @@ def test_no_more_cells_than_allowed_are_held(monkeypatch: pytest.MonkeyPatch) ->
     assert max(cells for cells, _ in held) <= 1000
     assert sum(cells for cells, _ in held) == 2 * 90 * 120
     assert len({place for _, place in held}) <= 2  # one buffer for each direction, at most
+
+
+def test_a_gpu_counts_as_the_cpu_does_in_blocks_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randint(0, 4, (9, 13), generator=torch.Generator().manual_seed(0)).float()
+    best, extra = scores[:, 3].clone(), torch.tensor([2, 5])
+    for one, other in zip(
+        ranking._count_on_gpu(scores, best, extra), ranking._count_on_cpu(scores, best, extra), strict=True
+    ):
+        assert torch.equal(one, other)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
+    features: Any = SimpleNamespace(device=torch.device("cuda", 0), element_size=lambda: 4)
+    cells = []
+    for free in (2 * 2**30, 100 * 2**30):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 140 * 2**30))
+        cells.append(ranking.block_cells(features))
+    assert cells == [2**27, ranking.GPU_CELLS]
+    assert ranking.block_cells(scores) == ranking.CHUNK_CELLS
 
 
 def test_rows_that_begin_alike_are_not_taken_for_equal() -> None:

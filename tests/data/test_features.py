@@ -339,3 +339,26 @@ def test_an_unreadable_picture_stops_the_reading_ahead(tmp_path):
     with pytest.raises(DataError, match="picture p3: broken"):
         image_features([f"p{n}" for n in range(20)], pictures, Tower(), "key", tmp_path, 1)
     assert len(pictures.opened) < 19
+
+
+def test_batches_are_started_before_the_first_is_waited_for(tmp_path):
+    told = []
+
+    def start(pictures):
+        features = Tower()(pictures)
+        number = len([word for word in told if word[0] == "started"])
+        told.append(("started", number))
+
+        def wait():
+            told.append(("waited for", number))
+            return features
+
+        return wait
+
+    names = [f"p{n}" for n in range(14)]
+    assert torch.equal(image_features(names, Pictures(), start, "key", tmp_path, 2), truth(names))
+    ahead = store.IN_FLIGHT + 1
+    assert told[: ahead + 1] == [*(("started", n) for n in range(ahead)), ("waited for", 0)]
+    assert [n for word, n in told if word == "waited for"] == list(range(7))
+    kept = image_features(names, Pictures(), lambda pictures: pytest.fail("encoded again"), "key", tmp_path, 2)
+    assert torch.equal(kept, truth(names))

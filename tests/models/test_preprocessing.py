@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,17 @@ def test_prepared_pictures_are_of_any_mode(checkpoint: Path, tmp_path: Path) -> 
     assert torch.equal(tower.encode([sixteen]), tower.encode([eight.convert("RGB")]))
     with pytest.raises(DataError, match="picture in memory: expected a readable picture, found pixels of mode F"):
         tower.encode([eight.convert("F")])
+
+
+def test_the_bytes_are_those_of_transformers() -> None:
+    draw = random.Random(0)
+    for _ in range(150):
+        height, width, *sides = (draw.randint(1, 70) for _ in range(6))
+        settings = {
+            "size": draw.choice([sides[0], {"height": sides[0], "width": sides[1]}]), "crop_size": sides[2:],
+            "do_resize": draw.random() < 0.8, "do_center_crop": draw.random() < 0.8, "resample": draw.randrange(6),
+        }  # fmt: skip
+        theirs = preprocessing.image_processor(settings)
+        picture = Image.fromarray(np.frombuffer(draw.randbytes(height * width * 3), np.uint8).reshape(height, width, 3))
+        expected = theirs(images=[picture], return_tensors="pt", do_rescale=False, do_normalize=False)["pixel_values"]
+        torch.testing.assert_close(preprocessing.cut(theirs, picture), expected[0], atol=0, rtol=0)

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 CHUNK_CELLS = 16_000_000
-"""Cells of the similarity matrix held at a time."""
+"""Cells of the similarity matrix held at a time on the CPU."""
+GPU_CELLS = 256_000_000
+"""The same on a GPU, at most: so many that no block waits for the host to launch the next."""
+GPU_SHARE, CELL_BYTES = 0.25, 8
+"""Share of a GPU's free memory that a block may take; bytes of a cell: its score, in float32 or twice, and masks."""
 COUNT_CELLS = 262_144
 """Cells compared at a time on the CPU: few enough to stay in a core's cache."""
 
@@ -70,15 +74,16 @@ def rank(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) 
 
     Pair i says that candidate `right[i]` is right for query `query_index[i]`, both int64 [pairs]. Every query needs a
     right candidate, and pairs must differ. Distinct candidates are scored once and weighted, so
-    that duplicates tie exactly. Runs on the device of the features, CHUNK_CELLS scores at a time.
+    that duplicates tie exactly. Runs on the device of the features, a block of queries at a time (`block_cells`), and
+    waits for the device only when the last was counted.
     """
     distinct, index, extra = _distinct(candidates)
     order = torch.argsort(query_index, stable=True)
     right, query_index = index[right[order]], query_index[order]
     bounds = torch.searchsorted(query_index, torch.arange(len(query) + 1, device=query.device)).tolist()
-    size = max(1, min(len(query), CHUNK_CELLS // max(1, len(distinct))))
+    size = max(1, min(len(query), block_cells(query) // max(1, len(distinct))))
     buffer = query.new_empty(size, len(distinct))
-    greater, tied, good = (torch.empty(len(query), dtype=torch.int64) for _ in range(3))
+    counts = torch.empty(3, len(query), dtype=torch.int64, device=query.device)
     for start in range(0, len(query), size):
         stop = min(start + size, len(query))
         scores = torch.matmul(query[start:stop], distinct.T, out=buffer[: stop - start])  # [chunk, distinct]
@@ -86,11 +91,20 @@ def rank(query: Tensor, candidates: Tensor, query_index: Tensor, right: Tensor) 
         row, column = query_index[pairs] - start, right[pairs]
         right_scores = scores[row, column]
         best = scores.new_full((stop - start,), -torch.inf).scatter_reduce(0, row, right_scores, "amax")
-        count = torch.zeros(stop - start, dtype=torch.int64, device=query.device)
-        count.index_add_(0, row, (right_scores == best[row]).long())
-        greater[start:stop], tied[start:stop] = count_around(scores, best, extra)
-        good[start:stop] = count.cpu()
-    return Ranks(greater, tied, good)
+        good = torch.zeros(stop - start, dtype=torch.int64, device=query.device)
+        good.index_add_(0, row, (right_scores == best[row]).long())
+        counts[:, start:stop] = torch.stack([*count_around(scores, best, extra), good])
+    return Ranks(*counts.cpu())
+
+
+def block_cells(features: Tensor) -> int:
+    """Cells of the similarity matrix to hold at a time, on the device of features of any shape."""
+    if features.device.type != "cuda":
+        return CHUNK_CELLS
+    device = features.device
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + cached
+    return max(1, min(GPU_CELLS, int(GPU_SHARE * free) // max(CELL_BYTES, 2 * features.element_size())))
 
 
 def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,17 +127,21 @@ def _distinct(candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def count_around(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-    """Per row of scores [q, c], candidates above `best` [q] and equal to it (int64, on the CPU).
+    """Per row of scores [q, c], candidates above `best` [q] and equal to it: int64, on the device of the scores.
 
     The first `len(extra)` columns stand for `extra` more candidates each.
     """
-    if scores.device.type == "cpu":
-        return _count_on_cpu(scores, best, extra)
+    count = _count_on_cpu if scores.device.type == "cpu" else _count_on_gpu
+    return count(scores, best, extra)
+
+
+def _count_on_gpu(scores: Tensor, best: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    """`count_around` of scores [q, c], best [q] and extra [e] by torch, on any device and without waiting for it."""
     counts = []
     for compare in (torch.gt, torch.eq):
         mask = compare(scores, best.unsqueeze(1))
         repeated = (mask[:, : len(extra)] * extra).sum(dim=1)
-        counts.append((mask.sum(dim=1) + repeated).cpu())
+        counts.append(mask.sum(dim=1) + repeated)
     return counts[0], counts[1]
 
 

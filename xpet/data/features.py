@@ -46,8 +46,12 @@ WORKERS = min(16, os.cpu_count() or 1)
 
 Prepare = Callable[["PIL.Image.Image"], Any]
 """A picture -> the input of the image tower, for example its pixels cut to size."""
-Encode = Callable[[list[Any]], "Tensor"]
-"""Pictures, prepared when there is a Prepare -> features [pictures, d]."""
+Encode = Callable[[list[Any]], "Tensor | Callable[[], Tensor]"]
+"""Pictures, prepared when there is a Prepare -> features [pictures, d], or what waits for them and gives them."""
+BATCH, BATCH_ON_GPU = 64, 128
+"""Pictures encoded at a time; more of them keep a GPU busy while the host starts the next."""
+IN_FLIGHT = 3
+"""Batches that were started and whose features are not waited for yet."""
 
 
 def image_features(
@@ -56,7 +60,7 @@ def image_features(
     encode: Encode,
     key: str,
     store: Path,
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     on_event: OnEvent = ignore,
     prepare: Prepare | None = None,
     processes: Processes = ALONE,
@@ -64,7 +68,7 @@ def image_features(
     """Features [names, d] float32 of the named pictures; those that are not in the store are computed and stored.
 
     Pictures are read and prepared by worker threads while the tower encodes those before them; at most three batches
-    are in memory.
+    of prepared ones are in memory, and as many that a GPU was given.
 
     Args:
         names: pictures, in the order of the rows returned; may repeat.
@@ -156,11 +160,9 @@ class _FeatureComputation:
         done, stored = 0, self.total - len(missing)
         report = self.store.on_event
         report(Progress(STAGE, stored, self.total))
-        prepared = map_ahead(self.prepared, share.items(), 2 * self.batch_size)
-        while batch := list(islice(prepared, self.batch_size)):
-            features = self.encode([picture for _, _, picture in batch]).detach().float().cpu()
+        for batch, features in self._encoded(map_ahead(self.prepared, share.items(), 2 * self.batch_size)):
             _check(features, len(batch), batch[0][1])
-            pending |= {digest: row for (digest, _, _), row in zip(batch, features, strict=True)}
+            pending |= {digest: row for (digest, _), row in zip(batch, features, strict=True)}
             done += len(batch)
             if len(pending) >= PART_PICTURES or done == len(share):
                 self.store.save(pending)
@@ -169,11 +171,33 @@ class _FeatureComputation:
             report(Progress(STAGE, min(stored + done * processes.world, self.total), self.total))
         return rows
 
+    def _encoded(self, prepared: Iterator[tuple[str, str, Any]]) -> Iterator[tuple[list[tuple[str, str]], Tensor]]:
+        """Digests and names of batch after batch, with their features [batch, d].
+
+        Of an encoder that only starts, the next batches are started before the features of one are waited for.
+        """
+        started: deque[tuple[list[tuple[str, str]], Tensor | Callable[[], Tensor]]] = deque()
+        while batch := list(islice(prepared, self.batch_size)):
+            features = self.encode([picture for _, _, picture in batch])
+            started.append(([(digest, name) for digest, name, _ in batch], features))
+            while len(started) > (IN_FLIGHT if callable(features) else 0):
+                yield _awaited(*started.popleft())
+        while started:
+            yield _awaited(*started.popleft())
+
     def prepared(self, item: tuple[str, str]) -> tuple[str, str, Any]:
         """Digest, name and prepared picture of (digest, name)."""
         digest, name = item
         picture = self.pictures.open(name)
         return digest, name, picture if self.prepare is None else self.prepare(picture)
+
+
+def _awaited(
+    batch: list[tuple[str, str]], features: Tensor | Callable[[], Tensor]
+) -> tuple[list[tuple[str, str]], Tensor]:
+    """A batch with its features [batch, d], float32 on the CPU."""
+    found = features() if callable(features) else features
+    return batch, found.detach().float().cpu()
 
 
 def map_ahead(function: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterator[Any]:

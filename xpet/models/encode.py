@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
+from xpet.core.transfer import fetch, send
 from xpet.models.tokenizer import TextTokenizer
 
 IMAGE_OF_TEXT = {
@@ -20,6 +22,9 @@ IMAGE_OF_TEXT = {
 """Published M-CLIP text tower -> the image tower it was distilled for."""
 NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
 """Published M-CLIP text tower -> the image tower it needs, which xpet cannot read."""
+
+IN_FLIGHT = 8
+"""Batches of texts that a GPU was given and whose features are not waited for yet."""
 
 
 class HasDimensions(Protocol):
@@ -115,10 +120,21 @@ def encode_tokens(
     first = next(tower.parameters())
     target = torch.device(device) if device is not None else first.device
     features = torch.empty((len(distinct), int(tower.dimensions)), dtype=first.dtype)  # type: ignore[arg-type]
+    arriving: deque[tuple[int, Callable[[], Tensor]]] = deque()
     with evaluating(tower), torch.inference_mode():
         for start in range(0, len(distinct), batch_size):
             batch = distinct[start : start + batch_size]
             ids, mask = tokenizer.pad([row for row, _ in batch])
             with select([module for _, module in batch]):
-                features[start : start + batch_size] = tower(ids.to(target), mask.to(target)).cpu()
+                arriving.append((start, fetch(tower(send(ids, target), send(mask, target)))))
+            while len(arriving) > (IN_FLIGHT if target.type == "cuda" else 0):
+                _store(features, *arriving.popleft())
+        while arriving:
+            _store(features, *arriving.popleft())
     return features[[index_of[row] for row in rows]]
+
+
+def _store(features: Tensor, start: int, arrived: Callable[[], Tensor]) -> None:
+    """Put a batch's features [batch, dimensions] into those of all texts [texts, dimensions], from row `start` on."""
+    rows = arrived()
+    features[start : start + len(rows)] = rows

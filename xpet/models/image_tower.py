@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from xpet.core.errors import ModelError, one_line
 from xpet.core.files import write_folder
 from xpet.core.pictures import VERSION, rgb
+from xpet.core.transfer import fetch, send, stacked
 from xpet.models.hub import checkpoint_folder
 from xpet.models.precision import computing, precision_on
 from xpet.models.preprocessing import CHANNELS, canonical_processing, cut, image_processor, read_processing
@@ -94,19 +95,33 @@ class LoadedImage:
             DataError: a picture that `rgb` cannot show.
             ModelError: numbers too large for fp16.
         """
+        return self.start(images, device, precision)()
+
+    def start(
+        self, images: Sequence[Image | Tensor], device: str | torch.device = "cpu", precision: str = "auto"
+    ) -> Callable[[], Tensor]:
+        """Start what `encode` does; what is returned waits for the features [images, dimensions] and gives them.
+
+        A GPU is given all its work, for which the host does not wait: it can start the next pictures meanwhile.
+        """
         where, used = torch.device(device), precision_on(device, precision)
         if not images:
-            return torch.empty((0, self.dimensions))
+            return lambda: torch.empty((0, self.dimensions))
         self.tower.to(where)
-        pixels = torch.stack([image if isinstance(image, Tensor) else self.prepare(image) for image in images])
-        if where.type == "cuda":
-            pixels = pixels.pin_memory()
-        scaled = self._scaled(pixels.to(where, non_blocking=True))
+        pixels = [image if isinstance(image, Tensor) else self.prepare(image) for image in images]
+        scaled = self._scaled(stacked(pixels, where))
         with computing(where, used):
-            features = self.tower(pixel_values=scaled).image_embeds
-        result: Tensor = features.float().cpu().clone()
-        if used == "fp16" and not result.isfinite().all():
-            raise ModelError("image tower: expected finite features in fp16, found numbers too large; use bf16 or fp32")
+            features = self.tower(pixel_values=scaled).image_embeds.float()
+        arrived = fetch(features)
+
+        def result() -> Tensor:
+            found: Tensor = arrived().clone()
+            if used == "fp16" and not found.isfinite().all():
+                raise ModelError(
+                    "image tower: expected finite features in fp16, found numbers too large; use bf16 or fp32"
+                )
+            return found
+
         return result
 
     def _scaled(self, pixels: Tensor) -> Tensor:
@@ -116,7 +131,10 @@ class LoadedImage:
         if settings["do_rescale"]:
             pixels = pixels * settings["rescale_factor"]
         if settings["do_normalize"]:
-            mean, std = (pixels.new_tensor(settings[name]).view(-1, 1, 1) for name in ("image_mean", "image_std"))
+            mean, std = (
+                send(torch.tensor(settings[name], dtype=torch.float32).view(-1, 1, 1), pixels.device)
+                for name in ("image_mean", "image_std")
+            )
             pixels = (pixels - mean) / std
         return pixels
 

@@ -194,12 +194,39 @@ def image_processor(settings: Mapping[str, Any]) -> Any:
 
 
 def cut(processor: Any, image: Image) -> Tensor:
-    """An RGB picture resized and cropped, [channels, height, width]; in bytes, not yet scaled or normalised."""
+    """An RGB picture resized and cropped, [channels, height, width]; in bytes, not yet scaled or normalised.
+
+    The very bytes of transformers' own pre-processing, which goes to numpy and back between its steps and holds the
+    interpreter's lock meanwhile: threads that prepare pictures would wait for each other.
+    """
+    import numpy
+    import torch
+
     part = _middle(image, processor) if processor.do_resize and processor.do_center_crop else None
-    switches = {} if part is None else {"do_resize": False}
-    batch = processor(images=[part or image], return_tensors="pt", do_rescale=False, do_normalize=False, **switches)
-    pixels: Tensor = batch["pixel_values"][0]
-    return pixels
+    if part is None and processor.do_resize:
+        part = image.resize(_resized(image.size, processor.size), processor.resample)
+    pixels = numpy.asarray(part or image).transpose(2, 0, 1)
+    crop = processor.crop_size
+    height, width = (crop.height, crop.width) if processor.do_center_crop else pixels.shape[1:]
+    top, above, rows = _span(pixels.shape[1], height)
+    left, before, columns = _span(pixels.shape[2], width)
+    framed = numpy.zeros((len(pixels), height, width), pixels.dtype)
+    framed[:, above : above + rows, before : before + columns] = pixels[:, top : top + rows, left : left + columns]
+    return torch.from_numpy(framed)
+
+
+def _resized(size: tuple[int, int], wanted: Any) -> tuple[int, int]:
+    """Width and height to resize a picture of `size` (width, height) to, by a processor's size."""
+    if not wanted.shortest_edge:
+        return wanted.width, wanted.height
+    short, long = wanted.shortest_edge, int(wanted.shortest_edge * max(size) / min(size))
+    return (short, long) if size[0] <= size[1] else (long, short)
+
+
+def _span(side: int, wanted: int) -> tuple[int, int, int]:
+    """The middle of a side: where it begins, where it is put in a side of `wanted` pixels, and how many these are."""
+    first = (side - wanted) // 2
+    return max(0, first), max(0, -first), min(side, wanted)
 
 
 def _middle(image: Image, processor: Any) -> Image | None:

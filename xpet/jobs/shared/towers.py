@@ -144,13 +144,15 @@ def features_of(
             f"{corpus.name}: expected pictures below {config.root}, or --image-features FILE with one row per image; "
             "found neither"
         )
-    from xpet.data.features import image_features
+    from xpet.data.features import BATCH, BATCH_ON_GPU, image_features
 
     tower, precision = towers.image, towers.precision
     assert tower is not None
+    on_gpu = device.startswith("cuda")
     rows = image_features(
-        names, corpus.pictures, lambda images: tower.encode(images, device, precision), tower.key_on(device, precision),
-        features_folder(), on_event=on_event, prepare=tower.prepare, processes=here(),
+        names, corpus.pictures, lambda images: (tower.start if on_gpu else tower.encode)(images, device, precision),
+        tower.key_on(device, precision), features_folder(), BATCH_ON_GPU if on_gpu else BATCH, on_event, tower.prepare,
+        here(),
     )  # fmt: skip
     return list(rows.split([len(part.images) for part in parts]))
 
