@@ -7,7 +7,8 @@ import random
 import pytest
 import torch
 
-from xpet.core.caption_packing import MULTIPLE, pack
+from xpet.core.caption_packing import pack
+from xpet.core.line_shapes import MULTIPLE
 
 
 def captions(runs: int, count: int, longest: int, seed: int = 1) -> list[list[list[int]]]:

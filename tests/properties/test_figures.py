@@ -16,6 +16,7 @@ from xpet.core.caption_packing import pack
 from xpet.core.captions import Corpus, LanguageCaptions, Split
 from xpet.core.disparity import disparity, disparity_figures, mean_disparity
 from xpet.core.errors import ConfigError
+from xpet.core.line_shapes import LineShapes
 from xpet.core.metrics import retrieval
 from xpet.core.ranking import Ranks
 from xpet.core.selection import RULES
@@ -158,14 +159,14 @@ def test_a_setting_that_lost_seeds_is_never_best(runs: list[list[dict[str, float
 
 @given(
     runs=st.integers(1, 3), captions=st.integers(1, 8), inserted=st.integers(0, 4), channels=st.sampled_from((32, 768)),
-    data=st.data(),
+    by_sequence=st.booleans(), few=st.booleans(), data=st.data(),
 )  # fmt: skip
 def test_every_packed_token_is_where_it_is_looked_for(
-    runs: int, captions: int, inserted: int, channels: int, data: st.DataObject
+    runs: int, captions: int, inserted: int, channels: int, by_sequence: bool, few: bool, data: st.DataObject
 ) -> None:
     caption = st.lists(st.integers(0, 50_000), min_size=1, max_size=40)
     rows = [data.draw(st.lists(caption, min_size=captions, max_size=captions)) for _ in range(runs)]
-    batch = pack(rows, inserted, channels)
+    batch = pack(rows, inserted, channels, LineShapes(by_sequence, few))
     flat = [tokens for run in rows for tokens in run]
     assert len(batch.ids) % runs == 0
     for tokens, place in zip(flat, batch.index.tolist(), strict=True):
@@ -173,6 +174,8 @@ def test_every_packed_token_is_where_it_is_looked_for(
         at = (batch.segment[line] == number).nonzero().flatten()
         assert batch.positions[line, at].tolist() == list(range(len(tokens) + inserted))
         assert at.tolist() == list(range(int(at[0]), int(at[-1]) + 1))
+        begin = line * batch.ids.shape[1] + int(at[0])
+        assert batch.bounds is None or {begin, begin + len(at)} <= set(batch.bounds.tolist())
         prompt = [-1] * len(at) if batch.prompt_index is None else batch.prompt_index[line, at].tolist()
         assert prompt == [-1, *range(inserted), *[-1] * (len(tokens) - 1)]
         assert [int(t) for t, own in zip(batch.ids[line, at], prompt, strict=True) if own < 0] == tokens

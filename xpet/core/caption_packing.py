@@ -8,26 +8,34 @@ features are those of the padded caption, and hardly any filler is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from heapq import heapreplace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-LENGTHS = (64, 96, 128, 192, 256, 384, 512, 768)
-"""Lengths of a line, in tokens, from which the numbers of lines to try are derived."""
-MULTIPLE = 8
-"""The length of a line is a multiple of this many tokens: few shapes, aligned rows."""
-TRIED = 3
-"""How many numbers of lines are tried out, those of the least estimated cost."""
-ATTENTION = 0.13
-"""Cost of attending to as many tokens as there are channels, relative to everything else (measured on a CPU)."""
+from xpet.core.line_shapes import Arrangement, LineShapes, arrange, rounded_longest
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of tokens that lie one after another, and of which each sees itself alone.
+
+    Attributes:
+        bounds: the first token of each, counted over all lines, and the number of all tokens, int32 [sequences + 1].
+            None is empty.
+        longest: no sequence has more tokens. It depends on the batch's shape alone, or nearly so.
+        causal: whether a token sees itself and those before it only.
+    """
+
+    bounds: Tensor
+    longest: int
+    causal: bool = False
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Captions in lines of tokens; all tensors are int64.
+    """Captions in lines of tokens; all tensors are int64 but for the bounds of the sequences.
 
     Attributes:
         ids: token ids [lines, length].
@@ -38,6 +46,9 @@ class PackedBatch:
         prompt_index: the number of the prompt token to insert here, [lines, length]; -1 for tokens of the text and
             filler. None where no prompt is inserted.
         numbers: every caption's number among its run's captions, [captions]; None where they are in that order.
+        bounds: those of the captions and of pieces of the filler, which together are all tokens, line after line, int32
+            [sequences + 1] (see `Sequences`); None where they are not to be attended to as sequences.
+        longest: what no sequence is longer than.
     """
 
     ids: Tensor
@@ -47,18 +58,30 @@ class PackedBatch:
     most: int
     prompt_index: Tensor | None = None
     numbers: Tensor | None = None
+    bounds: Tensor | None = None
+    longest: int = 0
 
     def to(self, send: Callable[[Tensor], Tensor]) -> PackedBatch:
-        """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
-        prompt_index, numbers = (t if t is None else send(t) for t in (self.prompt_index, self.numbers))
-        ids, positions, segment, index = map(send, (self.ids, self.positions, self.segment, self.index))
-        return PackedBatch(ids, positions, segment, index, self.most, prompt_index, numbers)
+        """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape; in fields' order."""
+        return replace(self, **{name: send(tensor) for name, tensor in self._by_name().items()})  # type: ignore[arg-type]
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the batch, in the shapes of its attributes, [lines, length] most of them."""
-        tensors = (self.ids, self.positions, self.segment, self.index, self.prompt_index, self.numbers)
-        return tuple(tensor for tensor in tensors if tensor is not None)
+        return tuple(self._by_name().values())
+
+    def _by_name(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What a forward depends on besides the tensors: equal for batches of one shape, or nearly always so."""
+        return self.most, self.longest
+
+    def sequences(self, causal: bool = False) -> Sequences | None:
+        """The sequences that all tokens are, where they are to be attended to as such."""
+        return None if self.bounds is None else Sequences(self.bounds, self.longest, causal)
 
     def captions(self, runs: int) -> Tensor:
         """Every token's caption, as its number among its run's captions, [lines, length]; for filler any number."""
@@ -69,9 +92,14 @@ class PackedBatch:
         numbers[self.index] = own
         return numbers.view(-1, self.most).gather(1, self.segment.clamp_min(0))
 
-    def mask(self, dtype: torch.dtype) -> Tensor:
-        """Additive attention mask [lines, 1, length, length]: a token sees those of its own caption alone."""
+    def mask(self, dtype: torch.dtype, causal: bool = False) -> Tensor:
+        """Additive attention mask [lines, 1, length, length]: a token sees those of its own caption alone.
+
+        Where `causal`, it does not see those after it either.
+        """
         other = self.segment.unsqueeze(2) != self.segment.unsqueeze(1)
+        if causal:
+            other |= self.positions.unsqueeze(2) < self.positions.unsqueeze(1)
         return torch.zeros_like(other, dtype=dtype).masked_fill_(other, torch.finfo(dtype).min).unsqueeze(1)
 
     def pool(self, hidden: Tensor) -> Tensor:
@@ -82,82 +110,57 @@ class PackedBatch:
         return means.flatten(0, 1)[self.index]
 
 
-def pack(rows: Sequence[Sequence[Sequence[int]]], inserted: int = 0, channels: int = 768) -> PackedBatch:
+def pack(
+    rows: Sequence[Sequence[Sequence[int]]], inserted: int = 0, channels: int = 768, shapes: LineShapes | None = None
+) -> PackedBatch:
     """Pack each run's captions (equally many per run) into equally many lines of one length, run after run.
 
     Args:
         rows: for each run the token ids of its captions.
         inserted: how many prompt tokens to leave room for after the first token of every caption.
         channels: the tower's width, which decides how long lines may be: attention costs their length, all else width.
+        shapes: how lines are to be shaped; None: as cheap as can be.
     """
     captions = [np.asarray(caption) for run in rows for caption in run]
     lengths = np.fromiter(map(len, captions), dtype=np.int64, count=len(captions)) + inserted
-    line, start, length, lines = _arrange(lengths.reshape(len(rows), len(rows[0])), channels)
-    line, start = line.reshape(-1), start.reshape(-1)
+    found = arrange(lengths.reshape(len(rows), len(rows[0])), channels, shapes or LineShapes())
+    line, start, length, lines = found.line.reshape(-1), found.start.reshape(-1), found.length, len(rows) * found.lines
 
     # where every token goes in the [lines, length] table, caption after caption
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     target = np.repeat(line * length + start, lengths) + within
-    table = np.zeros((4, len(rows) * lines * length), dtype=np.int64)
+    table = np.zeros((4, lines * length), dtype=np.int64)
     table[2:] = -1  # which token fills a line does not matter: no caption sees it
-    segment, most = _numbered(line, start, len(rows) * lines)
+    segment = _numbered(line, start, lines)
     is_prompt = (within >= 1) & (within <= inserted)
     table[0, target[~is_prompt]] = np.concatenate(captions)
     table[1, target] = within
     table[2, target] = np.repeat(segment, lengths)
     table[3, target[is_prompt]] = within[is_prompt] - 1
     ids, positions, segments, prompt_index = torch.from_numpy(table).view(4, -1, length)
-    index = torch.from_numpy(line * most + segment)
-    return PackedBatch(ids, positions, segments, index, most, prompt_index if inserted else None)
+    index = torch.from_numpy(line * found.most + segment)
+    batch = PackedBatch(ids, positions, segments, index, found.most, prompt_index if inserted else None)
+    if not found.fillers:
+        return batch
+    bounds = _bounds(found, lengths)
+    return replace(batch, bounds=torch.from_numpy(bounds), longest=rounded_longest(int(np.diff(bounds).max())))
 
 
-def _arrange(lengths: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Arrange captions of these lengths [runs, captions] in lines, the cheapest of a few numbers of lines.
-
-    Returns each caption's line (counted over all runs) and first token in it, both [runs, captions], the length of a
-    line, and the lines of a run. Long lines cost attention, short ones filler.
-    """
-    longest, total = int(lengths.max()), int(lengths.sum(axis=1).max())
-    estimates = {}  # number of lines -> its cost if no line had filler
-    for least in (*LENGTHS, longest, total):
-        lines = -(-total // max(least, longest))
-        estimates[lines] = _cost(lines, max(longest, -(-total // lines)), channels)
-    cheapest = sorted(estimates, key=estimates.__getitem__)[:TRIED]
-    trials = [(_distributed(lengths, lines), lines) for lines in cheapest]
-    (line, start, length), lines = min(trials, key=lambda trial: _cost(trial[1], trial[0][2], channels))
-    return line, start, length, lines
-
-
-def _cost(lines: int, length: int, channels: int) -> float:
-    """Relative time that a tower of so many channels takes for lines of a length."""
-    return lines * length * (1 + ATTENTION * length / channels)
-
-
-def _distributed(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Put captions of these lengths [runs, captions], longest first, each into the emptiest of its run's lines.
-
-    Returns every caption's line and its first token in it, both [runs, captions], and the length of a line.
-    """
-    line, start = np.empty_like(lengths), np.empty_like(lengths)
-    orders = np.argsort(-lengths, axis=1, kind="stable").tolist()
-    fullest = 0
-    for run, (run_lengths, order) in enumerate(zip(lengths.tolist(), orders, strict=True)):
-        loads = [(0, run * lines + number) for number in range(lines)]  # a heap: the emptiest comes first
-        run_line, run_start = [0] * len(run_lengths), [0] * len(run_lengths)
-        for caption in order:
-            load, emptiest = loads[0]
-            run_line[caption], run_start[caption] = emptiest, load
-            heapreplace(loads, (load + run_lengths[caption], emptiest))
-        line[run], start[run] = run_line, run_start
-        fullest = max(fullest, max(loads)[0])
-    return line, start, -(-fullest // MULTIPLE) * MULTIPLE
-
-
-def _numbered(line: np.ndarray, start: np.ndarray, lines: int) -> tuple[np.ndarray, int]:
-    """Each caption's number in its line [captions], and the captions of the fullest line."""
+def _numbered(line: np.ndarray, start: np.ndarray, lines: int) -> np.ndarray:
+    """Each caption's number in its line [captions], given its line and its first token in it."""
     order = np.lexsort((start, line))
     ordered = line[order]
     first = np.searchsorted(ordered, np.arange(lines))
     numbers = np.empty_like(line)
     numbers[order] = np.arange(len(line)) - first[ordered]
-    return numbers, int(numbers.max()) + 1
+    return numbers
+
+
+def _bounds(found: Arrangement, lengths: np.ndarray) -> np.ndarray:
+    """Bounds of the captions, of these lengths [captions], and of every line's filler in equal pieces, int32."""
+    line, lines = found.line.reshape(-1), len(found.line) * found.lines
+    used = np.bincount(line, weights=lengths, minlength=lines).astype(np.int64)[:, np.newaxis]  # [lines, 1]
+    pieces = used + (found.length - used) * np.arange(found.fillers) // found.fillers  # [lines, fillers]
+    pieces += found.length * np.arange(lines)[:, np.newaxis]
+    begins = np.sort(np.concatenate([line * found.length + found.start.reshape(-1), pieces.reshape(-1)]))
+    return np.append(begins, lines * found.length).astype(np.int32)

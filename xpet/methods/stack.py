@@ -151,6 +151,10 @@ class Stack:
         """The same features [captions, d] of packed captions, run after run."""
         return self.tower.packed(batch)  # type: ignore[no-any-return, operator]
 
+    def takes_sequences(self, device: torch.device, dtype: torch.dtype | None) -> bool:
+        """Whether packed captions can be attended to as sequences; see `TextTower.takes_sequences`."""
+        return self.tower.takes_sequences(device, dtype)  # type: ignore[no-any-return, operator]
+
     @property
     def inserted(self) -> int:
         """How many prompt tokens are inserted into every caption."""

@@ -3,7 +3,8 @@
 Two things are slow in packed training. PyTorch's fused attention computes its backward pass slowly on a CPU,
 in bf16 many times slower than the products written out; without a backward pass, and on a GPU, the fused one is the
 faster. And with a few captions a step, what transformers does around its layers (masks, records of outputs, signatures
-looked up) takes as long as a layer.
+looked up) takes as long as a layer. A GPU with a kernel for it (see `varlen_attention`) attends to every caption as to
+a sequence of its own, and no mask of whole lines is made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpet.core.caption_packing import PackedBatch, Sequences
 from xpet.models.dropout import Dropout
+from xpet.models.varlen_attention import kernel_for, products
 
 NAME = "xpet_packed"
 """Name that `attend` has among transformers' implementations of attention."""
@@ -24,14 +27,42 @@ FUSED = "sdpa"
 """transformers' name of PyTorch's fused attention, which `attend` stands in for."""
 
 
-def hidden_states(transformer: Any, words: Tensor, positions: Tensor, mask: Tensor, hashed: bool = False) -> Tensor:
+def takes_sequences(transformer: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a transformer in evaluation mode can attend to captions as to sequences, in `dtype` on this device."""
+    config = transformer.config
+    channels = config.hidden_size // config.num_attention_heads
+    return config._attn_implementation == FUSED and kernel_for(device, dtype, channels, _causal(config)) is not None
+
+
+def visible(transformer: Any, batch: PackedBatch, words: Tensor) -> Tensor | Sequences:
+    """What the tokens of packed captions see, for `hidden_states` of word embeddings [lines, length, hidden].
+
+    The sequences where a kernel takes them, which drops nothing out; else the additive mask [lines, 1, length, length].
+    Where the configuration says `is_causal`, a token does not see those after it.
+    """
+    kind, causal = words.device.type, _causal(transformer.config)
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else words.dtype
+    sequences = batch.sequences(causal)
+    if sequences is None or transformer.training or not takes_sequences(transformer, words.device, dtype):
+        return batch.mask(words.dtype, causal)
+    return sequences
+
+
+def _causal(config: Any) -> bool:
+    return bool(getattr(config, "is_causal", False))
+
+
+def hidden_states(
+    transformer: Any, words: Tensor, positions: Tensor, mask: Tensor | Sequences, hashed: bool = False
+) -> Tensor:
     """Last hidden states [lines, length, hidden] of word embeddings of that shape at `positions` [lines, length].
 
-    `mask` is additive, [lines, 1, length, length]. `hashed`: dropouts draw from `xpet.core.dropout_bits`.
+    `mask` is additive, [lines, 1, length, length], or the sequences of all tokens (see `visible`). `hashed`: dropouts
+    draw from `xpet.core.dropout_bits`.
     """
     kinds = torch.zeros_like(positions)
     hidden: Tensor = transformer.embeddings(inputs_embeds=words, position_ids=positions, token_type_ids=kinds)
-    if hashed or _written_out(hidden):  # once for all layers and heads
+    if isinstance(mask, Tensor) and (hashed or _written_out(hidden)):  # once for all layers and heads
         mask = mask.expand(-1, transformer.config.num_attention_heads, -1, -1).contiguous()
     is_fused = transformer.config._attn_implementation == FUSED
     with fast(transformer.config, hashed):
@@ -48,7 +79,7 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _layer(layer: Any, hidden: Tensor, mask: Tensor) -> Tensor:
+def _layer(layer: Any, hidden: Tensor, mask: Tensor | Sequences) -> Tensor:
     """Hidden states [lines, length, hidden] after a plain layer; calls every module that may have a delta."""
     attention, inner = layer.attention, layer.attention.self
     shape = (*hidden.shape[:-1], inner.num_attention_heads, inner.attention_head_size)
@@ -64,14 +95,17 @@ def _written_out(hidden: Tensor) -> bool:
 
 
 def attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | Sequences | None,
     scaling: float | None = None, dropout: float = 0.0, **kwargs: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Softmax attention with an additive mask [rows, 1 or heads, length, length], in transformers' signature.
 
-    Query, key, value are [rows, heads, length, channels]; the first value returned is [rows, length, heads, channels].
+    In the place of the mask may be the sequences of all tokens. Query, key, value are [rows, heads, length, channels];
+    the first value returned is [rows, length, heads, channels].
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(attention_mask, Sequences):
+        return _by_sequence(query, key, value, attention_mask, scale), None
     site = getattr(module, "dropout", None)
     hashed = dropout > 0 and isinstance(site, Dropout) and site.bits is not None
     if (_written_out(query) or hashed) and attention_mask is not None:
@@ -90,6 +124,14 @@ def attend(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scale
         )
     return out.transpose(1, 2), None
+
+
+def _by_sequence(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scale: float) -> Tensor:
+    """Attention [rows, length, heads, channels] of [rows, heads, length, channels], each sequence to itself."""
+    rows, heads, length, channels = query.shape
+    queries, keys, values = (part.transpose(1, 2).reshape(-1, heads, channels) for part in (query, key, value))
+    kernel = kernel_for(query.device, query.dtype, channels, sequences.causal) or products
+    return kernel(queries, keys, values, sequences, scale).view(rows, length, heads, channels)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from xpet.core.caption_packing import PackedBatch
+from xpet.core.caption_packing import PackedBatch, Sequences
 from xpet.core.dropout_bits import DropoutBits
 from xpet.models.dropout import install
 from xpet.models.families import FAMILIES
-from xpet.models.packed_attention import hidden_states
+from xpet.models.packed_attention import hidden_states, takes_sequences, visible
 
 
 class TextTower(nn.Module):
@@ -73,11 +73,11 @@ class TextTower(nn.Module):
         features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
         return features
 
-    def _hidden(self, words: Tensor, positions: Tensor, mask: Tensor, captions: Tensor | None) -> Tensor:
+    def _hidden(self, words: Tensor, positions: Tensor, mask: Tensor | Sequences, captions: Tensor | None) -> Tensor:
         """Last hidden states [rows, length, hidden] of word embeddings of that shape.
 
         `positions` [rows, length] count from 0; `captions` [rows, 1 or length] are numbers in the run's batch; `mask`
-        is additive, [rows, 1, length, length].
+        is additive, [rows, 1, length, length], or the sequences of all tokens.
         """
         source, config = self.dropout_source, self.transformer.config
         if source.draws is not None and captions is not None:
@@ -91,9 +91,16 @@ class TextTower(nn.Module):
         if self.prompt is not None and batch.prompt_index is not None:
             words = self.prompt.fill(words, batch.prompt_index)  # type: ignore[operator]
         captions = None if self.dropout_source.draws is None else batch.captions(len(self.dropout_source.draws))
-        hidden = self._hidden(words, batch.positions, batch.mask(words.dtype), captions)
+        hidden = self._hidden(words, batch.positions, visible(self.transformer, batch, words), captions)
         features: Tensor = self.LinearTransformation(batch.pool(hidden))
         return features
+
+    def takes_sequences(self, device: torch.device, dtype: torch.dtype | None) -> bool:
+        """Whether it can attend to packed captions as to sequences, in evaluation mode on this device.
+
+        `dtype` is the type it computes in; None: that of its weights.
+        """
+        return takes_sequences(self.transformer, device, dtype or next(self.parameters()).dtype)
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:

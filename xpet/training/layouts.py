@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from xpet.core.caption_packing import pack
+from xpet.core.config import FitPlan
+from xpet.core.line_shapes import LineShapes
 from xpet.training.device import Engine
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
@@ -35,12 +37,27 @@ class CaptionBatch:
 
 @dataclass(frozen=True)
 class LayoutContext:
-    """What captions are laid out for: a stack on an engine; `width` is the hidden size of its tower."""
+    """What captions are laid out for: a stack on an engine.
+
+    `width` is the hidden size of its tower, `shapes` is how lines of packed captions are to be shaped.
+    """
 
     stack: StackLike
     engine: Engine
     collate: Collate
     width: int
+    shapes: LineShapes = LineShapes()
+
+    @classmethod
+    def of(cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan) -> LayoutContext:
+        """The context of a plan's training.
+
+        Lines come in few shapes where steps are recorded. They are of any length where the device attends to every
+        caption as to a sequence of its own, which it cannot where attention is dropped out.
+        """
+        by_sequence = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
+        width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        return cls(stack, engine, collate, width, LineShapes(by_sequence, few=fit.cuda_graphs))
 
 
 Numbers = Sequence[Sequence[int]]
@@ -62,11 +79,11 @@ class Layout(Protocol):
 
 def packed(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None) -> CaptionBatch:
     """Put several captions into one line (see `xpet.core.caption_packing`): hardly any filler, one forward."""
-    batch = pack(rows, context.stack.inserted, context.width)
+    batch = pack(rows, context.stack.inserted, context.width, context.shapes)
     if numbers is not None:
         batch = replace(batch, numbers=torch.tensor(numbers).flatten())
     batch = batch.to(context.engine.send)
-    return CaptionBatch(batch.tensors, lambda: context.stack.packed(batch), batch.most)
+    return CaptionBatch(batch.tensors, lambda: context.stack.packed(batch), batch.key)
 
 
 def padded(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None) -> CaptionBatch:

@@ -61,8 +61,7 @@ class FitSetup:
 
     @cached_property
     def _context(self) -> LayoutContext:
-        width = int(self.stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        return LayoutContext(self.stack, self.engine, self.collate, width)
+        return LayoutContext.of(self.stack, self.engine, self.collate, self.fit)
 
     def lay_out(self, rows: Sequence[Tokens], most: int | None = None) -> PartedCaptions:
         """Put the captions of each run (equally many token rows per run) on the device as the plan's layout says.
