@@ -166,17 +166,22 @@ def _with_gradients(kernel: Kernel, drawn: Tensor, sequences: Sequences) -> tupl
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep PyTorch from logging why it has no kernel, and from taking plain products in its place, for the block."""
+    """Keep PyTorch from taking plain products in a kernel's place, and from logging why, for the block.
+
+    Also from what it logs the first time that jagged tensors are made.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    log = logging.getLogger("torch.nested._internal.sdpa")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("torch.nested._internal.sdpa", "torch.fx._symbolic_trace")]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
             yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 @contextmanager

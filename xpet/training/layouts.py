@@ -57,7 +57,9 @@ class LayoutContext:
         """
         by_sequence = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
         width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        return cls(stack, engine, collate, width, LineShapes(by_sequence, few=fit.cuda_graphs))
+        on_gpu = engine.device.type == "cuda"
+        few = fit.cuda_graphs or (fit.cuda_graphs is None and on_gpu)
+        return cls(stack, engine, collate, width, LineShapes(by_sequence, few))
 
 
 Numbers = Sequence[Sequence[int]]
