@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +12,21 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
     """Batches of one epoch; a last batch of a single row is left out, for a contrastive loss needs two."""
     full, rest = divmod(rows, batch_size)
     return full + (rest > 1)
+
+
+class BatchRows(Iterator[list[int]]):
+    """Rows of one batch after another, of which those that were read too early can be put back."""
+
+    def __init__(self, batches: Iterator[list[int]]) -> None:
+        self._batches = batches
+        self._back: deque[list[int]] = deque()
+
+    def __next__(self) -> list[int]:
+        return self._back.popleft() if self._back else next(self._batches)
+
+    def put_back(self, rows: list[int]) -> None:
+        """Let these come next; of several batches the last is put back first."""
+        self._back.appendleft(rows)
 
 
 def batch_order(rows: int, batch_size: int, steps: int, seed: int, only_full: bool = False) -> Iterator[list[int]]:

@@ -99,7 +99,7 @@ class Fitting:
         size = VALIDATION_ROWS[setup.device.type] * setup.spread.world
         for start in range(0, len(new), size):
             part: Sequence[Sequence[int]] = new[start : start + size]
-            encoded = setup.encode(setup.lay_out([part]), 0, 1)[0].cpu()
+            encoded = setup.encode(setup.lay_out([part]).to(setup.engine.send), 0, 1)[0].cpu()
             self._known.update(zip(new[start : start + size], encoded, strict=True))
         features = torch.stack([self._known[row] for row in rows])
         if len(self._known) > MOST_KNOWN:

@@ -17,13 +17,15 @@ from xpet.training.compiling import compiled
 from xpet.training.device import Engine
 from xpet.training.progress import ProgressReporter, StepCounter
 from xpet.training.queue import Queue, Run
+from xpet.training.reading import ReadAhead
 from xpet.training.selection import TrainedRun
 from xpet.training.session import Assign, Session
 from xpet.training.setup import FitSetup
 from xpet.training.slots import admit, occupied, readmit
 from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, Reindex, StackLike
-from xpet.training.step import read_batch, step_losses
+from xpet.training.staging import Staging
+from xpet.training.step import ReadBatch, read_batch, step_losses
 
 
 def fit(
@@ -58,8 +60,8 @@ def stream(
     while setup.queue.waiting or (setup.checkpoints is not None and setup.checkpoints.has(setup.queue)):
         graphs.check(setup.fit, setup.engine, setup.spread.world)
         finished: list[TrainedRun] = []
-        with _prepared(setup):
-            session = _next_session(setup, _alike(assign, setup.spread), ProgressReporter(counter, on_event))
+        with _prepared(setup), _reading(setup) as reading:
+            session = _next_session(reading, _alike(assign, setup.spread), ProgressReporter(counter, on_event))
             if session is None:
                 return
             with _telling_step(session), closing(session.train()) as leaving:
@@ -103,6 +105,16 @@ def _prepared(setup: FitSetup) -> Iterator[None]:
     stack = setup.stack
     with stack.lowered(setup.engine.dtype), compiled(stack.tower, setup.fit.compile), _left_in_eval_mode(stack):
         yield
+
+
+@contextmanager
+def _reading(setup: FitSetup) -> Iterator[FitSetup]:
+    """The setup, with which batches are read ahead where the device is another one than the CPU that lays them out."""
+    if setup.device.type == "cpu":
+        yield setup
+        return
+    with closing(ReadAhead[ReadBatch](Staging(setup.device))) as ahead:
+        yield replace(setup, ahead=ahead)
 
 
 @contextmanager

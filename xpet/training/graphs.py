@@ -16,6 +16,7 @@ from torch import Tensor
 from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError
 from xpet.training.device import Engine
+from xpet.training.staging import memory_of
 
 Replay = Callable[[], None]
 """Repeats recorded work in the memory it was recorded in."""
@@ -62,8 +63,8 @@ class ReplayedStep(Generic[Batch]):
         key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
         if key in self.recorded:
             recorded, replay = self.recorded[key]
-            for tensor, values in zip(recorded.tensors, inputs.tensors, strict=True):
-                tensor.copy_(values)
+            for memory, values in zip(memory_of(recorded.tensors), memory_of(inputs.tensors), strict=True):
+                memory.copy_(values)
             replay()
         elif key in self.seen and len(self.recorded) < MOST_SHAPES:
             self.recorded[key] = inputs, self.record(lambda: self.work(inputs))

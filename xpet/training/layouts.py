@@ -22,17 +22,25 @@ SMALLEST_SLICE = 64
 
 @dataclass(frozen=True)
 class CaptionBatch:
-    """Captions of several runs on the device.
+    """Captions of several runs.
 
     Attributes:
-        tensors: everything `encode` reads besides the stack's present parameters.
-        encode: makes features [runs * captions, d], run after run.
+        tensors: everything a forward reads besides the stack's present parameters, of any shapes.
+        forward: makes features [runs * captions, d], run after run, of these tensors.
         key: what else a forward depends on; batches with equal keys and shapes can be replayed (see `graphs`).
     """
 
     tensors: tuple[Tensor, ...]
-    encode: Callable[[], Tensor]
+    forward: Callable[[Sequence[Tensor]], Tensor]
     key: Hashable = None
+
+    def encode(self) -> Tensor:
+        """Features [runs * captions, d], run after run."""
+        return self.forward(self.tensors)
+
+    def to(self, send: Callable[[Tensor], Tensor]) -> CaptionBatch:
+        """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
+        return replace(self, tensors=tuple(map(send, self.tensors)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ Numbers = Sequence[Sequence[int]]
 
 
 class Layout(Protocol):
-    """Lays out each run's captions, equally many per run.
+    """Lays out each run's captions, equally many per run, on the CPU.
 
     `numbers` are given where they are not all captions of a step, in their order: hashed dropout depends on them.
     """
@@ -75,7 +83,7 @@ class Layout(Protocol):
     def __call__(
         self, rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None, /
     ) -> CaptionBatch:
-        """The captions on the engine's device."""
+        """The captions, on the CPU."""
         ...
 
 
@@ -84,31 +92,36 @@ def packed(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | No
     batch = pack(rows, context.stack.inserted, context.width, context.shapes)
     if numbers is not None:
         batch = replace(batch, numbers=torch.tensor(numbers).flatten())
-    batch = batch.to(context.engine.send)
-    return CaptionBatch(batch.tensors, lambda: context.stack.packed(batch), batch.key)
+
+    def encode(tensors: Sequence[Tensor]) -> Tensor:
+        given = iter(tensors)
+        return context.stack.packed(batch.to(lambda _: next(given)))
+
+    return CaptionBatch(batch.tensors, encode, batch.key)
 
 
 def padded(rows: Sequence[Tokens], context: LayoutContext, numbers: Numbers | None = None) -> CaptionBatch:
     """Sort every run's captions by length and pad them in a few slices, so that one long caption does not pad all."""
-    count, send = len(rows[0]), context.engine.send
+    count = len(rows[0])
     slices = max(1, min(context.engine.slices, count, len(rows) * count // SMALLEST_SLICE))
     order = [sorted(range(count), key=lambda i, run=run: len(run[i])) for run in rows]  # type: ignore[misc]
     bounds = [round(count * k / slices) for k in range(slices + 1)]
     numbered = [range(count)] * len(rows) if numbers is None else numbers
-    parts = []
+    tensors: list[Tensor] = []
     for start, stop in pairwise(bounds):
         slice_ = [by_length[start:stop] for by_length in order]  # each run's captions in this slice
         ids, mask = context.collate([run[i] for run, chosen in zip(rows, slice_, strict=True) for i in chosen])
         captions = torch.tensor([[own[i] for i in chosen] for own, chosen in zip(numbered, slice_, strict=True)])
-        parts.append((send(ids), send(mask), send(captions.flatten())))
-    unsort = send(torch.tensor(order)).argsort(dim=1).unsqueeze(-1)  # [runs, captions, 1]
+        tensors += [ids, mask, captions.flatten()]
+    tensors.append(torch.tensor(order).argsort(dim=1).unsqueeze(-1))  # [runs, captions, 1]
 
-    def encode() -> Tensor:
-        encoded = [context.stack(*part) for part in parts]  # each [runs * captions of a slice, d]
+    def encode(given: Sequence[Tensor]) -> Tensor:
+        *parts, unsort = given
+        encoded = [context.stack(*parts[i : i + 3]) for i in range(0, len(parts), 3)]  # [runs * captions of a slice, d]
         features = torch.cat([part.view(len(rows), -1, part.shape[-1]) for part in encoded], dim=1)
         return torch.gather(features, 1, unsort.expand_as(features)).flatten(0, 1)
 
-    return CaptionBatch((*(tensor for part in parts for tensor in part), unsort), encode)
+    return CaptionBatch(tuple(tensors), encode)
 
 
 LAYOUTS: dict[str, Layout] = {"packed": packed, "padded": padded}

@@ -25,7 +25,7 @@ Numbers = list[list[int]]
 
 @dataclass(frozen=True)
 class PartedCaptions:
-    """Captions of several runs on the device.
+    """Captions of several runs.
 
     Attributes:
         parts: those that this process encodes.
@@ -46,6 +46,12 @@ class PartedCaptions:
     def key(self) -> Hashable:
         """What else a forward depends on, see `CaptionBatch`."""
         return tuple(part.key for part in self.parts)
+
+    def to(self, send: Callable[[Tensor], Tensor]) -> PartedCaptions:
+        """The same captions with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
+        return PartedCaptions(
+            [part.to(send) for part in self.parts], None if self.places is None else send(self.places)
+        )
 
     def encode(self, encode: Callable[[CaptionBatch], Tensor], spread: Spread) -> Tensor:
         """Features [runs, captions, d] of all captions; `encode` makes those of a part, [runs, captions of it, d]."""
@@ -68,7 +74,7 @@ def _encoded_again(encode: Callable[[CaptionBatch], Tensor], part: CaptionBatch)
 def lay_out(
     rows: Sequence[Tokens], layout: Layout, context: LayoutContext, spread: Spread, most: int | None
 ) -> PartedCaptions:
-    """Put this process's share of each run's captions on the device, in slices of at most `most` captions of a run."""
+    """Lay out this process's share of each run's captions on the CPU, at most `most` captions of a run in a slice."""
     count = len(rows[0])
     slices = 1 if most is None else -(-count // spread.world // most)
     if spread.alone and slices == 1:
@@ -80,7 +86,7 @@ def lay_out(
         part = [[run[i] for i in chosen] for run, chosen in zip(rows, numbers, strict=True)]
         parts.append(layout(part, context, numbers))
     places = torch.tensor([_places(hand, count) for hand in hands])
-    return PartedCaptions(parts, context.engine.send(places))
+    return PartedCaptions(parts, places)
 
 
 def _hands(lengths: Sequence[int], world: int, slices: int) -> list[Numbers]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
 from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Queue
+from xpet.training.reading import ReadAhead
 from xpet.training.resuming import Checkpoints
 from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, StackLike, Tokens
@@ -32,6 +34,7 @@ class FitSetup:
         collate: pads token rows to one length (for the padded layout).
         engine: device and precision.
         spread: the processes that train this stack together, all of which hold one; by default this one alone.
+        ahead: reads batches ahead; None: each is read when it is needed.
         checkpoints: where the training's state is kept, so that it can go on when it is stopped; None: nowhere.
     """
 
@@ -43,6 +46,7 @@ class FitSetup:
     engine: Engine
     spread: Spread = Spread(0, 1)
     checkpoints: Checkpoints | None = None
+    ahead: ReadAhead[Any] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +68,7 @@ class FitSetup:
         return LayoutContext.of(self.stack, self.engine, self.collate, self.fit)
 
     def lay_out(self, rows: Sequence[Tokens], most: int | None = None) -> PartedCaptions:
-        """Put the captions of each run (equally many token rows per run) on the device as the plan's layout says.
+        """The captions of each run (equally many token rows per run), on the CPU, as the plan's layout says.
 
         Of these only this process's share, and at most `most` of a run are encoded at a time.
         """

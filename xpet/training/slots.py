@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
 
@@ -15,12 +15,15 @@ from xpet.core.config import RunConfig
 from xpet.core.dropout_bits import signed
 from xpet.core.errors import DataError
 from xpet.core.losses import AlignmentLoss, find_loss
-from xpet.training.batches import batch_order
+from xpet.training.batches import BatchRows, batch_order
 from xpet.training.checkpoint import Checkpoint
 from xpet.training.parts import PartedCaptions
 from xpet.training.queue import Run, RunData
 from xpet.training.selection import TrainedRun, Validation
 from xpet.training.setup import FitSetup
+
+SlotRows = tuple[list[int], "list[int] | None"]
+"""Rows of the students of a batch, and of its image captions where a run has these."""
 
 VALIDATION_ROWS = {"cpu": 512, "cuda": 4096}
 """Texts encoded at a time in a validation, over all runs: on a CPU few enough for its caches (measured)."""
@@ -41,8 +44,8 @@ class Slot:
     run: Run
     began: int
     trained: TrainedRun
-    batches: Iterator[list[int]]
-    image_batches: Iterator[list[int]] | None
+    batches: BatchRows
+    image_batches: BatchRows | None
 
     @property
     def config(self) -> RunConfig:
@@ -53,6 +56,16 @@ class Slot:
     def data(self) -> RunData:
         """What the run learns from."""
         return self.run[1]
+
+    def read(self) -> SlotRows:
+        """Rows of the next batch; raises StopIteration after the run's last one."""
+        return next(self.batches), None if self.image_batches is None else next(self.image_batches)
+
+    def put_back(self, rows: SlotRows) -> None:
+        """Let these rows come next; of several batches the last is put back first."""
+        self.batches.put_back(rows[0])
+        if self.image_batches is not None and rows[1] is not None:
+            self.image_batches.put_back(rows[1])
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,11 @@ def readmit(setup: FitSetup, checkpoint: Checkpoint) -> list[Slot]:
 def _slot(setup: FitSetup, run: Run, began: int, trained: TrainedRun) -> Slot:
     config, data = run
     size, steps = setup.queue.batch, setup.queue.steps
-    batches = batch_order(len(data.student), size, steps, config.seed, data.only_full_batches)
+    batches = BatchRows(batch_order(len(data.student), size, steps, config.seed, data.only_full_batches))
     image_batches = None
     if data.image_captions is not None:
         rows = len(data.image_captions)
-        image_batches = batch_order(rows, min(size, rows), steps, config.seed, only_full=True)
+        image_batches = BatchRows(batch_order(rows, min(size, rows), steps, config.seed, only_full=True))
     return Slot(run, began, trained, batches, image_batches)
 
 
@@ -177,6 +190,7 @@ def _cohort(setup: FitSetup, began: int, start: int, data: Sequence[RunData]) ->
     rows = VALIDATION_ROWS[setup.device.type] * setup.spread.world
     parts = min(count, math.ceil(count * len(data) / rows))
     bounds = [round(count * part / parts) for part in range(parts + 1)]
-    texts = [setup.lay_out([d.val_text[i:j] for d in data]) for i, j in pairwise(bounds)]
+    send = setup.engine.send
+    texts = [setup.lay_out([d.val_text[i:j] for d in data]).to(send) for i, j in pairwise(bounds)]
     validation = Validation([d.val_image for d in data], [d.val_image_index for d in data], setup.device)
     return Cohort(began, start, start + len(data), texts, validation)

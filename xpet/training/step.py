@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,13 +11,14 @@ from torch import Tensor
 from xpet.core.losses import contrastive
 from xpet.training.parts import PartedCaptions
 from xpet.training.setup import FitSetup
-from xpet.training.slots import Occupancy, Slot
+from xpet.training.slots import Occupancy, Slot, SlotRows
 from xpet.training.stacklike import Tokens
+from xpet.training.staging import Staged, Staging
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one step reads of every run, on the device.
+    """What one step reads of every run.
 
     Attributes:
         captions: of every run first `size` student captions, then as many anchors (where these are encoded), then
@@ -45,24 +46,73 @@ class StepBatch:
         """What a step depends on besides the shapes and values of its tensors."""
         return self.captions.key, self.size, self.image_captions
 
+    def to(self, send: Callable[[Tensor], Tensor]) -> StepBatch:
+        """The same batch with every tensor replaced by `send(tensor)`, its copy of that shape on a device."""
+        features = self.anchor_features
+        return replace(
+            self, captions=self.captions.to(send), image_rows=send(self.image_rows),
+            anchor_features=None if features is None else send(features),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReadBatch:
+    """A batch on the host that was read ahead, with the rows of every slot that are in it."""
+
+    rows: Sequence[SlotRows]
+    batch: StepBatch
+    staged: Staged
+
+    def put_back(self, slots: Sequence[Slot]) -> None:
+        """Let the slots read these rows next."""
+        for slot, rows in zip(slots, self.rows, strict=True):
+            slot.put_back(rows)
+
 
 def read_batch(setup: FitSetup, slots: Sequence[Slot]) -> StepBatch:
     """Read every run's next batch and send it to the device."""
-    batches = [next(slot.batches) for slot in slots]
-    image_batches = [next(slot.image_batches) for slot in slots if slot.image_batches is not None]
-    image_rows = image_batches or batches
-    captions, features = [], []
-    for slot, rows, of_image_captions in zip(slots, batches, image_rows, strict=True):
-        captions.append(_captions(slot, rows, of_image_captions))
+    ahead = setup.ahead
+    if ahead is None:
+        return _laid_out(setup, slots, _rows(slots)).to(setup.engine.send)
+    read: ReadBatch = ahead.next(slots, lambda: _staged(setup, slots, ahead.staging), lambda read: read.put_back(slots))
+    sent = dict(zip(map(id, read.batch.tensors), ahead.staging.send(read.staged), strict=True))
+    return read.batch.to(lambda tensor: sent[id(tensor)])
+
+
+def _staged(setup: FitSetup, slots: Sequence[Slot], staging: Staging) -> ReadBatch:
+    """Every run's next batch, not yet on the device; may be read in a thread beside those that train."""
+    rows = _rows(slots)
+    batch = _laid_out(setup, slots, rows)
+    return ReadBatch(rows, batch, staging.stage(batch.tensors))
+
+
+def _rows(slots: Sequence[Slot]) -> list[SlotRows]:
+    """Rows of every slot's next batch; raises StopIteration, with nothing read, where a run has no more."""
+    rows: list[SlotRows] = []
+    try:
+        for slot in slots:
+            rows.append(slot.read())
+    except StopIteration:
+        for slot, own in zip(slots, rows, strict=False):
+            slot.put_back(own)
+        raise
+    return rows
+
+
+def _laid_out(setup: FitSetup, slots: Sequence[Slot], rows: Sequence[SlotRows]) -> StepBatch:
+    """The batch of these rows of every slot, on the CPU."""
+    captions, features, image_rows = [], [], []
+    for slot, (own, of_image_captions) in zip(slots, rows, strict=True):
+        image_rows.append(own if of_image_captions is None else of_image_captions)
+        captions.append(_captions(slot, own, image_rows[-1]))
         if slot.data.anchor_features is not None:
-            features.append(slot.data.anchor_features[rows])
-    send = setup.engine.send
+            features.append(slot.data.anchor_features[own])
     return StepBatch(
         captions=setup.lay_out(captions, setup.fit.gradient_cache),
-        size=len(batches[0]),
-        image_rows=send(torch.tensor(image_rows)),
-        image_captions=len(image_batches[0]) if image_batches else 0,
-        anchor_features=send(torch.stack(features)) if features else None,
+        size=len(rows[0][0]),
+        image_rows=torch.tensor(image_rows),
+        image_captions=len(rows[0][1] or ()),
+        anchor_features=torch.stack(features) if features else None,
     )
 
 
