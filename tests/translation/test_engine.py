@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.translation import toy
-from xpet.core.errors import ConfigError, ModelError
-from xpet.translation.engine import BEAM, ArgosTranslator, find_device
+from xpet.core.errors import ModelError
+from xpet.translation.engine import BEAM, ArgosTranslator
 from xpet.translation.packages import Installed, find_chain, find_packages
 
 LINES = [
@@ -115,16 +115,6 @@ def test_a_damaged_model_is_a_model_error(tmp_path: Path, german: dict[str, byte
     toy.unpack(tmp_path, "de_en", {"sentencepiece.model": b"nothing"})
     with pytest.raises(ModelError, match="its tokenizer fails"):
         ArgosTranslator(Installed(folder, "de", "en", "1"), "f").best(["ein Hund"])
-
-
-def test_device() -> None:
-    import ctranslate2
-
-    assert find_device("cpu") == "cpu"
-    if ctranslate2.get_cuda_device_count() == 0:
-        assert find_device("auto") == "cpu"
-        with pytest.raises(ConfigError, match="--device cuda: expected a GPU"):
-            find_device("cuda")
 
 
 def test_the_toy_model_is_byte_deterministic(tmp_path: Path, german: dict[str, bytes]) -> None:

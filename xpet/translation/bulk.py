@@ -74,8 +74,8 @@ class Bulk:
 
     def _hop(self, translator: Translator, sources: Sequence[str], on_call: Callable[[int], None]) -> dict[str, Entry]:
         """The translations by one translator of distinct lines, each with words."""
-        scope, world = _scope(translator), self.processes.world
-        done = self.cache.get(scope, sources)
+        world = self.processes.world
+        done = self.cache.get(_scope(translator), sources)
         missing = sorted(self._agreed([text for text in sources if text not in done], sources), key=len)
         stored = len(sources) - len(missing)
         self.counts.cached += stored
@@ -84,12 +84,12 @@ class Bulk:
         def on_done(count: int) -> None:
             on_call(min(stored + count * world, len(sources)))
 
-        done |= self._translated(translator, scope, self.processes.share(missing), on_done)
+        done |= self._translated(translator, self.processes.share(missing), on_done)
         self.processes.barrier("the translations of all processes")
         others = [text for text in missing if text not in done]
-        done |= self.cache.get(scope, others) if others else {}
-        rest = [text for text in others if text not in done]  # of a process whose cache is another
-        done |= self._translated(translator, scope, rest, lambda count: None)
+        done |= self.cache.get(_scope(translator), others) if others else {}
+        rest = [text for text in others if text not in done]  # of a process whose cache, or device, is another
+        done |= self._translated(translator, rest, lambda count: None)
         self.counts.retried += sum(entry.retried for entry in done.values())
         return done
 
@@ -102,15 +102,18 @@ class Bulk:
         return [sources[number] for number in self.processes.gather("the lines to translate", numbers)[0]]
 
     def _translated(
-        self, translator: Translator, scope: str, missing: Sequence[str], on_done: Callable[[int], None]
+        self, translator: Translator, missing: Sequence[str], on_done: Callable[[int], None]
     ) -> dict[str, Entry]:
-        """Translate and store lines, a batch at a time; `on_done` gets the number of finished ones."""
+        """Translate and store lines, a batch at a time; `on_done` gets the number of finished ones.
+
+        A translator may come to be another by its first lines (one that has to leave the GPU): they are stored as its.
+        """
         done: dict[str, Entry] = {}
         while len(done) < len(missing):
             part = missing[len(done) : len(done) + self._batch]
             started = time.monotonic()
             entries = self._translate_new(translator, part)
-            self.cache.put(scope, entries.items())
+            self.cache.put(_scope(translator), entries.items())
             done |= entries
             self._resize(time.monotonic() - started)
             on_done(len(done))

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from xpet.core.events import Notice, OnEvent, ignore
 from xpet.translation.cache import Cache
-from xpet.translation.engine import BEAM, ArgosTranslator, Hypothesis, Translator, find_device
+from xpet.translation.device import find_device
+from xpet.translation.engine import BEAM, ArgosTranslator, Hypothesis, Translator
 from xpet.translation.packages import need_chain
 
 
 def make_chain(
-    folder: Path, source: str, target: str, cache: Cache, fast: bool = False, device: str = "auto"
-) -> list[ArgosTranslator]:
+    folder: Path, source: str, target: str, cache: Cache, fast: bool = False, device: str = "auto",
+    on_event: OnEvent = ignore,
+) -> list[ArgosTranslator]:  # fmt: skip
     """One translator for each hop from `source` to `target` (Argos' codes); `fast` is beam 1 in place of 4.
 
+    Where `auto` finds a GPU on which CTranslate2 then fails, the CPU is used, and `on_event` gets a notice.
     Raises ModelError for a missing package, ConfigError for a missing device.
     """
-    device = find_device(device)
+
+    def tell(text: str) -> None:
+        on_event(Notice(text, "warning"))
+
+    found = find_device(device)
+    on_fallback = tell if device == "auto" else None
     return [
-        ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, device)
+        ArgosTranslator(package, cache.fingerprint(package), 1 if fast else BEAM, found, on_fallback)
         for package in need_chain(folder, source, target)
     ]
 

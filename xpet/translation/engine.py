@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from xpet.core.errors import ConfigError, ModelError
-from xpet.core.processes import here
+from xpet.core.errors import ModelError
 from xpet.translation.argos import load_package
+from xpet.translation.device import LIBRARY_REMEDY, device_index, give_up, use_of
 from xpet.translation.lines import without_breaks
 from xpet.translation.packages import Installed
 
@@ -20,7 +19,7 @@ BEAM = 4  # Argos' own setting, as are the next three
 LENGTH_PENALTY = 0.2
 MAX_SOURCE = 1024  # pieces; CTranslate2's defaults
 MAX_TARGET = 256
-BATCH_TOKENS = 512  # as quick as 2,048 for large models, quicker for tiny ones, and small calls keep all cores busy
+LEAST_BATCH = 512  # tokens of a batch, below which a GPU that lacks memory is given up
 
 
 @dataclass(frozen=True)
@@ -64,27 +63,23 @@ class _SearchResult(NamedTuple):
     cut: bool
 
 
-def find_device(name: str) -> str:
-    """The device meant by `auto`, `cpu` or `cuda`; raises ConfigError when there is no GPU for `cuda`."""
-    if name == "cpu":
-        return name
-    import ctranslate2
-
-    if ctranslate2.get_cuda_device_count() > 0:
-        return "cuda"
-    if name == "cuda":
-        raise ConfigError("--device cuda: expected a GPU that CTranslate2 can use, found none; use --device cpu")
-    return "cpu"
-
-
 class ArgosTranslator:
-    """Translates by an installed package, whose model is loaded for the first text: not if all are in the cache."""
+    """Translates by an installed package, whose model is loaded for the first text: not if all are in the cache.
 
-    def __init__(self, package: Installed, fingerprint: str, beam: int = BEAM, device: str = "cpu") -> None:
+    With `on_fallback`, a GPU on which CTranslate2 fails is left for the CPU, of which it is told. Then `device`, and
+    with it `identity`, are others than before: those of all that was translated.
+    """
+
+    def __init__(
+        self, package: Installed, fingerprint: str, beam: int = BEAM, device: str = "cpu",
+        on_fallback: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
         self.package = package
         self.fingerprint = fingerprint
         self.beam = beam
         self.device = device
+        self.on_fallback = on_fallback
+        self._batch_tokens = use_of(device).batch_tokens
         self._n_best: dict[str, _SearchResult] = {}  # n-best lists of the last call, by text
 
     @property
@@ -99,8 +94,9 @@ class ArgosTranslator:
 
     @property
     def identity(self) -> str:
-        """Digest of the package, the options, the device and the limits of this module."""
-        facts = [self.fingerprint, self.beam, self.device, BEAM, LENGTH_PENALTY, MAX_SOURCE, MAX_TARGET]
+        """Digest of the package, the options, the device with its type of numbers, and the limits of this module."""
+        device = self.device if self.device == "cpu" else f"{self.device} {use_of(self.device).compute_type}"
+        facts = [self.fingerprint, self.beam, device, BEAM, LENGTH_PENALTY, MAX_SOURCE, MAX_TARGET]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def best(self, texts: Sequence[str]) -> list[Hypothesis]:
@@ -128,16 +124,14 @@ class ArgosTranslator:
     def _model(self) -> Any:
         import ctranslate2
 
-        launch = here().launch
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        gpus = ctranslate2.get_cuda_device_count() if self.device == "cuda" else 1
+        use = use_of(self.device)
         try:
             return ctranslate2.Translator(
                 str(self.package.folder / "model"),
                 device=self.device,
-                device_index=launch.local_rank % gpus,
-                compute_type="auto",
-                inter_threads=max(1, cores // launch.local_world) if self.device == "cpu" else 1,
+                device_index=device_index(self.device),
+                compute_type=use.compute_type,
+                inter_threads=use.workers,
                 intra_threads=1,
             )
         except (RuntimeError, ValueError) as error:
@@ -145,29 +139,65 @@ class ArgosTranslator:
 
     def _search(self, texts: Sequence[str], beam: int) -> dict[str, _SearchResult]:
         """CTranslate2's results by text, in pieces of the tokenizer; only hypotheses that are used are made text."""
-        try:
-            tokens = [self._argos.tokenizer.encode(text) for text in texts]
-        except (RuntimeError, OSError) as error:
-            raise ModelError(f"package {self.package.folder}: its tokenizer fails: {error}") from error
-        prefix = self._argos.target_prefix
-        try:
-            results = self._model.translate_batch(
-                tokens,
-                target_prefix=[[prefix]] * len(tokens) if prefix else None,
-                replace_unknowns=True,
-                max_batch_size=BATCH_TOKENS,
-                batch_type="tokens",
-                beam_size=beam,
-                num_hypotheses=beam,  # costs nothing: with a length penalty the search always goes on to the last one
-                length_penalty=LENGTH_PENALTY,
-                max_input_length=MAX_SOURCE,
-                max_decoding_length=MAX_TARGET,
-                return_scores=beam > 1,
-            )
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}") from error
+        tokens = self._tokens(texts)
+        results = self._results(tokens, beam)
         cut = [len(pieces) > MAX_SOURCE for pieces in tokens]
         return dict(zip(texts, map(_SearchResult, results, cut), strict=True))
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """The pieces of each text; SentencePiece cuts all of them in one call, on all cores."""
+        tokenizer = self._argos.tokenizer
+        try:
+            if hasattr(tokenizer, "lazy_processor"):
+                pieces: list[list[str]] = tokenizer.lazy_processor().encode(list(texts), out_type=str)
+                return pieces
+            return [tokenizer.encode(text) for text in texts]
+        except (RuntimeError, OSError) as error:
+            raise ModelError(f"package {self.package.folder}: its tokenizer fails: {error}") from error
+
+    def _results(self, tokens: list[list[str]], beam: int) -> list[Any]:
+        """CTranslate2's result for each text; where a GPU fails, in smaller batches or on the CPU."""
+        prefix = self._argos.target_prefix
+        while True:
+            try:
+                found: list[Any] = self._model.translate_batch(
+                    tokens,
+                    target_prefix=[[prefix]] * len(tokens) if prefix else None,
+                    replace_unknowns=True,
+                    max_batch_size=self._batch_tokens,
+                    batch_type="tokens",
+                    beam_size=beam,
+                    num_hypotheses=beam,  # free: with a length penalty the search always goes on to the last one
+                    length_penalty=LENGTH_PENALTY,
+                    max_input_length=MAX_SOURCE,
+                    max_decoding_length=MAX_TARGET,
+                    return_scores=beam > 1,
+                )
+                return found
+            except ModelError as error:
+                if not self._can_retry(str(error)):
+                    raise
+            except (RuntimeError, ValueError) as error:
+                if not self._can_retry(str(error)):
+                    remedy = "" if self.device == "cpu" else "; use --device cpu"
+                    raise ModelError(f"package {self.package.folder}: CTranslate2 fails: {error}{remedy}") from error
+
+    def _can_retry(self, failure: str) -> bool:
+        """Prepare another try after CTranslate2 failed on a GPU; False where there is none."""
+        if self.device == "cpu":
+            return False
+        if "out of memory" in failure and self._batch_tokens > LEAST_BATCH:
+            self._batch_tokens //= 2
+            return True
+        if self.on_fallback is None:
+            return False
+        give_up(self.device)
+        self.device = "cpu"
+        self._batch_tokens = use_of(self.device).batch_tokens
+        self.__dict__.pop("_model", None)
+        remedy = LIBRARY_REMEDY if "libcublas" in failure else ""
+        self.on_fallback(f"translating on the CPU, since CTranslate2 fails on the GPU ({failure}){remedy}")
+        return True
 
     def _hypotheses(self, text: str, search: _SearchResult, count: int) -> list[Hypothesis]:
         result = search.result

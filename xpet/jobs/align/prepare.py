@@ -226,7 +226,8 @@ def _captions(config: AlignPlan, on_event: OnEvent) -> tuple[AlignPlan, Corpus, 
     needed = [slot for slot in read if slot in TRANSLATED]
     in_parts = as_corpus(corpus, train=parts.train, validation=parts.validation, test=parts.test)
     command = data_options(config.data)
-    parts = Parts(**with_missing(in_parts, languages, needed, ("to_pivot",), command, on_event).splits)
+    device = config.fit.device
+    parts = Parts(**with_missing(in_parts, languages, needed, ("to_pivot",), command, on_event, device).splits)
     dropped: dict[str, int] = {}
     if config.data.drop_flagged:
         train, dropped = drop_flagged(parts.train, languages, needed)

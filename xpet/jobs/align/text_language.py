@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xpet.core.argos_codes import argos_code
 from xpet.core.captions import PIVOT
 from xpet.core.errors import DataError
-from xpet.core.events import OnEvent, Progress
+from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.processes import here
 from xpet.data.cleaning import Line, is_held_out
 from xpet.data.pair_files import StoredPairs, read_finished
@@ -61,7 +61,8 @@ class Turn:
 class LanguagePairs:
     """Makes the pairs of one language from English lines.
 
-    `packages` is the folder of translation packages; `facts` (JSON-ready) decide the English lines.
+    `packages` is the folder of translation packages; `facts` (JSON-ready) decide the English lines; `on_event` gets the
+    notices of the translators.
     """
 
     english: EnglishLines
@@ -71,6 +72,7 @@ class LanguagePairs:
     tokenizer: TextTokenizer
     device: str
     facts: list[object]
+    on_event: OnEvent = ignore
 
     def pairs(
         self, features: Tensor, counts: Mapping[str, int], turn: Turn, on_event: OnEvent
@@ -113,7 +115,7 @@ class LanguagePairs:
         if not self.english.lacks(self.language):
             return []
         fast = self.english.config.fast
-        return make_chain(self.packages, PIVOT, argos_code(self.language), self.cache, fast, self.device)
+        return make_chain(self.packages, PIVOT, argos_code(self.language), self.cache, fast, self.device, self.on_event)
 
     @cached_property
     def key(self) -> str:

@@ -58,7 +58,7 @@ def make_pairs(
         encode_once = lru_cache(maxsize=2)(encode)  # languages often share their English captions
 
         def maker(language: str) -> LanguagePairs:
-            return LanguagePairs(source, language, packages, cache, tokenizer, device, facts)
+            return LanguagePairs(source, language, packages, cache, tokenizer, device, facts, on_event)
 
         _make_shared(maker, languages, counts["kept"], on_event)
         for number, language in enumerate(languages):

@@ -142,7 +142,7 @@ def _validation(job: MergeJob, data: MeasuredData, on_event: OnEvent) -> Split:
     needed = sorted({slot for slot in job.searched.values() if slot != "target"})
     part = as_corpus(data.corpus, validation=split)
     options = data_options(data.data)
-    return with_missing(part, list(job.searched), needed, (), options, on_event).splits[VALIDATION]
+    return with_missing(part, list(job.searched), needed, (), options, on_event, job.config.device).splits[VALIDATION]
 
 
 def _images(

@@ -81,7 +81,7 @@ def read_test_captions(
     corpus = as_corpus(corpus, **{**corpus.splits, **checked.splits})
     measured = as_corpus(corpus, test=_test_split(corpus, data, image_names))
     optional = () if config.texts is not None else ("to_pivot",)
-    filled = with_missing(measured, languages, needed, optional, data_options(data), on_event)
+    filled = with_missing(measured, languages, needed, optional, data_options(data), on_event, config.fit.device)
     return corpus, filled.splits["test"], languages
 
 

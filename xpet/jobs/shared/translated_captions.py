@@ -64,13 +64,13 @@ def with_stored(corpus: Corpus, languages: Sequence[str], folder: str | None) ->
 
 def with_missing(
     corpus: Corpus, languages: Sequence[str], needed: Sequence[str], optional: Sequence[str], command: str,
-    on_event: OnEvent,
+    on_event: OnEvent, device: str = "auto",
 ) -> Corpus:  # fmt: skip
     """The corpus with missing translations made now, by the installed packages and through the cache.
 
     `needed` slots are made in every split, `optional` ones in the split `test` alone. Where no package can make them,
     `needed` ones raise DataError with the commands that help (`command` has the options that name the data), and
-    `optional` ones are left out with a notice.
+    `optional` ones are left out with a notice. `device` is auto, cpu or cuda.
     """
     from xpet.translation.packages import need_chain, packages_folder
 
@@ -90,7 +90,9 @@ def with_missing(
         else:
             makeable.append(column)
     _report(lacking, needed, command, on_event)
-    return with_translations(corpus, dict(translate_columns(makeable, packages_folder(), on_event=on_event)))
+    return with_translations(
+        corpus, dict(translate_columns(makeable, packages_folder(), device=device, on_event=on_event))
+    )
 
 
 def drop_flagged(split: Split, languages: Sequence[str], slots: Sequence[str]) -> tuple[Split, dict[str, int]]:
@@ -137,7 +139,7 @@ def translate_columns(
     done = 0
     with Cache() as cache:
         for column in missing:
-            chain = make_chain(packages, *argos_codes(column), cache, fast, device)
+            chain = make_chain(packages, *argos_codes(column), cache, fast, device, on_event)
             bulk = Bulk(chain, cache, here())
 
             def on_done(count: int, done: int = done, note: str = "-".join(column.pair)) -> None:

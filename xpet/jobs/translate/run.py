@@ -82,7 +82,7 @@ def _run(
     with ExitStack() as stack:
         sink, report = _open_outputs(config, stdout, stack)
         cache = stack.enter_context(Cache())
-        hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device)
+        hops = make_chain(folder, config.source, config.target, cache, config.fast, config.device, on_event)
         translator = _RecordTranslator(Bulk(hops, cache, here()), postprocessor, sink, report, total or 0, on_event)
         source = stack.enter_context(_open_source(config, stdin))
         with _without_garbage_collector():
