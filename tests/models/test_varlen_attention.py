@@ -237,7 +237,7 @@ def test_a_kernel_that_fails_is_left_out_with_one_warning(
     start = rf"attention over sequences does not work on cpu in float32 by first \({why}\); "
     with pytest.warns(XpetWarning, match=f"^{start}second is used$") as told:
         assert chosen(monkeypatch, first=wrong, second=products) is products
-    with pytest.warns(XpetWarning, match=f"^{start}one with a mask, which is slower is used$") as also:
+    with pytest.warns(XpetWarning, match=f"^{start}a mask, which is slower, is used$") as also:
         assert chosen(monkeypatch, first=wrong, second=off) is None
     assert (len(told), len(also)) == (1, 1)
 

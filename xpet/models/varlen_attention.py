@@ -113,7 +113,7 @@ def _first_that_works(case: Case) -> Kernel | None:
             continue
         break
     else:
-        name, kernel = "one with a mask, which is slower", None  # type: ignore[assignment]
+        name, kernel = "a mask, which is slower,", None  # type: ignore[assignment]
     if problem is not None:
         kind = str(dtype).removeprefix("torch.")
         text = f"attention over sequences does not work on {device} in {kind} by {problem}; {name} is used"
