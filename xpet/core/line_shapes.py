@@ -106,6 +106,9 @@ def _dealt(lengths: np.ndarray, lines: int) -> tuple[np.ndarray, np.ndarray, int
     in it, both [runs, captions], and the tokens of the fullest line.
     """
     runs, count = lengths.shape
+    if lines == 1:
+        ends = np.cumsum(lengths, axis=1)
+        return np.arange(runs)[:, np.newaxis].repeat(count, axis=1), ends - lengths, int(ends.max())
     line, start = np.empty_like(lengths), np.empty_like(lengths)
     loads = np.zeros((runs, lines), dtype=lengths.dtype)
     order = np.argsort(-lengths, axis=1, kind="stable")
