@@ -25,7 +25,7 @@ from tests.bench.ours import Ours, fit_config
 from tests.bench.setting import SIZES
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "attention": ("attention", "flash", "softmax", "fmha", "sdpa"),
+    "attention": ("attention", "attn", "flash", "softmax", "fmha", "sdpa"),
     "products": ("mm", "gemm", "nvjet", "cutlass", "linear", "matmul", "einsum"),
     "LayerNorm": ("layer_norm", "layernorm", "rms_norm"),
     "GELU": ("gelu",),

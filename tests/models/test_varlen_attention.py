@@ -33,9 +33,11 @@ from xpet.training import graphs
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
 from xpet.training.layouts import LAYOUTS, LayoutContext
+from xpet.training.selection import TrainedRun
 
 SHAPES = (LineShapes(by_sequence=True), LineShapes(by_sequence=True, few=True))
 CPU = torch.device("cpu")
+ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def one_by_one(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scale: float) -> Tensor:
@@ -176,14 +178,22 @@ def test_the_device_and_the_plan_decide_how_lines_are_shaped(kernels: Kernels, m
     assert shapes(FitPlan()) == LineShapes()  # a CPU has no kernel
 
 
+def trained(device: str, dtype: torch.dtype, recorded: bool) -> TrainedRun:
+    """A run of LoRA."""
+    data, engine = towers.run_data(1), make_engine(device)
+    data = replace(data, image=data.image.to(dtype), val_image=data.val_image.to(dtype))
+    stack = build_stack(towers.tower(dtype), METHODS["lora"], [RUN.seed]).to(engine.device)
+    plan = FitPlan(batch_size=5, steps=12, validate_every=4, cuda_graphs=recorded)
+    (outcome,) = fit(stack, [(RUN, data)], plan, towers.pad, engine)
+    return outcome
+
+
 def test_whole_trainings_agree_recorded_and_not(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, outcomes = Recorder(), []
     monkeypatch.setattr(graphs, "cuda_graphs", lambda: recorder)
     monkeypatch.setattr(graphs, "check", lambda config, engine, processes=1: None)
     for recorded in (True, False, False):
-        stack = build_stack(towers.tower(), METHODS["lora"], [RUN.seed])
-        plan = FitPlan(batch_size=5, steps=12, validate_every=4, cuda_graphs=recorded)
-        outcomes += fit(stack, [(RUN, towers.run_data(1))], plan, towers.pad, make_engine("cpu"))
+        outcomes.append(trained("cpu", torch.float64, recorded))
         if len(outcomes) == 2:
             assert recorder.replayed > 0
             assert kernels.called > 0
@@ -304,3 +314,22 @@ def test_the_installed_pytorchs_kernel_has_the_parameters_it_is_called_with() ->
     known = varlen_attention._parameters(varlen.varlen_attn)
     assert known >= {"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"}
     assert "window_size" in known or "is_causal" in known
+
+
+@ON_CUDA
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_this_gpu_has_a_kernel(dtype: torch.dtype, causal: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert varlen_attention._first_that_works((torch.device("cuda"), dtype, 64, causal)) is not None
+
+
+@ON_CUDA
+def test_whole_trainings_agree_on_this_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_sequence = [trained("cuda", torch.float32, recorded) for recorded in (False, True)]
+    monkeypatch.setattr(packed_attention, "kernel_for", lambda *case: None)
+    by_mask = trained("cuda", torch.float32, recorded=False)
+    for run in by_sequence:
+        for one, other in zip(run.history, by_mask.history, strict=True):
+            assert one["val_loss"] == pytest.approx(other["val_loss"], rel=0.05)
