@@ -18,9 +18,10 @@ from tests.command import run_here
 from tests.rounding import alike
 from tests.tiny import POSITIONS, tiny_text_checkpoint, tiny_tokenizer, tiny_transformer, write_weights
 from xpet.core.errors import ModelError, OutputError, XpetWarning
+from xpet.models.backbones import build_transformer
 from xpet.models.checkpoint import load_text_tower, save_text_tower
 from xpet.models.encode import encode_texts
-from xpet.models.families import build_transformer, transformer_config
+from xpet.models.families.m_clip import transformer_config
 from xpet.models.text_tower import TextTower
 from xpet.models.weights import read_weights
 

@@ -1,4 +1,4 @@
-"""A family of transformers is one row: RoBERTa is added here, encoded with and trained, and nothing else is told."""
+"""A kind of transformer is one row: RoBERTa is added here, encoded with and trained, and nothing else is told."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.jobs.align import run as align
 from xpet.jobs.encoder.load import load
+from xpet.models.backbones import BACKBONES, Backbone
 from xpet.models.checkpoint import load_text_tower
 from xpet.models.encode import encode_texts
-from xpet.models.families import FAMILIES, Family
 from xpet.models.weights import read_weights
 
 TEXTS = ["a red dog", "zwei kleine Hunde", ""]
-ROBERTA = Family("RobertaConfig", "RobertaModel", 1e-5, {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}, True)
+ROBERTA = Backbone(
+    "RobertaConfig", "RobertaModel", 1e-5, {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}, True
+)
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_family_is_a_row(
+def test_a_backbone_is_a_row(
     checkpoint: Path,
     world: World,  # noqa: F811
     tmp_path: Path,
@@ -45,7 +47,7 @@ def test_a_family_is_a_row(
 ) -> None:
     with pytest.raises(ModelError, match="expected a transformer of the families xlm-roberta, bert, found 'roberta'"):
         load_text_tower(checkpoint)
-    monkeypatch.setitem(FAMILIES, "roberta", ROBERTA)
+    monkeypatch.setitem(BACKBONES, "roberta", ROBERTA)
     loaded = load_text_tower(checkpoint)
     features = encode_texts(loaded.tower, loaded.tokenizer, TEXTS)
     assert torch.allclose(features, by_transformers(checkpoint, *loaded.tokenizer.pad(loaded.tokenizer.encode(TEXTS))))

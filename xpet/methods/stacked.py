@@ -173,8 +173,11 @@ class StackedLinear(Stacked):
         p = self.selected(hidden.dtype)
         rows = self.grouped(hidden)
         weight = p["weight"].mT if "weight" in p else base.weight.to(rows.dtype).T.expand(runs, -1, -1)
-        bias = p["bias"] if "bias" in p else base.bias.to(rows.dtype).expand(runs, -1)
-        out = torch.baddbmm(bias.unsqueeze(1), rows, weight)
+        if base.bias is None:
+            out = torch.bmm(rows, weight)
+        else:
+            bias = p["bias"] if "bias" in p else base.bias.to(rows.dtype).expand(runs, -1)
+            out = torch.baddbmm(bias.unsqueeze(1), rows, weight)
         return out.reshape(*hidden.shape[:-1], out.shape[-1])
 
 

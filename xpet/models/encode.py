@@ -12,14 +12,9 @@ from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
 from xpet.core.transfer import fetch, send
+from xpet.models.families import FAMILIES
 from xpet.models.tokenizer import TextTokenizer
 
-IMAGE_OF_TEXT = {
-    "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
-    "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
-    "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
-}
-"""Published M-CLIP text tower -> the image tower it was distilled for."""
 NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
 """Published M-CLIP text tower -> the image tower it needs, which xpet cannot read."""
 
@@ -38,14 +33,15 @@ class HasDimensions(Protocol):
 
 def image_tower_of(text_name: str) -> str:
     """The hub name of the image tower that belongs to a published text tower; raises ModelError for others."""
+    known = {text: image for family in reversed(FAMILIES) for text, image in family.partners.items()}
     if text_name in NOT_YET:
         raise ModelError(f"{text_name} needs the image tower {NOT_YET[text_name]}, which xpet does not read yet")
-    if text_name not in IMAGE_OF_TEXT:
+    if text_name not in known:
         raise ModelError(
             f"no image tower is known for '{text_name}': expected --image-model or --image-features with it; "
-            f"known without are {', '.join(IMAGE_OF_TEXT)}"
+            f"known without are {', '.join(known)}"
         )
-    return IMAGE_OF_TEXT[text_name]
+    return known[text_name]
 
 
 def check_dimensions(text: HasDimensions, image: HasDimensions) -> None:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from xpet.core.errors import ModelError, one_line
+from xpet.models.families import FAMILIES
+from xpet.models.families.base import Part
 from xpet.models.weights import LONG
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -13,12 +15,9 @@ _SMALL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "sentencepiece.bpe.model", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
-"""Files of a checkpoint, besides the weights, that are fetched."""
+"""Files of a checkpoint, besides the weights, that are fetched, whatever folder of it they lie in."""
 _TIME_OUT = 15.0
 """Seconds within which the hub must answer."""
-_SAFE = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-_PYTORCH = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
-"""Patterns of the names of weight files: safetensors, and PyTorch."""
 
 
 def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> Path:
@@ -42,12 +41,13 @@ def _fetch(name: str, allow_download: bool) -> Path:
     from huggingface_hub import constants
 
     online = allow_download and not constants.HF_HUB_OFFLINE
+    every = tuple(pattern for part in _parts() for pattern in (*_safe(part), *_pytorch(part)))
     try:
-        return _snapshot(name, _weights_of(name) if online else _SAFE + _PYTORCH, online)
+        return _snapshot(name, _weights_of(name) if online else every, online)
     except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
         problem = one_line(error, LONG, first_only=True)
     try:
-        return _snapshot(name, _SAFE + _PYTORCH, online=False)
+        return _snapshot(name, every, online=False)
     except Exception:
         where = "on the hub" if online else "in the local cache (downloads are switched off)"
         raise ModelError(
@@ -56,14 +56,33 @@ def _fetch(name: str, allow_download: bool) -> Path:
         ) from None
 
 
+def _parts() -> tuple[Part, ...]:
+    """The sets of weight files of all families."""
+    return tuple(dict.fromkeys(part for family in FAMILIES for part in family.parts))
+
+
+def _safe(part: Part) -> tuple[str, ...]:
+    """Patterns of the names of safetensors files."""
+    start = part.prefix + part.stems[0]
+    return f"{start}.safetensors", f"{start}-*.safetensors", f"{start}.safetensors.index.json"
+
+
+def _pytorch(part: Part) -> tuple[str, ...]:
+    """Patterns of the names of PyTorch files."""
+    start = part.prefix + part.stems[1]
+    return f"{start}.bin", f"{start}-*.bin", f"{start}.bin.index.json"
+
+
 def _snapshot(name: str, weights: tuple[str, ...], online: bool) -> Path:
     """The files of a repository, from the cache or downloaded."""
     import huggingface_hub
 
-    patterns = [*_SMALL_FILES, *weights]
+    small = (*_SMALL_FILES, *(file for family in FAMILIES for file in family.files))
+    starts = dict.fromkeys(part.prefix for part in _parts())
     folder = huggingface_hub.snapshot_download(
-        name, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=not online
-    )
+        name, allow_patterns=[*(start + file for start in starts for file in small), *weights],
+        local_files_only=not online,
+    )  # fmt: skip
     return Path(folder)
 
 
@@ -73,4 +92,5 @@ def _weights_of(name: str) -> tuple[str, ...]:
 
     info = huggingface_hub.HfApi().model_info(name, timeout=_TIME_OUT)
     files = {sibling.rfilename for sibling in info.siblings or ()}
-    return _SAFE if {_SAFE[0], _SAFE[2]} & files else _PYTORCH
+    chosen = (_safe(part) if {*_safe(part)} & files else _pytorch(part) for part in _parts())
+    return tuple(pattern for patterns in chosen for pattern in patterns)

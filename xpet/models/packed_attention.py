@@ -68,12 +68,16 @@ def hidden_states(
     with fast(transformer.config, hashed):
         for layer in transformer.encoder.layer:
             hidden = _layer(layer, hidden, mask) if is_fused and _is_plain(layer) else layer(hidden, mask)
-    return hidden
+    final = getattr(transformer, "output", None)  # pre-norm layers leave a last LayerNorm to be done
+    return hidden if final is None else final(hidden)
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether a layer and its attention are as transformers made them: no delta, hook or compiled form of their own."""
-    return all(
+    """Whether a layer and its attention are as transformers made them: no delta, hook or compiled form of their own.
+
+    A pre-norm layer is called as it is.
+    """
+    return not hasattr(layer, "is_lean") and all(
         "forward" not in vars(m) and not m._forward_hooks and not m._forward_pre_hooks and m._compiled_call_impl is None
         for m in (layer, layer.attention, layer.attention.self)
     )

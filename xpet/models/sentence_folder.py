@@ -15,8 +15,8 @@ from torch import Tensor
 
 from xpet.core.events import OnEvent, ignore
 from xpet.core.regular_files import read_text
+from xpet.models.backbones import BACKBONES
 from xpet.models.checkpoint import OpenText
-from xpet.models.families import FAMILIES
 from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer
@@ -58,7 +58,7 @@ def _write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, mo
     """Write the JSON files of the folder and its parts; `more` are further entries of config.json."""
     settings: Any = tower.transformer.config
     hidden = settings.hidden_size
-    kind = FAMILIES[settings.model_type].model_class
+    kind = BACKBONES[settings.model_type].model_class
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
         for number, (path, name) in enumerate(_MODULES.items())

@@ -1,4 +1,4 @@
-"""The M-CLIP text tower: a transformer, mask-weighted mean pooling and a linear projection."""
+"""The text tower: a transformer, pooling of its token states, and a head into the space shared with pictures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,43 @@ from torch import Tensor, nn
 
 from xpet.core.caption_packing import PackedBatch, Sequences
 from xpet.core.dropout_bits import DropoutBits
+from xpet.models.backbones import first_position
 from xpet.models.dropout import install
-from xpet.models.families import FAMILIES
+from xpet.models.masks import additive
 from xpet.models.packed_attention import hidden_states, takes_sequences, visible
+from xpet.models.pooling import Pooling
 
 
 class TextTower(nn.Module):
-    """`transformer -> mean over tokens weighted by the attention mask -> Linear with bias`.
+    """`transformer -> pooling -> neck -> Linear`; in an M-CLIP tower the mean of all tokens, no neck, and a bias.
 
-    State-dict names are those of the published checkpoints: `transformer.*` and `LinearTransformation.{weight,bias}`.
+    Names are the same in the towers of all families (`xpet.models.families`), those of M-CLIP's published checkpoints:
+    `transformer.*`, as BERT has them, and `LinearTransformation.{weight,bias}`.
     """
 
-    def __init__(self, transformer: nn.Module, dimensions: int) -> None:
+    def __init__(
+        self, transformer: nn.Module, dimensions: int, pooling: Pooling | None = None,
+        neck: nn.Module | None = None, bias: bool = True, projects: bool = True,
+    ) -> None:  # fmt: skip
+        """Put a tower together, with a new head.
+
+        Args:
+            transformer: post-norm (`xpet.models.backbones`) or pre-norm (`xpet.models.pre_norm`).
+            dimensions: of the output.
+            pooling: how token states become one state; None: their mean.
+            neck: what stands between pooling and head, [rows, hidden] -> [rows, inner].
+            bias: whether the head has one.
+            projects: whether there is a head; without one the output is what pooling and neck give.
+        """
         super().__init__()
         self.transformer = transformer
         self.dropout_source = install(transformer)
         """What the dropouts draw from; reset whenever training or evaluation mode is set."""
-        hidden = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.LinearTransformation = nn.Linear(hidden, dimensions)
+        self.pooling = pooling or Pooling()
+        self.neck = neck
+        inner = int(transformer.config.hidden_size) if neck is None else _width(neck)  # type: ignore[union-attr, arg-type]
+        head = nn.Linear(inner, dimensions, bias) if projects else nn.Identity()
+        self.LinearTransformation = head
         self.dimensions = dimensions
         """Size of the shared image-text space."""
         self.prompt: nn.Module | None = None
@@ -55,8 +74,21 @@ class TextTower(nn.Module):
             words = self.transformer.get_input_embeddings()(input_ids)  # type: ignore[operator]
             words, attention_mask = self.prompt(words, attention_mask)
             hidden = self.transformer(inputs_embeds=words, attention_mask=attention_mask)[0]
-        features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
+        return self._head(self.pooling.padded(hidden, attention_mask, self._with_prompt(input_ids, hidden)))
+
+    def _head(self, pooled: Tensor) -> Tensor:
+        """Features [rows, dimensions] of pooled states [rows, hidden]."""
+        features: Tensor = self.LinearTransformation(pooled if self.neck is None else self.neck(pooled))
         return features
+
+    @staticmethod
+    def _with_prompt(input_ids: Tensor, hidden: Tensor) -> Tensor:
+        """Token ids [rows, length of the hidden states]; an inserted prompt's are -1, which no token has."""
+        inserted = hidden.shape[1] - input_ids.shape[1]
+        if not inserted:
+            return input_ids
+        prompt = input_ids.new_full((len(input_ids), inserted), -1)
+        return torch.cat([input_ids[:, :1], prompt, input_ids[:, 1:]], dim=1)
 
     def _layer_by_layer(self, input_ids: Tensor, attention_mask: Tensor, captions: Tensor | None) -> Tensor:
         """The same features [rows, dimensions], layer by layer as for packed captions: hashed dropout needs that."""
@@ -67,11 +99,9 @@ class TextTower(nn.Module):
         positions = torch.arange(length, device=words.device).expand(rows, length)
         if captions is None:
             captions = torch.arange(rows, device=words.device) % (rows // len(self.dropout_source.draws))  # type: ignore[arg-type]
-        visible = attention_mask.view(rows, 1, 1, length).expand(-1, -1, length, -1)
-        mask = torch.zeros_like(visible, dtype=words.dtype).masked_fill_(visible == 0, torch.finfo(words.dtype).min)
+        mask = additive(attention_mask, words.dtype, getattr(self.transformer.config, "is_causal", False))
         hidden = self._hidden(words, positions, mask, captions.unsqueeze(1))
-        features: Tensor = self.LinearTransformation(mean_pool(hidden, attention_mask))
-        return features
+        return self._head(self.pooling.padded(hidden, attention_mask, self._with_prompt(input_ids, hidden)))
 
     def _hidden(self, words: Tensor, positions: Tensor, mask: Tensor | Sequences, captions: Tensor | None) -> Tensor:
         """Last hidden states [rows, length, hidden] of word embeddings of that shape.
@@ -82,8 +112,7 @@ class TextTower(nn.Module):
         source, config = self.dropout_source, self.transformer.config
         if source.draws is not None and captions is not None:
             source.bits = DropoutBits.of(source.draws, captions, positions, words.shape[-1])
-        first = FAMILIES[config.model_type].first_position(config.pad_token_id)  # type: ignore[union-attr, arg-type, index]
-        return hidden_states(self.transformer, words, positions + first, mask, source.bits is not None)
+        return hidden_states(self.transformer, words, positions + first_position(config), mask, source.bits is not None)
 
     def packed(self, batch: PackedBatch) -> Tensor:
         """The same features [captions, dimensions] of packed captions."""
@@ -92,8 +121,7 @@ class TextTower(nn.Module):
             words = self.prompt.fill(words, batch.prompt_index)  # type: ignore[operator]
         captions = None if self.dropout_source.draws is None else batch.captions(len(self.dropout_source.draws))
         hidden = self._hidden(words, batch.positions, visible(self.transformer, batch, words), captions)
-        features: Tensor = self.LinearTransformation(batch.pool(hidden))
-        return features
+        return self._head(self.pooling.packed(hidden, batch))
 
     def takes_sequences(self, device: torch.device, dtype: torch.dtype | None) -> bool:
         """Whether it can attend to packed captions as to sequences, in evaluation mode on this device.
@@ -103,10 +131,9 @@ class TextTower(nn.Module):
         return takes_sequences(self.transformer, device, dtype or next(self.parameters()).dtype)
 
 
-def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean of token states [rows, length, hidden] over those the mask [rows, length] keeps, special ones included."""
-    weights = attention_mask.to(hidden.dtype).unsqueeze(-1)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+def _width(neck: nn.Module) -> int:
+    """Channels that come out of a neck: those of its last linear layer."""
+    return [module.out_features for module in neck.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def twin(tower: TextTower) -> TextTower:

@@ -104,10 +104,20 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:
+def _lowered(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with texts put in lower case before all else."""
+    from tokenizers import normalizers
+
+    before = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if before is None else [before])])
+    return tokenizer
+
+
+def load_tokenizer(folder: Path, limit: int, pad_id: int, is_lowered: bool = False) -> TextTokenizer:
     """The tokenizer of a checkpoint folder: tokenizer.json, else sentencepiece.bpe.model in XLM-R's numbering.
 
-    Raises ModelError when both are missing or the file is damaged.
+    `is_lowered`: texts are put in lower case first, which the files do not say. Raises ModelError when both are missing
+    or the file is damaged.
     """
     from tokenizers import Tokenizer
 
@@ -119,7 +129,8 @@ def load_tokenizer(folder: Path, limit: int, pad_id: int) -> TextTokenizer:
         if not path.is_file():
             continue
         try:
-            tokenizer = TextTokenizer(read(path), limit, pad_id)
+            found = read(path)
+            tokenizer = TextTokenizer(_lowered(found) if is_lowered else found, limit, pad_id)
             tokenizer.encode(["a"])  # some damage shows only then
             return tokenizer
         except (KeyboardInterrupt, SystemExit):

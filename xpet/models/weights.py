@@ -16,12 +16,8 @@ from xpet.core.errors import ModelError
 from xpet.core.json_files import read_object
 from xpet.core.tensors import check_finite, check_kinds, from_pytorch, from_safetensors, to_safetensors
 
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)  # in order of preference
+STEMS = ("model", "pytorch_model")
+"""How names of weight files begin: of safetensors, of PyTorch."""
 _LISTED = 3
 """Names that an error lists at most."""
 LONG = 160
@@ -35,18 +31,25 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     return read_object(path, purpose)
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+def weight_files(stems: tuple[str, str] = STEMS) -> tuple[str, ...]:
+    """Names that weights may have, in order of preference: one file or the list of shards, safetensors or PyTorch."""
+    files = (f"{stems[0]}.safetensors", f"{stems[1]}.bin")
+    return tuple(name for file in files for name in (file, f"{file}.index.json"))
+
+
+def read_weights(folder: Path, stems: tuple[str, str] = STEMS, buffers: bool = False) -> dict[str, Tensor]:
     """The tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
 
-    Reads safetensors, or PyTorch files without unpickling anything but tensors. The buffers `*.embeddings.position_ids`
-    that older releases of transformers wrote are left out. Raises ModelError when there are no weights, a file is
-    damaged or tensors are empty.
+    Reads safetensors, or PyTorch files without unpickling anything but tensors; `stems` are the beginnings of their
+    names. The buffers `*.embeddings.position_ids` that older releases of transformers wrote are left out, except with
+    `buffers`. Raises ModelError when there are no weights, a file is damaged or tensors are empty.
     """
-    for name in WEIGHT_FILES:
+    files = weight_files(stems)
+    for name in files:
         if (folder / name).is_file():
             break
     else:
-        raise ModelError(f"{folder}: expected weights in {WEIGHT_FILES[0]} or {WEIGHT_FILES[2]}, found neither")
+        raise ModelError(f"{folder}: expected weights in {files[0]} or {files[2]}, found neither")
     tensors: dict[str, Tensor] = {}
     for file in _shards(folder / name):
         shard = _READERS[file.suffix](file)
@@ -54,7 +57,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise ModelError(f"{folder}: expected every tensor in one shard, found {twice[0]} in {file.name}, too")
         tensors.update(shard)
     check_kinds(tensors, folder)
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("embeddings.position_ids")}
+    return {name: tensor for name, tensor in tensors.items() if buffers or not is_buffer(name)}
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is a buffer that older transformers releases wrote."""
+    return name.endswith("embeddings.position_ids")
 
 
 def _shards(path: Path) -> list[Path]:
@@ -129,16 +137,15 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, s
 
     Raises ModelError as `check_fit` does, and for weights that are not finite.
     """
-    check_fit(module, tensors, source)
+    check_fit(module.state_dict(), tensors, source)
     module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
     check_finite(module.state_dict(), source, "restore the checkpoint")
     _fill_buffers(module)
     module.requires_grad_(False).eval()
 
 
-def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Raise ModelError listing the first missing, unexpected or misshapen tensors of a module's state."""
-    expected = module.state_dict()
+def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Raise ModelError listing the first missing, unexpected or misshapen of the tensors that are expected."""
     misshapen = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
         for name, tensor in expected.items()

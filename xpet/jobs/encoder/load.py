@@ -109,7 +109,7 @@ def _towers(config: ModelConfig, alone: bool = False, known_as: str | None = Non
     text = load_text_tower(text_path(config.text))
     image = config.image
     try:
-        image = None if alone else image or image_of(known_as or config.text, text.config)
+        image = None if alone else image or image_of(config.text, text, known_as)
     except ModelError:
         return text_alone(text, config)
     return text_alone(text, config) if image is None else with_images(text, replace(config, image=image), None)

@@ -117,7 +117,8 @@ def is_merged(path: Path) -> bool:
         return False
     inside = [p for p in path.iterdir() if not is_temporary(p)]
     return not inside or any(
-        known.is_ours(path) and all(any(p.match(pattern) for pattern in known.files) for p in inside)
+        known.is_ours(path)
+        and all(any(p.match(pattern) for pattern in known.files) or p.name in known.more(path) for p in inside)
         for known in EXPORT_FORMATS.values()
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpet.core.captions import Corpus, Split
 from xpet.core.config import DEMO, DataConfig, ModelConfig
@@ -19,7 +19,7 @@ from xpet.core.regular_files import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xpet.models.checkpoint import LoadedText
+    from xpet.models.checkpoint import LoadedText, OpenText
     from xpet.models.image_tower import LoadedImage
 
 
@@ -74,7 +74,7 @@ def with_images(text: LoadedText, config: ModelConfig, features: str | None) -> 
         return Towers(text, None, names, {"text": text.fingerprint, "image": _file_digest(features)})
     from xpet.models.image_tower import load_image_tower
 
-    name = config.image or image_of(config.text, text.config)
+    name = config.image or image_of(config.text, text)
     image = load_image_tower(_image_path(name))
     check_dimensions(text.tower, image)
     prints = {"text": text.fingerprint, "image": image.fingerprint}
@@ -115,17 +115,19 @@ def _image_path(name: str) -> str | Path:
     return assets.IMAGE_TOWER if name == DEMO else name
 
 
-def image_of(text_name: str, document: Mapping[str, Any]) -> str:
-    """The image tower of a text tower: the one its config.json names (`xpet merge` writes it), else the known partner.
+def image_of(text_name: str, text: LoadedText | OpenText, known_as: str | None = None) -> str:
+    """The image tower of a text tower: what its config.json names (`xpet merge` writes it), its own, or a known one.
 
-    Raises ModelError when there is none.
+    Its own is the one in the same checkpoint; `known_as` is the name it is known by, where that is another than where
+    it lies. Raises ModelError when there is none.
     """
     from xpet.models.encode import image_tower_of
 
-    named = document.get(IMAGE_KEY)
+    named = text.config.get(IMAGE_KEY)
     if isinstance(named, str) and named:
         return named
-    return DEMO if text_name == DEMO else image_tower_of(text_name)
+    name = known_as or text_name
+    return DEMO if name == DEMO else text_name if text.has_image else image_tower_of(name)
 
 
 def features_of(

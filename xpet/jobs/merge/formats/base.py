@@ -97,6 +97,8 @@ class ExportFormat:
     """An example in Python for the model card."""
     tags: tuple[str, ...] = ()
     """Tags of the model card."""
+    more: Callable[[Path], tuple[str, ...]] = lambda folder: ()
+    """Names of further files that `write` left in a folder, where they depend on the base."""
     towers: bool = False
     """Whether xpet itself loads the folder by `--model`."""
 

@@ -1,4 +1,4 @@
-"""The default format: a checkpoint in the M-CLIP layout with the run folded into its weights."""
+"""The default format: a checkpoint in the layout of its base, with the run folded into its weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from xpet.core.config import ModelConfig
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
-from xpet.core.json_files import parsed
-from xpet.core.regular_files import read_text
 from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.shared import measure
 from xpet.jobs.shared.measure import Encode
@@ -50,18 +48,13 @@ def checkpoint_bytes(job: MergeJob) -> int:
 
 def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     """Fold and write everything but the card; returns the image tower that belongs to the checkpoint."""
-    from xpet.models.checkpoint import open_text_tower, write_settings
-    from xpet.models.shards import write_weights
+    from xpet.models.checkpoint import open_text_tower
 
-    options = storage_options(job)
     base = open_text_tower(text_path(job.model.text))
     image = image_beside(base, job.model)
-    write_weights(stage, base.streamed(), changes(job), options, on_event)
-    document = {
-        **base.config, **({IMAGE_KEY: image} if image else {}),
-        "torch_dtype": str(options.dtype).removeprefix("torch."), NOTE_KEY: note(job),
-    }  # fmt: skip
-    write_settings(stage, base.tower, base.tokenizer, document)
+    named = {IMAGE_KEY: image} if image and not (base.has_image and image == job.model.text) else {}
+    entries = {**named, NOTE_KEY: note(job)}
+    base.family.write(base, stage, changes(job), storage_options(job), entries, on_event)
     return image
 
 
@@ -86,7 +79,7 @@ def note(job: MergeJob) -> dict[str, object]:
 def image_beside(base: OpenText | LoadedText, model: ModelConfig) -> str | None:
     """Name of the run's image tower, or of the partner of its base; None when neither is known."""
     try:
-        return model.image or image_of(model.text, base.config)
+        return model.image or image_of(model.text, base)
     except ModelError:
         return None
 
@@ -99,11 +92,19 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 
 
 def is_our_config(folder: Path) -> bool:
-    """Whether xpet wrote the folder's config.json."""
-    try:
-        return NOTE_KEY in parsed(read_text(folder / "config.json"))
-    except (OSError, ValueError, TypeError):
-        return False
+    """Whether xpet wrote the settings of a folder."""
+    from xpet.models.families import settings_in
+
+    return NOTE_KEY in settings_in(folder)
+
+
+def _written(folder: Path) -> tuple[str, ...]:
+    """Names of what was copied from a base into a folder, as its settings list them."""
+    from xpet.models.families import settings_in
+    from xpet.models.families.saving import FILES_KEY
+
+    names = settings_in(folder).get(FILES_KEY)
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 FORMAT = ExportFormat(
@@ -114,5 +115,5 @@ FORMAT = ExportFormat(
         "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "
         "is as fast as its base."
     ),
-    tags=("M-CLIP",), towers=True,
+    tags=("M-CLIP",), towers=True, more=_written,
 )  # fmt: skip

@@ -1,51 +1,33 @@
-"""Transformer families of text towers, and how a checkpoint gives a configuration without its base model."""
+"""M-CLIP (Carlsson et al. 2022): any transformer of `xpet.models.backbones`, mean pooling, a linear layer with bias.
+
+Its config.json names a base model and says nothing of its layers; here they are known without that model's weights.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from xpet.core.errors import ModelError, XpetWarning, one_line
-from xpet.models.weights import LONG
+from xpet.core.errors import ModelError, XpetWarning
+from xpet.core.events import OnEvent
+from xpet.models.backbones import BACKBONES, build_transformer, configured, token_limit
+from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, OpenText
+from xpet.models.shards import Change, StorageOptions, write_weights
+from xpet.models.text_tower import TextTower
+from xpet.models.tokenizer import TextTokenizer, load_tokenizer
+from xpet.models.weights import read_json, write_json
+
+PURPOSE = "an M-CLIP text tower"
+_KEYS = ("modelBase", "transformerDimensions", "numDims")
+"""Keys of config.json in the M-CLIP layout."""
 
 PREFIX = "transformer."
 """How names of the transformer's tensors begin."""
-ATTENTION = ("sdpa", "eager")
-"""Implementations of attention in transformers that can be chosen."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """One kind of transformer. Its modules are named as BERT's (`embeddings`, `encoder.layer`, `pooler`)."""
-
-    config_class: str
-    """Name of its configuration in transformers."""
-    model_class: str
-    """Name of its model in transformers; called with a configuration and `add_pooling_layer`."""
-    layer_norm_eps: float
-    """That of its published bases."""
-    special_ids: Mapping[str, int]
-    """Ids of special tokens in its published bases, by the names in a configuration."""
-    counts_after_pad: bool
-    """Whether positions are numbered from `pad_token_id + 1`: that many rows of the position table are not used."""
-
-    def first_position(self, pad_token_id: int) -> int:
-        """Position of a text's first token."""
-        return pad_token_id + 1 if self.counts_after_pad else 0
-
-
-FAMILIES: dict[str, Family] = {
-    "xlm-roberta": Family(
-        "XLMRobertaConfig", "XLMRobertaModel", 1e-5, {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}, True
-    ),
-    "bert": Family("BertConfig", "BertModel", 1e-12, {"pad_token_id": 0}, False),
-}
-"""By transformers' `model_type`. A family is added by a row here; its published bases, if any, by rows of BASES."""
-
 BASES = {
     "xlm-roberta-base": ("xlm-roberta", 64), "xlm-roberta-large": ("xlm-roberta", 64),
     "infoxlm-base": ("xlm-roberta", 64), "infoxlm-large": ("xlm-roberta", 64), "xlm-v-base": ("xlm-roberta", 64),
@@ -117,16 +99,14 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
     Raises:
         ModelError: a setting that changes the features is known from none of these, or they contradict each other.
     """
-    import transformers
-
     sizes = sizes_of(tensors)
     written = {key: value for key, value in written.items() if value is not None}
     _check_written(written, sizes)
     kind, known = _base(base, written, sizes)
-    family = FAMILIES[kind]
+    backbone = BACKBONES[kind]
     settings: dict[str, Any] = {
-        "layer_norm_eps": family.layer_norm_eps,
-        **family.special_ids,
+        "layer_norm_eps": backbone.layer_norm_eps,
+        **backbone.special_ids,
         **known,
         **{key: value for key, value in written.items() if key in _SETTINGS},
         **sizes,
@@ -134,12 +114,7 @@ def transformer_config(base: str, written: Mapping[str, Any], tensors: Mapping[s
     heads = settings["num_attention_heads"]
     if sizes["hidden_size"] % heads:
         raise ModelError(f"expected attention heads that divide the {sizes['hidden_size']} channels, found {heads}")
-    try:
-        return getattr(transformers, family.config_class)(**settings)
-    except Exception as error:  # transformers validates its settings with errors of its own
-        raise ModelError(
-            f"the transformer's configuration is not valid: {one_line(error, LONG, first_only=True)}"
-        ) from None
+    return configured(kind, settings)
 
 
 def _base(base: str, written: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
@@ -187,8 +162,8 @@ def _heads(base: str, published: tuple[str, int], sizes: Mapping[str, int]) -> i
 def _check_written(written: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
     """Raise ModelError for settings of a wrong type, against the tensors, or with a value that is not supported."""
     kind = written.get("model_type", "bert")
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise ModelError(f"expected a transformer of the families {', '.join(FAMILIES)}, found '{kind!s:.60}'")
+    if not isinstance(kind, str) or kind not in BACKBONES:
+        raise ModelError(f"expected a transformer of the families {', '.join(BACKBONES)}, found '{kind!s:.60}'")
     for name, (least, below, what) in _RANGES.items():
         value = written.get(name, least)
         kinds = (int,) if isinstance(least, int) else (int, float)
@@ -214,26 +189,111 @@ _RANGES: Mapping[str, tuple[Any, float, str]] = {
 """Settings that are numbers: the least value, the bound that they must be below, and what errors call them."""
 
 
-def build_transformer(config: Any, pooler: bool, attention: str = "sdpa") -> nn.Module:
-    """A transformer of the configuration, on the current default device; `attention` is 'sdpa' or 'eager'."""
-    import transformers
-
-    if attention not in ATTENTION:
-        raise ModelError(f"expected attention {' or '.join(ATTENTION)}, found '{attention}'")
-    model_class = getattr(transformers, FAMILIES[config.model_type].model_class)
-    try:
-        model: nn.Module = model_class(config, add_pooling_layer=pooler)
-    except Exception as error:  # a pad id outside the vocabulary, an unknown activation, ...
-        raise ModelError(f"the transformer cannot be built: {one_line(error, LONG, first_only=True)}") from None
-    model.set_attn_implementation(attention)  # type: ignore[operator]
-    return model
-
-
 def written_config(config: Any) -> dict[str, Any]:
     """The entry `transformerConfig` of config.json that xpet writes: enough to rebuild the transformer."""
     return {"model_type": config.model_type, **{key: getattr(config, key) for key in (*_SIZES, *_SETTINGS)}}
 
 
-def token_limit(config: Any) -> int:
-    """The longest row of tokens, special ones included, that the position table has room for."""
-    return int(config.max_position_embeddings - FAMILIES[config.model_type].first_position(config.pad_token_id))
+def _read(folder: Path) -> DiskLayout:
+    """Settings and files of a folder; raises ModelError where they are not of the M-CLIP layout."""
+    config = read_json(folder / CONFIG, PURPOSE)
+    _check_keys(config, folder)
+    return DiskLayout(folder, config, buffers=False)
+
+
+def _check_keys(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError unless a config.json has the keys of the M-CLIP layout."""
+    kind = config.get("model_type", "unknown")
+    optional = ("modelBase",) if kind in tuple(BACKBONES) else ()  # config.json has the transformer's settings then
+    missing = [key for key in _KEYS if key not in config and key not in optional]
+    if missing:
+        raise ModelError(
+            f"{folder}: expected {PURPOSE}, found a model of type '{kind}' whose config.json lacks {', '.join(missing)}"
+        )
+    if not isinstance(config.get("modelBase", ""), str):
+        raise ModelError(f"{folder}: expected a name as modelBase in config.json, found {config['modelBase']!r:.60}")
+
+
+def _build(layout: DiskLayout, attention: str) -> TextTower:
+    """The tower that config.json and the tensors describe, on the meta device; raises ModelError."""
+    config, tensors = layout.config, layout.tensors
+    nested = config.get("transformerConfig") or {}
+    if not isinstance(nested, dict):
+        raise ModelError(f"{layout.folder}: expected transformerConfig to be an object, found {type(nested).__name__}")
+    outer = {key: value for key, value in config.items() if key != "model_type" or value in tuple(BACKBONES)}
+    try:
+        settings = transformer_config(config.get("modelBase", ""), {**outer, **nested}, tensors)
+        pooler = "transformer.pooler.dense.weight" in tensors
+        with torch.device("meta"):
+            return TextTower(build_transformer(settings, pooler, attention), _dimensions(config, tensors, settings))
+    except ModelError as error:
+        raise ModelError(f"{layout.folder}: {error}") from None
+
+
+def _dimensions(config: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: Any) -> int:
+    """Output size of the projection [numDims, transformerDimensions]; raises ModelError where config.json disagrees."""
+    weight = tensors.get("LinearTransformation.weight")
+    if weight is None or weight.dim() != 2:
+        raise ModelError("the weights are not in the M-CLIP layout: expected a matrix LinearTransformation.weight")
+    sizes = {"numDims": weight.shape[0], "transformerDimensions": settings.hidden_size}
+    wrong = [f"{name} {config[name]!s:.60} against {size}" for name, size in sizes.items() if config[name] != size]
+    if wrong:
+        raise ModelError(
+            f"config.json and weights disagree: {', '.join(wrong)}; correct config.json or fetch both again"
+        )
+    return int(weight.shape[0])
+
+
+def _tokenizer(layout: DiskLayout, tower: TextTower) -> TextTokenizer:
+    """The tokenizer beside the weights, cut to the tower's positions."""
+    settings: Any = tower.transformer.config
+    return load_tokenizer(layout.folder, token_limit(settings), settings.pad_token_id)
+
+
+def _write(
+    base: OpenText, stage: Path, changes: Mapping[str, Change], storage: StorageOptions, entries: Mapping[str, Any],
+    on_event: OnEvent,
+) -> None:  # fmt: skip
+    """Write the layout that xpet writes of its own towers, with config.json's entries kept."""
+    write_weights(stage, base.streamed(), changes, storage, on_event)
+    kind = str(storage.dtype).removeprefix("torch.")
+    write_settings(stage, base.tower, base.tokenizer, {**base.config, **entries, "torch_dtype": kind})
+
+
+def write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, config: Mapping[str, Any]) -> None:
+    """Write all files of the M-CLIP layout but the weights: config.json, tokenizer.json, tokenizer_config.json."""
+    settings: Any = tower.transformer.config
+    document = {
+        "architectures": ["MultilingualCLIP"],
+        "modelBase": settings.model_type,
+        **config,
+        "model_type": "M-CLIP",
+        "numDims": tower.dimensions,
+        "transformerDimensions": settings.hidden_size,
+        "transformerConfig": written_config(settings),
+    }
+    write_json(folder / CONFIG, document)
+    tokenizer.save(folder)
+
+
+FAMILY = Family(
+    "M-CLIP",
+    recognise=lambda folder: True,  # the last row: its errors say what is missing
+    read=_read,
+    build=_build,
+    tokenizer=_tokenizer,
+    write=_write,
+    partners={
+        "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
+        "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
+        "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
+    },
+    facts=Facts(
+        checkpoints=(
+            "M-CLIP/XLM-Roberta-Large-Vit-B-32", "M-CLIP/XLM-Roberta-Large-Vit-L-14",
+            "M-CLIP/XLM-Roberta-Large-Vit-B-16Plus", "M-CLIP/LABSE-Vit-L-14",
+        ),
+        parameters="560 M; LaBSE 471 M", dimensions="512, 768, 640, 768", languages="48; LaBSE 109", licence="MIT",
+        verified="features equal the published class's",
+    ),
+)  # fmt: skip

@@ -1,0 +1,30 @@
+"""The model families: which there are, and which one a checkpoint folder is of.
+
+A family is a file of this folder that holds `FAMILY`, and a row here. See `xpet.models.families.base.Family`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xpet.models.families import m_clip, sentence_transformers
+from xpet.models.families.base import Family, document
+
+FAMILIES: tuple[Family, ...] = (
+    sentence_transformers.FAMILY,
+    m_clip.FAMILY,
+)
+"""In the order in which they are tried: the first that recognises a folder reads it."""
+
+
+def family_of(folder: Path) -> Family:
+    """The family of a checkpoint folder; M-CLIP, whose errors say what is missing, for a folder of none."""
+    return next(family for family in FAMILIES if family.recognise(folder))
+
+
+def settings_in(folder: Path) -> Mapping[str, Any]:
+    """The settings that a folder has under any family's name of them; empty where there are none to be read."""
+    names = dict.fromkeys(name for family in FAMILIES for name in family.settings)
+    return next((found for name in names if (found := document(folder, name))), {})
