@@ -10,6 +10,8 @@ from xpet.core import stacked_metrics
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
+from xpet.core.tensors import copy_in_pieces, fetch
+from xpet.methods import embeddings
 from xpet.methods.build import build_stack
 from xpet.training import selection
 from xpet.training.selection import BestCheckpoints, TrainedRun, Validation
@@ -50,3 +52,41 @@ def test_figures_are_those_of_each_run_alone(monkeypatch: pytest.MonkeyPatch, sh
         alone = retrieval(images[run], texts[run], owners[run])
         loss = float(contrastive(images[run][owners[run]], texts[run]))
         assert mine == pytest.approx({"val_r1": alone.recall, "val_mrr": alone.mrr, "val_loss": loss}, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["lora", "words", "full"])
+def test_finished_runs_are_copied_as_a_whole(name: str) -> None:
+    """Equal, in order and memory, to what is copied of each parameter; the stack stays as it is."""
+    words = MethodConfig("lora", rank=2, train=("embeddings", "layernorm"), embedding_rank=4)
+    config, runs = {**towers.METHOD_CONFIGS, "words": words}[name], 1 if name == "full" else 3
+    stack = build_stack(towers.tower(), config, list(range(runs)), [[4, 5, 6], [7], []][:runs])
+    with torch.no_grad():
+        for flat in stack.flat:
+            flat.add_(torch.rand(flat.shape, dtype=flat.dtype))
+    best = BestCheckpoints(stack, [TrainedRun(RUNS[0]) for _ in range(runs)], FitPlan())
+    leaving = [0] if name == "full" else [2, 0]
+    expected = {slot: {key: value[slot].detach().clone() for key, value in stack.values.items()} for slot in leaving}
+    later = [flat.add_(1.0).clone() for flat in stack.flat]
+    finished = best.finish(leaving)
+    assert all(torch.equal(flat, value) for flat, value in zip(stack.flat, later, strict=True))
+    for slot, run in zip(leaving, finished, strict=True):
+        table = stack.token_table
+        if table is not None:
+            kept = len(table.tokens[slot])
+            expected[slot] |= {embeddings.TOKENS: table.tokens[slot]}
+            expected[slot][embeddings.DOWN] = expected[slot][embeddings.DOWN][:kept]
+        assert list(run.state) == list(expected[slot])
+        for key, value in expected[slot].items():
+            assert torch.equal(run.state[key], value), key
+            assert run.state[key].untyped_storage().nbytes() == value.nbytes
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (0, 4), (16,)])
+def test_a_tensor_is_fetched_in_pieces(shape: tuple[int, ...]) -> None:
+    source, waited = torch.rand(shape, dtype=torch.float64).t() if len(shape) == 2 else torch.rand(shape), []
+    target = torch.empty(source.shape, dtype=source.dtype)
+    between = torch.empty(min(24, source.nbytes), dtype=torch.uint8)
+    copy_in_pieces(source, target, between, lambda: waited.append(between.clone()))
+    assert torch.equal(target, source)
+    assert len(waited) == -(-source.nbytes // 24)
+    assert torch.equal(fetch(source), source)

@@ -118,10 +118,9 @@ def _initial(sites: Sequence[DeltaSite], parameters: Parameters, seeds: Sequence
             for site in sites:
                 for name, value in site.fresh().named_parameters():
                     columns.setdefault(f"{_site_name(site)}.{name}", []).append(value.detach())
-        for path, names in parameters.items():
-            for name, parameter in names.items():
-                device = "meta" if parameter.is_meta else "cpu"
-                columns.setdefault(f"{path}.{name}", []).append(parameter.detach().to(device))
+    for path, names in parameters.items():
+        for name, parameter in names.items():
+            columns[f"{path}.{name}"] = [parameter.detach().to("meta" if parameter.is_meta else "cpu")] * len(seeds)
     return {name: torch.stack(values) for name, values in columns.items()}
 
 

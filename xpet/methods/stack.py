@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xpet.core import dropout_bits
 from xpet.core.caption_packing import PackedBatch
 from xpet.core.errors import ModelError
+from xpet.core.tensors import fetch, send
 from xpet.methods import embeddings
 from xpet.methods.stacked import Selection
 
@@ -74,31 +75,35 @@ class Stack:
         `tokens`: for each new run the ids of the tokens whose embeddings it trains. Returns a function that re-indexes
         a tensor [runs before, n] laid out as the parameters (moments, checkpoints) the same way, zero for new runs.
         """
-        before = {name: value.shape for name, value in self.values.items()}
+        before, device = {name: value.shape for name, value in self.values.items()}, self.flat[0].device
+        index = send(torch.tensor(kept, dtype=torch.long), device)
         if self.token_table is not None:
             known = [self.token_table.tokens[run] for run in kept]
-            self.token_table.set([*known, *(tokens if tokens is not None else [()] * len(seeds))], self.flat[0].device)
+            self.token_table.set([*known, *(tokens if tokens is not None else [()] * len(seeds))], device)
 
         def reindex(flat: Tensor) -> Tensor:
-            return self._reindexed(flat.detach(), before, kept, len(seeds))
+            return self._reindexed(flat.detach(), before, index, len(seeds))
 
         self._hold(reindex(self.flat[0]), len(kept) + len(seeds))
         if seeds:
             with torch.no_grad(), self._as_loaded():
-                for name, value in self.draw(seeds).items():
-                    self.values[name][len(kept) :] = value.to(self.flat[0].device)
+                drawn = self.draw(seeds)
+                columns = [drawn[name].reshape(len(seeds), -1).to(self.flat[0].dtype) for name in self.values]
+                self.flat[0][len(kept) :] = send(torch.cat(columns, dim=1), device)
         return reindex
 
-    def _reindexed(self, flat: Tensor, shapes: Mapping[str, torch.Size], kept: Sequence[int], more: int) -> Tensor:
-        """The kept rows of a flat tensor [runs, n] of these shapes, then `more` rows of zeros; A gets its new size."""
-        index = torch.tensor(kept, dtype=torch.long, device=flat.device)
+    def _reindexed(self, flat: Tensor, shapes: Mapping[str, torch.Size], index: Tensor, more: int) -> Tensor:
+        """Rows `index` [kept] of a flat tensor [runs, n] of these shapes, then `more` of zeros; A gets its new size."""
+        kept = flat[index]
+        if self.token_table is None:
+            return torch.cat([kept, kept.new_zeros(more, flat.shape[1])])
         parts = []
-        for name, value in _split(flat, shapes).items():
-            old = value[index]
-            shape = self._shape(name, len(kept) + more, old.shape)
+        shapes = {name: torch.Size((len(index), *shape[1:])) for name, shape in shapes.items()}
+        for name, old in _split(kept, shapes).items():
+            shape = self._shape(name, len(index) + more, old.shape)
             new = old.new_zeros(shape)
             rows = min(old.shape[1], shape[1])
-            new[: len(kept), :rows] = old[:, :rows]
+            new[: len(index), :rows] = old[:, :rows]
             parts.append(new.reshape(shape[0], -1))
         return torch.cat(parts, dim=1)
 
@@ -214,7 +219,16 @@ class Stack:
 
     def state(self, run: int) -> dict[str, Tensor]:
         """Copies of one run's parameters [*shape] by name, on the CPU, with the tokens whose embeddings it trains."""
-        state = {name: value[run].detach().cpu().clone() for name, value in self.values.items()}
+        return self.named(run, [fetch(flat[run]) for flat in self.flat])
+
+    def named(self, run: int, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Copies by name, as those of `state`, of one run's `parameters`: [n] each on the CPU, as a row of `flat`."""
+        shapes = {name: torch.Size((1, *value.shape[1:])) for name, value in self.values.items()}
+        if len(parameters) == 1:
+            values = _split(parameters[0].unsqueeze(0), shapes)
+        else:
+            values = {name: part.view(shapes[name]) for name, part in zip(shapes, parameters, strict=True)}
+        state = {name: value[0].clone() for name, value in values.items()}
         if self.token_table is None:
             return state
         tokens = self.token_table.tokens[run]
@@ -234,7 +248,11 @@ class Stack:
                 if value[run].shape != state[name].shape:
                     shape, expected = tuple(state[name].shape), tuple(value[run].shape)
                     raise ModelError(f"delta does not fit: {name} is {shape}, expected {expected}")
-                value[run].copy_(state[name])
+            rows = [state[name].detach().reshape(-1) for name in self.values]
+            if len(self.flat) == 1:
+                rows = [torch.cat([row.to(self.flat[0].dtype) for row in rows])]
+            for flat, row in zip(self.flat, rows, strict=True):
+                flat[run].copy_(send(row, flat.device))
 
     def _with_all_rows(self, run: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give a run the tokens of a state; returns the state with A padded to the rows of the largest run."""
@@ -249,7 +267,8 @@ class Stack:
             raise ModelError("delta does not fit: expected the tokens of the word embeddings ascending, each once")
         if self.token_table.most != before:
             shapes = {name: value.shape for name, value in self.values.items()}
-            self._hold(self._reindexed(self.flat[0].detach(), shapes, range(self.runs), 0), self.runs)
+            index = torch.arange(self.runs, device=self.flat[0].device)
+            self._hold(self._reindexed(self.flat[0].detach(), shapes, index, 0), self.runs)
         down = state[embeddings.DOWN].new_zeros(self.token_table.most, rank)
         down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
         return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xpet.core.errors import ConfigError
 from xpet.core.processes import here
+from xpet.core.tensors import send
 
 SLICES_ON_CPU = 4
 """Slices of a padded batch on a CPU, see `Engine.slices`."""
@@ -41,9 +42,7 @@ class Engine:
 
     def send(self, tensor: Tensor) -> Tensor:
         """Copy a tensor of any shape from the CPU to the device, without waiting for what the device is doing."""
-        if self.device.type != "cuda":
-            return tensor.to(self.device)
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return send(tensor, self.device)
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate a scalar loss through accelerate."""

@@ -13,6 +13,7 @@ from xpet.core.config import FitPlan, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.selection import RULES
 from xpet.core.stacked_metrics import MOST_CELLS, stacked_retrieval
+from xpet.core.tensors import fetch, send
 from xpet.training.stacklike import Reindex, StackLike
 
 LOSS_FIGURES = ("loss", "loss_clip", "loss_align")
@@ -77,17 +78,12 @@ class BestCheckpoints:
         if better:
             self.snapshot(better, step)
 
-    @torch.no_grad()
     def finish(self, slots: Sequence[int]) -> list[TrainedRun]:
-        """The runs in these slots, each with its checkpoint as its state; the stack is as before afterwards."""
-        index = torch.tensor(slots, device=self.parameters[0].device, dtype=torch.long)
-        last = [flat[index] for flat in self.stack.flat]
-        for flat, copy in zip(self.stack.flat, self.parameters, strict=True):
-            flat[index] = copy[index]
-        for slot in slots:
-            self.runs[slot].state = self.stack.state(slot)
-        for flat, values in zip(self.stack.flat, last, strict=True):
-            flat[index] = values
+        """The runs in these slots, each with its checkpoint as its state."""
+        index = send(torch.tensor(slots, dtype=torch.long), self.parameters[0].device)
+        parameters = [fetch(copy[index]) for copy in self.parameters]  # each [runs that leave, n]
+        for place, slot in enumerate(slots):
+            self.runs[slot].state = self.stack.named(slot, [part[place] for part in parameters])
         return [self.runs[slot] for slot in slots]
 
     def reindex(self, slots: Sequence[int], reindex: Reindex, new: Sequence[TrainedRun]) -> None:
