@@ -27,7 +27,9 @@ from xpet.core.errors import XpetWarning
 from xpet.core.line_shapes import LineShapes
 from xpet.methods.build import build_stack
 from xpet.models import packed_attention, varlen_attention
-from xpet.models.packed_attention import hidden_states, visible
+from xpet.models.pooling import Pooling
+from xpet.models.pre_norm import build_pre_norm
+from xpet.models.text_tower import TextTower
 from xpet.models.varlen_attention import kernel_for, nested, products
 from xpet.training import graphs
 from xpet.training.device import make_engine
@@ -121,25 +123,21 @@ def test_by_sequence_equals_padded_and_no_mask_is_made(
             torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
 
 
-def test_a_causal_tower_sees_what_is_before_alone(kernels: Kernels) -> None:
-    tower, shapes = towers.tower(), SHAPES[1]
-    tower.transformer.config.is_causal = True  # type: ignore[union-attr]
-
-    def states(rows: list[list[int]], shapes: LineShapes) -> Tensor:
-        """Hidden states of every caption's tokens but the last, one caption after another."""
-        batch = pack([rows], channels=64, shapes=shapes)
-        words = tower.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
-        hidden = hidden_states(tower.transformer, words, batch.positions + 2, visible(tower.transformer, batch, words))
-        line, number = batch.index // batch.most, batch.index % batch.most
-        return torch.cat([hidden[i][batch.segment[i] == n][:-1] for i, n in zip(line, number, strict=True)])
-
-    rows = ROWS[1]
-    by_sequence, by_mask = states(rows, shapes), states(rows, LineShapes())
-    assert kernels.asked[0] == (torch.float64, towers.HIDDEN // 2, True)
-    torch.testing.assert_close(by_sequence, by_mask, atol=1e-12, rtol=0)
-    others = states([[*row[:-1], 7] for row in rows], shapes)
-    torch.testing.assert_close(by_sequence, others, atol=1e-12, rtol=0)
-    assert states([[*row[:-2], 7, row[-1]] for row in rows], shapes).sub(by_sequence).abs().max() > 1e-3
+@pytest.mark.parametrize("causal", [False, True])
+def test_pre_norm_towers_causal_and_not(causal: bool, kernels: Kernels) -> None:
+    transformer = build_pre_norm(
+        causal, vocab_size=towers.VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=20,
+    )  # fmt: skip
+    for pooling in (Pooling(), Pooling("end", end=2)):
+        tower = TextTower(transformer, 8, pooling).double().eval()
+        batches = [pack([ROWS[1]], channels=32, shapes=shapes) for shapes in (*SHAPES, LineShapes())]
+        with torch.no_grad():
+            plain = tower(*towers.pad(ROWS[1]))
+            for batch in batches:
+                torch.testing.assert_close(tower.packed(batch), plain, atol=1e-12, rtol=0)
+    assert set(kernels.asked) == {(torch.float64, 8, causal)}
+    assert kernels.called == 2 * len(SHAPES) * 2
 
 
 def test_where_attention_is_dropped_out_or_chosen_to_be_eager_a_mask_is_made(kernels: Kernels) -> None:
