@@ -66,7 +66,7 @@ def by_xpet(steps: int) -> list[tuple[TrainedRun, dict[str, Tensor]]]:
         pairs = list(zip(runs, data, strict=True))
         outcomes = fit(stack, pairs, replace(FIT, steps=steps), towers.pad, make_engine("cpu"))
         for place, outcome in enumerate(outcomes):
-            found = {n: v.grad[place] for n, v in stack.values.items() if v.grad is not None}
+            found = {name: gradient[place] for name, gradient in stack.gradients_by_name().items()}
             results.append((outcome, found))
     return results
 

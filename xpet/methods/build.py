@@ -51,9 +51,11 @@ def build_stack(
     if token_table is not None:
         token_table.set([()] * len(seeds) if tokens is None else tokens, "cpu")
     draw = _drawer(tower, sites, parameters, token_table, config.embedding_rank)
-    flat, values = flatten(draw(seeds))
+    values = draw(seeds)
+    flat = flatten(values)
     stack = Stack(tower, values, draw, [flat])
     stack.token_table = token_table
+    stack.hold(flat, len(seeds))
     _install_deltas(tower, sites, method, values, stack.selection)
     _install_trainable(tower, parameters, values, stack.selection)
     if token_table is not None:

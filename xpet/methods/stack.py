@@ -13,6 +13,7 @@ from xpet.core.caption_packing import PackedBatch
 from xpet.core.errors import ModelError
 from xpet.core.tensors import fetch, send
 from xpet.methods import embeddings
+from xpet.methods.flat_values import split
 from xpet.methods.stacked import Selection
 
 TrainedTokens = Sequence[Sequence[int] | Tensor]
@@ -84,7 +85,7 @@ class Stack:
         def reindex(flat: Tensor) -> Tensor:
             return self._reindexed(flat.detach(), before, index, len(seeds))
 
-        self._hold(reindex(self.flat[0]), len(kept) + len(seeds))
+        self.hold(reindex(self.flat[0]), len(kept) + len(seeds))
         if seeds:
             with torch.no_grad(), self._as_loaded():
                 drawn = self.draw(seeds)
@@ -99,7 +100,7 @@ class Stack:
             return torch.cat([kept, kept.new_zeros(more, flat.shape[1])])
         parts = []
         shapes = {name: torch.Size((len(index), *shape[1:])) for name, shape in shapes.items()}
-        for name, old in _split(kept, shapes).items():
+        for name, old in split(kept, shapes).items():
             shape = self._shape(name, len(index) + more, old.shape)
             new = old.new_zeros(shape)
             rows = min(old.shape[1], shape[1])
@@ -113,11 +114,11 @@ class Stack:
             return runs, self.token_table.most, *like[2:]
         return runs, *like[1:]
 
-    def _hold(self, flat: Tensor, runs: int) -> None:
+    def hold(self, flat: Tensor, runs: int) -> None:
         """Make a flat tensor [runs, n] the parameters, with all values as views of it."""
         shapes = {name: torch.Size(self._shape(name, runs, value.shape)) for name, value in self.values.items()}
         self.flat = [flat]
-        self.values.update(_views(flat, shapes))
+        self.values.update(self.selection.flat_values.hold(flat, shapes))
 
     def all(self) -> AbstractContextManager[None]:
         """Select every run for the time of the block: rows come run after run."""
@@ -198,24 +199,22 @@ class Stack:
     def to(self, device: torch.device | str) -> Stack:
         """Move tower and trained parameters; returns self."""
         self.tower.to(device)
-        self.flat = [self.flat[0].detach().to(device)]
-        self.values.update(_views(self.flat[0], {name: value.shape for name, value in self.values.items()}))
+        self.hold(self.flat[0].detach().to(device), self.runs)
         if self.token_table is not None:
             self.token_table.table = self.token_table.table.to(device)
         return self
 
     def gradients(self) -> list[Tensor]:
         """Gradients laid out as `flat`, tensors [runs, n]; zero for parameters no loss reached."""
-        parts = []
-        for value in self.values.values():
-            gradient = value.grad if value.grad is not None else torch.zeros_like(value)
-            parts.append(gradient.reshape(self.runs, -1))
-        return [torch.cat(parts, dim=1)] if len(self.flat) == 1 else parts
+        return [self.selection.flat_values.gradient]
+
+    def gradients_by_name(self) -> dict[str, Tensor]:
+        """The same gradients as views [runs, *shape], by name."""
+        return split(self.gradients()[0], {name: value.shape for name, value in self.values.items()})
 
     def clear_gradients(self) -> None:
         """Forget all gradients."""
-        for value in self.values.values():
-            value.grad = None
+        self.selection.flat_values.clear()
 
     def state(self, run: int) -> dict[str, Tensor]:
         """Copies of one run's parameters [*shape] by name, on the CPU, with the tokens whose embeddings it trains."""
@@ -225,7 +224,7 @@ class Stack:
         """Copies by name, as those of `state`, of one run's `parameters`: [n] each on the CPU, as a row of `flat`."""
         shapes = {name: torch.Size((1, *value.shape[1:])) for name, value in self.values.items()}
         if len(parameters) == 1:
-            values = _split(parameters[0].unsqueeze(0), shapes)
+            values = split(parameters[0].unsqueeze(0), shapes)
         else:
             values = {name: part.view(shapes[name]) for name, part in zip(shapes, parameters, strict=True)}
         state = {name: value[0].clone() for name, value in values.items()}
@@ -268,29 +267,13 @@ class Stack:
         if self.token_table.most != before:
             shapes = {name: value.shape for name, value in self.values.items()}
             index = torch.arange(self.runs, device=self.flat[0].device)
-            self._hold(self._reindexed(self.flat[0].detach(), shapes, index, 0), self.runs)
+            self.hold(self._reindexed(self.flat[0].detach(), shapes, index, 0), self.runs)
         down = state[embeddings.DOWN].new_zeros(self.token_table.most, rank)
         down[: len(state[embeddings.DOWN])] = state[embeddings.DOWN]
         return {name: value for name, value in {**state, embeddings.DOWN: down}.items() if name != embeddings.TOKENS}
 
 
-def flatten(initial: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Put initial values [runs, *shape] into one tensor [runs, n]; returns it and, by name, leaves that view it."""
+def flatten(initial: Mapping[str, Tensor]) -> Tensor:
+    """Put initial values [runs, *shape] into one tensor [runs, n]; half precision becomes single."""
     flat = torch.cat([value.reshape(len(value), -1) for value in initial.values()], dim=1)
-    if flat.dtype in (torch.bfloat16, torch.float16):
-        flat = flat.float()
-    return flat, _views(flat, {name: value.shape for name, value in initial.items()})
-
-
-def _views(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    return {name: view.requires_grad_() for name, view in _split(flat, shapes).items()}
-
-
-def _split(flat: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Views [runs, *shape] of a flat tensor [runs, n], by name."""
-    parts, start = {}, 0
-    for name, shape in shapes.items():
-        size = shape[1:].numel()
-        parts[name] = flat[:, start : start + size].view(shape)
-        start += size
-    return parts
+    return flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xpet.methods.base import BatchedDelta
+from xpet.methods.flat_values import FlatValues
 
 
 @dataclass
 class Selection:
     """Which runs the rows of the present forward belong to: `start` to `stop` - 1; none of them is the bare backbone.
 
-    With `each` [rows] it is the run of every row, in any order: a batch of mixed languages.
+    With `each` [rows] it is the run of every row, in any order: a batch of mixed languages. `flat_values` are the
+    parameters of all runs.
     """
 
     start: int = 0
     stop: int = 0
     each: Tensor | None = None
+    flat_values: FlatValues = field(default_factory=FlatValues)
 
     @property
     def runs(self) -> int:
@@ -50,6 +53,7 @@ class Selection:
             yield
         finally:
             self.start, self.stop, self.each = before
+            self.flat_values.forget()
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,11 @@ class Stacked(nn.Module):
 
     def selected(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Short name -> parameter [runs, ...] of the selected runs, as `dtype`."""
-        share = self.share
-        return {short: share.selection.pick(share.values[name]).to(dtype) for short, name in share.names.items()}
+        share, selection = self.share, self.share.selection
+        if selection.each is None:
+            values = selection.flat_values.read(selection.start, selection.stop, dtype)
+            return {short: values[name] for short, name in share.names.items()}
+        return {short: selection.pick(share.values[name]).to(dtype) for short, name in share.names.items()}
 
     def grouped(self, rows: Tensor) -> Tensor:
         """Group rows [runs * rows, ..., d] by run: [runs, everything else, d]."""
