@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.bench.align_runs import Found, Options, Reference
-from tests.bench.meter import Rows, in_turns, now, ratio, wait
+from tests.bench.align_runs import Found, Options, Reference, left_out_of
+from tests.bench.meter import in_turns, now, ratio, wait
 from tests.bench.ours import Ours, fit_config
 from tests.bench.reference import clip_loss
 from tests.bench.setting import text_tower
@@ -31,35 +31,41 @@ def full(options: Options) -> Found:
     setting = options.setting(rows=KEPT * batch, validation=2)
     run = RunConfig("de", options.routine)
     reference, ours = Reference(options, setting), Ours(setting, options.config, options.precision)
-    steps = max(2, options.steps // 5)
+    steps, taught = max(2, options.steps // 5), max(2, options.taught // 5)
 
     def mine() -> float:
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
         return ours.fit([run], fit_config(batch, steps), validation=2)
 
     ways: dict[str, Callable[[], float]] = {"xpet": mine}
-    ways["reference loop"] = lambda: reference.sample(run, steps, batch=batch)
     left_out = []
     if importlib.util.find_spec("peft") is None:
         left_out = ["left out, peft is not installed: accelerate + PEFT LoRA"]
     elif options.method == "lora":
         script = PeftScript(options, ours.images(), run)
         ways["accelerate + PEFT LoRA"] = lambda: script.train(batch, steps)
+    ways["reference loop"] = lambda: reference.sample(run, taught, batch=batch)
     ours.fit([run], fit_config(batch, 1), validation=2)  # the other two leave out their first step themselves
-    times = in_turns(ways, options.rounds)
-    rows: Rows = []
-    for name, mine_ in times.items():
-        each = statistics.median(mine_)
-        rows.append({
-            "what": name, "xpet is faster by": ratio(mine_, times["xpet"]), "captions/s": batch / each,
-            "ms/step": 1000 * each, f"an epoch of {CAPTIONS:,} s": each * CAPTIONS / batch,
-        })  # fmt: skip
-    return Found(rows, [
-        f"{options.routine}, batch {batch}, {steps} steps round {KEPT} batches (speed does not depend on how many "
-        f"there are), no validation, median of {options.rounds} rounds; an epoch is extrapolated",
+    notes = [
+        f"{options.routine}, batch {batch}, {steps} steps ({taught} of the reference loop) round {KEPT} batches (speed "
+        f"does not depend on how many there are), no validation, median of at most {options.rounds} rounds; an epoch "
+        "is extrapolated",
         "PEFT: rank 8 beside query and value, no trained LayerNorms, image features at hand, dropout on, two forwards, "
         "texts tokenised in each batch", *left_out,
-    ])  # fmt: skip
+    ]  # fmt: skip
+
+    def found(times: dict[str, list[float]]) -> Found:
+        rows = [
+            {
+                "what": name, "xpet is faster by": ratio(taken, times["xpet"]),
+                "captions/s": batch / statistics.median(taken), "ms/step": 1000 * statistics.median(taken),
+                f"an epoch of {CAPTIONS:,} s": statistics.median(taken) * CAPTIONS / batch,
+            }
+            for name, taken in times.items()
+        ]  # fmt: skip
+        return Found(rows, [*notes, *left_out_of(ways, times)])
+
+    return found(in_turns(ways, options.rounds, options.allowed, lambda times: options.told(found(times))))
 
 
 @contextmanager

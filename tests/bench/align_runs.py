@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.bench.meter import Peak, Rows, in_turns, ratio, seconds
+from tests.bench.meter import UNLIMITED, Allowance, Peak, Rows, in_turns, ratio, seconds
 from tests.bench.ours import Ours, fit_config
 from tests.bench.reference import VALIDATE_EVERY, Examples, Flags, ReferenceLoop
 from tests.bench.setting import LANGUAGES, SIZES, Setting, image_tower, lengths_of, text_tower
@@ -24,9 +25,22 @@ SHOTS, BATCH, STEPS = 50, 5, 500
 RATES, WEIGHTS = (5e-5, 1e-4, 2e-4), (0.3, 0.1, 0.03, 0.01, 0.003)
 WARM = VALIDATE_EVERY
 """The reference's first steps are not counted."""
+RECORDING = [
+    "beginnings: seconds of a fit beyond its steps at their usual rate (recording, allocating), counted once a stack",
+]
+LONGER = 4
+"""How many times the sample's steps a single run of xpet is timed for on a GPU."""
 METHODS = {
     "lora": MethodConfig("lora"), "adapter": MethodConfig("adapter"), "compacter": MethodConfig("compacter"),
 }  # fmt: skip
+
+
+@dataclass
+class Found:
+    """A part's table and what a reader must know of it."""
+
+    rows: Rows
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,12 @@ class Options:
     data: Path | None = None
     whole: bool = False
     smoke: bool = False
-    budget: float = 120.0
+    allowed: Allowance = UNLIMITED
+    reference_steps: int | None = None
     compile: bool = False
+    told: Callable[[Found], None] = lambda found: None
+    kept: dict[object, tuple[float, float]] | None = None
+    """Where time is short: samples of the reference, which no precision of xpet changes, are taken once and kept."""
 
     @property
     def config(self) -> MethodConfig:
@@ -53,16 +71,13 @@ class Options:
         config = METHODS[self.method]
         return replace(config, reduction=8) if self.size == "tiny" and self.method == "compacter" else config
 
+    @property
+    def taught(self) -> int:
+        """Steps of a sample of the reference, and of what is as slow."""
+        return self.reference_steps or self.steps
+
     def setting(self, rows: int = SHOTS, validation: int = SHOTS) -> Setting:
         return Setting(SIZES[self.size], rows, validation, self.device, lengths_of(self.data))
-
-
-@dataclass
-class Found:
-    """A part's table and what a reader must know of it."""
-
-    rows: Rows
-    notes: list[str]
 
 
 class Reference:
@@ -74,7 +89,21 @@ class Reference:
         self.attaching: list[float] = []
 
     def sample(self, run: RunConfig, steps: int, flags: Flags = Flags(), batch: int = BATCH) -> float:  # noqa: B008
-        """Seconds per step of the first `steps` of a run, validations included, without the first interval."""
+        """Seconds per step of the first `steps` of a run, validations included, without the first interval.
+
+        A sample of the same kind that was kept is not taken again.
+        """
+        kept, kind = self.options.kept, (self.options.method, run.routine, flags, batch, self.setting.rows)
+        if kept is not None and kind in kept:
+            each, attaching = kept[kind]
+            self.attaching.append(attaching)
+            return each
+        each = self._sample(run, steps, flags, batch)
+        if kept is not None:
+            kept[kind] = each, self.attaching[-1]
+        return each
+
+    def _sample(self, run: RunConfig, steps: int, flags: Flags, batch: int) -> float:
         torch.backends.cuda.matmul.allow_tf32 = False
         setting, routine = self.setting, ROUTINES[run.routine]
         text = text_tower(setting.size, setting.device)
@@ -129,15 +158,20 @@ class Sides:
 
     def plain(self, flags: Flags = Flags()) -> float:  # noqa: B008
         """Reference: seconds per run and step."""
-        return self.reference.sample(self.chosen(1)[0], self.options.steps, flags)
+        return self.reference.sample(self.chosen(1)[0], self.options.taught, flags)
 
-    def stacked(self, count: int, precision: str | None = None, **settings: Any) -> float:
+    def stacked(self, count: int, precision: str | None = None, steps: int | None = None, **settings: Any) -> float:
         """xpet: seconds per run and step with `count` runs side by side."""
         if precision is not None and precision != self.ours.engine.precision:
             self.ours = Ours(self.setting, self.options.config, precision)
         torch.backends.cuda.matmul.allow_tf32 = self.ours.engine.precision == "tf32"
-        config = fit_config(BATCH, self.options.steps, VALIDATE_EVERY, **settings)
+        config = fit_config(BATCH, steps or self.options.steps, VALIDATE_EVERY, **settings)
         return self.ours.fit(self.chosen(count), config) / count
+
+    def alone(self, **settings: Any) -> float:
+        """xpet: seconds per step of one run, of more steps on a GPU, where the first ones may record."""
+        steps = LONGER * self.options.steps if self.options.device == "cuda" else None
+        return self.stacked(1, steps=steps, **settings)
 
     def grid(self, precision: str | None = None, **settings: Any) -> float:
         """xpet: seconds per run and step of stacks as `xpet align` trains them, several at a time on a CPU."""
@@ -150,36 +184,66 @@ class Sides:
         return self.ours.fit_queue(runs, self.size, self.workers, config) / self.options.steps / len(runs)
 
 
+TITLES = {
+    "one": f"one run, {STEPS} steps", "recorded": f"one run, {STEPS} steps, --cuda-graphs",
+    "not recorded": f"one run, {STEPS} steps, --no-cuda-graphs",
+}  # fmt: skip
+
+
 def runs(options: Options) -> Found:
     """One run, and the grid of 150."""
     sides = Sides(options)
     peak = Peak(options.device)
-    ways = {"reference": sides.plain, "one": lambda: sides.stacked(1), "grid": sides.grid}
+    beginnings: dict[str, float] = {}
+
+    def timed(name: str, way: Callable[[], float]) -> Callable[[], float]:
+        def run() -> float:
+            each = way()
+            beginnings[name] = sides.ours.beginning
+            return each
+
+        return run
+
+    ways = {"reference": sides.plain, "one": timed("one", sides.alone), "grid": timed("grid", sides.grid)}
     if options.device == "cuda":
-        ways["replayed"] = lambda: sides.stacked(1, cuda_graphs=True)
+        ways["recorded"] = timed("recorded", lambda: sides.alone(cuda_graphs=True))
+        ways["not recorded"] = timed("not recorded", lambda: sides.alone(cuda_graphs=False))
     sides.warm()
-    times = in_turns(ways, options.rounds)
-    attaching = statistics.median(sides.reference.attaching)
-    whole = _whole(sides) if options.whole else None
-    rows: Rows = []
-    titles = {
-        "grid": f"{len(sides.runs)} runs x {STEPS} steps, stacks of {sides.size}, {sides.workers} at a time",
-        "one": f"one run, {STEPS} steps", "replayed": f"one run, {STEPS} steps, --cuda-graphs",
+
+    def found(times: dict[str, list[float]], whole: float | None = None) -> Found:
+        mine = [name for name in ways if name in times and name != "reference"]
+        rows = [_row(sides, name, times, beginnings, peak, whole) for name in mine]
+        return Found(rows, [*_notes(options, sides), *left_out_of(ways, times)])
+
+    times = in_turns(ways, options.rounds, options.allowed, lambda times: options.told(found(times)))
+    return found(times, _whole(sides) if options.whole else None)
+
+
+def _row(
+    sides: Sides, name: str, times: dict[str, list[float]], beginnings: dict[str, float], peak: Peak,
+    whole: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """How long the reference and xpet take for one run or the grid."""
+    count = len(sides.runs) if name == "grid" else 1
+    stacks = math.ceil(count / sides.size / sides.workers)
+    each, slow_each = statistics.median(times[name]), statistics.median(times["reference"])
+    slow = count * (statistics.median(sides.reference.attaching) + STEPS * slow_each)
+    beginning = stacks * beginnings.get(name, 0.0) if sides.options.device == "cuda" else 0.0
+    training = whole if name == "grid" and whole else beginning + count * STEPS * each
+    fast = sides.ours.seconds + sides.encoding + training
+    grid_title = f"{count} runs x {STEPS} steps, stacks of {sides.size}, {sides.workers} at a time"
+    return {
+        "what": TITLES.get(name, grid_title), "ratio": slow / fast,
+        "ratio of steps": ratio(times["reference"], times[name]),
+        "reference s": slow, "xpet s": fast, "reference ms/run-step": 1000 * slow_each, "xpet ms/run-step": 1000 * each,
+        "beginnings s": beginning, "peak GiB of both": peak.gib(),
     }  # fmt: skip
-    for name, count in (("grid", len(sides.runs)), ("one", 1), ("replayed", 1)):
-        if name not in times:
-            continue
-        slow = count * (attaching + STEPS * statistics.median(times["reference"]))
-        fast = sides.ours.seconds + sides.encoding + count * STEPS * statistics.median(times[name])
-        if name == "grid" and whole is not None:
-            fast = sides.ours.seconds + sides.encoding + whole
-        rows.append({
-            "what": titles[name],
-            "ratio": slow / fast, "ratio of steps": ratio(times["reference"], times[name]),
-            "reference s": slow, "xpet s": fast, "reference ms/run-step": 1000 * statistics.median(times["reference"]),
-            "xpet ms/run-step": 1000 * statistics.median(times[name]), "peak GiB of both": peak.gib(),
-        })  # fmt: skip
-    return Found(rows, _notes(options, sides))
+
+
+def left_out_of(ways: Mapping[str, object], times: Mapping[str, object]) -> list[str]:
+    """A note of what was not measured for want of time."""
+    missing = [name for name in ways if name not in times]
+    return [f"left out, no time was left: {', '.join(missing)}"] if missing else []
 
 
 def _whole(sides: Sides) -> float:
@@ -192,10 +256,12 @@ def _notes(options: Options, sides: Sides) -> list[str]:
     return [
         f"{options.routine}, {SHOTS} shots and {SHOTS} validation images, batch {BATCH}, validation every "
         f"{VALIDATE_EVERY} steps; median of {options.rounds} rounds, both sides in turns",
-        f"reference: {options.steps} steps of one run each round, extrapolated to all steps and runs; {xpet}",
+        f"reference: {options.taught} steps of one run each round, extrapolated to all steps and runs; {xpet}"
+        + ("; the reference is measured once for all precisions" if options.kept is not None else ""),
         f"counted once for xpet: attaching {sides.ours.seconds:.2f} s, encoding {2 * SHOTS} images "
         f"{sides.encoding:.2f} s; for the reference in each run: attaching "
         f"{statistics.median(sides.reference.attaching):.2f} s; loading on neither side",
+        *(RECORDING if options.device == "cuda" else []),
     ]
 
 
@@ -228,14 +294,19 @@ def ablation(options: Options) -> Found:
         *([Step("+ compiled", lambda: sides.grid(lower, compile=True))] if options.compile else []),
     ]
     sides.warm()
-    times = in_turns({step.name: step.run for step in steps}, options.rounds)
-    rows: Rows = []
-    for before, step in zip([None, *steps], steps, strict=False):
-        mine = times[step.name]
-        rows.append({
-            "what": step.name, "ratio to reference": ratio(times["reference loop"], mine),
-            "ratio to the row above": ratio(times[before.name], mine) if before else 1.0,
-            "ms/run-step": 1000 * statistics.median(mine),
-        })  # fmt: skip
+    ways = {step.name: step.run for step in steps}
     notes = [] if options.compile else ["compiled layers (--compile) left out"]
-    return Found(rows, [*_notes(options, sides)[:2], *notes])
+
+    def found(times: dict[str, list[float]]) -> Found:
+        done = [step.name for step in steps if step.name in times]
+        rows = [
+            {
+                "what": name, "ratio to reference": ratio(times[done[0]], times[name]),
+                "ratio to the row above": ratio(times[above], times[name]),
+                "ms/run-step": 1000 * statistics.median(times[name]),
+            }
+            for above, name in zip([done[0], *done], done, strict=False)
+        ]  # fmt: skip
+        return Found(rows, [*_notes(options, sides)[:2], *notes, *left_out_of(ways, times)])
+
+    return found(in_turns(ways, options.rounds, options.allowed, lambda times: options.told(found(times))))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,52 +17,72 @@ from xpet.core.routines import ROUTINES
 WIDEST = 256
 SHARE = 0.7
 """Of the free memory a stack may be expected to take."""
+LEAST = 10
+"""Steps that a stack is timed for at least."""
 
 
 def scaling(options: Options) -> Found:
-    """G = 1, 2, 4, ... as far as memory and the time budget go; no validation."""
+    """G = 1, 2, 4, ... as far as memory and the time allowed go; no validation."""
     rate = matmul_rate(options.device, options.precision)
-    setting = options.setting()
-    ours = Ours(setting, options.config, options.precision)
+    ours = Ours(options.setting(), options.config, options.precision)
     plans = grid(options)
-    config = fit_config(BATCH, options.steps)
     flops = statistics.mean(_flops(ours, options, language) for language in sorted({run.language for run in plans}))
     rows: Rows = []
-    started, stopped = time.monotonic(), ""
-    ours.fit(plans[:1], config, validation=2)
-    count, took = 1, 0.0
-    while count <= (4 if options.smoke else WIDEST):
-        expected = 2.2 * rows[-1]["peak GiB"] if rows else 0.0
-        stopped = _reason(options, expected, time.monotonic() - started + 2 * took)
-        if stopped:
-            break
-        before = time.monotonic()
-        peak = Peak(options.device)
-        wide = [plans[(i * 7) % len(plans)] for i in range(count)]  # languages mixed, as in a search over all
-        each = ours.fit(wide, config, validation=2) / count
-        took = time.monotonic() - before
-        rows.append({
-            "runs": count, "speed-up": rows[0]["ms/run-step"] / each / 1000 if rows else 1.0,
-            "ms/run-step": 1000 * each, "peak GiB": peak.gib(), "useful GFLOP/s": flops / each / 1e9,
-            "of matmul rate %": 100 * flops / each / rate,
-        })  # fmt: skip
-        count *= 2
     notes = [
         f"matmul rate of this device in {options.precision}, measured beforehand: {rate / 1e9:,.0f} GFLOP/s",
         "useful FLOP: forward and backward through the frozen layers for real tokens only, padding not counted",
-        f"{config.steps} steps, batch {BATCH}, {options.routine}, languages mixed; no validation",
+        f"at most {options.steps} steps, batch {BATCH}, {options.routine}, languages mixed; no validation",
     ]
-    return Found(rows, notes + ([f"stopped before {count} runs: {stopped}"] if stopped else []))
+    ours.fit(plans[:1], fit_config(BATCH, options.steps), validation=2)
+    count = 1
+    while count <= (4 if options.smoke else WIDEST):
+        steps = _steps(options, count, rows)
+        stopped = _reason(options, 2.2 * rows[-1]["peak GiB"] if rows else 0.0, steps)
+        if stopped:
+            return Found(rows, [*notes, *_best(rows), f"stopped before {count} runs: {stopped}"])
+        peak = Peak(options.device)
+        wide = [plans[(i * 7) % len(plans)] for i in range(count)]  # languages mixed, as in a search over all
+        each = ours.fit(wide, fit_config(BATCH, steps), validation=2) / count
+        gib = peak.gib()
+        rows.append({
+            "runs": count, "speed-up": rows[0]["ms/run-step"] / each / 1000 if rows else 1.0,
+            "ms/run-step": 1000 * each, "peak GiB": gib, "useful GFLOP/s": flops / each / 1e9,
+            "of matmul rate %": 100 * flops / each / rate,
+            "GiB of a run": (gib - rows[0]["peak GiB"]) / (count - 1) if rows else None,
+        })  # fmt: skip
+        options.told(Found(rows, [*notes, *_best(rows)]))
+        count *= 2
+    return Found(rows, [*notes, *_best(rows)])
 
 
-def _reason(options: Options, expected: float, spent: float) -> str:
+def _best(rows: Rows) -> list[str]:
+    """The quickest width, and what a run takes in memory at the widest."""
+    if not rows:
+        return []
+    best, widest = max(rows, key=lambda row: row["of matmul rate %"]), rows[-1]
+    memory = (
+        ""
+        if len(rows) < 2
+        else f"; memory of a run beside {widest['runs'] - 1} others {widest['GiB of a run']:.3f} GiB"
+    )
+    return [f"best: {best['runs']} runs, {best['of matmul rate %']:.1f} % of the matmul rate{memory}"]
+
+
+def _steps(options: Options, count: int, rows: Rows) -> int:
+    """As many steps as the sample has, or as fit into half of the time that is left; 0 where too few do."""
+    if not rows or math.isinf(options.allowed.left()):
+        return options.steps
+    expected = count * rows[-1]["ms/run-step"] / 1000  # of a step, if more runs side by side gained nothing
+    fitting = int(options.allowed.left() / 2 / expected)
+    return 0 if fitting < min(LEAST, options.steps) else min(fitting, options.steps)
+
+
+def _reason(options: Options, expected: float, steps: int) -> str:
     """Why no wider stack is tried."""
     free = SHARE * free_memory(options.device)
     if expected > free:
         return f"about {expected:.1f} GiB expected, {free:.1f} may be used"
-    if spent > options.budget:
-        return f"would take more than the {options.budget:.0f} s allowed"
-    return ""
+    return "" if steps else f"would take more than the {options.allowed.seconds:.0f} s allowed"
 
 
 def _flops(ours: Ours, options: Options, language: str) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import math
 import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,17 +53,56 @@ def seconds(work: Callable[[], Any], device: torch.device | str = "cpu") -> floa
     return now() - started
 
 
-def in_turns(ways: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
-    """What each way returns, round by round, so that other work on the machine moves all of them alike."""
-    found: dict[str, list[Measured]] = {name: [] for name in ways}
-    for _ in range(rounds):
+@dataclass(eq=False)
+class Allowance:
+    """Seconds that something may take, counted from when this was made; without end unless it says otherwise."""
+
+    seconds: float = math.inf
+    clock: Callable[[], float] = time.monotonic
+    since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.since = self.clock()
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.seconds - (self.clock() - self.since)
+
+    def part(self, weight: float, weights: float) -> Allowance:
+        """The share of `weight` of `weights` of what is left: what one part does not use, the next ones have."""
+        return Allowance(max(0.0, self.left()) * weight / weights, self.clock)
+
+
+UNLIMITED = Allowance()
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], Measured]], rounds: int, allowed: Allowance = UNLIMITED,
+    after: Callable[[dict[str, list[Measured]]], None] = lambda found: None,
+) -> dict[str, list[Measured]]:  # fmt: skip
+    """What each way returns, round by round, so that other work on the machine moves all of them alike.
+
+    Ways for which no time is left in the first round are missing (the first one never is); a further round is begun
+    only where there is time for all of it. `after` gets all that is known after each way.
+    """
+    found: dict[str, list[Measured]] = {}
+    for number in range(rounds):
+        started = allowed.left()
         for name, way in ways.items():
-            found[name].append(way())
+            if number == 0 and found and allowed.left() <= 0:
+                break
+            if name in found or number == 0:
+                found.setdefault(name, []).append(way())
+                after(found)
+        if allowed.left() < started - allowed.left():
+            break
     return found
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """Median over the rounds of how many times faster."""
+    """Median over the rounds of how many times faster; of both medians where one side has fewer rounds."""
+    if len(slow) != len(fast):
+        return statistics.median(slow) / statistics.median(fast)
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
@@ -162,6 +203,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return "" if value is None else str(value)
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    """A row of a table, at once and in one line, before the table is complete."""
+    name, *others = row.items()
+    sys.stdout.write(f"  {name[1]}: " + ", ".join(f"{head} {_cell(value)}" for head, value in others) + "\n")
+    sys.stdout.flush()
 
 
 def write(path: Path | None, document: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.core.routines import ROUTINES
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
-from xpet.models.text_tower import twin
 from xpet.models.tokenizer import TextTokenizer
 from xpet.training.device import make_engine
 from xpet.training.fit import fit, stream
@@ -29,20 +29,26 @@ from xpet.training.workers import side_by_side
 NEVER = 10**9
 TAIL = 20
 """Steps from which on a fit is timed without its beginning (compiling, first allocations)."""
+INTERVALS = 5
+"""Intervals between progress reports from which on their median counts: recording a step falls into single ones."""
 
 
 class Ours:
-    """One tower with a stack, as `xpet align` has it; `seconds` are what loading and attaching took."""
+    """One tower with a stack, as `xpet align` has it; `seconds` are what loading and attaching took.
+
+    `beginning` are the seconds that the last fit took beyond its steps at their usual rate: recordings, allocations.
+    """
 
     def __init__(self, setting: Setting, method: MethodConfig, precision: str) -> None:
         self.setting = setting
         self.engine = make_engine(setting.device, precision)
-        tower, pristine = text_tower(setting.size), text_tower(setting.size)
+        tower = text_tower(setting.size)
+        self.beginning = 0.0
         started = now()
         self.stack = build_stack(tower, method, [1]).to(self.engine.device)
         wait(setting.device)
         self.seconds = now() - started
-        self._another = lambda: build_stack(twin(pristine), method, [1]).to(self.engine.device)
+        self._another = lambda: build_stack(text_tower(setting.size), method, [1]).to(self.engine.device)
         self._others: list[Stack] = []
         self.tokenizer = TextTokenizer(setting.tokenizer.backend_tokenizer.from_str(_text(setting)), _limit(setting), 1)
         self._images: Tensor | None = None
@@ -111,7 +117,8 @@ class Ours:
     def fit(self, runs: Sequence[RunConfig], config: FitPlan, validation: int | None = None) -> float:
         """Seconds per step of a fit of all the runs side by side, validations included.
 
-        From the tenth step on where there are enough (a fit tells of every tenth), else of the whole.
+        From the tenth step on where there are enough (a fit tells of every tenth), else of the whole; the median of the
+        intervals where there are INTERVALS or more.
         """
         self.stack.reset([run.seed for run in runs])
         pairs = [(run, self.data(run, validation)) for run in runs]
@@ -126,12 +133,21 @@ class Ours:
         started = now()
         outcomes = fit(self.stack, pairs, config, self.tokenizer.pad, self.engine, on_event)
         wait(self.setting.device)
+        whole = now() - started
         assert all(outcome.diverged_at is None for outcome in outcomes)
         steps = config.steps or 0
-        if steps < TAIL or len(marks) < 2:
-            return (now() - started) / steps
+        each = whole / steps if steps < TAIL or len(marks) < 2 else _each(marks) * len(runs)
+        self.beginning = max(0.0, whole - each * steps)
+        return each
+
+
+def _each(marks: Sequence[tuple[int, float]]) -> float:
+    """Seconds of a step of a run, from (steps of all runs so far, seconds) now and then."""
+    if len(marks) <= INTERVALS:
         (first, since), (last, until) = marks[0], marks[-1]
-        return (until - since) / (last - first) * len(runs)  # it tells of the steps of all runs together
+        return (until - since) / (last - first)
+    pairs = [(one, other) for one, other in zip(marks, marks[1:], strict=False) if other[0] > one[0]]
+    return statistics.median((until - since) / (last - first) for (first, since), (last, until) in pairs)
 
 
 def fit_config(batch_size: int, steps: int, validate_every: int = NEVER, **settings: Any) -> FitPlan:

@@ -1,18 +1,20 @@
 """Where the time of a training step goes: by kind of operation, for stacks of 1, 16, 64 and 128 runs side by side.
 
     python -m tests.bench.profile_step [--size tiny|base|large] [--device cpu|cuda] [--precision fp32|tf32|bf16]
-        [--method lora] [--runs 1,16,64,128] [--steps 10] [--routine routine1] [--out FILE.json] [--smoke]
+        [--method lora] [--runs 1,16,64,128] [--steps 10] [--routine routine1] [--minutes 2.5] [--out FILE.json]
+        [--smoke]
 
 A fit is warmed up, timed without the profiler (wall), and then traced by torch's profiler. Of each kind of operation
 (products, attention, ...) the table has the milliseconds of a step in its kernels: on a GPU of the device, on a CPU of
 the processor. `host` is what a step takes outside of kernels on a CPU, and on a GPU what the host takes to launch them;
-`launches` are the operations of a step. Preparing a fit and ending it are in it, so take enough steps.
+`launches` are the operations of a step. Preparing a fit and ending it are in it, so take enough steps. A row is told,
+and written to --out, as soon as it is there; stacks that would take longer than --minutes are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,9 +69,8 @@ def by_kind(operations: Iterable[Operation], steps: int, on_gpu: bool) -> tuple[
     return {kind: took / 1000 / steps for kind, took in spent.items()}, host / 1000 / steps, launches / steps
 
 
-def measure(options: Options, count: int) -> dict[str, Any]:
+def measure(ours: Ours, options: Options, count: int) -> dict[str, Any]:
     """The row of a stack of so many runs."""
-    ours = Ours(options.setting(), options.config, options.precision)
     plans = grid(options)
     runs = [plans[(i * 7) % len(plans)] for i in range(count)]  # languages mixed, as in a search over all
     config = fit_config(BATCH, options.steps)
@@ -86,6 +87,26 @@ def measure(options: Options, count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def measured(
+    counts: Sequence[int], allowed: meter.Allowance, measure_one: Callable[[int], dict[str, Any]],
+    keep: Callable[[list[dict[str, Any]]], None],
+) -> list[int]:  # fmt: skip
+    """Measure stacks of these sizes, and give `keep` all rows so far after each; returns sizes there was no time for.
+
+    A stack is taken to need as much time as the last one, times as many runs as it has more.
+    """
+    rows: list[dict[str, Any]] = []
+    took = 0.0
+    for number, count in enumerate(counts):
+        left = allowed.left()
+        if rows and took * max(1, count // rows[-1]["runs"]) > left:
+            return list(counts[number:])
+        rows.append(measure_one(count))
+        took = left - allowed.left()
+        keep(rows)
+    return []
+
+
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     """Measure, print, and write the rows that are returned."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,20 +117,34 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--routine", default="routine1")
     parser.add_argument("--runs", default="1,16,64,128", help="runs side by side, comma-separated")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=2.5, help="of all stacks together")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--smoke", action="store_true", help="smallest size: only shows that it runs")
     given = parser.parse_args(arguments)
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch finds no GPU here; nothing was measured")
+    allowed = meter.Allowance(60 * given.minutes)
     options = Options(
         size=given.size, method=given.method, device=given.device, precision=given.precision, routine=given.routine,
         steps=2 if given.smoke else given.steps, smoke=given.smoke,
     )  # fmt: skip
-    rows = [measure(options, int(count)) for count in ("1,2" if given.smoke else given.runs).split(",")]
     title = f"a step: {options.size}, {options.method}, {options.precision}, {options.device}, batch {BATCH}"
-    meter.show(title, rows, [f"milliseconds of a step of all its runs; {options.steps} steps traced"])
-    meter.write(given.out, {"machine": meter.machine(options.device), "title": title, "rows": rows})
-    return rows
+    document: dict[str, Any] = {"machine": meter.machine(options.device), "title": title, "rows": []}
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        document["rows"] = rows
+        meter.tell(rows[-1])
+        meter.write(given.out, document)
+
+    ours = Ours(options.setting(), options.config, options.precision)
+    counts = [int(count) for count in ("1,2" if given.smoke else given.runs).split(",")]
+    left_out = measured(counts, allowed, lambda count: measure(ours, options, count), keep)
+    notes = [f"milliseconds of a step of all its runs; {options.steps} steps traced"]
+    if left_out:
+        notes.append(f"left out for want of time: {', '.join(map(str, left_out))} runs")
+    meter.show(title, document["rows"], notes)
+    meter.write(given.out, {**document, "notes": notes})
+    return document["rows"]  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

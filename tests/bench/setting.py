@@ -7,6 +7,7 @@ looked up, not multiplied). Lengths: of XTD's captions where the data is at hand
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,21 +78,35 @@ SIZES = {
 }
 
 
+_PRISTINE: dict[tuple[object, ...], nn.Module] = {}
+
+
 def text_tower(size: Size, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TextTower:
-    """A frozen tower in eval mode; always the same weights, drawn on the CPU."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        tower = empty_xlm_roberta(size.dims, **size.text)
-    return tower.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    """A frozen tower of its own in eval mode; always the same weights, drawn on the CPU, once in a process."""
+    tower = _kept("text", 0, lambda: empty_xlm_roberta(size.dims, **size.text), size, device, dtype)
+    return copy.deepcopy(tower)  # type: ignore[return-value]
 
 
 def image_tower(size: Size, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The frozen image tower in eval mode, common to all that ask for it."""
     from xpet.models.image_tower import empty_image_tower
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        tower = empty_image_tower(**size.vision, projection_dim=size.dims)
-    return tower.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    make = lambda: empty_image_tower(**size.vision, projection_dim=size.dims)  # noqa: E731
+    return _kept("image", 1, make, size, device, dtype)
+
+
+def _kept(
+    kind: str, seed: int, make: Callable[[], nn.Module], size: Size, device: torch.device | str, dtype: torch.dtype
+) -> nn.Module:
+    """The tower of this kind, made or copied to the device where this was not done before."""
+    here, drawn = (kind, repr(size), str(device), dtype), (kind, repr(size), "cpu", torch.float32)
+    if drawn not in _PRISTINE:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _PRISTINE[drawn] = make().eval().requires_grad_(False)
+    if here not in _PRISTINE:
+        _PRISTINE[here] = copy.deepcopy(_PRISTINE[drawn]).to(device=device, dtype=dtype)
+    return _PRISTINE[here]
 
 
 def word_tokenizer(limit: int) -> Any:
