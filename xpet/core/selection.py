@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Figures = Mapping[str, float]
 """Validation figures: `val_r1` and `val_mrr` in percent, `val_loss`."""
@@ -19,8 +20,8 @@ class SelectionRule:
     retrieval, and only equal settings by the loss.
     """
 
-    checkpoint: Callable[[Figures], float]
-    """The score of a checkpoint; higher is better."""
+    checkpoint: Callable[[Mapping[str, Any]], Any]
+    """The score of a checkpoint; higher is better. From figures of many, float64 [runs] each, their scores [runs]."""
     setting: str
     """Figure that compares settings; higher is better."""
     words: str
@@ -46,9 +47,18 @@ class SelectionRule:
         return len(runs), statistics.fmean(retrieval), statistics.fmean(loss)
 
 
+def _four_decimals(value: Any) -> Any:
+    """A number, or a tensor [runs], rounded to four decimals."""
+    if isinstance(value, (float, int)):
+        return round(value, 4)
+    from xpet.core.decimal_rounding import rounded
+
+    return rounded(value, 4)
+
+
 RULES = {
     "mrr": SelectionRule(lambda figures: figures["val_mrr"], "val_mrr", "MRR"),
     "loss": SelectionRule(lambda figures: -figures["val_loss"], "val_mrr", "MRR"),
-    "r1": SelectionRule(lambda figures: round(figures["val_r1"] / 100, 4), "val_r1", "R@1"),
+    "r1": SelectionRule(lambda figures: _four_decimals(figures["val_r1"] / 100), "val_r1", "R@1"),
 }
 """By the name in `--select`; `r1` rounds as the reference does."""

@@ -1,4 +1,4 @@
-"""Steps recorded once for each shape and replayed (`--cuda-graphs`).
+"""Work recorded once for each shape and replayed (`--cuda-graphs`): training steps and validations.
 
 A step of few runs launches thousands of small kernels, and a GPU waits for most of them; replayed, they are launched
 at once. A recording works on the tensors it saw: what a step reads is copied into those of the recording, and what it
@@ -7,14 +7,16 @@ writes (parameters, moments, counts, sums) must stay in the same memory for as l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import sys
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
-from xpet.core.errors import ConfigError
+from xpet.core.errors import ConfigError, one_line
+from xpet.core.events import Notice, OnEvent, ignore
 from xpet.training.device import Engine
 from xpet.training.staging import memory_of
 
@@ -22,13 +24,21 @@ Replay = Callable[[], None]
 """Repeats recorded work in the memory it was recorded in."""
 Record = Callable[[Callable[[], None]], Replay]
 """Records a piece of work while doing it once -> a function that repeats it in the same memory."""
+State = Callable[[], tuple[Sequence[Tensor], Sequence[Tensor]]]
+"""-> all tensors, of any shapes, that a piece of work changes, and those of them that tell whether it did its work."""
 
 MOST_SHAPES = 64
 """Shapes that are recorded at most; steps of further shapes are computed without a recording."""
+SHARE_OF_FREE = 0.5
+"""Share of the memory free without them that recordings may hold: steps that are not recorded need as much again."""
+CHECKED_BYTES = 1 << 30
+"""State, in bytes, up to which the first replay is compared with the same work done plainly; it is copied twice."""
+TOLERANCE = 0.05
+"""Relative difference (of norms) beyond which a replay is wrong: that of rounding in bf16 stays far below."""
 
 
 class Inputs(Protocol):
-    """What a step reads: tensors on the device, and what else it depends on."""
+    """What work reads: tensors on the device, and what else it depends on."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -44,20 +54,102 @@ class Inputs(Protocol):
 Batch = TypeVar("Batch", bound=Inputs)
 
 
+class Recordings:
+    """The recordings of one session: what they hold, what they may hold, and whether any are made at all.
+
+    Where recording fails, one notice is given, and from then on everything is computed without. `make` makes a
+    `Record` with memory of its own; None: nothing is recorded.
+    """
+
+    def __init__(self, make: Callable[[], Record] | None = None, on_event: OnEvent = ignore) -> None:
+        self._make, self._on_event = make, on_event
+        self._has_told = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was recorded; its memory is free for others, and new recordings get new memory.
+
+        A pool that all recordings have left cannot be used again (torch asserts it).
+        """
+        self._record = self._make() if self._make is not None else None
+        self.count = self.held = self._growth = 0
+        self._is_full = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether work is recorded and recordings replayed."""
+        return self._record is not None
+
+    @property
+    def note(self) -> str:
+        """How many there are and what they hold, for reports; empty where there are none."""
+        return f", {self.count} recorded in {_mebibytes(self.held)}" if self.count else ""
+
+    def take(self, work: Callable[[], None]) -> Replay | None:
+        """Do a piece of work and record it; None where it is neither done nor recorded."""
+        if self._record is None or self._is_full or self.count >= MOST_SHAPES:
+            return None
+        free = free_bytes()
+        if self.held + self._growth > SHARE_OF_FREE * (free + self.held):
+            self._fill_up()
+            return None
+        try:
+            replay = self._record(work)
+        except torch.OutOfMemoryError:
+            self._fill_up()
+            return None
+        except Exception as error:
+            self.give_up(one_line(error, first_only=True))
+            return None
+        self._count(free, free_bytes())
+        return replay
+
+    def give_up(self, reason: str) -> None:
+        """Record and replay nothing any more, and say why."""
+        self._make = self._record = None
+        self.count = self.held = 0
+        self._on_event(Notice(f"steps are computed one by one, not recorded: {reason}", "warning"))
+
+    def _count(self, before: int, after: int) -> None:
+        """Count a recording; `before` and `after` it so many bytes were free."""
+        growth = max(0, before - after)
+        self.held += growth
+        self._growth = growth if self.count else 0  # the first needs what all others use again
+        self.count += 1
+        if self.held > SHARE_OF_FREE * (after + self.held):  # a step without needs about as much
+            self.give_up(f"recordings hold {_mebibytes(self.held)}, more than the {_mebibytes(after)} that are left")
+
+    def _fill_up(self) -> None:
+        """Make no more recordings, and say so once; those that there are stay."""
+        self._is_full = True
+        if self._has_told:
+            return
+        self._has_told = True
+        held = f"the {self.count} that are hold {_mebibytes(self.held)}"
+        self._on_event(Notice(f"steps of further shapes are not recorded: {held}, and there is no room for more"))
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
+
+
 class ReplayedStep(Generic[Batch]):
     """Does `work` on inputs; from the third time on that inputs of one shape come, by replaying a recording.
 
-    The first time the work is only done, the second time it is recorded. Without `record` it is never recorded.
+    The first time the work is only done, the second time it is recorded: kernels, plans and handles are made when a
+    shape is first met, which a recording does not survive. The first replay is compared with the work done plainly from
+    the same state, where that is small enough; `state` is None from then on.
     """
 
-    def __init__(self, work: Callable[[Batch], None], record: Record | None) -> None:
-        self.work, self.record = work, record
+    def __init__(self, work: Callable[[Batch], None], recordings: Recordings, state: State | None = None) -> None:
+        self.work, self.recordings, self.state = work, recordings, state
         self.seen: set[Hashable] = set()
         self.recorded: dict[Hashable, tuple[Batch, Replay]] = {}
 
     def __call__(self, inputs: Batch) -> None:
         """Do the work on these inputs."""
-        if self.record is None:
+        if not self.recordings.is_on:
+            self.recorded.clear()
             self.work(inputs)
             return
         key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
@@ -65,22 +157,62 @@ class ReplayedStep(Generic[Batch]):
             recorded, replay = self.recorded[key]
             for memory, values in zip(memory_of(recorded.tensors), memory_of(inputs.tensors), strict=True):
                 memory.copy_(values)
-            replay()
-        elif key in self.seen and len(self.recorded) < MOST_SHAPES:
-            self.recorded[key] = inputs, self.record(lambda: self.work(inputs))
-        else:  # the first time sets up what is set up only once, and must not be recorded
+            replay() if self.state is None else self._first(self.state, replay, inputs)
+        elif key in self.seen and (replayed := self.recordings.take(lambda: self.work(inputs))) is not None:
+            self.recorded[key] = inputs, replayed
+        else:
             self.seen.add(key)
             self.work(inputs)
 
+    @torch.no_grad()
+    def _first(self, state: State, replay: Replay, inputs: Batch) -> None:
+        """Replay and do the work plainly, from the same state; the state is then that of the plain work."""
+        changed, compared = state()
+        self.state = None
+        if sum(tensor.nbytes for tensor in changed) > CHECKED_BYTES:
+            replay()
+            return
+        before = [tensor.detach().clone() for tensor in changed]
+        replay()
+        replayed = [tensor.detach().clone() for tensor in compared]
+        for tensor, values in zip(changed, before, strict=True):
+            tensor.copy_(values)
+        with torch.enable_grad():
+            self.work(inputs)
+        if not all(map(_alike, replayed, compared)):
+            self.recordings.give_up("a replayed step gave other numbers than a plain one")
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape differ by rounding at most; what is not finite counts as zero."""
+    one, other = (tensor.detach().double().nan_to_num(0.0, 0.0, 0.0) for tensor in (one, other))
+    return bool((one - other).norm() <= TOLERANCE * other.norm() + 1e-12)
+
+
+def free_bytes() -> int:
+    """Free bytes of the present GPU, after PyTorch gave back what it keeps for later; without a GPU: no limit."""
+    if not torch.cuda.is_available():
+        return sys.maxsize
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # which recording does in any case
+    return int(torch.cuda.mem_get_info()[0])
+
 
 def cuda_graphs() -> Record:
-    """A `Record` that makes CUDA graphs, which share one memory pool."""
+    """A `Record` that makes CUDA graphs, which share one memory pool.
+
+    What other threads do meanwhile (read captions into pinned memory, measure runs that ended) ends no recording.
+    """
     pool = torch.cuda.graph_pool_handle()
 
     def record(work: Callable[[], None]) -> Replay:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):  # nothing is done while it is recorded
-            work()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()  # nothing is done while it is recorded
+        except BaseException:
+            torch.cuda.set_stream(stream)  # where the end of a recording fails, torch leaves its own stream in place
+            raise
         graph.replay()
         return graph.replay
 
@@ -88,7 +220,7 @@ def cuda_graphs() -> Record:
 
 
 def check(config: FitPlan, engine: Engine, processes: int = 1) -> None:
-    """Raise ConfigError when the plan wants graphs and there is no GPU, or its steps cannot be recorded.
+    """Raise ConfigError when the plan insists on graphs and there is no GPU, or its steps cannot be recorded.
 
     `processes` is how many train one stack together.
     """
@@ -107,7 +239,14 @@ def check(config: FitPlan, engine: Engine, processes: int = 1) -> None:
         raise ConfigError(f"--cuda-graphs {reason} with runs spread over {processes} processes; leave it out")
 
 
-def recorder_of(config: FitPlan, engine: Engine) -> Record | None:
-    """How steps are recorded; None where the plan does not want it. Raises ConfigError as `check` does."""
-    check(config, engine)
-    return cuda_graphs() if config.cuda_graphs else None
+def recordings_of(config: FitPlan, engine: Engine, processes: int = 1, on_event: OnEvent = ignore) -> Recordings:
+    """The recordings of a session: none where they are not wanted, or left to us and impossible.
+
+    Raises ConfigError as `check` does.
+    """
+    check(config, engine, processes)
+    wanted = config.cuda_graphs
+    if wanted is None:
+        wanted = engine.device.type == "cuda" and config.layout == "packed" and processes == 1
+        wanted = wanted and config.gradient_cache is None and not config.compile
+    return Recordings(cuda_graphs if wanted else None, on_event)

@@ -64,10 +64,13 @@ class ProgressReporter:
         self.counter.add(steps * len(runs))
         return steps, seconds
 
-    def report(self, step: int, runs: Sequence[TrainedRun], skipped: int) -> None:
-        """Report how far all runs are; `skipped` is the number of steps that the runs that leave now will not take."""
+    def report(self, step: int, runs: Sequence[TrainedRun], skipped: int, more: str = "") -> None:
+        """Report how far all runs are, and `more` at the end of the live figure.
+
+        `skipped` is the number of steps that the runs that leave now will not take.
+        """
         steps, seconds = self.count(step, runs)
-        note = f"{len(runs)} runs, {1000 * seconds / max(1, steps):.0f} ms/step"
+        note = f"{len(runs)} runs, {1000 * seconds / max(1, steps):.0f} ms/step{more}"
         self.on_event(Progress("training", self.counter.add(skipped), self.counter.total, note))
 
     def report_divergence(self, run: TrainedRun, step: int) -> None:

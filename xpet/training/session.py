@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from xpet.training.checkpoint import Checkpoint, restore, run_state
-from xpet.training.graphs import ReplayedStep, recorder_of
+from xpet.training.graphs import ReplayedStep, recordings_of
 from xpet.training.optimiser import StackedAdam
 from xpet.training.progress import ProgressReporter
 from xpet.training.queue import Run
+from xpet.training.readings import Readings
 from xpet.training.resuming import StackFile
-from xpet.training.selection import LOSS_FIGURES, BestCheckpoints, TrainedRun
+from xpet.training.selection import FIGURES, LOSS_FIGURES, BestCheckpoints, TrainedRun
 from xpet.training.setup import FitSetup
 from xpet.training.slots import Cohort, Slot, admit, occupied
 from xpet.training.stacklike import Reindex, StackLike
 from xpet.training.step import StepBatch, read_batch, step_losses
 
 REPORT_EVERY = 10
-"""Steps between reports of progress and of diverged runs: each one waits for the device."""
+"""Steps between reports of progress and of diverged runs, which are asked of the device."""
+READ = (*FIGURES, *LOSS_FIGURES, "counted", "better")
+"""What is read of a run's validation: figures, whether they count, whether they are the best so far."""
 
 Assign = Callable[[StackLike, Sequence[int], Sequence[Run]], Reindex]
 """(stack, slots kept, runs) -> keeps these slots and appends newly initialised runs; see `StackLike.reindex`."""
@@ -32,8 +36,10 @@ class Session:
 
     `setup` holds what stays for the whole session, `occupancy` what stays while the same runs are in the slots.
     Everything else has one row per slot and is re-indexed when runs come or go: the optimiser, the best checkpoints,
-    `diverged_at` [runs] (the run's own step that was not finite, 0 while there is none) and `sums` [4, runs] (sums of
-    losses since the last validation, in the order of `LOSS_FIGURES`, and their number of steps).
+    `diverged_at` [runs] (the run's own step that was not finite, 0 while there is none), `sums` [4, runs] (sums of
+    losses since the last validation, in the order of `LOSS_FIGURES`, and their number of steps) and `validated`
+    [8, runs] (`READ` of the last validation). The device decides what diverged and which checkpoint is the best; the
+    runs in the slots are told of it by `readings`, on a GPU a little later.
     """
 
     def __init__(
@@ -45,7 +51,9 @@ class Session:
         goes_on: tuple[str, Checkpoint] | None = None,
     ) -> None:
         self.setup, self.assign, self.reporter = setup, assign, reporter
-        self.record = recorder_of(setup.fit, setup.engine)
+        self.recordings = recordings_of(setup.fit, setup.engine, setup.spread.world, reporter.on_event)
+        self.waits = setup.device.type == "cpu" and not self.recordings.is_on
+        self.readings = Readings(later=not self.waits and setup.spread.alone)
         self.step = 0
         self.is_whole = True
         assign(setup.stack, [], [slot.run for slot in slots])
@@ -53,8 +61,10 @@ class Session:
         self.best = BestCheckpoints(setup.stack, [slot.trained for slot in slots], setup.fit)
         self.diverged_at = torch.zeros(len(slots), dtype=torch.long, device=setup.device)
         self.sums = torch.zeros(len(LOSS_FIGURES) + 1, len(slots), dtype=setup.dtype, device=setup.device)
+        self.validated = torch.zeros(len(READ), len(slots), dtype=torch.float64, device=setup.device)
         self.occupancy = occupied(setup, slots)
-        self.advance = ReplayedStep(self._step, self.record)
+        self.advance = ReplayedStep(self._step, self.recordings, self._state_of_step)
+        self.judge = ReplayedStep(self._judge, self.recordings, self._state_of_validation)
         self.file = self._file(slots, goes_on)
         if goes_on is None:
             self._validate_start(slots)
@@ -92,7 +102,7 @@ class Session:
         Until an update begins the state is that of `self.step` whole steps, whatever is raised.
         """
         batch = read_batch(self.setup, self.slots)
-        self.is_whole = self.record is None  # what is replayed cannot be told from what is not yet done
+        self.is_whole = not self.recordings.is_on  # what is replayed cannot be told from what is not yet done
         self.advance(batch)
         self.step += 1
         leaving = self._leaving()
@@ -124,6 +134,7 @@ class Session:
 
     def _keep(self, file: StackFile) -> None:
         """Write a checkpoint."""
+        self.readings.flush()
         self._count()
         self.is_whole = False  # a second interruption ends at once
         runs = tuple(run_state(slot.trained, slot.began, slot.data.digest) for slot in self.slots)
@@ -149,6 +160,7 @@ class Session:
         self._count()
         new = admit(self.setup, self.setup.slots - len(kept), self.step) if self._may_begin(kept) else []
         slots = [*(self.slots[index] for index in kept), *new]
+        self._forget_recordings()
         if not slots:  # the stack is left as it is
             self.occupancy = replace(self.occupancy, slots=[], cohorts=[])
             return
@@ -158,9 +170,15 @@ class Session:
         self.best.reindex(kept, reindex, [slot.trained for slot in new])
         self.diverged_at = torch.cat([self.diverged_at[index], self.diverged_at.new_zeros(len(new))])
         self.sums = torch.cat([self.sums[:, index], self.sums.new_zeros(len(self.sums), len(new))], dim=1)
+        self.validated = self.validated.new_zeros(len(READ), len(slots))
         self.occupancy = occupied(self.setup, slots)
-        self.advance = ReplayedStep(self._step, self.record)  # what was recorded works on other memory
         self._validate_start(new)
+
+    def _forget_recordings(self) -> None:
+        """Record anew: what was recorded works on memory that the stack is about to leave."""
+        self.advance = ReplayedStep(self._step, self.recordings, self.advance.state)
+        self.judge = ReplayedStep(self._judge, self.recordings, self.judge.state)
+        self.recordings.begin()
 
     def _rates(self, slots: Sequence[Slot]) -> Tensor:
         """Initial learning rates [runs]."""
@@ -193,13 +211,19 @@ class Session:
         due, ended = self._validate_due()
         if not (due or ended or self.step % REPORT_EVERY == 0):
             return []
+        self._ask_divergence()
+        self.readings.turn()
+        if ended:
+            self.readings.flush()
         alive = self._alive()
         leaving = [index for index, lives in enumerate(alive) if index in ended or not lives]
         if not (due or ended) and any(alive):
             leaving = []  # a diverged run keeps its slot until others leave: re-indexing costs more than its idle row
+        if leaving:
+            self.readings.flush()
         if leaving or self.step % REPORT_EVERY == 0:
             skipped = sum(self.setup.queue.steps - (self.step - self.slots[index].began) for index in leaving)
-            self.reporter.report(self.step, self._trained(), skipped)
+            self.reporter.report(self.step, self._trained(), skipped, self.recordings.note)
         return leaving
 
     def _validate_due(self) -> tuple[bool, list[int]]:
@@ -224,12 +248,18 @@ class Session:
         self.reporter.count(self.step, self._trained())
 
     def _alive(self) -> list[bool]:
-        """Which runs live, as the device has it now; those that diverged meanwhile are reported."""
-        diverged_at = self.diverged_at.tolist()
-        for run, step in zip(self._trained(), diverged_at, strict=True):
+        """Which runs live, as far as is known here."""
+        return [run.diverged_at is None for run in self._trained()]
+
+    def _ask_divergence(self) -> None:
+        """Ask the device which runs diverged; they are reported when it answers."""
+        self.readings.ask(self.diverged_at, partial(self._note_divergence, self._trained()))
+
+    def _note_divergence(self, runs: Sequence[TrainedRun], steps: Sequence[int]) -> None:
+        """Report the runs that diverged, in these steps of their own; 0 where a run did not."""
+        for run, step in zip(runs, steps, strict=True):
             if step:
                 self.reporter.report_divergence(run, step)
-        return [not step for step in diverged_at]
 
     def _validation_features(self, cohort: Cohort) -> Tensor:
         """Features [runs, texts, d] of a cohort's validation texts, without dropout."""
@@ -243,25 +273,53 @@ class Session:
         if new and self.setup.fit.include_start:
             self._validate(self.occupancy.cohorts[-1])
 
-    @torch.no_grad()
     def _validate(self, cohort: Cohort) -> None:
         """Score every living run on its validation texts, and snapshot it when it is the best so far."""
-        step, span = self.step - cohort.began, slice(cohort.start, cohort.stop)
-        scores = cohort.validation.scores(self._validation_features(cohort))
-        means = (self.sums[:-1, span] / self.sums[-1, span]).T.tolist() if step else [[]] * len(scores)
+        if cohort.validation.is_small:
+            self.judge(cohort)
+        else:
+            self._judge(cohort)
+        self._ask_divergence()
+        runs, step = self._trained()[cohort.start : cohort.stop], self.step - cohort.began
+        found = self.validated[:, cohort.start : cohort.stop]
+        self.readings.ask(found, partial(self._note_validation, runs, step))
+
+    @torch.no_grad()
+    def _judge(self, cohort: Cohort) -> None:
+        """Validate a cohort; it neither waits for a GPU nor copies from the host, if the validation is small."""
+        span = slice(cohort.start, cohort.stop)
+        found = cohort.validation.figures(self._validation_features(cohort), self.waits)  # [4, n]
+        losses = self.sums[:-1, span] / self.sums[-1, span]  # [3, n]; without steps there are none
         self.sums[:, span] = 0
-        alive = self._alive()
-        figures = {
-            index: score | dict(zip(LOSS_FIGURES, losses, strict=False))
-            for index, score, losses in zip(cohort.slots, scores, means, strict=True)
-            if score is not None and alive[index]
-        }
-        self.best.record(step, figures)
-        self.reporter.report_validations(self._trained(), step, self.setup.queue.steps, figures)
+        counted = (found[-1] > 0) & (self.diverged_at[span] == 0)
+        better = self.best.choose(cohort.start, cohort.stop, found[:-1], counted, self.waits)
+        rows = [found[:-1], losses.to(found), torch.stack([counted, better]).to(found)]
+        self.validated[:, span] = torch.cat(rows)
+
+    def _note_validation(self, runs: Sequence[TrainedRun], step: int, read: Sequence[Sequence[float]]) -> None:
+        """Tell runs of their validation after `step` steps of theirs: the values of READ, [8, runs]."""
+        names = (*FIGURES, *LOSS_FIGURES) if step else FIGURES
+        found = {}
+        for index, (run, (*values, counted, better)) in enumerate(zip(runs, zip(*read, strict=True), strict=True)):
+            if counted:
+                found[index] = dict(zip(names, values, strict=False))
+                self.best.note(run, step, found[index], bool(better))
+        self.reporter.report_validations(runs, step, self.setup.queue.steps, found)
+
+    def _state_of_step(self) -> tuple[list[Tensor], list[Tensor]]:
+        """`State` of a step: a wrong one leaves other sums and moments."""
+        return list(self._tensors().values()), [*self.optimiser.first, self.sums]
+
+    def _state_of_validation(self) -> tuple[list[Tensor], list[Tensor]]:
+        """`State` of a validation: a wrong one finds other losses. Retrieval may differ where scores hardly do."""
+        changed = [*self.best.parameters, self.best.scores, self.best.has_score, self.sums, self.validated]
+        return changed, [self.validated[FIGURES.index("val_loss")]]
 
     @torch.no_grad()
     def _snapshot_unvalidated(self, cohort: Cohort) -> None:
         """Snapshot the final weights of runs that were never validated (too short), unless they are not finite."""
+        self._ask_divergence()
+        self.readings.flush()
         unvalidated, alive = [not self.slots[index].trained.validated for index in cohort.slots], self._alive()
         if not any(lacks and alive[index] for index, lacks in zip(cohort.slots, unvalidated, strict=True)):
             return
@@ -269,6 +327,8 @@ class Session:
         features = self._validation_features(cohort).isfinite().all(dim=2).all(dim=1)  # [runs of the cohort]
         finite[cohort.start : cohort.stop] = features | ~torch.tensor(unvalidated, device=finite.device)
         self._mark_diverged(finite, self.optimiser.counts)
+        self._ask_divergence()
+        self.readings.flush()
         alive = self._alive()
         final = [index for index, lacks in zip(cohort.slots, unvalidated, strict=True) if lacks and alive[index]]
         if final:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
 
@@ -85,6 +85,16 @@ class Cohort:
     def slots(self) -> range:
         """The slots of these runs."""
         return range(self.start, self.stop)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """None: what a recorded validation reads stays where it is."""
+        return ()
+
+    @property
+    def key(self) -> Hashable:
+        """What tells cohorts of one stack apart."""
+        return self.start, self.stop
 
 
 class TrainingImages:

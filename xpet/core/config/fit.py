@@ -77,7 +77,11 @@ class FitConfig:
         owner=TRAINED,
     )
     compile: bool = option(False, "--compile", "Compile the tower's layers first; takes minutes", SPEED, owner=TRAINED)
-    cuda_graphs: bool = option(False, "--cuda-graphs", "Record steps on a GPU and replay them", SPEED, owner=TRAINED)
+    cuda_graphs: bool | None = option(
+        None, "--cuda-graphs", "Record steps on a GPU and replay them; --no-cuda-graphs: never", SPEED,
+        default_text="where it is possible", owner=TRAINED,
+    )  # fmt: skip
+    """None: where steps can be recorded they are, elsewhere nothing is said; True: it is an error where they cannot."""
     workers: int | None = option(
         None, "--workers", "Stacks trained at a time on a CPU", SPEED, default_text="one for each core", owner=TRAINED
     )
