@@ -48,3 +48,15 @@ def test_searches_can_share_their_images() -> None:
     shared = stacked_retrieval(image[:1], text, owner[:1])
     again = stacked_retrieval(image[:1].expand(3, -1, -1), text, owner[:1].expand(3, -1))
     assert shared.recall.tolist() == again.recall.tolist()
+
+
+@pytest.mark.parametrize(("images", "texts"), [(7, 11), (40, 30), (1, 5)])
+@pytest.mark.parametrize("kind", ["apart", "ties", "all the same"])
+def test_without_waiting_for_the_device_figures_are_the_same(images: int, texts: int, kind: str) -> None:
+    image, text, owner = searches(4, images, texts, kind == "ties")
+    if kind == "all the same":
+        image, text = torch.ones_like(image), torch.ones_like(text)
+    waiting, found = (stacked_retrieval(image, text, owner, waits) for waits in (True, False))
+    assert found.recall.tolist() == waiting.recall.tolist()
+    tolerance = 0 if kind == "apart" else 1e-11
+    assert found.mrr.tolist() == pytest.approx(waiting.mrr.tolist(), abs=tolerance)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +15,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests import towers
-from tests.training.test_stream import STACKABLE, check, runs, streamed
-from xpet.core.config import FitPlan, MethodConfig, RunConfig
+from tests.training.test_checkpoint import Trained
+from tests.training.test_stream import STACKABLE, STRUCK, check, runs, streamed
+from xpet.core.config import FitConfig, FitPlan, MethodConfig, RunConfig
 from xpet.core.errors import ConfigError
+from xpet.core.events import Diverged, Event, Notice, Progress, Validated
+from xpet.core.presets import DEFAULT
+from xpet.core.typed import build
 from xpet.methods.build import build_stack
 from xpet.training import graphs
+from xpet.training.answers import Answers
+from xpet.training.checkpoint import read_checkpoint
 from xpet.training.device import make_engine
 from xpet.training.fit import fit
-from xpet.training.graphs import ReplayedStep
+from xpet.training.graphs import Recordings, ReplayedStep
+from xpet.training.session import Session
+from xpet.training.slots import Cohort
 
 FIT = FitPlan(batch_size=5, steps=20, validate_every=5)
 HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
@@ -30,12 +40,15 @@ HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
 class Recording(TorchDispatchMode):
     """Remembers every operation with the very tensors it saw, as a CUDA graph remembers kernels and addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, fault: Callable[[str], None] = lambda name: None) -> None:
         super().__init__()
         self.done: list[tuple[Any, Any, Any, Any]] = []
+        self.fault = fault
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.overloadpacket.__name__ not in HOST, f"{func} waits for the device"
+        name = func.overloadpacket.__name__
+        assert name not in HOST, f"{func} waits for the device"
+        self.fault(name)
         out = func(*args, **(kwargs or {}))
         self.done.append((func, args, kwargs or {}, out))
         return out
@@ -55,15 +68,16 @@ def _is_tensor(leaf: object) -> bool:
 
 
 class Recorder:
-    """Stands for CUDA graphs; counts recordings and replays."""
+    """Stands for CUDA graphs; counts recordings and replays. `fault` may fail, given the name of an operation."""
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
+        self.fault: Callable[[str], None] = lambda name: None
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.recorded += 1
-        with Recording() as recording:
+        with Recording(self.fault) as recording:
             work()
+        self.recorded += 1
 
         def replay() -> None:
             self.replayed += 1
@@ -132,7 +146,7 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
         total.add_(given.tensors[0].sum())
 
     recorder = Recorder()
-    steps = ReplayedStep(work, recorder)
+    steps = ReplayedStep(work, Recordings(lambda: recorder))
     for value in (1.0, 2.0, 3.0, 4.0):
         steps(Given((torch.full((3,), value),)))
     assert total.tolist() == [30.0, 30.0]
@@ -143,11 +157,140 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
     monkeypatch.setattr(graphs, "MOST_SHAPES", 1)
     steps(Given((torch.ones(4),)))
     assert (len(done), recorder.recorded) == (6, 1)  # no more than so many
-    plain = ReplayedStep(work, None)
+    plain = ReplayedStep(work, Recordings())
     plain(Given((torch.ones(3),)))
     plain(Given((torch.ones(3),)))
     assert not plain.recorded
     assert not plain.seen
+
+
+def test_a_replay_that_does_something_else_is_not_used() -> None:
+    total, other, events = torch.zeros(2), torch.zeros(1), list[Event]()
+
+    def work(given: Given) -> None:
+        total.add_(given.tensors[0].sum())
+        other.add_(1)
+
+    def forgetful(work: Callable[[], None]) -> Callable[[], None]:
+        work()
+        return lambda: None
+
+    steps = ReplayedStep(work, Recordings(lambda: forgetful, events.append), lambda: ([total, other], [total]))
+    for value in (1.0, 2.0, 3.0, 4.0):
+        steps(Given((torch.full((3,), value),)))
+    assert (total.tolist(), other.tolist()) == ([30.0, 30.0], [4.0])
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "steps are computed one by one, not recorded: a replayed step gave other numbers than a plain one"
+    ]
+
+
+def take(free: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bool, int, list[str]]]:
+    """Record one piece of work after another; -> whether it was, MiB held, and what was told, where so much is free."""
+    left, events = [mebibytes << 20 for mebibytes in free], list[Event]()
+    monkeypatch.setattr(graphs, "free_bytes", lambda: left.pop(0))
+    recordings = Recordings(lambda: lambda work: work, events.append)
+    while left:
+        was = recordings.take(lambda: None) is not None
+        yield was, recordings.held >> 20, [event.text for event in events if isinstance(event, Notice)]
+        events.clear()
+
+
+def test_recordings_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list(take([1000, 700, 700, 650, 650, 560, 560], monkeypatch))
+    assert found[:3] == [(True, 300, []), (True, 350, []), (True, 440, [])]
+    full = "steps of further shapes are not recorded: the 3 that are hold 440 MiB, and there is no room for more"
+    assert found[3:] == [(False, 440, [full])]
+    text = "steps are computed one by one, not recorded: recordings hold 600 MiB, more than the 400 MiB that are left"
+    assert list(take([1000, 400], monkeypatch)) == [(True, 0, [text])]
+
+
+def full(recorder: Recorder) -> None:
+    """No memory for a third recording."""
+    if recorder.recorded == 2:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("broken", ["forward", "backward", "memory"])
+def test_steps_that_cannot_be_recorded_are_taken_all_the_same(broken: str, recorder: Recorder) -> None:
+    given, plan = runs(rows=15)[:3], replace(FIT, steps=11)
+    plain, _, _ = streamed(towers.METHOD_CONFIGS["lora"], given, plan)
+
+    def fault(name: str) -> None:
+        if broken == "memory":
+            full(recorder)
+        elif name == {"forward": "native_layer_norm", "backward": "native_layer_norm_backward"}[broken]:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCompile with ...")
+
+    recorder.fault, events = fault, list[Event]()
+    found, _, _ = streamed(towers.METHOD_CONFIGS["lora"], given, replace(plan, cuda_graphs=True), events)
+    for mine, other in zip(found, plain, strict=True):
+        check(mine, other)
+    told = [event.text for event in events if isinstance(event, Notice) and "recorded" in event.text]
+    if broken == "memory":
+        text = "steps of further shapes are not recorded: the 2 that are hold 0 MiB, and there is no room for more"
+        assert recorder.replayed
+    else:
+        reason = "CUDA error: operation not permitted when stream is capturing"
+        text = f"steps are computed one by one, not recorded: {reason}"
+        assert recorder.recorded == 0
+    assert told == [text]
+
+
+def test_what_the_device_found_is_told_a_round_later(recorder: Recorder) -> None:
+    given, events, plain = runs(rows=15)[:4], list[Event](), list[Event]()
+    streamed(towers.METHOD_CONFIGS["lora"], given, replace(FIT, cuda_graphs=True), events)
+    streamed(towers.METHOD_CONFIGS["lora"], given, FIT, plain)
+    mine, other = (sorted((e.label, e.step) for e in heard if isinstance(e, Validated)) for heard in (events, plain))
+    assert mine == other
+    told = [[event for event in heard if isinstance(event, Diverged)] for heard in (events, plain)]
+    assert told[0] == told[1] == [Diverged(given[STRUCK][0].label, told[0][0].step)]
+    notes = [event.note for event in events if isinstance(event, Progress)]
+    assert any(re.search(r"ms/step, \d recorded in 0 MiB$", note) for note in notes)
+
+
+def test_validations_are_recorded_too(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    judge = Session._judge
+
+    def counted(self: Session, cohort: Cohort) -> None:
+        judged.append(self.step)
+        judge(self, cohort)
+
+    monkeypatch.setattr(Session, "_judge", counted)
+    events, plan = list[Event](), replace(FIT, validate_every=2, cuda_graphs=True)
+    stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["lora"], [1])
+    fit(stack, runs(None, rows=15)[:1], plan, towers.pad, make_engine("cpu"), events.append)
+    assert [event.step for event in events if isinstance(event, Validated)] == [*range(0, 21, 2)]
+    assert judged == [0, 2, 4]  # plainly, to record it, and to compare the first replay; then it is replayed
+
+
+def test_a_checkpoint_holds_what_is_not_yet_read(recorder: Recorder, tmp_path: Path) -> None:
+    given, plan = runs(rows=15)[:3], replace(FIT, cuda_graphs=True)
+    whole = Trained(tmp_path / "whole", given, fit=FIT, dtype=torch.float64).go()
+    stopped = Trained(tmp_path / "stopped", given, fit=plan, dtype=torch.float64).go(6)
+    assert recorder.replayed
+    (path,) = (tmp_path / "stopped").iterdir()
+    entries = {run.label: [entry["step"] for entry in run.history] for run in read_checkpoint(path).runs}
+    assert entries[given[0][0].label] == [0, 5]
+    again = stopped.go(4).go()
+    for label, mine in again.outcomes.items():
+        check(mine, whole.outcomes[label])
+
+
+def test_answers_come_in_order_and_a_round_later() -> None:
+    heard: list[Any] = []
+    later, now, value = Answers(later=True), Answers(later=False), torch.zeros(2)
+    for number in range(3):
+        value += 1
+        later.ask(value, heard.append)
+        assert heard == [[float(n)] * 2 for n in range(1, number)]
+        later.turn()
+        assert heard == [[float(n)] * 2 for n in range(1, number + 1)]
+    later.flush()
+    assert heard.pop() == [3.0, 3.0]
+    later.turn()
+    now.ask(value, heard.append)
+    assert heard == [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
 
 
 def test_what_cannot_be_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +309,29 @@ def test_what_cannot_be_recorded_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_padded_step_waits_for_the_device(recorder: Recorder) -> None:
     """Why it cannot be recorded: transformers asks whether anything is padded."""
-    run = (RunConfig("de", "routine1", "mse", 0.5), towers.run_data(1, rows=15))
+    run, events = (RunConfig("de", "routine1", "mse", 0.5), towers.run_data(1, rows=15)), list[Event]()
     stack = build_stack(towers.tower(), towers.METHOD_CONFIGS["lora"], [1])
-    with pytest.raises(AssertionError, match="waits for the device"):
-        fit(stack, [run], replace(FIT, layout="padded", cuda_graphs=True), towers.pad, make_engine("cpu"))
+    fit(stack, [run], replace(FIT, layout="padded", cuda_graphs=True), towers.pad, make_engine("cpu"), events.append)
+    told = [event.text for event in events if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert told[0].endswith("waits for the device")
+
+
+def test_what_is_left_to_us_is_recorded_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine("cpu")
+    monkeypatch.setattr(graphs, "cuda_graphs", Recorder)
+    assert not graphs.recordings_of(FitPlan(), engine).is_on
+    monkeypatch.setattr(type(engine), "device", torch.device("cuda"))
+    for plan, processes, wanted in (
+        (FitPlan(), 1, True), (FitPlan(cuda_graphs=True), 1, True), (FitPlan(cuda_graphs=False), 1, False),
+        (FitPlan(layout="padded"), 1, False), (FitPlan(gradient_cache=8), 1, False), (FitPlan(compile=True), 1, False),
+        (FitPlan(), 2, False),
+    ):  # fmt: skip
+        assert graphs.recordings_of(plan, engine, processes).is_on == wanted
+
+
+@pytest.mark.parametrize("stored", [None, True, False])
+def test_configurations_of_before_are_read(stored: bool | None) -> None:
+    config = build(FitConfig, {"cuda_graphs": stored})
+    assert config.cuda_graphs is stored
+    assert config.complete(DEFAULT).cuda_graphs is stored

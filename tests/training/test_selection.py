@@ -10,11 +10,12 @@ from xpet.core import stacked_metrics
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
+from xpet.core.selection import RULES
 from xpet.core.tensors import copy_in_pieces, fetch
 from xpet.methods import embeddings
 from xpet.methods.build import build_stack
 from xpet.training import selection
-from xpet.training.selection import BestCheckpoints, TrainedRun, Validation
+from xpet.training.selection import FIGURES, BestCheckpoints, TrainedRun, Validation
 
 RUNS = [RunConfig("de", "routine1", "mse", seed=seed) for seed in (1, 2)]
 
@@ -90,3 +91,29 @@ def test_a_tensor_is_fetched_in_pieces(shape: tuple[int, ...]) -> None:
     assert torch.equal(target, source)
     assert len(waited) == -(-source.nbytes // 24)
     assert torch.equal(fetch(source), source)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("latest", [True, False])
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_device_chooses_as_the_rule_does(name: str, latest: bool, waits: bool) -> None:
+    """Against the rule in Python numbers: few different figures, so that ties are many."""
+    generator, runs = torch.Generator().manual_seed(7), [TrainedRun(run) for run in (*RUNS, *RUNS)]
+    stack = build_stack(towers.tower(), MethodConfig("lora"), [1, 2, 3, 4])
+    best = BestCheckpoints(stack, runs, FitPlan(select=name, latest_tie_wins=latest))
+    kept, scores = best.parameters[0].clone(), [None] * 4
+    for step in range(1, 13):
+        with torch.no_grad():
+            stack.flat[0].add_(1.0)
+        figures = 12.505 + torch.randint(3, (3, 3), generator=generator, dtype=torch.float64) / 100
+        counted = torch.rand(3, generator=generator) > 0.3
+        better = best.choose(1, 4, figures, counted, waits).tolist()
+        for slot, values, counts, found in zip((1, 2, 3), figures.T.tolist(), counted.tolist(), better, strict=True):
+            named, rule = dict(zip(FIGURES, values, strict=True)), RULES[name]
+            assert found == (counts and rule.replaces(named, scores[slot], latest))
+            if found:
+                kept[slot], scores[slot] = stack.flat[0].detach()[slot], rule.checkpoint(named)
+                best.note(runs[slot], step, named, True)
+        assert torch.equal(best.parameters[0], kept)
+    assert [run.score for run in runs[1:]] == scores[1:] == best.scores.tolist()[1:]
+    assert [run.validated for run in runs] == best.has_score.tolist() == [False, True, True, True]

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from xpet.training.answers import Answers
 from xpet.training.checkpoint import Checkpoint, restore, run_state
 from xpet.training.graphs import ReplayedStep, recordings_of
 from xpet.training.optimiser import StackedAdam
 from xpet.training.progress import ProgressReporter
 from xpet.training.queue import Run
-from xpet.training.readings import Readings
 from xpet.training.resuming import StackFile
 from xpet.training.selection import FIGURES, LOSS_FIGURES, BestCheckpoints, TrainedRun
 from xpet.training.setup import FitSetup
@@ -39,7 +39,7 @@ class Session:
     `diverged_at` [runs] (the run's own step that was not finite, 0 while there is none), `sums` [4, runs] (sums of
     losses since the last validation, in the order of `LOSS_FIGURES`, and their number of steps) and `validated`
     [8, runs] (`READ` of the last validation). The device decides what diverged and which checkpoint is the best; the
-    runs in the slots are told of it by `readings`, on a GPU a little later.
+    runs in the slots are told of it by `answers`, on a GPU a little later.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Session:
         self.setup, self.assign, self.reporter = setup, assign, reporter
         self.recordings = recordings_of(setup.fit, setup.engine, setup.spread.world, reporter.on_event)
         self.waits = setup.device.type == "cpu" and not self.recordings.is_on
-        self.readings = Readings(later=not self.waits and setup.spread.alone)
+        self.answers = Answers(later=not self.waits and setup.spread.alone)
         self.step = 0
         self.is_whole = True
         assign(setup.stack, [], [slot.run for slot in slots])
@@ -134,7 +134,7 @@ class Session:
 
     def _keep(self, file: StackFile) -> None:
         """Write a checkpoint."""
-        self.readings.flush()
+        self.answers.flush()
         self._count()
         self.is_whole = False  # a second interruption ends at once
         runs = tuple(run_state(slot.trained, slot.began, slot.data.digest) for slot in self.slots)
@@ -212,15 +212,15 @@ class Session:
         if not (due or ended or self.step % REPORT_EVERY == 0):
             return []
         self._ask_divergence()
-        self.readings.turn()
+        self.answers.turn()
         if ended:
-            self.readings.flush()
+            self.answers.flush()
         alive = self._alive()
         leaving = [index for index, lives in enumerate(alive) if index in ended or not lives]
         if not (due or ended) and any(alive):
             leaving = []  # a diverged run keeps its slot until others leave: re-indexing costs more than its idle row
         if leaving:
-            self.readings.flush()
+            self.answers.flush()
         if leaving or self.step % REPORT_EVERY == 0:
             skipped = sum(self.setup.queue.steps - (self.step - self.slots[index].began) for index in leaving)
             self.reporter.report(self.step, self._trained(), skipped, self.recordings.note)
@@ -253,7 +253,7 @@ class Session:
 
     def _ask_divergence(self) -> None:
         """Ask the device which runs diverged; they are reported when it answers."""
-        self.readings.ask(self.diverged_at, partial(self._note_divergence, self._trained()))
+        self.answers.ask(self.diverged_at, partial(self._note_divergence, self._trained()))
 
     def _note_divergence(self, runs: Sequence[TrainedRun], steps: Sequence[int]) -> None:
         """Report the runs that diverged, in these steps of their own; 0 where a run did not."""
@@ -282,7 +282,7 @@ class Session:
         self._ask_divergence()
         runs, step = self._trained()[cohort.start : cohort.stop], self.step - cohort.began
         found = self.validated[:, cohort.start : cohort.stop]
-        self.readings.ask(found, partial(self._note_validation, runs, step))
+        self.answers.ask(found, partial(self._note_validation, runs, step))
 
     @torch.no_grad()
     def _judge(self, cohort: Cohort) -> None:
@@ -319,7 +319,7 @@ class Session:
     def _snapshot_unvalidated(self, cohort: Cohort) -> None:
         """Snapshot the final weights of runs that were never validated (too short), unless they are not finite."""
         self._ask_divergence()
-        self.readings.flush()
+        self.answers.flush()
         unvalidated, alive = [not self.slots[index].trained.validated for index in cohort.slots], self._alive()
         if not any(lacks and alive[index] for index, lacks in zip(cohort.slots, unvalidated, strict=True)):
             return
@@ -328,7 +328,7 @@ class Session:
         finite[cohort.start : cohort.stop] = features | ~torch.tensor(unvalidated, device=finite.device)
         self._mark_diverged(finite, self.optimiser.counts)
         self._ask_divergence()
-        self.readings.flush()
+        self.answers.flush()
         alive = self._alive()
         final = [index for index, lacks in zip(cohort.slots, unvalidated, strict=True) if lacks and alive[index]]
         if final:

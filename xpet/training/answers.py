@@ -13,7 +13,7 @@ Read = Callable[[], Any]
 """Waits until a copy has arrived; its values as lists of numbers."""
 
 
-class Readings:
+class Answers:
     """Tensors that were asked for, each with what is to be done with its values.
 
     Reading a GPU's memory waits until all that was launched before is computed, and meanwhile nothing new is launched.
