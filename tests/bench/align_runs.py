@@ -277,7 +277,7 @@ def ablation(options: Options) -> Found:
     """Cumulative: each row has what those above it have."""
     sides = Sides(options)
     wide, on_gpu = sides.size, options.device == "cuda"
-    lower = "bf16"
+    lower, launched = "bf16", {"cuda_graphs": False}
     steps = [
         Step("reference loop", sides.plain),
         Step("+ image features stored", lambda: sides.plain(Flags(reencode=False))),
@@ -285,12 +285,12 @@ def ablation(options: Options) -> Found:
         Step("+ no dropout in frozen layers", lambda: sides.plain(Flags(False, False, True, False))),
         Step("+ both texts in one forward", lambda: sides.plain(Flags(False, False, False, False))),
         Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, "fp32", layout="padded")),
-        Step("+ packed captions", lambda: sides.stacked(1, "fp32")),
-        *([Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, "fp32"))] if wide > 1 else []),
+        Step("+ packed captions", lambda: sides.stacked(1, "fp32", **launched)),
+        *([Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, "fp32", **launched))] if wide > 1 else []),
         *([Step(f"+ {sides.workers} stacks at a time", lambda: sides.grid("fp32"))] if sides.workers > 1 else []),
-        *([Step("+ tf32", lambda: sides.grid("tf32"))] if on_gpu else []),
-        Step(f"+ {lower}", lambda: sides.grid(lower)),
-        *([Step("+ CUDA graphs", lambda: sides.grid(lower, cuda_graphs=True))] if on_gpu else []),
+        *([Step("+ tf32", lambda: sides.grid("tf32", **launched))] if on_gpu else []),
+        Step(f"+ {lower}", lambda: sides.grid(lower, **launched)),
+        *([Step("+ CUDA graphs", lambda: sides.grid(lower))] if on_gpu else []),
         *([Step("+ compiled", lambda: sides.grid(lower, compile=True))] if options.compile else []),
     ]
     sides.warm()

@@ -184,24 +184,30 @@ def test_a_replay_that_does_something_else_is_not_used() -> None:
     ]
 
 
-def take(free: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bool, int, list[str]]]:
-    """Record one piece of work after another; -> whether it was, MiB held, and what was told, where so much is free."""
-    left, events = [mebibytes << 20 for mebibytes in free], list[Event]()
-    monkeypatch.setattr(graphs, "free_bytes", lambda: left.pop(0))
+MIB = 1 << 20
+
+
+def take(reserved: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bool, int, list[str]]]:
+    """Record one piece of work after another, where 1000 MiB are idle -> whether it was, MiB held, what was told.
+
+    So much is reserved before and after each recording.
+    """
+    left, events = [graphs.DeviceMemory(each * MIB, 1000 * MIB) for each in reserved], list[Event]()
+    monkeypatch.setattr(graphs, "device_memory", lambda: left.pop(0))
     recordings = Recordings(lambda: lambda work: work, events.append)
     while left:
         was = recordings.take(lambda: None) is not None
-        yield was, recordings.held >> 20, [event.text for event in events if isinstance(event, Notice)]
+        yield was, recordings.held // MIB, [event.text for event in events if isinstance(event, Notice)]
         events.clear()
 
 
 def test_recordings_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = list(take([1000, 700, 700, 650, 650, 560, 560], monkeypatch))
+    found = list(take([2000, 2300, 2300, 2350, 2350, 2440, 2440], monkeypatch))
     assert found[:3] == [(True, 300, []), (True, 350, []), (True, 440, [])]
     full = "steps of further shapes are not recorded: the 3 that are hold 440 MiB, and there is no room for more"
     assert found[3:] == [(False, 440, [full])]
     text = "steps are computed one by one, not recorded: recordings hold 600 MiB, more than the 400 MiB that are left"
-    assert list(take([1000, 400], monkeypatch)) == [(True, 0, [text])]
+    assert list(take([0, 600], monkeypatch)) == [(True, 0, [text])]
 
 
 def full(recorder: Recorder) -> None:

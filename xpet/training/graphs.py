@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -89,8 +91,8 @@ class Recordings:
         """Do a piece of work and record it; None where it is neither done nor recorded."""
         if self._record is None or self._is_full or self.count >= MOST_SHAPES:
             return None
-        free = free_bytes()
-        if self.held + self._growth > SHARE_OF_FREE * (free + self.held):
+        before = device_memory()
+        if self.held + self._growth > SHARE_OF_FREE * before.idle:
             self._fill_up()
             return None
         try:
@@ -101,7 +103,7 @@ class Recordings:
         except Exception as error:
             self.give_up(one_line(error, first_only=True))
             return None
-        self._count(free, free_bytes())
+        self._count(before, device_memory())
         return replay
 
     def give_up(self, reason: str) -> None:
@@ -110,14 +112,15 @@ class Recordings:
         self.count = self.held = 0
         self._on_event(Notice(f"steps are computed one by one, not recorded: {reason}", "warning"))
 
-    def _count(self, before: int, after: int) -> None:
-        """Count a recording; `before` and `after` it so many bytes were free."""
-        growth = max(0, before - after)
+    def _count(self, before: DeviceMemory, after: DeviceMemory) -> None:
+        """Count a recording, given the memory before and after it."""
+        growth = max(0, after.reserved - before.reserved)
         self.held += growth
         self._growth = growth if self.count else 0  # the first needs what all others use again
         self.count += 1
-        if self.held > SHARE_OF_FREE * (after + self.held):  # a step without needs about as much
-            self.give_up(f"recordings hold {_mebibytes(self.held)}, more than the {_mebibytes(after)} that are left")
+        if self.held > SHARE_OF_FREE * after.idle:  # a step without needs about as much
+            left = _mebibytes(after.idle - self.held)
+            self.give_up(f"recordings hold {_mebibytes(self.held)}, more than the {left} that are left")
 
     def _fill_up(self) -> None:
         """Make no more recordings, and say so once; those that there are stay."""
@@ -189,32 +192,46 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).norm() <= TOLERANCE * other.norm() + 1e-12)
 
 
-def free_bytes() -> int:
-    """Free bytes of the present GPU, after PyTorch gave back what it keeps for later; without a GPU: no limit."""
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Bytes of a GPU that PyTorch has reserved, recordings included, and that no tensor lies in, reserved or not."""
+
+    reserved: int
+    idle: int
+
+
+def device_memory() -> DeviceMemory:
+    """The memory of the present GPU; without one there is no limit."""
     if not torch.cuda.is_available():
-        return sys.maxsize
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()  # which recording does in any case
-    return int(torch.cuda.mem_get_info()[0])
+        return DeviceMemory(0, sys.maxsize)
+    reserved = torch.cuda.memory_reserved()
+    return DeviceMemory(reserved, torch.cuda.mem_get_info()[0] + reserved - torch.cuda.memory_allocated())
 
 
 def cuda_graphs() -> Record:
-    """A `Record` that makes CUDA graphs, which share one memory pool.
+    """A `Record` that makes CUDA graphs, which share one memory pool and one stream.
 
-    What other threads do meanwhile (read captions into pinned memory, measure runs that ended) ends no recording.
+    torch's context manager `torch.cuda.graph` has the device idle and all cached memory given back before every
+    recording; here that is done only where memory is short. What other threads do meanwhile ends no recording.
     """
-    pool = torch.cuda.graph_pool_handle()
+    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def record(work: Callable[[], None]) -> Replay:
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        try:
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        if torch.cuda.mem_get_info()[0] < cached:  # about what a step needs; while recording nothing is given back
+            torch.cuda.empty_cache()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
                 work()  # nothing is done while it is recorded
-        except BaseException:
-            torch.cuda.set_stream(stream)  # where the end of a recording fails, torch leaves its own stream in place
-            raise
+            except BaseException:
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         graph.replay()
-        return graph.replay
+        return graph.replay  # type: ignore[no-any-return]
 
     return record
 

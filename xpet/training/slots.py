@@ -88,7 +88,7 @@ class Cohort:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """None: what a recorded validation reads stays where it is."""
+        """No tensors, of any shapes: what a recorded validation reads stays where it is."""
         return ()
 
     @property
