@@ -5,6 +5,7 @@ Nothing of xpet is used here. Towers are 32 wide with 2 layers; weights are larg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import tiny_tokenizer, write_json, write_weights
+from tests.tiny import tiny_clip, tiny_tokenizer, write_json, write_weights
 
 ODD = (
     "a red dog", "", "A BIG RED DOG", "ein kleiner Hund, 3 Katzen!", "犬 と 猫", "🐕 🐈", "كلب אדום",
@@ -23,7 +24,7 @@ ODD = (
 SHAPE: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
 }  # fmt: skip
-DIMENSIONS = 16
+DIMENSIONS = 32
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,19 @@ class Published:
         features: un-normalised features of texts by the family's own library, from a folder; asserts that every tensor
             was found, and no other.
         kept: names of tensors that are not the text tower's, as they begin on the disk.
+        whole: name of transformers' class of both halves; empty where there is no image tower in the checkpoint.
     """
 
     make: Callable[[Path], None]
-    features: Callable[[Path, Sequence[str]], Tensor]
+    features: Callable[[Path, Sequence[str], torch.dtype], Tensor]
     kept: tuple[str, ...] = ()
+    whole: str = ""
+
+    def images(self, folder: Path, pixels: Tensor) -> Tensor:
+        """Un-normalised features of pixels by the class of both halves."""
+        with torch.inference_mode():
+            found: Tensor = _model(self.whole, folder).get_image_features(pixel_values=pixels).pooler_output
+        return found.clone()
 
 
 def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -87,15 +96,130 @@ def _sentence_transformers(folder: Path) -> None:
     write_weights(folder / "2_Dense", {f"linear.{name}": value for name, value in head.state_dict().items()}, "bin")
 
 
-def _by_sentence_transformers(folder: Path, texts: Sequence[str]) -> Tensor:
+def _by_sentence_transformers(folder: Path, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    features = model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+    features = model.to(dtype).encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
     assert isinstance(features, Tensor)
     return features
 
 
+def _xlmr_tokenizer(folder: Path, limit: int) -> None:
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "cls_token": "<s>"}
+    write_json(
+        folder / "tokenizer_config.json",
+        {**marks, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit},
+    )
+
+
+def _clip_processing(folder: Path) -> None:
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "crop_size": 16, "size": 16, "resample": 3, "do_center_crop": True, "do_normalize": True, "do_resize": True,
+            "feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_std": [0.26862954, 0.26130258, 0.27577711],
+        },
+    )  # fmt: skip
+
+
+VISION = {**SHAPE, "image_size": 16, "patch_size": 8}
+
+
+def _altclip(folder: Path) -> None:
+    from transformers import AltCLIPConfig, AltCLIPModel
+
+    vocabulary = tiny_tokenizer().get_vocab_size()
+    text = {**SHAPE, "vocab_size": vocabulary, "max_position_embeddings": 50, "project_dim": 24}
+    config = AltCLIPConfig(text_config=text, vision_config=VISION, projection_dim=DIMENSIONS)
+    _saved_whole(AltCLIPModel(config), folder)
+    state = {
+        name.replace("vision_model.encoder.layer.", "vision_model.encoder.layers."): value  # as it is published
+        for name, value in load_state(folder).items()
+    }
+    state["text_model.roberta.embeddings.position_ids"] = torch.arange(50).unsqueeze(0)  # of an older transformers
+    write_weights(folder, state)
+    document = json.loads((folder / "config.json").read_text()) | {"direct_kd": False, "num_layers": 3}
+    write_json(folder / "config.json", document)
+    _xlmr_tokenizer(folder, 48)
+
+
+def _clip(folder: Path, legacy: bool = False) -> None:
+    tiny_clip(folder, DIMENSIONS, legacy)
+    document = json.loads((folder / "config.json").read_text())
+    state = load_state(folder)
+    state["text_model.embeddings.position_ids"] = torch.arange(77).unsqueeze(0)  # of an older transformers
+    write_weights(folder, state)
+    write_json(folder / "config.json", document | {"transformers_version": None})
+
+
+def _metaclip_2(folder: Path) -> None:
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    vocabulary = tiny_tokenizer().get_vocab_size()
+    text = {**SHAPE, "vocab_size": vocabulary, "max_position_embeddings": 24, "eos_token_id": 2, "bos_token_id": 0}
+    sizes = {"projection_dim": DIMENSIONS}
+    config = MetaClip2Config(text_config={**text, **sizes}, vision_config={**VISION, **sizes}, **sizes)
+    _saved_whole(MetaClip2Model(config), folder)
+    _xlmr_tokenizer(folder, 24)
+
+
+def _saved_whole(model: Any, folder: Path) -> None:
+    """A model with both halves as save_pretrained writes it, its pre-processing, and files that nobody knows."""
+    shaken(model).save_pretrained(folder)  # type: ignore[operator]
+    _clip_processing(folder)
+    (folder / "notes.txt").write_text("ours\n")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "more.json").write_text("[1]\n")
+
+
+def load_state(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def _model(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A model of transformers, read without anything missing or left over."""
+    import transformers
+
+    model, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True, dtype=dtype)
+    assert not any(found[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), found
+    return model.eval()
+
+
+def _by_transformers(name: str, pad: int, limit: int) -> Callable[[Path, Sequence[str], torch.dtype], Tensor]:
+    def features(folder: Path, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
+        ids = tokens(folder, texts, limit)
+        longest = max(map(len, ids))
+        padded = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+        with torch.inference_mode():
+            found: Tensor = (
+                _model(name, folder, dtype).get_text_features(input_ids=padded, attention_mask=mask).pooler_output
+            )
+        return found.clone()
+
+    return features
+
+
+def tokens(folder: Path, texts: Sequence[str], limit: int) -> list[list[int]]:
+    """Token ids by transformers' own tokenizer of a folder."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+    return found
+
+
+WHOLE = ("vision_model.", "visual_projection.", "logit_scale")
 SAMPLES = {
     "sentence-transformers": Published(_sentence_transformers, _by_sentence_transformers),
+    "AltCLIP": Published(_altclip, _by_transformers("AltCLIPModel", 1, 48), WHOLE, "AltCLIPModel"),
+    "MetaCLIP 2": Published(_metaclip_2, _by_transformers("MetaClip2Model", 1, 24), WHOLE, "MetaClip2Model"),
+    "CLIP": Published(_clip, _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
+    "CLIP legacy": Published(lambda f: _clip(f, True), _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
 }

@@ -84,7 +84,8 @@ def load_text_tower(
         fill(opened.tower, trained, dtype, "the run's delta")
     else:
         is_copied = any(tensor.dtype != dtype for tensor in opened.tensors.values())
-        fill(opened.tower, opened.streamed() if is_copied else opened.tensors, dtype, opened.folder)
+        tensors = opened.streamed() if is_copied else opened.tensors
+        fill(opened.tower, tensors, dtype, opened.folder, opened.on_disk)
     return LoadedText(opened.tower, opened.tokenizer, opened.fingerprint(), opened.config, opened.has_image)
 
 

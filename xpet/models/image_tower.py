@@ -13,34 +13,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xpet.core.errors import ModelError, one_line
+from xpet.core.errors import ModelError
 from xpet.core.files import write_folder
 from xpet.core.pictures import VERSION, rgb
 from xpet.core.transfer import fetch, send, stacked
+from xpet.models.families import family_of
+from xpet.models.families.clip_vision import SETTINGS, open_image
 from xpet.models.hub import checkpoint_folder
 from xpet.models.precision import computing, precision_on
 from xpet.models.preprocessing import CHANNELS, canonical_processing, cut, image_processor, read_processing
 from xpet.models.weights import (
-    LONG,
     fill,
     fingerprint,
-    read_json,
-    read_weights,
     write_json,
     write_tensors,
 )
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_MODEL_KEYS = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size",
-    "patch_size", "hidden_act", "layer_norm_eps", "attention_dropout",
-)  # fmt: skip
-"""Settings of CLIP's vision configuration that are read and written."""
-_TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
-"""How names of a whole CLIP's tensors begin that are not of its image tower."""
-_PURPOSE = "a CLIP image tower"
 
 
 @dataclass(frozen=True)
@@ -140,48 +130,16 @@ class LoadedImage:
 
 
 def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> LoadedImage:
-    """An image tower (float32) from a CLIP or CLIP-vision checkpoint, a local folder or a hub name.
+    """An image tower (float32) from a checkpoint of a family that has one, or of CLIP, a local folder or a hub name.
 
     Raises ModelError for a checkpoint that is missing, damaged, of another layout, or whose tensors do not fit exactly.
     """
     folder = checkpoint_folder(name_or_path, allow_download)
-    settings, has_text = _settings(read_json(folder / "config.json", _PURPOSE), folder)
-    tensors = read_weights(folder)
-    if has_text:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TEXT_HALF)}
-    tower = _empty_tower(settings, tensors, folder)
-    processing = read_processing(folder, _side(tower, folder))
-    fill(tower, tensors, torch.float32, folder)
+    opened = (family_of(folder).image or open_image)(folder)
+    processing = read_processing(folder, _side(opened.tower, folder))
+    fill(opened.tower, opened.tensors, torch.float32, folder)
     processor = image_processor(processing)
-    return LoadedImage(tower, processor, fingerprint(tensors), json.dumps(processing, sort_keys=True))
-
-
-def _settings(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], bool]:
-    """The vision settings of a config.json, and whether it is of a whole CLIP, with a text tower."""
-    kind = config.get("model_type")
-    if kind not in ("clip", "clip_vision_model"):
-        raise ModelError(f"{folder}: expected {_PURPOSE} (model_type clip or clip_vision_model), found '{kind}'")
-    vision = config.get("vision_config") if kind == "clip" else config
-    if not isinstance(vision, Mapping):
-        raise ModelError(f"{folder}: expected a vision_config in config.json, found none")
-    return {key: vision[key] for key in _MODEL_KEYS if key in vision}, kind == "clip"
-
-
-def _empty_tower(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> nn.Module:
-    """The tower of these settings, on the meta device; its output size is that of the projection's tensor."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    weight = tensors.get("visual_projection.weight")
-    if weight is None or weight.dim() != 2:
-        raise ModelError(f"{folder}: expected {_PURPOSE} with a projection, found no matrix visual_projection.weight")
-    try:
-        with torch.device("meta"):
-            config = CLIPVisionConfig(**settings, projection_dim=int(weight.shape[0]))
-            return CLIPVisionModelWithProjection(config)
-    except Exception as error:  # transformers validates its settings with errors of its own
-        raise ModelError(
-            f"{folder}: the image tower cannot be built: {one_line(error, LONG, first_only=True)}"
-        ) from None
+    return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), json.dumps(processing, sort_keys=True))
 
 
 def _side(tower: nn.Module, folder: Path) -> int:
@@ -206,7 +164,7 @@ def save_image_tower(folder: str | os.PathLike[str], tower: nn.Module, processor
         "architectures": ["CLIPVisionModelWithProjection"],
         "model_type": "clip_vision_model",
         "projection_dim": config.projection_dim,
-        **{key: getattr(config, key) for key in _MODEL_KEYS},
+        **{key: getattr(config, key) for key in SETTINGS},
     }
     settings = canonical_processing(processor if isinstance(processor, Mapping) else processor.to_dict())
 

@@ -132,14 +132,19 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str) -> None:
+def fill(
+    module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: Path | str,
+    shown: Callable[[str], str] = str,
+) -> None:  # fmt: skip
     """Load the tensors into a module built on the meta device, then freeze it in eval mode; at most one copy is made.
 
-    Raises ModelError as `check_fit` does, and for weights that are not finite.
+    `shown` is what an error calls a tensor of a name. Raises ModelError as `check_fit` does, and for weights that are
+    not finite.
     """
     check_fit(module.state_dict(), tensors, source)
     module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
-    check_finite(module.state_dict(), source, "restore the checkpoint")
+    state = module.state_dict()
+    check_finite({shown(name): tensor for name, tensor in state.items()}, source, "restore the checkpoint")
     _fill_buffers(module)
     module.requires_grad_(False).eval()
 

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpet.models.families import m_clip, sentence_transformers
+from xpet.models.families import altclip, clip, m_clip, metaclip_2, sentence_transformers
 from xpet.models.families.base import Family, document
 
 FAMILIES: tuple[Family, ...] = (
     sentence_transformers.FAMILY,
+    altclip.FAMILY,
+    metaclip_2.FAMILY,
+    clip.FAMILY,
     m_clip.FAMILY,
 )
 """In the order in which they are tried: the first that recognises a folder reads it."""
