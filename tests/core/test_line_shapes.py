@@ -13,7 +13,7 @@ from tests.bench.setting import drawn_lengths
 from xpet.core.caption_packing import PackedBatch, pack
 from xpet.core.line_shapes import MULTIPLE, STEP, TOGETHER, LineShapes, rounded
 
-SHAPES = tuple(LineShapes(by_sequence, few) for by_sequence in (False, True) for few in (False, True))
+SHAPES = tuple(LineShapes(by_sequence, few) for by_sequence in (False, True, None) for few in (False, True))
 
 
 def test_lengths_are_rounded_up_by_little() -> None:
@@ -40,7 +40,7 @@ def steps(pairs: int, rows: int, epochs: int) -> Iterator[list[list[list[int]]]]
     ("pairs", "rows", "epochs", "by_sequence", "before", "most"),
     [
         (5, 50, 20, True, 20, 7), (5, 50, 20, False, 20, 9),
-        (256, 256 * 8, 1, True, 7, 2), (256, 256 * 8, 1, False, 7, 2),
+        (256, 256 * 8, 1, True, 7, 2), (256, 256 * 8, 1, False, 7, 3),
     ],
 )  # fmt: skip
 def test_steps_come_in_few_shapes_at_little_filler(
@@ -55,7 +55,7 @@ def test_steps_come_in_few_shapes_at_little_filler(
         cheapest.add((plain.key, *(tensor.shape for tensor in plain.tensors)))
     assert len(shapes) <= most < before <= len(cheapest)
     assert sum(filler) / len(filler) < 0.08
-    assert max(filler) < 0.15
+    assert max(filler) < 0.17
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -69,7 +69,7 @@ def test_captions_are_whole_sequences_and_no_sequence_is_empty(
     lines, length = batch.ids.shape
     assert lines % runs == 0
     assert rounded(length) == length or not shapes.few
-    if not shapes.by_sequence:
+    if not shapes.by_sequence:  # short captions are none where it may be chosen, either
         assert batch.bounds is None
         assert batch.sequences() is None
         assert batch.key == (batch.most, 0)
@@ -97,6 +97,19 @@ def check_bounds(batch: PackedBatch, bounds: list[int], captions: int) -> None:
             assert batch.positions.flatten()[begin:end].tolist() == list(range(end - begin))
             found += list(numbers)
     assert sorted(line * batch.most + number for line, number in found) == sorted(batch.index.tolist())
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_captions_are_sequences_where_that_costs_fewer_blocks(few: bool) -> None:
+    rng = random.Random(1)
+    short, long = ([[[5] * rng.randint(*span) for _ in range(16)]] for span in ((10, 40), (80, 320)))
+    shapes = LineShapes(by_sequence=None, few=few)
+    with_mask = pack(short, 0, 1024, shapes)
+    assert with_mask.bounds is None
+    assert with_mask.ids.shape[1] <= (128 if few else 192)
+    lines = pack(long, 0, 1024, shapes)
+    assert lines.bounds is not None
+    assert len(lines.ids) == 1
 
 
 def test_a_long_caption_makes_sequences_longer_in_few_steps() -> None:

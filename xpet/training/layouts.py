@@ -60,10 +60,11 @@ class LayoutContext:
     def of(cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan) -> LayoutContext:
         """The context of a plan's training.
 
-        Lines come in few shapes where steps are recorded. They are of any length where the device attends to every
-        caption as to a sequence of its own, which it cannot where attention is dropped out.
+        Lines come in few shapes where steps are recorded. Captions may be attended to as sequences where the device has
+        a kernel for that, and attention is not dropped out.
         """
-        by_sequence = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
+        takes = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
+        by_sequence = None if takes else False
         width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         on_gpu = engine.device.type == "cuda"
         few = fit.cuda_graphs or (fit.cuda_graphs is None and on_gpu)
