@@ -256,14 +256,18 @@ def check(config: FitPlan, engine: Engine, processes: int = 1) -> None:
         raise ConfigError(f"--cuda-graphs {reason} with runs spread over {processes} processes; leave it out")
 
 
+def are_wanted(config: FitPlan, engine: Engine, processes: int = 1) -> bool:
+    """Whether a plan's steps are recorded: where it says so, and where it is left to us and possible."""
+    if config.cuda_graphs is not None:
+        return config.cuda_graphs
+    alone = engine.device.type == "cuda" and config.layout == "packed" and processes == 1
+    return alone and config.gradient_cache is None and not config.compile
+
+
 def recordings_of(config: FitPlan, engine: Engine, processes: int = 1, on_event: OnEvent = ignore) -> Recordings:
     """The recordings of a session: none where they are not wanted, or left to us and impossible.
 
     Raises ConfigError as `check` does.
     """
     check(config, engine, processes)
-    wanted = config.cuda_graphs
-    if wanted is None:
-        wanted = engine.device.type == "cuda" and config.layout == "packed" and processes == 1
-        wanted = wanted and config.gradient_cache is None and not config.compile
-    return Recordings(cuda_graphs if wanted else None, on_event)
+    return Recordings(cuda_graphs if are_wanted(config, engine, processes) else None, on_event)

@@ -14,6 +14,7 @@ from xpet.core.caption_packing import pack
 from xpet.core.config import FitPlan
 from xpet.core.line_shapes import LineShapes
 from xpet.training.device import Engine
+from xpet.training.graphs import are_wanted
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
 SMALLEST_SLICE = 64
@@ -57,8 +58,8 @@ class LayoutContext:
     shapes: LineShapes = LineShapes()
 
     @classmethod
-    def of(cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan) -> LayoutContext:
-        """The context of a plan's training.
+    def of(cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan, processes: int = 1) -> LayoutContext:
+        """The context of a plan's training by so many processes.
 
         Lines come in few shapes where steps are recorded. Captions may be attended to as sequences where the device has
         a kernel for that, and attention is not dropped out.
@@ -66,9 +67,7 @@ class LayoutContext:
         takes = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
         by_sequence = None if takes else False
         width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        on_gpu = engine.device.type == "cuda"
-        few = fit.cuda_graphs or (fit.cuda_graphs is None and on_gpu)
-        return cls(stack, engine, collate, width, LineShapes(by_sequence, few))
+        return cls(stack, engine, collate, width, LineShapes(by_sequence, are_wanted(fit, engine, processes)))
 
 
 Numbers = Sequence[Sequence[int]]

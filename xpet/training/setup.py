@@ -65,7 +65,7 @@ class FitSetup:
 
     @cached_property
     def _context(self) -> LayoutContext:
-        return LayoutContext.of(self.stack, self.engine, self.collate, self.fit)
+        return LayoutContext.of(self.stack, self.engine, self.collate, self.fit, self.spread.world)
 
     def lay_out(self, rows: Sequence[Tokens], most: int | None = None) -> PartedCaptions:
         """The captions of each run (equally many token rows per run), on the CPU, as the plan's layout says.
