@@ -11,7 +11,7 @@ from xpet.core.config import FitPlan, MethodConfig, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.metrics import retrieval
 from xpet.core.selection import RULES
-from xpet.core.tensors import copy_in_pieces, fetch
+from xpet.core.transfer import copy_in_pieces, fetch_all
 from xpet.methods import embeddings
 from xpet.methods.build import build_stack
 from xpet.training import selection
@@ -90,7 +90,7 @@ def test_a_tensor_is_fetched_in_pieces(shape: tuple[int, ...]) -> None:
     copy_in_pieces(source, target, between, lambda: waited.append(between.clone()))
     assert torch.equal(target, source)
     assert len(waited) == -(-source.nbytes // 24)
-    assert torch.equal(fetch(source), source)
+    assert torch.equal(fetch_all(source), source)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -16,6 +16,7 @@ from xpet.core.events import Event, OnEvent, Progress, ignore
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
 from xpet.models.text_tower import twin
+from xpet.training import workers
 from xpet.training.device import make_engine
 from xpet.training.fit import stream
 from xpet.training.queue import Queue, Run
@@ -105,6 +106,31 @@ def test_who_stops_reading_stops_the_work() -> None:
     results = side_by_side([0, 1], work, ignore)  # type: ignore[list-item]
     assert next(results) in (0, 1)
     results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("taken", [3, 40])
+def test_who_reads_slowly_is_waited_for(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single worker, apart from the reader: it is few results ahead, and ends when nobody reads any more."""
+    monkeypatch.setattr(workers, "MOST_WAITING", 2)
+    before, made, closed = threading.active_count(), [], []
+
+    def work(stack: object, on_event: OnEvent) -> Iterator[int]:
+        try:
+            for number in range(40):
+                made.append(threading.current_thread())
+                yield number
+        finally:
+            closed.append(stack)
+
+    results = side_by_side([0], work, ignore, apart=True)  # type: ignore[list-item]
+    for number in range(taken):
+        assert next(results) == number
+        assert len(made) <= number + 4  # one that is made, two that wait, and one that is to be put
+    assert taken == 40 or not closed
+    results.close()
+    assert closed == [0]
+    assert threading.main_thread() not in made
     assert threading.active_count() == before
 
 

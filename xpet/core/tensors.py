@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from xpet.core.json_files import parsed
 from xpet.core.regular_files import check_regular, open_regular
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 BUFFERS = ("position_ids", "token_type_ids")
@@ -25,8 +24,6 @@ MOST_HEADER = 100_000_000
 """Bytes of a header at most, the limit of the safetensors format."""
 BLOCK = 1 << 15
 """Numbers checked at a time: so few that torch uses one thread; several would wait for each other's page reads."""
-PIECE = 32 << 20
-"""Bytes that are fetched from a GPU at a time: pinning memory takes long, so that little is."""
 BYTES = b"bytearray"
 """How a pickle names the one thing without a limit that torch would make of it."""
 SHOWN = 80
@@ -121,44 +118,6 @@ def _check_no_bomb(path: Path) -> None:
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Size of the tensors' numbers in bytes."""
     return sum(value.numel() * value.element_size() for value in tensors.values())
-
-
-def send(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy a tensor of any shape from the CPU to a device, without waiting for what the device is doing."""
-    import torch
-
-    if torch.device(device).type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def fetch(tensor: Tensor) -> Tensor:
-    """A copy on the CPU of a tensor of any shape; from a GPU through pinned memory, which is several times as fast."""
-    import torch
-
-    tensor = tensor.detach()
-    if tensor.device.type != "cuda":
-        return tensor.to("cpu", copy=True)
-    found = torch.empty(tensor.shape, dtype=tensor.dtype)
-    pinned = torch.empty(min(PIECE, tensor.nbytes), dtype=torch.uint8, pin_memory=True)
-    copy_in_pieces(tensor, found, pinned, torch.cuda.current_stream(tensor.device).synchronize)
-    return found
-
-
-def copy_in_pieces(source: Tensor, target: Tensor, between: Tensor, wait: Callable[[], object]) -> None:
-    """Copy to a contiguous tensor of the same type and any shape, by way of the bytes `between` [n].
-
-    `wait` waits until what was copied to these is there.
-    """
-    import torch
-
-    if not len(between):
-        return
-    parts = (each.view(-1).view(torch.uint8).split(len(between)) for each in (source.contiguous(), target))
-    for part, copy in zip(*parts, strict=True):
-        between[: len(part)].copy_(part, non_blocking=True)
-        wait()
-        copy.copy_(between[: len(part)])
 
 
 def crc32_of(tensor: Tensor, code: int = 0) -> int:

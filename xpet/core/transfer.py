@@ -10,6 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+PIECE = 32 << 20
+"""Bytes that `fetch_all` copies at a time: pinning memory takes long, so that little is."""
+
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of any shape on the device, without waiting for what the device is doing."""
@@ -35,6 +38,33 @@ def fetch(tensor: Tensor) -> Callable[[], Tensor]:
         return host.clone()
 
     return arrived
+
+
+def fetch_all(tensor: Tensor) -> Tensor:
+    """A copy on the CPU of a large tensor of any shape, in pieces."""
+    tensor = tensor.detach()
+    if tensor.device.type != "cuda":
+        return tensor.to("cpu", copy=True)
+    between = _pinned_empty(torch.empty(min(PIECE, tensor.nbytes), dtype=torch.uint8))
+    if between is None:
+        return tensor.cpu()
+    found = torch.empty(tensor.shape, dtype=tensor.dtype)
+    copy_in_pieces(tensor, found, between, torch.cuda.current_stream(tensor.device).synchronize)
+    return found
+
+
+def copy_in_pieces(source: Tensor, target: Tensor, between: Tensor, wait: Callable[[], object]) -> None:
+    """Copy to a contiguous tensor of the same type and any shape, by way of the bytes `between` [n].
+
+    `wait` waits until what was copied to these is there.
+    """
+    if not len(between):
+        return
+    parts = (each.view(-1).view(torch.uint8).split(len(between)) for each in (source.contiguous(), target))
+    for part, copy in zip(*parts, strict=True):
+        between[: len(part)].copy_(part, non_blocking=True)
+        wait()
+        copy.copy_(between[: len(part)])
 
 
 def stacked(rows: list[Tensor], device: torch.device) -> Tensor:

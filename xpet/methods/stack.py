@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xpet.core import dropout_bits
 from xpet.core.caption_packing import PackedBatch
 from xpet.core.errors import ModelError
-from xpet.core.tensors import fetch, send
+from xpet.core.transfer import fetch_all, send
 from xpet.methods import embeddings
 from xpet.methods.flat_values import split
 from xpet.methods.stacked import Selection
@@ -218,7 +218,7 @@ class Stack:
 
     def state(self, run: int) -> dict[str, Tensor]:
         """Copies of one run's parameters [*shape] by name, on the CPU, with the tokens whose embeddings it trains."""
-        return self.named(run, [fetch(flat[run]) for flat in self.flat])
+        return self.named(run, [fetch_all(flat[run]) for flat in self.flat])
 
     def named(self, run: int, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
         """Copies by name, as those of `state`, of one run's `parameters`: [n] each on the CPU, as a row of `flat`."""

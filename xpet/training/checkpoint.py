@@ -20,7 +20,8 @@ from xpet.core.config import RunConfig
 from xpet.core.errors import DataError, one_line
 from xpet.core.files import staged_file, writing
 from xpet.core.json_files import parsed
-from xpet.core.tensors import crc32_of, fetch, read_metadata, to_safetensors
+from xpet.core.tensors import crc32_of, read_metadata, to_safetensors
+from xpet.core.transfer import fetch_all
 from xpet.core.typed import build
 from xpet.training.selection import TrainedRun
 
@@ -83,7 +84,7 @@ def run_state(run: TrainedRun, began: int, data: str) -> RunState:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in place of an earlier one, whole or not at all; raises OutputError."""
-    tensors = {name: fetch(tensor).contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: fetch_all(tensor).contiguous() for name, tensor in checkpoint.tensors.items()}
     values = {each.name: getattr(checkpoint, each.name) for each in fields(checkpoint) if each.name != "tensors"}
     document = json.dumps({"schema": SCHEMA, **values, "runs": [asdict(run) for run in checkpoint.runs]})
     metadata = {DOCUMENT: document, CHECKSUM: _checksum(document, tensors)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from xpet.core.errors import ConfigError
 from xpet.core.processes import here
-from xpet.core.tensors import send
+from xpet.core.transfer import send
 
 SLICES_ON_CPU = 4
 """Slices of a padded batch on a CPU, see `Engine.slices`."""
@@ -39,6 +41,20 @@ class Engine:
     def dtype(self) -> torch.dtype | None:
         """The type the frozen weights are computed in; None: their own."""
         return torch.bfloat16 if self.precision == "bf16" else None
+
+    @cached_property
+    def _second(self) -> Any:
+        """A stream that begins where the work given to the device so far ends."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        return stream
+
+    def aside(self) -> AbstractContextManager[object]:
+        """For the block, this thread's work on a GPU goes beside that of others: it has a stream of its own.
+
+        What other threads change meanwhile must not be read in it.
+        """
+        return torch.cuda.stream(self._second) if self.device.type == "cuda" else nullcontext()
 
     def send(self, tensor: Tensor) -> Tensor:
         """Copy a tensor of any shape from the CPU to the device, without waiting for what the device is doing."""

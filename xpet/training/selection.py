@@ -13,7 +13,7 @@ from xpet.core.config import FitPlan, RunConfig
 from xpet.core.losses import contrastive
 from xpet.core.selection import RULES
 from xpet.core.stacked_metrics import MOST_CELLS, is_small, stacked_retrieval
-from xpet.core.tensors import fetch, send
+from xpet.core.transfer import fetch_all, send
 from xpet.training.stacklike import Reindex, StackLike
 
 FIGURES = ("val_r1", "val_mrr", "val_loss")
@@ -102,7 +102,7 @@ class BestCheckpoints:
     def finish(self, slots: Sequence[int]) -> list[TrainedRun]:
         """The runs in these slots, each with its checkpoint as its state."""
         index = send(torch.tensor(slots, dtype=torch.long), self.parameters[0].device)
-        parameters = [fetch(copy[index]) for copy in self.parameters]  # each [runs that leave, n]
+        parameters = [fetch_all(copy[index]) for copy in self.parameters]  # each [runs that leave, n]
         for place, slot in enumerate(slots):
             self.runs[slot].state = self.stack.named(slot, [part[place] for part in parameters])
         return [self.runs[slot] for slot in slots]

@@ -119,7 +119,8 @@ def _trained(
                 label = outcome.config.label
                 if not plan.is_reported_here or checkpoints.is_settled(label):  # that went on beside others
                     continue
-                result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
+                with setup.engine.aside():
+                    result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
                 if result is None:
                     setup.unfinished.note_divergence(label)
                 watch.ended(outcome, result)

@@ -127,6 +127,16 @@ def checkpoints_of(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> 
     return checkpoints
 
 
+def goes_on_beside(setup: AlignSetup, plan: TrainingPlan) -> bool:
+    """Whether a single stack trains while finished runs are measured: on a GPU, which does both at a time.
+
+    Not where the same tower does both, where other processes wait for this one in every step, or in compiled layers,
+    which torch makes in the main thread.
+    """
+    fit, on_gpu = setup.config.fit, setup.engine.device.type == "cuda"
+    return on_gpu and setup.pristine is not None and plan.spread.alone and not (fit.compile or setup.config.is_fitted)
+
+
 def train(
     setup: AlignSetup, plan: TrainingPlan, checkpoints: Checkpoints, on_event: OnEvent
 ) -> Generator[TrainedRun, None, None]:
@@ -160,7 +170,7 @@ def train(
 
     # `setup.stack` measures finished runs while others train, so these need stacks of their own
     stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(plan.workers)]
-    with closing(side_by_side(stacks, work, on_event)) as results:
+    with closing(side_by_side(stacks, work, on_event, goes_on_beside(setup, plan))) as results:
         for outcomes in results:
             yield from outcomes
 
