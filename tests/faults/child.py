@@ -86,7 +86,7 @@ def start(
     """
     notes.mkdir(exist_ok=True)
     (here / "tmp").mkdir(exist_ok=True)
-    process = _forked(lambda: _run(words, launcher, around), here, notes)
+    process = _forked(lambda: run(words, launcher, around), here, notes)
     with contextlib.suppress(OSError):  # here as well as there: a signal may come before the other has run
         os.setpgid(process, process)
     return Command(process, notes)
@@ -129,7 +129,8 @@ def _be(work: Callable[[], int], here: Path, notes: Path) -> None:
         os._exit(code)
 
 
-def _run(words: Sequence[str], launcher: Sequence[str] | None = None, around: Around = nullcontext) -> int:
+def run(words: Sequence[str], launcher: Sequence[str] | None = None, around: Around = nullcontext) -> int:
+    """Be `xpet WORDS`, in this process or by a launcher; returns its exit code."""
     if launcher is None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

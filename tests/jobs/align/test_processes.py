@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from tests import worlds
 from tests.faults import child
+from tests.jobs.align.launched import by_forks
 from tests.jobs.align.process import configurations
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.align.test_stopped_runs import typed
@@ -116,19 +118,19 @@ def test_what_is_overwritten_gives_way_once(trained: Trained) -> None:
     assert inside == {"sweep"}
 
 
-def command(world: World, folder: Path, *more: str) -> child.Command:
-    """Start a command in two processes; its launcher is a fork of this one."""
+def command(world: World, folder: Path, forks: int, *more: str) -> child.Command:
+    """Start a command in two processes; its launcher is a fork of this one, and so are `forks` of the two."""
     seeds = ("--seed", "1,2,3,4", "--stack", "1", "--steps", "100")
     words = typed(world, folder / "out", *seeds, "--processes", "2", *more)
     (folder / "here").mkdir(exist_ok=True)
-    return child.start(words, folder / "here", folder / "notes")
+    return child.start(words, folder / "here", folder / "notes", around=partial(by_forks, forks))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes as Linux has them")
 def test_the_command_line(world: World, tmp_path: Path) -> None:
-    """One process of two is killed, which is told; the same command goes on."""
+    """One process of two, an interpreter of its own, is killed, which is told; the same command goes on."""
     out = tmp_path / "out"
-    launcher = command(world, tmp_path)
+    launcher = command(world, tmp_path, 1)
     while not list(out.glob("*/metrics.json")) and launcher.wait(0.02) is None:
         pass
     children = (Path(f"/proc/{launcher.process}/task/{launcher.process}/children")).read_text().split()
@@ -139,7 +141,7 @@ def test_the_command_line(world: World, tmp_path: Path) -> None:
     assert lines[-1].startswith("xpet: error: rank 1 was ended by SIGKILL (too little memory")
     assert all(line.startswith("xpet: error: stopped by SIGTERM; what was finished is kept") for line in lines[:-1])
     before = deltas(out)
-    done = command(world, tmp_path, "--json").end()
+    done = command(world, tmp_path, 2, "--json").end()
     assert done.code == 0, done.told
     assert done.told == ""
     assert [run["seed"] for run in json.loads(done.out)["runs"]] == [1, 2, 3, 4]
