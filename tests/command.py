@@ -19,16 +19,18 @@ def run_here(
     environment: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
     folder: Path | None = None,
+    encoding: str = "utf-8",
 ) -> CompletedProcess[bytes]:
     """Run a command on standard streams of its own.
 
     `environment` is added to this process's and what `without` names is taken out; `folder` is where it runs.
+    `encoding` is that of the streams.
     """
     words = [str(argument) for argument in arguments]
     raw = {"stdin": io.BytesIO(stdin), "stdout": io.BytesIO(), "stderr": io.BytesIO()}
     with pytest.MonkeyPatch.context() as patch:
         for name, stream in raw.items():
-            patch.setattr(sys, name, io.TextIOWrapper(stream, encoding="utf-8", newline="\n"))
+            patch.setattr(sys, name, io.TextIOWrapper(stream, encoding=encoding, newline="\n"))
         for name in without:
             patch.delenv(name, raising=False)
         for name, value in (environment or {}).items():

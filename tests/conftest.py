@@ -42,9 +42,13 @@ gc.disable()  # until all is imported
 
 
 def pytest_collection_finish() -> None:
-    """What the test modules imported stays: without this every collection of garbage walks all of torch again."""
+    """What the test modules imported stays: without this every collection of garbage walks all of torch again.
+
+    Collections are few, since what a test makes lives on in its fixtures or goes without them.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
 
 

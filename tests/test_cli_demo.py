@@ -12,6 +12,7 @@ import re
 import select
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.command import run_here
+from tests.faults import child
 from tests.rounding import alike_runs
 from xpet.core.rundir import FILES
 
@@ -73,15 +75,27 @@ class Place:
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def terminal(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and everything written by a command whose stdout and stderr are a terminal."""
-        master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "xpet", *arguments],
-            stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=self.environment(), cwd=self.root / "work",
-        )  # fmt: skip
-        os.close(slave)
+        """Exit code and everything written by a command whose stdout and stderr are a terminal: a fork of this one."""
+        process, master = pty.fork()
+        if process == 0:
+            self._be(arguments)
         text = drain(master)
-        return process.wait(), text
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text
+
+    def _be(self, arguments: Sequence[str]) -> None:
+        """Become a process that runs a command on its own standard streams."""
+        code = 1
+        try:
+            sys.stdin, sys.stdout, sys.stderr = (open(n, "r" if n == 0 else "w", closefd=False) for n in range(3))
+            environment = self.environment()
+            os.environ.clear()
+            os.environ.update(environment)
+            os.chdir(self.root / "work")
+            code = child.run(arguments)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
     def files(self) -> set[str]:
         return {path.relative_to(self.root).as_posix() for path in self.root.rglob("*")}

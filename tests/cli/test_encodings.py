@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.cli import reports
+from tests.command import run_here
 from tests.jobs.conftest import World, world, write_table  # noqa: F401
 from tests.translation import toy
 from tests.worlds import ROOT
 
-CP1252, UTF8 = {"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "utf-8"}
 ENCODINGS = (
-    CP1252,
+    {"PYTHONIOENCODING": "cp1252"},
     {"PYTHONIOENCODING": "ascii"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
 )  # fmt: skip
+"""What makes an interpreter choose another encoding."""
 JAPANESE = "\u3042\u304b\u3044 \u3044\u306c"
 WITH_MODELS = ("lint", "lint json", "plan")
-"""They load torch, which takes seconds: tried in one encoding and in UTF-8."""
+"""They load torch, which takes seconds: tried in one encoding and in UTF-8, on streams of this process."""
 Said = dict[str, bytes]
 
 
@@ -54,27 +55,55 @@ def commands(world: World, given: Path, out: Path) -> dict[str, list[str | Path]
 
 
 @pytest.fixture(scope="module")
-def all_said(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Said]]:  # noqa: F811
-    """For each encoding, then UTF-8: the folder, and what the commands say, all in one process."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHONIO", "PYTHONUTF8"))}
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder, and variables that name a translation package and a cache in it."""
     folder = tmp_path_factory.mktemp("encodings")
     toy.unpack(folder / "p", "translate-en_ja-1_0", toy.files("en", "ja", toy.JAPANESE, folder / "scratch"))
-    inherited |= {"ARGOS_PACKAGES_DIR": str(folder / "p"), "XPET_CACHE": str(folder / "c")}
+    return folder, {"ARGOS_PACKAGES_DIR": str(folder / "p"), "XPET_CACHE": str(folder / "c")}
+
+
+@pytest.fixture(scope="module")
+def all_said(world: World, places: tuple[Path, dict[str, str]]) -> list[tuple[Path, Said]]:  # noqa: F811
+    """For each encoding: the folder, and what the commands say, all in one interpreter."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHONIO", "PYTHONUTF8"))}
+    folder, variables = places
     found = []
-    for number, environment in enumerate((*ENCODINGS, UTF8)):
+    for number, environment in enumerate(ENCODINGS):
         here = folder / str(number)
         (here / "said").mkdir(parents=True)
         given = {
             name: [str(word) for word in words]
             for name, words in commands(world, folder, here).items()
-            if environment in (CP1252, UTF8) or name not in WITH_MODELS
+            if name not in WITH_MODELS
         }
         (here / "commands.json").write_text(json.dumps(given))
         command = [sys.executable, "-m", "tests.cli.several", str(here / "commands.json"), str(here / "said")]
-        done = subprocess.run(command, input=b"red dog\n", env={**inherited, **environment}, cwd=ROOT)
+        whole = {**inherited, **variables, **environment}
+        done = subprocess.run(command, input=b"red dog\n", env=whole, cwd=ROOT)
         assert done.returncode == 0
         found.append((here, {name: said_by(name, here / "said") for name in given}))
     return found
+
+
+def said_here(
+    names: tuple[str, ...],
+    encoding: str,
+    world: World,
+    places: tuple[Path, dict[str, str]],  # noqa: F811
+) -> Said:
+    """What some of the commands say in an encoding, in this process."""
+    folder, variables = places
+    (folder / encoding).mkdir()
+    given = commands(world, folder, folder / encoding)
+    done = {name: run_here(*given[name], environment=variables, encoding=encoding) for name in names}
+    assert [each.returncode for each in done.values()] == [0] * len(names), done
+    return {name: each.stdout for name, each in done.items()}
+
+
+@pytest.fixture(scope="module")
+def utf8(world: World, places: tuple[Path, dict[str, str]]) -> Said:  # noqa: F811
+    """What commands say that are also tried in another encoding."""
+    return said_here(("json", "html", "lint json"), "utf-8", world, places)
 
 
 def said_by(name: str, folder: Path) -> bytes:
@@ -85,8 +114,8 @@ def said_by(name: str, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("number", range(len(ENCODINGS)))
-def test_reports(number: int, all_said: list[tuple[Path, Said]]) -> None:
-    (folder, said), (_, utf8) = all_said[number], all_said[-1]
+def test_reports(number: int, all_said: list[tuple[Path, Said]], utf8: Said) -> None:
+    folder, said = all_said[number]
     for name in ("terminal", "table"):
         text = said[name]
         assert text.isascii() or number == 0
@@ -111,8 +140,8 @@ def test_translate_writes_utf8(number: int, all_said: list[tuple[Path, Said]]) -
     assert (folder / "\u4e00.csv").read_text(encoding="utf-8") == f"caption,caption_ja\nred dog,{JAPANESE}\n"
 
 
-def test_lint_and_plan(all_said: list[tuple[Path, Said]]) -> None:
-    (_, said), (_, utf8) = all_said[ENCODINGS.index(CP1252)], all_said[-1]
+def test_lint_and_plan(world: World, places: tuple[Path, dict[str, str]], utf8: Said) -> None:  # noqa: F811
+    said = said_here(WITH_MODELS, "cp1252", world, places)
     assert said["lint"]
     assert said["lint json"].isascii()
     assert json.loads(said["lint json"]) == json.loads(utf8["lint json"].decode())

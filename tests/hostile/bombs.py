@@ -18,7 +18,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -304,8 +304,8 @@ def _run(read: Callable[[Path], object], folder: Path) -> dict[str, Any]:
     return json.loads(data) if data else {"error": f"ended with {status}", "text": ""}
 
 
-def main() -> int:
-    """Make and read every bomb; see the module."""
+def explode(scratch: Path, names: Collection[str] = ()) -> None:
+    """Make and read every bomb, or some; see the module."""
     warnings.simplefilter("ignore")
     import xpet.data.features
     import xpet.jobs.shared.corpus
@@ -313,15 +313,14 @@ def main() -> int:
     import xpet.translation.install  # noqa: F401 - what all cases need is loaded once
 
     for number, (name, (make, read)) in enumerate(CASES.items()):
-        if sys.argv[2:] and name not in sys.argv[2:]:
+        if names and name not in names:
             continue
-        folder = Path(sys.argv[1]) / str(number)
+        folder = scratch / str(number)
         folder.mkdir(parents=True)
         make(folder)
         size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
         print(json.dumps({"name": name, "stored": size, **_run(read, folder)}), flush=True)  # noqa: T201
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    explode(Path(sys.argv[1]), sys.argv[2:])

@@ -84,7 +84,7 @@ class Case:
         return data
 
 
-LONG = "60 steps"
+LONG = "30 steps"
 CASES: dict[str, Case] = {
     **{f"method {name}": Case(method, slots=1 if name == "full" else 2) for name, method in METHODS.items()},
     **{f"loss {name}": Case(losses=(name,)) for name in (*ALIGNMENT_LOSSES, SUM)},
@@ -101,7 +101,7 @@ CASES: dict[str, Case] = {
     "fitted": Case(towers.FITTED_CONFIGS["linear-map"], replace(FIT, steps=1)),
     "runs that come and go": Case(fit=replace(FIT, steps=11), runs=5, slots=3, losses=("mse", "cosine"), diverging=1),
     "never validated": Case(fit=replace(FIT, include_start=False, validate_every=100)),
-    LONG: Case(fit=replace(FIT, steps=60, validate_every=20, dropout="model"), runs=2, losses=("mse", SUM)),
+    LONG: Case(fit=replace(FIT, steps=30, validate_every=10, dropout="model"), runs=2, losses=("mse", SUM)),
 }
 
 
@@ -132,6 +132,7 @@ def _tokens(run: Run) -> list[int]:
 
 def trained_by(folder: Path, names: dict[int, Sequence[str]], gradient_cache: int) -> None:
     """Train named cases in as many processes as the keys say, and those marked with a gradient cache, too."""
+    towers.tower()  # what it imports, the forks need not
     how, count = "fork" if worlds.can_fork() else "spawn", max(names) + PAIR
     start_processes(_work, (str(folder), names, gradient_cache), count, start_method=how)  # type: ignore[no-untyped-call]
 

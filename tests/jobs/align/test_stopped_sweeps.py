@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import run_here
+from tests.faults import child
 from tests.jobs.align.test_align import interrupt_at
 from tests.jobs.conftest import FIT, World, rows_of, write_table
 from xpet.core.config import AlignConfig
@@ -204,18 +204,18 @@ def test_there_must_be_a_stopped_sweep(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork of this process")
 def test_killed_on_the_command_line(world: World, tmp_path: Path) -> None:
     """`kill -9` after the first run; then `--resume` needs nothing else."""
     out = tmp_path / "out"
     data = ["--data", "table", "--data-root", str(world.table), "--image-features", str(world.features)]
-    words = ["--shots", "12", "--batch-size", "6", "--steps", "150", "--seed", "1,2,3", "--stack", "1"]
+    words = ["--shots", "12", "--batch-size", "6", "--steps", "100", "--seed", "1,2,3", "--stack", "1"]
     model = ["--model", str(world.text), "--workers", "1", "--device", "cpu", "-q", "--out", str(out)]
-    command = [sys.executable, "-m", "xpet"]
-    with subprocess.Popen([*command, "align", *data, *words, *model]) as process:
-        until = time.monotonic() + 120
-        while not list(out.glob("*/metrics.json")) and time.monotonic() < until and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    command = child.start(["align", *data, *words, *model], tmp_path, tmp_path / "notes")
+    while not list(out.glob("*/metrics.json")) and command.wait(0.02) is None:
+        pass
+    command.signal(signal.SIGKILL)
+    assert command.end().code == -signal.SIGKILL
     unfinished = tmp_path / "out.unfinished"
     assert (unfinished / SWEEP).is_file()
     refused = run_here("align", "--resume", unfinished, "--overwrite")
