@@ -66,15 +66,27 @@ def names_of(kind: str, source: str, target: str) -> frozenset[str]:
     """Words, in all their forms, that only this kind of thing brings into right wordings of shipped captions."""
     alike = AGENTS if kind in AGENTS else THINGS
     found: Counter[str] = Counter()
-    for message, _ in texts.captions(source, assets.scenes()[:40]):
-        for number, group in enumerate(message.groups):
-            if group.kind in alike:
-                said, *others_said = (
-                    words(wording(with_kind(message, number, name), source, target))
-                    for name in (kind, *(name for name in alike[::6] if name != kind))
-                )
-                found.update(set(said).difference(*others_said))
+    for message, number, said_of in wordings(source, target):
+        if message.groups[number].kind in alike:
+            said = set(words(wording(with_kind(message, number, kind), source, target)))
+            found.update(said.difference(*(others for name, others in said_of.items() if name != kind)))
     return frozenset(found)
+
+
+@cache
+def wordings(source: str, target: str) -> list[tuple[Message, int, dict[str, Counter[str]]]]:
+    """Each group of shipped captions, by message and number, with the words of some other kinds of thing in its place.
+
+    Those are of its own sort: agents in the place of agents.
+    """
+    return [
+        (message, number, {
+            name: words(wording(with_kind(message, number, name), source, target))
+            for name in (AGENTS if group.kind in AGENTS else THINGS)[::6]
+        })
+        for message, _ in texts.captions(source, assets.scenes()[:40])
+        for number, group in enumerate(message.groups)
+    ]  # fmt: skip
 
 
 def with_kind(message: Message, number: int, kind: str) -> Message:

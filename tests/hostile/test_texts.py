@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def without_styles(text: str) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
+@cache
 def report(text: str) -> Report:
     """A report in which everything that other people name is `text`."""
     sample = reports.hostile()
