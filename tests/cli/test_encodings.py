@@ -88,8 +88,8 @@ def all_said(world: World, places: tuple[Path, dict[str, str]]) -> list[tuple[Pa
 def said_here(
     names: tuple[str, ...],
     encoding: str,
-    world: World,
-    places: tuple[Path, dict[str, str]],  # noqa: F811
+    world: World,  # noqa: F811
+    places: tuple[Path, dict[str, str]],
 ) -> Said:
     """What some of the commands say in an encoding, in this process."""
     folder, variables = places

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ import pytest
 
 from tests.cli import reports
 from tests.command import run_here
+from tests.faults import child
 from tests.jobs.conftest import World, cache, world, write_table  # noqa: F401
 from tests.translation import toy
 from xpet.core.errors import OutputError
@@ -130,18 +133,40 @@ def into_full(*arguments: str | Path, **environment: str) -> subprocess.Complete
         )  # fmt: skip
 
 
+def forked(folder: Path, around: child.Around, arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[bytes]:
+    """A command in a fork of this process, in a folder, on streams as `around` makes them."""
+    ended = child.start(list(map(str, arguments)), folder, folder / "notes", around=around, own=False).end()
+    assert ended.told.count("\n") == (ended.code != 0), ended.told
+    return subprocess.CompletedProcess(list(arguments), ended.code, ended.out.encode(), ended.told.encode())
+
+
+@contextmanager
+def with_standard_output(path: str) -> Iterator[None]:
+    """For a process that is a command, to be entered before it begins: standard output goes to a file."""
+    with open(path, "wb") as file:
+        os.dup2(file.fileno(), 1)
+    sys.stdout = open(1, "w", closefd=False)
+    yield
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_standard_output(texts: Path, tmp_path: Path) -> None:
     stored = tmp_path / "result.json"
     stored.write_text(json.dumps(reports.full().to_dict()))
-    for arguments in (
-        ("translate", texts, *PAIR), ("translate", "--list-packages"), ("translate", "--list-packages", "--json"),
-        ("eval", stored, "--json"), ("eval", stored), ("eval", stored, "--format", "html"), ("eval", "--help"),
-        ("--version",),
-    ):  # fmt: skip
+    fresh = [("translate", texts, *PAIR), ("eval", stored, "--json"), ("--version",)]
+    forks = [
+        ("translate", "--list-packages"), ("translate", "--list-packages", "--json"), ("eval", stored),
+        ("eval", stored, "--format", "html"), ("eval", "--help"),
+    ]  # fmt: skip
+    for arguments in fresh:
         done = into_full(*arguments)
         refused(done, f"cannot write standard output: {FULL}")
         assert done.stderr.count(b"\n") == 1, arguments
+    for arguments in forks:
+        refused(
+            forked(tmp_path, partial(with_standard_output, "/dev/full"), arguments),
+            f"cannot write standard output: {FULL}",
+        )
     done = run_here("translate", texts, *PAIR, "-o", tmp_path / "out.txt", "--json")
     assert json.loads(done.stdout)["translated"] == 0
 
@@ -197,18 +222,35 @@ def test_a_full_standard_error_changes_nothing(texts: Path) -> None:
         assert (done.returncode, done.stdout) == (2, b"")
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@contextmanager
+def with_closed(streams: str) -> Iterator[None]:
+    """For a process that is a command: some of its standard streams are closed, as an interpreter begins with them."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if str(number) in streams:
+            os.close(number)
+            setattr(sys, name, None)
+    yield
+
+
+CLOSED = {"<&-": "0", ">&-": "1", "2>&-": "2", "<&- >&- 2>&-": "012"}
+
+
+@pytest.mark.parametrize("closed", CLOSED)
 def test_closed_standard_streams(closed: str, texts: Path, tmp_path: Path) -> None:
     stored = tmp_path / "result.json"
     stored.write_text(json.dumps(reports.full().to_dict()))
     start = f"{sys.executable} -m xpet"
-    for command in (f"eval {stored}", f"eval {stored} --json", "translate --list-packages", "--version"):
+    for command in (f"eval {stored}", "--version"):
         done = subprocess.run(["bash", "-c", f"{start} {command} {closed}"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), command
-        assert bool(done.stdout) == (">&-" not in closed.replace("2>&-", "")), command
+        assert bool(done.stdout) == ("1" not in CLOSED[closed]), command
+    around = partial(with_closed, CLOSED[closed])
+    for arguments in (("eval", stored, "--json"), ("translate", "--list-packages")):
+        ended = forked(tmp_path, around, arguments)
+        assert (ended.returncode, ended.stderr) == (0, b""), arguments
+        assert bool(ended.stdout) == ("1" not in CLOSED[closed]), arguments
     out = tmp_path / "out.txt"
-    line = f"{start} translate {texts} --from de --to en -o {out} {closed}"
-    assert subprocess.run(["bash", "-c", line], capture_output=True).returncode == 0
+    assert forked(tmp_path, around, ("translate", texts, *PAIR, "-o", out)).returncode == 0
     assert out.read_text().count("\n") == 300
     line = f"{start} translate --from de --to en {closed} < {texts if '<' not in closed else '/dev/null'}"
     if closed == ">&-":

@@ -78,33 +78,35 @@ class Command:
 
 
 def start(
-    words: Sequence[str], here: Path, notes: Path, launcher: Sequence[str] | None = None, around: Around = nullcontext
-) -> Command:
+    words: Sequence[str], here: Path, notes: Path, launcher: Sequence[str] | None = None, around: Around = nullcontext,
+    own: bool = True,
+) -> Command:  # fmt: skip
     """Start `xpet WORDS` in a folder: in a fork of this process, or by a launcher (words to put before them).
 
-    `around` is entered in that process before the command begins, and left when it has ended.
+    `around` is entered in that process before the command begins, and left when it has ended. The command has a cache
+    of its `own` in the folder and no packages, or those of this process.
     """
     notes.mkdir(exist_ok=True)
     (here / "tmp").mkdir(exist_ok=True)
-    process = _forked(lambda: run(words, launcher, around), here, notes)
+    process = _forked(lambda: run(words, launcher, around), here, notes, own)
     with contextlib.suppress(OSError):  # here as well as there: a signal may come before the other has run
         os.setpgid(process, process)
     return Command(process, notes)
 
 
-def _forked(work: Callable[[], int], here: Path, notes: Path) -> int:
+def _forked(work: Callable[[], int], here: Path, notes: Path, own: bool = True) -> int:
     """The number of a fork of this process that does one thing; signals wait until it is ready for them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         process = os.fork()
         if process == 0:
-            _be(work, here, notes)
+            _be(work, here, notes, own)
         return process
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
-def _be(work: Callable[[], int], here: Path, notes: Path) -> None:
+def _be(work: Callable[[], int], here: Path, notes: Path, own: bool) -> None:
     """Become a process that does one thing in a folder and ends."""
     code = 1
     try:
@@ -117,15 +119,17 @@ def _be(work: Callable[[], int], here: Path, notes: Path) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w", closefd=False)) for n in (1, 2))
-        os.environ.update(XPET_CACHE=str(here / "cache"), TMPDIR=str(here / "tmp"), ARGOS_PACKAGES_DIR=str(here / "no"))
+        if own:
+            os.environ.update(XPET_CACHE=str(here / "cache"), ARGOS_PACKAGES_DIR=str(here / "no"))
+        os.environ["TMPDIR"] = str(here / "tmp")
         os.chdir(here)
         code = work()
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         os._exit(code)
 
 

@@ -25,7 +25,7 @@ from xpet.training.setup import FitSetup
 from xpet.training.slots import Slot
 from xpet.training.step import StepBatch, read_batch
 
-LONG = replace(FIT, steps=32, validate_every=6, dropout="model", workers=1)
+LONG = replace(FIT, steps=24, validate_every=6, dropout="model", workers=1)
 TIMES = ("seconds", "peak_memory", "folder")
 """Fields of `metrics.json` that are not the same in two commands."""
 
@@ -61,9 +61,16 @@ def checkpoints(out: Path) -> set[str]:
     return {path.name for path in (out.parent / f"{out.name}.unfinished" / "checkpoints").iterdir()}
 
 
+@pytest.fixture(scope="module")
+def single(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What one run is where nothing stops it."""
+    folder = tmp_path_factory.mktemp("single")
+    align.run(world.config(folder / "whole", fit=LONG))
+    return runs_in(folder / "whole")
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_single_run_goes_on(name: str, world: World, tmp_path: Path) -> None:
-    align.run(world.config(tmp_path / "whole", fit=LONG))
+def test_a_single_run_goes_on(name: str, world: World, single: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     given = world.config(tmp_path / "out", fit=LONG)
     with pytest.raises(Stopped) as stopped:
         align.run(given, stop_at(2, name))
@@ -75,8 +82,8 @@ def test_a_single_run_goes_on(name: str, world: World, tmp_path: Path) -> None:
     done = [event.done for event in events if isinstance(event, Progress) and event.stage == "training"]
     assert min(done) > 10  # it did not begin again
     assert not [event for event in events if isinstance(event, Notice) and event.level == "warning"]
-    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
-    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out", "whole"}
+    assert runs_in(tmp_path / "out") == single
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"out"}
 
 
 def sweep(world: World, out: Path, **changes: Any) -> AlignConfig:
@@ -144,8 +151,9 @@ def test_a_signal_while_it_prepares_leaves_nothing(world: World, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_changed_base_is_not_gone_on_from(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    align.run(world.config(tmp_path / "whole", fit=LONG))
+def test_a_changed_base_is_not_gone_on_from(
+    world: World, single: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given, made = world.config(tmp_path / "out", fit=LONG), stacks.checkpoints_of
     with monkeypatch.context() as patch:
         patch.setattr(stacks, "checkpoints_of", lambda *given: replace(made(*given), identity="another"))
@@ -156,7 +164,7 @@ def test_a_changed_base_is_not_gone_on_from(world: World, tmp_path: Path, monkey
     warnings = [event.text for event in events if isinstance(event, Notice) and event.level == "warning"]
     assert len(warnings) == 1
     assert "another base model; its runs start again from their first step" in warnings[0]
-    assert runs_in(tmp_path / "out") == runs_in(tmp_path / "whole")
+    assert runs_in(tmp_path / "out") == single
 
 
 def typed(world: World, out: Path, *more: str) -> list[str]:
@@ -166,7 +174,7 @@ def typed(world: World, out: Path, *more: str) -> list[str]:
     return ["align", *where, *data, "--device", "cpu", "-q", "--out", str(out), *more]
 
 
-MANY = ("--seed", "1,2,3", "--steps", "150", "--stack", "2", "--workers", "2")
+MANY = ("--seed", "1,2,3", "--steps", "80", "--stack", "2", "--workers", "2")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
