@@ -37,8 +37,10 @@ In lines of about BLOCK tokens attention took 7 % of the time of XLM-R Large's k
 """
 MOST = 4
 """The captions of the fullest line are said to be a multiple of this, where shapes are to be few."""
+ROOM = 1.5
+"""Where shapes are to be few, lines are planned for BLOCK tokens, or that doubled, and for so many longest captions."""
 SPARE = (1.0, 1.06)
-"""Numbers of lines that are tried out where shapes are to be few, relative to that of full lines of BLOCK tokens."""
+"""Numbers of lines that are tried out then, relative to that of full lines."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def _sequences(lengths: np.ndarray, few: bool) -> Arrangement:
 
 def _few(lengths: np.ndarray, channels: int) -> Arrangement:
     """An arrangement for attention with a mask, of one of few shapes."""
-    count, blocks = lengths.shape[1], rounded(int(lengths.sum(axis=1).max())) / BLOCK
+    full = rounded(int(lengths.sum(axis=1).max())) / rounded_longest(int(ROOM * lengths.max()))  # lines
     trials = []
-    for lines in sorted({min(count, math.ceil(spare * blocks)) for spare in SPARE}):
+    for lines in sorted({min(lengths.shape[1], math.ceil(spare * full)) for spare in SPARE}):
         line, start, length = _distributed(lengths, lines)
         most = -(-int(np.bincount(line.reshape(-1)).max()) // MOST) * MOST
         trials.append(Arrangement(line, start, lines, rounded(length), most))
