@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from tests.faults import child
 from tests.jobs.conftest import World, rows_of, world  # noqa: F401
-from tests.worlds import ROOT
 
 READER = '''
 """Captions in one file a language, a line an image; the images' names in images.txt."""
@@ -34,30 +35,30 @@ def read(request: ReadRequest) -> Corpus:
     }
     return Corpus("lines", {"all": Split(images, captions)}, fingerprints=files.fingerprints)
 '''
-PROGRAM = """
-import json
-import sys
-import xpet.data
-from xpet.core import choices
-xpet.data.__path__.append(sys.argv[1])  # the file
-choices.SOURCE_NAMES += ("lines",)  # the name
-from tests.command import run_here
-for words in json.loads(sys.argv[2]):
-    done = run_here(*words)
-    print(json.dumps([done.returncode, done.stdout.decode(), done.stderr.decode()]))
-"""
 
 
 def xpet(folder: Path, *commands: Sequence[object]) -> list[tuple[int, str, str]]:
-    """The exit codes of commands, and what they say, where the data set is in a folder of code."""
-    given = json.dumps([[str(word) for word in command] for command in commands])
-    environment = {**os.environ, "XPET_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, "-c", PROGRAM, str(folder), given]
-    done = subprocess.run(program, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    """The exit codes of commands, and what they say, where the data set is in a folder of code.
+
+    They run in a fork of this process that imports xpet anew.
+    """
+
+    def answer() -> None:
+        child.forget_xpet()
+        data, choices = (importlib.import_module(f"xpet.{name}") for name in ("data", "core.choices"))
+        data.__path__.append(str(folder))  # the file
+        choices.SOURCE_NAMES += ("lines",)  # the name
+        run_here = importlib.import_module("tests.command").run_here
+        for words in commands:
+            done = run_here(*map(str, words))
+            print(json.dumps([done.returncode, done.stdout.decode(), done.stderr.decode()]))  # noqa: T201
+
+    ended = child.apart(answer, folder, folder / "notes")
+    assert (ended.code, ended.told) == (0, "")
+    return [tuple(json.loads(line)) for line in ended.out.splitlines()]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork of this process")
 def test_a_data_set_is_a_file(world: World, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "lines.py").write_text(READER, encoding="utf-8")

@@ -150,10 +150,16 @@ def run(words: Sequence[str], launcher: Sequence[str] | None = None, around: Aro
     return 0
 
 
-def apart(work: Callable[[], object], here: Path, notes: Path) -> Ended:
-    """Do something in a fork of this process, which it cannot harm."""
+def apart(work: Callable[[], int | None], here: Path, notes: Path) -> Ended:
+    """Do something in a fork of this process, which it cannot harm; what it returns is the exit code."""
     notes.mkdir(exist_ok=True)
-    return Command(_forked(lambda: int(bool(work()) and 0), here, notes), notes).end()
+    return Command(_forked(lambda: int(work() or 0), here, notes), notes).end()
+
+
+def forget_xpet() -> None:
+    """Forget xpet in this process, which is a fork, so that it is imported anew; all that it uses stays loaded."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "xpet" or name == "tests.command"]:
+        del sys.modules[name]
 
 
 def _below(process: int) -> list[int]:

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
+from tests.faults import child
 from xpet.methods import bridge
 
-CODE = r"""
-import sys
-from xpet.methods import bridge
-def load():
-    for name in ("LoraModel", "AdapterModel", "CompacterModel", "BitFitModel", "SoftPromptModel", "AutoDeltaModel"):
+PARTS = ("LoraModel", "AdapterModel", "CompacterModel", "BitFitModel", "SoftPromptModel", "AutoDeltaModel")
+
+
+def load() -> None:
+    for name in PARTS:
         getattr(bridge.opendelta(), name)
-load()  # with all that it imports, which need not be compiled
-for name in [name for name in sys.modules if name.partition(".")[0] == "opendelta"]:
-    del sys.modules[name]
-bridge.opendelta.cache_clear()
-sys.pycache_prefix, sys.dont_write_bytecode = sys.argv[1], False  # as where nothing of OpenDelta is compiled yet
-load()
-import noisy
-"""
 
 
+def compile_again(compiled: Path, folder: Path) -> None:
+    """Be a process that imports OpenDelta, and a module in a folder, as where nothing of either is compiled yet."""
+    load()  # with all that it imports, which need not be compiled
+    for name in [name for name in sys.modules if name.partition(".")[0] == "opendelta"]:
+        del sys.modules[name]
+    bridge.opendelta.cache_clear()
+    sys.pycache_prefix, sys.dont_write_bytecode = str(compiled), False
+    warnings.showwarning = lambda *told: sys.stderr.write(warnings.formatwarning(*told[:4]))  # in place of pytest's
+    warnings.resetwarnings()
+    warnings.simplefilter("default")
+    load()
+    sys.path.append(str(folder))
+    importlib.import_module("noisy")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork of this process")
 def test_compiling_opendelta_warns_nobody(tmp_path: Path) -> None:
     compiled = tmp_path / "compiled"
     (tmp_path / "noisy.py").write_text('"\\o"\n', encoding="utf-8")
-    code = f"import sys; sys.path.append({str(tmp_path)!r})\n{CODE}"
-    command = [sys.executable, "-W", "default", "-c", code, str(compiled)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = child.apart(lambda: compile_again(compiled, tmp_path), tmp_path, tmp_path / "notes")
+    assert done.code == 0, done.told
     assert list(compiled.rglob("opendelta/delta_models/layers/hypercomplex_linear.*.pyc"))
-    told = [line for line in done.stderr.splitlines() if "Warning" in line]
+    told = [line for line in done.told.splitlines() if "Warning" in line]
     assert not [line for line in told if f"{os.sep}opendelta{os.sep}" in line]
     (other,) = (line for line in told if "noisy.py" in line)
     assert "invalid escape sequence '\\o'" in other

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.faults import child
 from tests.jobs.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,14 +49,21 @@ FORMAT = ExportFormat(
 
 
 def run_of(folder: Path, *arguments: str) -> str:
-    """What `xpet` of a folder says."""
-    env = {**os.environ, "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "xpet", *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, check=False)
-    assert found.returncode == 0, found.stderr
-    return found.stdout
+    """What `xpet` of a folder says: in a fork of this process that imports it anew."""
+
+    def answer() -> int:
+        child.forget_xpet()
+        sys.path.insert(0, str(folder))
+        app = importlib.import_module("xpet.cli.app")
+        assert Path(app.__file__).is_relative_to(folder)
+        return int(app._run(list(arguments)))
+
+    found = child.apart(answer, folder, folder / "notes")
+    assert found.code == 0, found.told
+    return found.out
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork of this process")
 def test_a_new_format(world: World, runs: Path, tmp_path: Path) -> None:
     package = Path(shutil.copytree(ROOT / "xpet", tmp_path / "xpet"))  # with what is compiled
     choices = package / "core" / "choices.py"
