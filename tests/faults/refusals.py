@@ -52,10 +52,15 @@ def refusing_disk(folder: Path) -> None:
     """Begin this process anew with the library loaded, unless it is; raises OSError where there is no compiler."""
     if LOADED in os.environ:
         return
+    os.environ.update(with_refusing_disk(folder))
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def with_refusing_disk(folder: Path) -> dict[str, str]:
+    """Variables of a process that loads the library, which is built; raises OSError where there is no compiler."""
     library = folder / "refuse.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
-    os.environ.update({LOADED: str(library), "LD_PRELOAD": str(library)})
-    os.execv(sys.executable, sys.orig_argv)
+    return {LOADED: str(library), "LD_PRELOAD": str(library)}
 
 
 def refuse(trial: Trial, refusal: Refusal, every: int, problems: list[str]) -> int:

@@ -16,6 +16,7 @@ import pytest
 from tests.faults import child
 from tests.faults.kills import Tally, Trial, finish, look, survive
 from tests.faults.places import astray, difference, fits, results
+from tests.faults.refusals import with_refusing_disk
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.world import make_world
 
@@ -57,11 +58,12 @@ def test_a_killed_interpreter_loses_nothing(world: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="needs a C compiler, and Linux")
-def test_a_disk_that_refuses_is_told_and_nothing_is_lost(world: Path) -> None:
+def test_a_disk_that_refuses_is_told_and_nothing_is_lost(world: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults", "--refuse", "--every", "50", "--world", str(world)]
     for name in ("translate a file", "merge into a pack"):
         command += ["--scenario", name]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | with_refusing_disk(tmp_path)  # else it would begin twice
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
     assert [(row[0], row[1]) for row in rows[::3]] == [("translate a file", "ENOSPC"), ("merge into a pack", "ENOSPC")]
