@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ def xpet(folder: Path, *commands: Sequence[object]) -> list[tuple[int, str, str]
 
     def answer() -> None:
         child.forget_xpet()
-        data, choices = (importlib.import_module(f"xpet.{name}") for name in ("data", "core.choices"))
-        data.__path__.append(str(folder))  # the file
+        importlib.import_module("xpet.data").__path__.append(str(folder))  # the file
+        choices: Any = importlib.import_module("xpet.core.choices")
         choices.SOURCE_NAMES += ("lines",)  # the name
         run_here = importlib.import_module("tests.command").run_here
         for words in commands:

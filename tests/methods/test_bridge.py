@@ -28,7 +28,7 @@ def compile_again(compiled: Path, folder: Path) -> None:
         del sys.modules[name]
     bridge.opendelta.cache_clear()
     sys.pycache_prefix, sys.dont_write_bytecode = str(compiled), False
-    warnings.showwarning = lambda *told: sys.stderr.write(warnings.formatwarning(*told[:4]))  # in place of pytest's
+    warnings.showwarning = lambda *told: print(warnings.formatwarning(*told[:4]), file=sys.stderr)  # noqa: T201 - not pytest's
     warnings.resetwarnings()
     warnings.simplefilter("default")
     load()

@@ -55,7 +55,7 @@ def run_of(folder: Path, *arguments: str) -> str:
         child.forget_xpet()
         sys.path.insert(0, str(folder))
         app = importlib.import_module("xpet.cli.app")
-        assert Path(app.__file__).is_relative_to(folder)
+        assert Path(str(app.__file__)).is_relative_to(folder)
         return int(app._run(list(arguments)))
 
     found = child.apart(answer, folder, folder / "notes")
