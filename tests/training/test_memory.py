@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from tests import towers
 from xpet.core.config import FitPlan, MethodConfig, RunConfig
+from xpet.core.paths import cache_folder
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
-from xpet.training import memory
+from xpet.training import memory, saturation
 from xpet.training.device import make_engine
 from xpet.training.memory import bytes_per_run, flop_per_step, runs_per_stack
 from xpet.training.queue import RunData
+from xpet.training.saturation import Trial
 
 RUN = RunConfig("de", "routine1", "mse")
 FIT = FitPlan(batch_size=7, steps=4)
@@ -64,3 +70,61 @@ def test_memory_of_a_run_grows_with_its_batch_and_halves_in_bf16() -> None:
 
     assert 5 < found(64, "fp32") / found(8, "fp32") < 11  # eight times the captions, in lines of whole multiples
     assert 0.4 < found(64, "bf16") / found(64, "fp32") < 0.65  # the losses stay in single precision
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[int, list[float]]:
+    """Seconds that a step of so many runs takes, time after time; the last one again and again."""
+    found: dict[int, list[float]] = {}
+    clock = [0.0]
+
+    def seconds(self: Trial, count: int) -> float:
+        took = found[count].pop(0) if len(found[count]) > 1 else found[count][0]
+        clock[0] += 2 * took
+        return took
+
+    monkeypatch.setattr(Trial, "seconds", seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setenv("XPET_CACHE", str(tmp_path))
+    return found
+
+
+@pytest.mark.parametrize(("times", "expected"), [
+    ({1: 10, 2: 16, 3: 21, 4: 28, 8: 56}, 3),  # what is usual is as good as the best
+    ({1: 10, 2: 12, 3: 21, 4: 21, 8: 41}, 4),  # 5.25 ms per run are nearly 5.125
+    ({1: 10, 2: 21, 3: 32, 4: 44, 8: 90}, 1),
+    ({1: 10, 2: 16, 3: 500, 4: 28, 8: 56}, 3),  # another program, the first time
+])  # fmt: skip
+def test_a_long_training_measures_what_saturates(
+    times: dict[int, float], expected: int, stack: Stack, timed: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = flop_per_step(stack.tower, towers.run_data(1), 7)
+    monkeypatch.setitem(memory.SATURATED, "cpu", 3 * each)
+    timed.update({count: [took / 1000] for count, took in times.items()})
+    if times[3] == 500:
+        timed[3].append(0.021)
+    assert chosen(stack, 12, FitPlan(batch_size=7, steps=saturation.LONG // 12)) == 3  # not long
+    long = FitPlan(batch_size=7, steps=saturation.LONG // 12 + 1)
+    assert chosen(stack, 12, long) == expected
+    timed.clear()  # it would fail to measure
+    assert chosen(stack, 12, long) == expected
+    (file,) = (cache_folder() / "stack-sizes").iterdir()
+    file.write_text(file.read_text()[:-5])
+    with pytest.raises(KeyError):
+        chosen(stack, 12, long)
+
+
+def test_measuring_leaves_the_tower_as_it_was_and_takes_all_methods(tmp_path: Path) -> None:
+    data = towers.run_data(1)
+    before, threads = towers.tower().state_dict(), torch.get_num_threads()
+    for name in ("lora", "adapter"):
+        stack = build_stack(towers.tower(), towers.METHOD_CONFIGS[name], [1])
+        trial = Trial(stack, [(RUN, data)] * 2, replace(FIT, dropout="model"), towers.pad, make_engine("cpu"), 1)
+        with trial.prepared():
+            assert torch.get_num_threads() == 1
+            assert 0 < trial.seconds(2) < 60
+        assert torch.get_num_threads() == threads
+        assert not stack.tower.training
+        assert all(value.grad is None for value in stack.values.values())
+        for key, value in stack.tower.state_dict().items():
+            assert key not in before or torch.equal(value, before[key])

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from xpet.training import saturation
+from xpet.training.queue import Queue
+
 if TYPE_CHECKING:
     from xpet.core.config import FitPlan, RunConfig
     from xpet.training.device import Engine
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 SATURATED = {"cpu": 5e9, "cuda": 2.5e13}
 """FLOP per step beyond which more runs side by side gain nothing.
 
-CPU: two cores, measured (tests/bench/bench_align --what scaling). GPU: 64 runs of XLM-R Large, not measured.
+CPU: two cores, measured (tests/bench/bench_align --what scaling). GPU: 64 runs of XLM-R Large, not measured. Long
+trainings measure it on their own device (`saturation.py`).
 """
 IN_BF16 = {"cpu": 4.0, "cuda": 1.0}
 """Factor on SATURATED in bf16, in which a CPU multiplies that much faster; the GPU's figure is for bf16 already."""
@@ -43,21 +47,28 @@ def runs_per_stack(
     engine: Engine,
     workers: int = 1,
     sharing: int | None = None,
+    threads: int | None = None,
 ) -> int:
     """How many runs of one shape train side by side: `--stack`, or as many as saturate the device and fit into memory.
 
-    Memory is measured by a forward of the first run, which overwrites the stack's parameters. The runs are spread
-    evenly over the stacks, so that no small stack is left over and every one of all `workers` has one. `sharing` of
-    these (None: all) share the memory of this process's device.
+    Memory is measured by a forward of the first run, which overwrites the stack's parameters; so is what saturates,
+    where there is much to train. The runs are spread evenly over the stacks, so that no small stack is left over and
+    every one of all `workers` has one. `sharing` of these (None: all) share the memory of this process's device. Each
+    has so many of PyTorch's `threads` (None: all).
     """
     if fit.stack is not None or len(runs) == 1:
         return fit.stack or 1
     kind = engine.device.type
     saturated = SATURATED[kind] * (1.0 if engine.dtype is None else IN_BF16[kind])
-    saturating = math.ceil(saturated / flop_per_step(stack.tower, runs[0][1], fit.batch_size))
+    flop = flop_per_step(stack.tower, runs[0][1], fit.batch_size)
+    saturating = math.ceil(saturated / flop)
     free = SHARE_OF_FREE * free_bytes(engine) / (sharing or workers)
     fitting = int(free // bytes_per_run(stack, runs[0], fit, collate, engine))
-    most = max(1, min(saturating, fitting, len(runs)))
+    most = max(1, min(fitting, len(runs)))
+    if len(runs) * Queue(runs, fit).steps >= saturation.LONG:
+        trial = saturation.Trial(stack, runs, fit, collate, engine, threads or torch.get_num_threads())
+        saturating = saturation.saturating(trial, saturating, most, flop)
+    most = min(saturating, most)
     stacks = math.ceil(len(runs) / most / workers) * workers
     return math.ceil(len(runs) / min(stacks, len(runs)))
 

@@ -95,12 +95,15 @@ def _slots(setup: AlignSetup, runs: Sequence[Run], workers: int, apart: int) -> 
 
     Processes that train a stack together agree on the least.
     """
+    import torch
+
     from xpet.training.memory import runs_per_stack
 
+    threads = max(1, torch.get_num_threads() // workers)
     neighbours = here().launch.local_world if setup.engine.device.type == "cpu" else 1  # which share the memory
     slots = runs_per_stack(
         setup.stack, runs, setup.config.fit, setup.towers.text.tokenizer.pad, setup.engine,
-        min(workers * apart, len(runs)), neighbours * min(workers, len(runs)),
+        min(workers * apart, len(runs)), neighbours * min(workers, len(runs)), threads,
     )  # fmt: skip
     return slots if apart > 1 else min(here().gather("slots", slots))
 
