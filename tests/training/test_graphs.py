@@ -31,6 +31,7 @@ from xpet.training.fit import fit
 from xpet.training.graphs import Recordings, ReplayedStep
 from xpet.training.session import Session
 from xpet.training.slots import Cohort
+from xpet.training.step import StepBatch
 
 FIT = FitPlan(batch_size=5, steps=20, validate_every=5)
 HOST = ("_local_scalar_dense", "nonzero", "is_nonzero", "item")
@@ -91,6 +92,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
     monkeypatch.setattr(graphs, "cuda_graphs", lambda: made)
     monkeypatch.setattr(graphs, "check", lambda config, engine, processes=1: None)
+    monkeypatch.setattr(graphs, "_broken", [])
     return made
 
 
@@ -164,7 +166,8 @@ def test_a_shape_is_recorded_the_second_time_and_replayed_from_then_on(monkeypat
     assert not plain.seen
 
 
-def test_a_replay_that_does_something_else_is_not_used() -> None:
+def test_a_replay_that_does_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_broken", [])
     total, other, events = torch.zeros(2), torch.zeros(1), list[Event]()
 
     def work(given: Given) -> None:
@@ -239,7 +242,26 @@ def test_steps_that_cannot_be_recorded_are_taken_all_the_same(broken: str, recor
         reason = "CUDA error: operation not permitted when stream is capturing"
         text = f"steps are computed one by one, not recorded: {reason}"
         assert recorder.recorded == 0
+        assert not graphs.recordings_of(FitPlan(cuda_graphs=True), make_engine("cpu")).is_on  # nor is it tried again
     assert told == [text]
+
+
+def test_recordings_make_way_for_plain_steps(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, plan, events, step = runs(None, rows=14)[:1], replace(FIT, steps=11), list[Event](), Session._step
+    (plain,), _, _ = streamed(towers.METHOD_CONFIGS["lora"], given, plan)
+
+    def short(self: Session, batch: StepBatch) -> None:
+        if self.recordings.count and self.advance.is_plain(batch):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(self, batch)
+
+    monkeypatch.setattr(Session, "_step", short)
+    (found,), _, _ = streamed(towers.METHOD_CONFIGS["lora"], given, replace(plan, cuda_graphs=True), events)
+    check(found, plain)
+    assert recorder.recorded
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "steps are computed one by one, not recorded: recordings leave no memory for steps of further shapes"
+    ]
 
 
 def test_what_the_device_found_is_told_a_round_later(recorder: Recorder) -> None:
@@ -326,6 +348,7 @@ def test_a_padded_step_waits_for_the_device(recorder: Recorder) -> None:
 def test_what_is_left_to_us_is_recorded_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine("cpu")
     monkeypatch.setattr(graphs, "cuda_graphs", Recorder)
+    monkeypatch.setattr(graphs, "_broken", [])
     assert not graphs.recordings_of(FitPlan(), engine).is_on
     monkeypatch.setattr(type(engine), "device", torch.device("cuda"))
     for plan, processes, wanted in (

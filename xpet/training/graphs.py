@@ -35,6 +35,8 @@ SHARE_OF_FREE = 0.5
 """Share of the memory free without them that recordings may hold: steps that are not recorded need as much again."""
 CHECKED_BYTES = 1 << 30
 """State, in bytes, up to which the first replay is compared with the same work done plainly; it is copied twice."""
+_broken: list[str] = []
+"""Why recording failed in this process; it is not tried again."""
 TOLERANCE = 0.05
 """Relative difference (of norms) beyond which a replay is wrong: that of rounding in bf16 stays far below."""
 
@@ -83,13 +85,18 @@ class Recordings:
         return self._record is not None
 
     @property
+    def is_taking(self) -> bool:
+        """Whether more may be recorded."""
+        return self.is_on and not self._is_full and self.count < MOST_SHAPES
+
+    @property
     def note(self) -> str:
         """How many there are and what they hold, for reports; empty where there are none."""
         return f", {self.count} recorded in {_mebibytes(self.held)}" if self.count else ""
 
     def take(self, work: Callable[[], None]) -> Replay | None:
         """Do a piece of work and record it; None where it is neither done nor recorded."""
-        if self._record is None or self._is_full or self.count >= MOST_SHAPES:
+        if self._record is None or not self.is_taking:
             return None
         before = device_memory()
         if self.held + self._growth > SHARE_OF_FREE * before.idle:
@@ -101,13 +108,15 @@ class Recordings:
             self._fill_up()
             return None
         except Exception as error:
-            self.give_up(one_line(error, first_only=True))
+            self.give_up(one_line(error, first_only=True), for_good=True)
             return None
         self._count(before, device_memory())
         return replay
 
-    def give_up(self, reason: str) -> None:
-        """Record and replay nothing any more, and say why."""
+    def give_up(self, reason: str, for_good: bool = False) -> None:
+        """Record and replay nothing any more, and say why; `for_good`: nor in the next sessions of this process."""
+        if for_good:
+            _broken.append(reason)
         self._make = self._record = None
         self.count = self.held = 0
         self._on_event(Notice(f"steps are computed one by one, not recorded: {reason}", "warning"))
@@ -149,13 +158,18 @@ class ReplayedStep(Generic[Batch]):
         self.seen: set[Hashable] = set()
         self.recorded: dict[Hashable, tuple[Batch, Replay]] = {}
 
+    def is_plain(self, inputs: Batch) -> bool:
+        """Whether the work on these inputs will just be done, neither recorded nor replayed."""
+        key, recordings = _key(inputs), self.recordings
+        return not recordings.is_on or (key not in self.recorded and not (recordings.is_taking and key in self.seen))
+
     def __call__(self, inputs: Batch) -> None:
         """Do the work on these inputs."""
         if not self.recordings.is_on:
             self.recorded.clear()
             self.work(inputs)
             return
-        key = inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
+        key = _key(inputs)
         if key in self.recorded:
             recorded, replay = self.recorded[key]
             for memory, values in zip(memory_of(recorded.tensors), memory_of(inputs.tensors), strict=True):
@@ -164,8 +178,8 @@ class ReplayedStep(Generic[Batch]):
         elif key in self.seen and (replayed := self.recordings.take(lambda: self.work(inputs))) is not None:
             self.recorded[key] = inputs, replayed
         else:
-            self.seen.add(key)
             self.work(inputs)
+            self.seen.add(key)
 
     @torch.no_grad()
     def _first(self, state: State, replay: Replay, inputs: Batch) -> None:
@@ -183,7 +197,12 @@ class ReplayedStep(Generic[Batch]):
         with torch.enable_grad():
             self.work(inputs)
         if not all(map(_alike, replayed, compared)):
-            self.recordings.give_up("a replayed step gave other numbers than a plain one")
+            self.recordings.give_up("a replayed step gave other numbers than a plain one", for_good=True)
+
+
+def _key(inputs: Inputs) -> Hashable:
+    """Equal where one recording is good for both."""
+    return inputs.key, tuple((tensor.shape, tensor.dtype) for tensor in inputs.tensors)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -265,9 +284,10 @@ def are_wanted(config: FitPlan, engine: Engine, processes: int = 1) -> bool:
 
 
 def recordings_of(config: FitPlan, engine: Engine, processes: int = 1, on_event: OnEvent = ignore) -> Recordings:
-    """The recordings of a session: none where they are not wanted, or left to us and impossible.
+    """The recordings of a session: none where they are not wanted, or left to us and impossible, or failed before.
 
     Raises ConfigError as `check` does.
     """
     check(config, engine, processes)
-    return Recordings(cuda_graphs if are_wanted(config, engine, processes) else None, on_event)
+    wanted = are_wanted(config, engine, processes) and not _broken
+    return Recordings(cuda_graphs if wanted else None, on_event)

@@ -102,8 +102,7 @@ class Session:
         Until an update begins the state is that of `self.step` whole steps, whatever is raised.
         """
         batch = read_batch(self.setup, self.slots)
-        self.is_whole = not self.recordings.is_on  # what is replayed cannot be told from what is not yet done
-        self.advance(batch)
+        self._advance(batch)
         self.step += 1
         leaving = self._leaving()
         kept = [index for index in range(len(self.slots)) if index not in leaving]
@@ -113,6 +112,19 @@ class Session:
             self._reassign(kept)
         self.is_whole = True
         return finished
+
+    def _advance(self, batch: StepBatch) -> None:
+        """Update all runs. Where recordings leave no memory for a plain step, they are given up first."""
+        self.is_whole = self.advance.is_plain(batch)  # of a replay nobody can tell how far it is
+        try:
+            self.advance(batch)
+            return
+        except torch.OutOfMemoryError:
+            if not (self.is_whole and self.recordings.count):
+                raise
+        self.recordings.give_up("recordings leave no memory for steps of further shapes")
+        self._forget_recordings()
+        self.advance(batch)
 
     def _file(self, slots: Sequence[Slot], goes_on: tuple[str, Checkpoint] | None) -> StackFile | None:
         """The file of this stack's checkpoints; None where none are written."""
