@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
+from xpet.core.errors import ModelError
 from xpet.core.fitted_candidate import FittedCandidate
 from xpet.core.linear_map import LinearMap, candidates
 from xpet.methods.base import Method
@@ -24,7 +25,13 @@ WEIGHT, BIAS = f"{HEAD}.weight", f"{HEAD}.bias"
 
 
 def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) -> list[DeltaSite]:
-    tower.get_submodule(HEAD).requires_grad_(True)
+    head = tower.get_submodule(HEAD)
+    if getattr(head, "bias", None) is None:
+        raise ModelError(
+            "linear-map folds into the bias of the tower's head: expected one, found a tower without; choose another "
+            "method, such as lora, or --train head beside one"
+        )
+    head.requires_grad_(True)
     return []
 
 

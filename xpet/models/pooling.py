@@ -34,7 +34,8 @@ class Pooling:
             return mean_pool(hidden, mask)
         places = torch.arange(hidden.shape[1], device=hidden.device)
         keys = self._keys(ids, places.expand_as(ids)).masked_fill(mask == 0, _NEVER)
-        return hidden[torch.arange(len(hidden), device=hidden.device), keys.argmax(dim=1)]
+        chosen = keys.argmax(dim=1).view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
+        return hidden.gather(1, chosen).squeeze(1)
 
     def packed(self, hidden: Tensor, batch: PackedBatch) -> Tensor:
         """The same of packed captions: token states [lines, length, channels] -> [captions, channels]."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent, ignore
 from xpet.core.regular_files import read_text
 from xpet.models.backbones import BACKBONES
@@ -29,6 +30,18 @@ OURS: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How transformers reads the folder: as it stands, without the network, and no code that it brings along."""
 _MODULES = {"": "Transformer", POOLING: "Pooling", DENSE: "Dense"}
 """Folder of a module -> its class in sentence-transformers, in the order of computation."""
+
+
+def check_holds(base: OpenText) -> None:
+    """Raise ModelError unless the layout holds a tower: a BERT or XLM-R, mean pooling, one layer."""
+    tower = base.tower
+    inner: Any = tower.transformer
+    has_types = hasattr(getattr(inner.embeddings, "token_type_embeddings", None), "weight")
+    if tower.pooling.kind != "mean" or tower.neck is not None or not has_types:
+        raise ModelError(
+            f"expected a tower of a BERT or XLM-R with mean pooling and one layer behind it, found one of the family "
+            f"{base.family.name}; merge writes it in its own layout without --export"
+        )
 
 
 def write_sentence_folder(
@@ -71,7 +84,8 @@ def _write_settings(folder: Path, tower: TextTower, tokenizer: TextTokenizer, mo
     pooling = {f"pooling_mode_{mode}": mode == "mean_tokens" for mode in modes}
     write_json(folder / POOLING / "config.json", {"word_embedding_dimension": hidden, **pooling})
     dense = {
-        "in_features": hidden, "out_features": tower.dimensions, "bias": True,
+        "in_features": hidden, "out_features": tower.dimensions,
+        "bias": tower.LinearTransformation.bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
     }  # fmt: skip
     write_json(folder / DENSE / "config.json", dense)
@@ -91,7 +105,7 @@ def read_sentence_folder(folder: Path) -> tuple[TextTower, TextTokenizer]:
         if bars:
             logging.enable_progress_bar()
     head: dict[str, Tensor] = read_weights(folder / DENSE)
-    tower = TextTower(transformer, len(head[_LINEAR + "bias"]))
+    tower = TextTower(transformer, len(head[_LINEAR + "weight"]), bias=_LINEAR + "bias" in head)
     tower.LinearTransformation.load_state_dict({name.removeprefix(_LINEAR): value for name, value in head.items()})
     settings = json.loads(read_text(folder / "sentence_bert_config.json"))
     tokenizer = AutoTokenizer.from_pretrained(str(folder), **OURS)

@@ -18,27 +18,30 @@ SEARCHED_WITH = {"target": "captions in the language itself", "to_pivot": "capti
 """The texts a run is searched with, in words, by slot."""
 
 
-def model_card(result: MergeResult, record: RunRecord) -> str:
-    """The card as Markdown with the hub's header; licences are 'unknown' until a person fills them in."""
+def model_card(result: MergeResult, record: RunRecord, family: str) -> str:
+    """The card as Markdown with the hub's header; licences are 'unknown' until a person fills them in.
+
+    `family` is the model family of the base.
+    """
     measured = _metrics(result, record) if result.combination is None else _prices(result.combination)
-    parts = (_header(result), _about(result, record), measured, _proof(result), _rights())
+    parts = (_header(result, family), _about(result, record, family), measured, _proof(result), _rights())
     return "\n".join(line for part in parts for line in part)
 
 
-def _header(result: MergeResult) -> Iterator[str]:
+def _header(result: MergeResult, family: str) -> Iterator[str]:
     languages = [json.dumps(language) for language in dict.fromkeys((*result.languages, PIVOT))]
     yield from ("---", "language:", *(f"- {language}" for language in languages))
     yield f"base_model: {json.dumps(result.base, ensure_ascii=False)}"
-    tags = (f"- {tag}" for tag in (*EXPORT_FORMATS[result.form].tags, "xpet"))
+    tags = (f"- {tag.format(family=family)}" for tag in (*EXPORT_FORMATS[result.form].tags, "xpet"))
     yield from (f"license: {UNKNOWN}", "pipeline_tag: sentence-similarity", "tags:", *tags, "---", "")
 
 
-def _about(result: MergeResult, record: RunRecord) -> Iterator[str]:
+def _about(result: MergeResult, record: RunRecord, family: str) -> Iterator[str]:
     data = record.data
     yield f"# Multilingual CLIP text tower, aligned for {', '.join(result.languages)}"
     yield ""
     export_format = EXPORT_FORMATS[result.form]
-    yield filled(export_format.about, result)
+    yield filled(export_format.about, result, family=family)
     yield ""
     if export_format.code:
         yield from ("```python", filled(export_format.code, result).strip(), "```", "")

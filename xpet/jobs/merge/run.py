@@ -84,9 +84,17 @@ def _write(
         if features is not None:
             verification = verify.compare(features, export_format.encoder(stage, job, features.device), on_event)
         result = _result(job, out, image, verification, combination)
-        (stage / CARD).write_text(model_card(result, job.record), encoding="utf-8")
+        (stage / CARD).write_text(model_card(result, job.record, _family(job)), encoding="utf-8")
         sizes = {p.relative_to(stage).as_posix(): p.stat().st_size for p in stage.rglob("*") if p.is_file()}
     return replace(result, files=tuple(sorted(sizes)), size=sum(sizes.values()))
+
+
+def _family(job: MergeJob) -> str:
+    """Name of the model family of the base."""
+    from xpet.models.families import family_of
+    from xpet.models.hub import checkpoint_folder
+
+    return family_of(checkpoint_folder(text_path(job.model.text))).name
 
 
 def _single(config: MergeConfig) -> Runs:

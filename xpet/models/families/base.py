@@ -7,7 +7,7 @@ family says what its checkpoints call them, and makes the few choices in which t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
 from xpet.core.json_files import parsed
 from xpet.core.regular_files import read_text
-from xpet.models.shards import Change, StorageOptions
+from xpet.models.shards import Change, StorageOptions, total_bytes
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer
 from xpet.models.weights import STEMS, Remapped, check_fit, fingerprint, is_buffer, read_weights
@@ -174,6 +174,12 @@ class OpenText:
         """Whether the image tower is in the same checkpoint."""
         half = self.family.image_half
         return self.family.image is not None and any(name.startswith(half) for name in self.layout.tensors)
+
+    def stored_bytes(self, storage: StorageOptions) -> int:
+        """Bytes of all tensors of the checkpoint, those that are not the text tower's as they are."""
+        text = {self.on_disk(name) for name in self.tensors}
+        kept = frozenset(name for name in self.layout.tensors if name not in text)
+        return total_bytes(self.layout.tensors, replace(storage, kept=kept))
 
     def streamed(self) -> Mapping[str, Tensor]:
         """The tensors by name in the tower, for one pass over them that does not leave them all in memory."""

@@ -63,7 +63,7 @@ def job_of(config: MergeConfig, runs: Runs) -> MergeJob:
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One format of output. The texts may hold {out}, {base}, {method} and {languages}, which are filled in."""
+    """One format of output. The texts may hold {out}, {base}, {family}, {method} and {languages}."""
 
     name: str
     """As `--export` takes it and `xpet.core.choices.EXPORT_OPTIONS` lists it."""
@@ -96,15 +96,16 @@ class ExportFormat:
     code: str = ""
     """An example in Python for the model card."""
     tags: tuple[str, ...] = ()
-    """Tags of the model card."""
+    """Tags of the model card, the family of the base among them as {family}."""
     more: Callable[[Path], tuple[str, ...]] = lambda folder: ()
     """Names of further files that `write` left in a folder, where they depend on the base."""
     towers: bool = False
     """Whether xpet itself loads the folder by `--model`."""
 
 
-def filled(text: str, result: MergeResult, out: str | None = None) -> str:
+def filled(text: str, result: MergeResult, out: str | None = None, family: str = "") -> str:
     """A text of a format with its fields filled in from a result; `out` is the name of its folder unless given."""
     return text.format(
-        out=out or Path(result.out).name, base=result.base, method=result.method, languages=", ".join(result.languages)
-    )
+        out=out or Path(result.out).name, base=result.base, method=result.method, family=family,
+        languages=", ".join(result.languages),
+    )  # fmt: skip

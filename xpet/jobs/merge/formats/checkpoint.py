@@ -39,11 +39,10 @@ def storage_options(job: MergeJob) -> StorageOptions:
 
 
 def checkpoint_bytes(job: MergeJob) -> int:
-    """Bytes of the base's text tower as it is to be stored."""
+    """Bytes of the base's checkpoint with the text tower as it is to be stored."""
     from xpet.models.checkpoint import open_text_tower
-    from xpet.models.shards import total_bytes
 
-    return total_bytes(open_text_tower(text_path(job.model.text)).tensors, storage_options(job))
+    return open_text_tower(text_path(job.model.text)).stored_bytes(storage_options(job))
 
 
 def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
@@ -112,8 +111,8 @@ FORMAT = ExportFormat(
     said="Folded {method} for {languages} into {base}",
     use="Use it: xpet eval --model {out}",
     about=(
-        "A text tower in the layout of M-CLIP into which `xpet merge` folded what {method} trained for {languages}. It "
-        "is as fast as its base."
+        "A text tower in the layout of {family} into which `xpet merge` folded what {method} trained for {languages}. "
+        "It is as fast as its base."
     ),
-    tags=("M-CLIP",), towers=True, more=_written,
+    tags=("{family}",), towers=True, more=_written,
 )  # fmt: skip

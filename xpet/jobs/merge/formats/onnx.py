@@ -81,5 +81,5 @@ row = tokenizer.encode("...").ids  # cut to max_length; pad batches with pad_tok
 ids = np.array([row])
 features = session.run(["features"], {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0]
 """,
-    tags=("onnx", "M-CLIP"),
+    tags=("onnx", "{family}"),
 )  # fmt: skip

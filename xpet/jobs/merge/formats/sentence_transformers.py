@@ -38,6 +38,14 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     return image
 
 
+def _check(job: MergeJob) -> None:
+    """Raise ModelError for a base that the layout cannot hold."""
+    from xpet.models.checkpoint import open_text_tower
+    from xpet.models.sentence_folder import check_holds
+
+    check_holds(open_text_tower(text_path(job.model.text)))
+
+
 def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
     """An encoder by transformers' own loaders, as sentence-transformers uses them."""
     from xpet.models.sentence_folder import read_sentence_folder
@@ -48,7 +56,7 @@ def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
 
 FORMAT = ExportFormat(
     "sentence-transformers", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
-    said="Folded {method} for {languages} into {base}, for sentence-transformers",
+    check=_check, said="Folded {method} for {languages} into {base}, for sentence-transformers",
     use="Load it with: sentence_transformers.SentenceTransformer('{out}')",
     about=(
         "A text tower for sentence-transformers, into which `xpet merge` folded what {method} trained for {languages}: "
@@ -60,5 +68,5 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("{out}")
 features = model.encode(["..."], normalize_embeddings=True)
 """,
-    tags=("sentence-transformers", "M-CLIP"),
+    tags=("sentence-transformers", "{family}"),
 )  # fmt: skip
