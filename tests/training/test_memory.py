@@ -52,6 +52,7 @@ def test_no_more_than_fit_into_the_memory(stack: Stack, monkeypatch: pytest.Monk
     each = bytes_per_run(stack, (RUN, towers.run_data(1)), FIT, towers.pad, make_engine("cpu"))
     monkeypatch.setattr(memory, "free_bytes", lambda engine: int(3.5 * each / memory.SHARE_OF_FREE))
     assert chosen(stack, 30) == 3
+    assert chosen(stack, 30, replace(FIT, cuda_graphs=True)) == 1  # recorded steps need their memory twice
     monkeypatch.setattr(memory, "free_bytes", lambda engine: 1)
     assert chosen(stack, 30) == 1
 

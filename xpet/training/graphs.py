@@ -35,6 +35,8 @@ SHARE_OF_FREE = 0.5
 """Share of the memory free without them that recordings may hold: steps that are not recorded need as much again."""
 CHECKED_BYTES = 1 << 30
 """State, in bytes, up to which the first replay is compared with the same work done plainly; it is copied twice."""
+TRIES = 2
+"""Recordings that may fail before no more are tried: what another thread does at that moment can be the reason."""
 _broken: list[str] = []
 """Why recording failed in this process; it is not tried again."""
 TOLERANCE = 0.05
@@ -61,13 +63,13 @@ Batch = TypeVar("Batch", bound=Inputs)
 class Recordings:
     """The recordings of one session: what they hold, what they may hold, and whether any are made at all.
 
-    Where recording fails, one notice is given, and from then on everything is computed without. `make` makes a
+    Where recording fails again, one notice is given, and from then on everything is computed without. `make` makes a
     `Record` with memory of its own; None: nothing is recorded.
     """
 
     def __init__(self, make: Callable[[], Record] | None = None, on_event: OnEvent = ignore) -> None:
         self._make, self._on_event = make, on_event
-        self._has_told = False
+        self._has_told, self._failures = False, 0
         self.begin()
 
     def begin(self) -> None:
@@ -108,7 +110,9 @@ class Recordings:
             self._fill_up()
             return None
         except Exception as error:
-            self.give_up(one_line(error, first_only=True), for_good=True)
+            self._failures += 1
+            if self._failures == TRIES:
+                self.give_up(one_line(error, first_only=True), for_good=True)
             return None
         self._count(before, device_memory())
         return replay

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from xpet.training import saturation
+from xpet.training import graphs, saturation
 from xpet.training.queue import Queue
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def runs_per_stack(
     saturated = SATURATED[kind] * (1.0 if engine.dtype is None else IN_BF16[kind])
     flop = flop_per_step(stack.tower, runs[0][1], fit.batch_size)
     saturating = math.ceil(saturated / flop)
-    free = SHARE_OF_FREE * free_bytes(engine) / (sharing or workers)
+    held = 2 if graphs.are_wanted(fit, engine) else 1  # recordings hold what a step needs, which plain ones need too
+    free = SHARE_OF_FREE * free_bytes(engine) / (sharing or workers) / held
     fitting = int(free // bytes_per_run(stack, runs[0], fit, collate, engine))
     most = max(1, min(fitting, len(runs)))
     if len(runs) * Queue(runs, fit).steps >= saturation.LONG:
