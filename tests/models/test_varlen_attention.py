@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -162,10 +162,14 @@ def test_where_attention_is_dropped_out_or_chosen_to_be_eager_a_mask_is_made(ker
 
 def test_the_device_and_the_plan_decide_how_lines_are_shaped(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = build_stack(towers.tower(), METHODS["lora"], [1])
+    long = [[5] * (80 + 47 * number % 240) for number in range(16)]
 
-    def shapes(plan: FitPlan, precision: str = "fp32") -> LineShapes:
-        return LayoutContext.of(stack, make_engine("cpu", precision), towers.pad, plan).shapes
+    def shapes(plan: FitPlan, precision: str = "fp32", sample: Sequence[list[int]] = long) -> LineShapes:
+        return LayoutContext.of(stack, make_engine("cpu", precision), towers.pad, plan, sample).shapes
 
+    assert shapes(FitPlan(), sample=ROWS[0]) == LineShapes()
+    assert shapes(FitPlan(cuda_graphs=True), sample=ROWS[0]) == LineShapes(few=True)
+    assert not kernels.asked  # for short captions none is tried out
     assert shapes(FitPlan()) == LineShapes(by_sequence=None)
     assert shapes(FitPlan(cuda_graphs=True)) == LineShapes(by_sequence=None, few=True)
     assert shapes(FitPlan(dropout="model", cuda_graphs=True)) == LineShapes(few=True)

@@ -58,16 +58,20 @@ class LayoutContext:
     shapes: LineShapes = LineShapes()
 
     @classmethod
-    def of(cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan, processes: int = 1) -> LayoutContext:
-        """The context of a plan's training by so many processes.
+    def of(
+        cls, stack: StackLike, engine: Engine, collate: Collate, fit: FitPlan, sample: Tokens, processes: int = 1
+    ) -> LayoutContext:
+        """The context of a plan's training by so many processes, on captions such as the `sample`.
 
-        Lines come in few shapes where steps are recorded. Captions may be attended to as sequences where the device has
-        a kernel for that, and attention is not dropped out.
+        Lines come in few shapes where steps are recorded. Captions may be attended to as sequences where that takes
+        less time for such as these, the device has a kernel for it, and attention is not dropped out.
         """
-        takes = fit.dropout != "model" and stack.takes_sequences(engine.device, engine.dtype)
-        by_sequence = None if takes else False
         width = int(stack.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        return cls(stack, engine, collate, width, LineShapes(by_sequence, are_wanted(fit, engine, processes)))
+        shapes = LineShapes(None, are_wanted(fit, engine, processes))
+        would = fit.dropout != "model" and pack([sample], stack.inserted, width, shapes).bounds is not None
+        if not (would and stack.takes_sequences(engine.device, engine.dtype)):  # trying kernels out takes a second
+            shapes = replace(shapes, by_sequence=False)
+        return cls(stack, engine, collate, width, shapes)
 
 
 Numbers = Sequence[Sequence[int]]

@@ -21,6 +21,9 @@ from xpet.training.resuming import Checkpoints
 from xpet.training.spread import Spread
 from xpet.training.stacklike import Collate, StackLike, Tokens
 
+SAMPLE = 64
+"""Captions of the first run by which it is decided how captions are laid out."""
+
 
 @dataclass(frozen=True)
 class FitSetup:
@@ -65,7 +68,9 @@ class FitSetup:
 
     @cached_property
     def _context(self) -> LayoutContext:
-        return LayoutContext.of(self.stack, self.engine, self.collate, self.fit, self.spread.world)
+        captions = self.queue.runs[0][1].student
+        sample = [captions[number] for number in range(min(SAMPLE, len(captions)))]
+        return LayoutContext.of(self.stack, self.engine, self.collate, self.fit, sample, self.spread.world)
 
     def lay_out(self, rows: Sequence[Tokens], most: int | None = None) -> PartedCaptions:
         """The captions of each run (equally many token rows per run), on the CPU, as the plan's layout says.
