@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xpet.core.config import MethodConfig
+from xpet.core.kernels.bottleneck import TANH_GELU, bottleneck
 from xpet.methods import bridge
 from xpet.methods.base import Method
 
@@ -16,14 +15,13 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     return bridge.attach(backbone, "AdapterModel", modules, bottleneck_dim=config.bottleneck, non_linearity="gelu_new")
 
 
-def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    """Two linear layers with a GELU between them, [runs, n, d], of hidden states [runs, n, d]."""
-
-    def linear(name: str, rows: Tensor) -> Tensor:
-        bias, weight = parameters[f"modulelist.{name}.bias"], parameters[f"modulelist.{name}.weight"]
-        return torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-
-    return linear("up_proj", functional.gelu(linear("down_proj", hidden), approximate="tanh"))
+def _behind(module: nn.Module, parameters: dict[str, Tensor], output: Tensor) -> Tensor:
+    """A host's output [rows, length, d] plus two linear layers of it, with a GELU between them."""
+    down, up = "modulelist.down_proj", "modulelist.up_proj"
+    return bottleneck(
+        output, parameters[f"{down}.weight"], parameters[f"{down}.bias"], parameters[f"{up}.weight"],
+        parameters[f"{up}.bias"], TANH_GELU,
+    )  # fmt: skip
 
 
 METHOD = Method(
@@ -32,5 +30,5 @@ METHOD = Method(
     attach=_attach,
     modules=("output.dense",),
     settings=("bottleneck",),
-    batched=_batched,
+    behind=_behind,
 )

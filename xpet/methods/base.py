@@ -14,9 +14,13 @@ from xpet.methods.bridge import DeltaSite
 Attach = Callable[[nn.Module, MethodConfig, tuple[str, ...]], list[DeltaSite]]
 """(tower, settings, module names) -> delta sites; may instead unfreeze parameters of the tower itself."""
 
-BatchedDelta = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
-"""(a run's delta module, parameters of all runs by name [runs, ...], hidden [runs, n, d]) -> output
-[runs, n, d_out]."""
+Beside = Callable[[nn.Linear, nn.Module, dict[str, Tensor], Tensor], Tensor]
+"""(the host, a run's delta module, parameters of all runs by name [runs, ...], hidden [rows, length, d]) -> the host's
+output with what the delta adds to it [rows, length, d_out]; rows come run after run."""
+
+Behind = Callable[[nn.Module, dict[str, Tensor], Tensor], Tensor]
+"""(a run's delta module, parameters of all runs by name [runs, ...], the host's output [rows, length, d]) -> the same
+with what the delta adds to it."""
 
 Change = Callable[[Tensor], Tensor]
 """A float32 weight of the base -> the float32 weight of the same shape that takes its place in the merged tower."""
@@ -40,8 +44,9 @@ class Method:
         modules: default of `--modules`, endings of names of the modules to attach to.
         train: default of `--train`, parts of the tower that are trained too.
         settings: fields of MethodConfig the method reads; giving another one is an error.
-        batched: computes the method's delta modules for many runs at once; None where it has no delta modules, or one
-            that is stacked by a class of its own (the soft prompt).
+        beside: computes linear layers with the method's delta modules beside them, for many runs at once; None where it
+            has none there.
+        behind: computes its delta modules behind a host, for many runs at once; None likewise.
         fold: merges what was trained into the weights; None where that is impossible.
         stackable: many runs can be trained side by side.
         closed_form: fits the parameters that `attach` leaves trainable; None for a method that is trained.
@@ -54,7 +59,8 @@ class Method:
     modules: tuple[str, ...] = ()
     train: tuple[str, ...] = ("layernorm",)
     settings: tuple[str, ...] = ()
-    batched: BatchedDelta | None = None
+    beside: Beside | None = None
+    behind: Behind | None = None
     fold: Fold | None = None
     closed_form: ClosedForm | None = None
     stackable: bool = True

@@ -15,7 +15,7 @@ from xpet.methods.bridge import DeltaSite, drawing
 from xpet.methods.parts import PARTS, ends_with
 from xpet.methods.plain_stack import PlainStack
 from xpet.methods.stack import Draw, Stack, TrainedTokens, flatten
-from xpet.methods.stacked import TRAINABLE, Selection, Share, Stacked, StackedDelta, StackedPrompt
+from xpet.methods.stacked import TRAINABLE, Selection, Share, Stacked, StackedBeside, StackedDelta, StackedPrompt
 from xpet.methods.table import find_method
 
 Parameters = dict[str, dict[str, nn.Parameter]]
@@ -166,8 +166,10 @@ def _install_deltas(
         stacked: Stacked
         if site.path == "prompt":
             stacked = StackedPrompt(share)
-        elif method.batched is not None:
-            stacked = StackedDelta(site.module, method.batched, share)
+        elif method.behind is not None:
+            stacked = StackedDelta(site.module, method.behind, share)
+        elif method.beside is not None and isinstance(site.host, nn.Linear):
+            stacked = StackedBeside(site.module, method.beside, site.host, share)
         else:
             raise ModelError(f"{method.name} cannot be stacked: it does not say how its modules run for many runs")
         setattr(site.host, site.name, stacked)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ConfigError
+from xpet.core.kernels.bottleneck import RELU, bottleneck
 from xpet.methods import bridge
 from xpet.methods.base import Method
 
@@ -28,18 +29,17 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     )  # fmt: skip
 
 
-def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    """Two hypercomplex layers with a ReLU between them, [runs, n, d], of hidden states [runs, n, d]."""
-    down = _hypercomplex(parameters, "down_sampler", hidden).relu()  # [runs, n, d / reduction]
-    return _hypercomplex(parameters, "up_sampler", down)
+def _behind(module: nn.Module, parameters: dict[str, Tensor], output: Tensor) -> Tensor:
+    """A host's output [rows, length, d] plus two hypercomplex layers of it, with a ReLU between them."""
+    down, up = (_hypercomplex(parameters, name) for name in ("down_sampler", "up_sampler"))
+    return bottleneck(output, down, parameters["down_sampler.b"], up, parameters["up_sampler.b"], RELU)
 
 
-def _hypercomplex(parameters: dict[str, Tensor], name: str, hidden: Tensor) -> Tensor:
-    """Hidden [runs, n, in] times the sum of Kronecker products, plus bias: [runs, n, out] (Compacter, equation 5)."""
+def _hypercomplex(parameters: dict[str, Tensor], name: str) -> Tensor:
+    """The sum of Kronecker products as weights [runs, out, in] of a linear layer (Compacter, equation 5)."""
     rule, left, right = (parameters[f"{name}.{part}"] for part in ("phm_rule", "W_left", "W_right"))
-    product = torch.einsum("gnac,gnkp->gakcp", rule, left @ right)
-    weight = product.reshape(len(product), hidden.shape[-1], -1)  # [runs, in, out]
-    return torch.baddbmm(parameters[f"{name}.b"].unsqueeze(1), hidden, weight)
+    product = torch.einsum("gnac,gnkp->gcpak", rule, left @ right)
+    return product.flatten(3).flatten(1, 2)
 
 
 METHOD = Method(
@@ -48,5 +48,5 @@ METHOD = Method(
     attach=_attach,
     modules=("output.dense",),
     settings=("reduction",),
-    batched=_batched,
+    behind=_behind,
 )

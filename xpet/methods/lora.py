@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.core.kernels.low_rank import low_rank_linear
 from xpet.methods import bridge
 from xpet.methods.base import Change, Method
 from xpet.methods.folding import replaced
@@ -22,11 +22,10 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     return bridge.attach(backbone, "LoraModel", modules, lora_r=config.rank, lora_alpha=config.alpha)
 
 
-def _batched(module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    """`scaling * hidden A^T B^T`, [runs, n, out], of hidden states [runs, n, in]."""
+def _beside(host: nn.Linear, module: nn.Module, parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    """The host's output plus `scaling * hidden A^T B^T`, [rows, length, out], of hidden states [rows, length, in]."""
     scaling: float = module.scaling  # type: ignore[assignment]
-    down = torch.bmm(hidden, parameters["lora_A"].mT)  # [runs, n, rank]
-    return torch.bmm(down, (parameters["lora_B"] * scaling).mT)  # scaling the small factor is cheaper
+    return low_rank_linear(hidden, host.weight, host.bias, parameters["lora_A"], parameters["lora_B"], scaling)
 
 
 def _fold(config: MethodConfig, delta: Mapping[str, Tensor]) -> dict[str, Change]:
@@ -73,6 +72,6 @@ METHOD = Method(
     attach=_attach,
     modules=("query", "value"),
     settings=("rank", "alpha"),
-    batched=_batched,
+    beside=_beside,
     fold=_fold,
 )

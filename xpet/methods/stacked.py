@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xpet.methods.base import BatchedDelta
+from xpet.core.kernels.residual_norm import norm_of_sum
+from xpet.methods.base import Behind, Beside
 from xpet.methods.flat_values import FlatValues
 
 
@@ -97,25 +98,33 @@ class Stacked(nn.Module):
 
 
 class StackedDelta(Stacked):
-    """Takes the place of OpenDelta's delta module, with both calls OpenDelta makes: parallel and sequential."""
+    """Takes the place of OpenDelta's delta module behind a host: in its sequential insertion."""
 
-    def __init__(self, module: nn.Module, batched: BatchedDelta, share: Share) -> None:
+    def __init__(self, module: nn.Module, behind: Behind, share: Share) -> None:
         super().__init__(share)
         self.module = [module]  # in a list, so that its own parameters do not become parameters of this module
-        self.batched = batched
-
-    def added(self, hidden: Tensor) -> Tensor:
-        """The delta's output [rows, length, d_out] for hidden states [rows, length, d]."""
-        out = self.batched(self.module[0], self.selected(hidden.dtype), self.grouped(hidden))
-        return out.reshape(*hidden.shape[:-1], out.shape[-1])
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Parallel insertion (LoRA): what is added to the host's output, given its input [rows, length, d]."""
-        return self.added(hidden) if self.runs else hidden.new_zeros(())
+        self.behind = behind
 
     def post_forward(self, output: Tensor) -> Tensor:
-        """Sequential insertion (adapters): the host's output [rows, length, d] plus the delta's output of it."""
-        return output + self.added(output) if self.runs else output
+        """The host's output [rows, length, d] plus the delta's output of it; OpenDelta calls it."""
+        return self.behind(self.module[0], self.selected(output.dtype), output) if self.runs else output
+
+
+class StackedBeside(Stacked):
+    """Takes the place of OpenDelta's delta module beside a linear layer, which it computes together with the delta."""
+
+    def __init__(self, module: nn.Module, beside: Beside, host: nn.Linear, share: Share) -> None:
+        super().__init__(share)
+        self.parts = [module, host]  # in a list, for the host has this module as a part
+        self.beside = beside
+        host.forward = self.of_host  # type: ignore[method-assign, assignment]
+
+    def of_host(self, hidden: Tensor) -> Tensor:
+        """The host's output [rows, length, d_out] with what the delta adds, of hidden states [rows, length, d]."""
+        module, host = self.parts
+        if not self.runs:
+            return functional.linear(hidden, host.weight, host.bias)  # type: ignore[arg-type]
+        return self.beside(host, module, self.selected(hidden.dtype), hidden)  # type: ignore[arg-type]
 
 
 class StackedPrompt(Stacked):
@@ -163,6 +172,15 @@ class StackedLayerNorm(Stacked):
         unit = functional.layer_norm(self.grouped(hidden), base.normalized_shape, eps=base.eps)
         weight, bias = (p[n].unsqueeze(1) if n in p else getattr(base, n).to(unit.dtype) for n in ("weight", "bias"))
         return torch.addcmul(bias, unit, weight).reshape(hidden.shape)
+
+    def of_sum(self, output: Tensor, residual: Tensor) -> Tensor:
+        """The same of the sum of two tensors [rows, length, d]."""
+        base, runs = self.base, self.runs
+        if not runs:
+            return norm_of_sum(output, residual, base.weight.unsqueeze(0), base.bias.unsqueeze(0), base.eps)
+        p = self.selected(output.dtype)
+        weight, bias = (p[n] if n in p else getattr(base, n).expand(runs, -1) for n in ("weight", "bias"))
+        return norm_of_sum(output, residual, weight, bias, base.eps)
 
 
 class StackedLinear(Stacked):

@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpet.core.caption_packing import PackedBatch, Sequences
+from xpet.core.kernels.feed_forward import feed_forward
+from xpet.core.kernels.residual_norm import norm_of_sum
 from xpet.models.dropout import Dropout
 from xpet.models.varlen_attention import kernel_for, products
 
 NAME = "xpet_packed"
 """Name that `attend` has among transformers' implementations of attention."""
+EXACT_GELU = "GELUActivation"
+"""transformers' class of GELU without an approximation."""
 FUSED = "sdpa"
 """transformers' name of PyTorch's fused attention, which `attend` stands in for."""
 
@@ -79,7 +83,14 @@ def _is_plain(layer: Any) -> bool:
     """
     return not hasattr(layer, "is_lean") and all(
         "forward" not in vars(m) and not m._forward_hooks and not m._forward_pre_hooks and m._compiled_call_impl is None
-        for m in (layer, layer.attention, layer.attention.self)
+        for m in (
+            layer,
+            layer.attention,
+            layer.attention.self,
+            layer.attention.output,
+            layer.intermediate,
+            layer.output,
+        )
     )
 
 
@@ -89,8 +100,30 @@ def _layer(layer: Any, hidden: Tensor, mask: Tensor | Sequences) -> Tensor:
     shape = (*hidden.shape[:-1], inner.num_attention_heads, inner.attention_head_size)
     query, key, value = (part(hidden).view(shape).transpose(1, 2) for part in (inner.query, inner.key, inner.value))
     context, _ = attend(inner, query, key, value, mask, inner.scaling, inner.dropout.p if inner.training else 0.0)
-    middle = attention.output(context.reshape(hidden.shape), hidden)
-    return layer.output(layer.intermediate(middle), middle)  # type: ignore[no-any-return]
+    middle = _with_residual(attention.output, attention.output.dense(context.reshape(hidden.shape)), hidden)
+    return _with_residual(layer.output, _feed_forward(layer, middle), middle)
+
+
+def _with_residual(half: Any, output: Tensor, residual: Tensor) -> Tensor:
+    """What follows the last product of half a layer [lines, length, hidden]: dropout, residual and LayerNorm."""
+    norm, dropped = half.LayerNorm, half.dropout(output)
+    if type(norm) is nn.LayerNorm:
+        return norm_of_sum(dropped, residual, norm.weight.unsqueeze(0), norm.bias.unsqueeze(0), norm.eps)
+    return norm.of_sum(dropped, residual) if hasattr(norm, "of_sum") else norm(dropped + residual)
+
+
+def _feed_forward(layer: Any, middle: Tensor) -> Tensor:
+    """Hidden states [lines, length, hidden] after both products of the feed-forward; as one where both are plain."""
+    first, second, act = layer.intermediate.dense, layer.output.dense, layer.intermediate.intermediate_act_fn
+    if type(act).__name__ == EXACT_GELU and _is_frozen(first) and _is_frozen(second):
+        return feed_forward(middle, first.weight, first.bias, second.weight, second.bias)
+    return second(layer.intermediate(middle))  # type: ignore[no-any-return]
+
+
+def _is_frozen(module: Any) -> bool:
+    """Whether a module is a linear layer with a bias, of which nothing is trained and in which nothing hangs."""
+    is_linear = type(module) is nn.Linear and module.bias is not None and "forward" not in vars(module)
+    return is_linear and not (module.weight.requires_grad or module.bias.requires_grad)
 
 
 def _written_out(hidden: Tensor) -> bool:
