@@ -18,6 +18,7 @@ from xpet.cli.command import Command
 from xpet.cli.help import HelpAll, help_of
 from xpet.cli.printable import visible
 from xpet.cli.settings import Request
+from xpet.core.collector import process_is_ours
 from xpet.core.errors import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -133,7 +134,9 @@ def _run_stoppable(run: Callable[[Request], None], request: Request) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error becomes one line on stderr and a documented exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        process_is_ours()
+        arguments = sys.argv[1:]
     streams.open_closed()
     with streams.guarded():
         code = _run(arguments)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
+from xpet.core.collector import importing
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent
@@ -112,10 +113,11 @@ def prepare(
     `scratch` is a folder for pairs and translations of routine `text`, in place of the cache. `held` gets the lock of
     unfinished work, which goes on; without it that is only checked. Raises the XpetError family on bad input.
     """
-    from xpet.methods.build import total_parameters
-    from xpet.methods.table import find_method
-    from xpet.training.device import make_engine
-    from xpet.training.graphs import check as check_graphs
+    with importing():
+        from xpet.methods.build import total_parameters
+        from xpet.methods.table import find_method
+        from xpet.training.device import make_engine
+        from xpet.training.graphs import check as check_graphs
 
     processes = here()
     out = processes.first("the output folder", lambda: config.out or str(new_folder(config)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpet.core.captions import Corpus, Split
+from xpet.core.collector import importing
 from xpet.core.config import DataConfig, EvalConfig, ModelConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
@@ -81,7 +82,8 @@ class EvalSetup:
 
 def prepare(config: EvalConfig, records: Runs, on_event: OnEvent) -> EvalSetup:
     """Read, check and load everything; without `records` no stack is built. Raises the XpetError family."""
-    from xpet.methods.build import build_stack, total_parameters
+    with importing():
+        from xpet.methods.build import build_stack, total_parameters
 
     model, data, image_names, needed = measurement_settings(config, records)
     corpus, test, languages = read_test_captions(config, data, image_names, needed, on_event)

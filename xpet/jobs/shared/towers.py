@@ -61,7 +61,9 @@ def load_towers(config: ModelConfig, features: str | None) -> Towers:
     `features` is a file of the user's own image features, in place of an image tower.
     """
     from xpet.models.checkpoint import load_text_tower
+    from xpet.models.modelling import import_modelling
 
+    import_modelling()
     return with_images(load_text_tower(text_path(config.text)), config, features)
 
 
