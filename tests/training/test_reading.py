@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.training.test_checkpoint import Trained, alike, in_float
 from tests.training.test_graphs import Recorder, recorder
 from tests.training.test_stream import FIT, check, runs, streamed
 from xpet.core.config import FitPlan, RunConfig
+from xpet.core.events import Event, Notice
 from xpet.methods.build import build_stack
 from xpet.training import fit as fit_module
 from xpet.training import staging
@@ -29,8 +31,7 @@ from xpet.training.fit import fit
 from xpet.training.reading import ReadAhead
 from xpet.training.selection import TrainedRun
 from xpet.training.session import Session
-from xpet.training.setup import FitSetup
-from xpet.training.staging import Staging, memory_of
+from xpet.training.staging import Staged, Staging, memory_of
 
 __all__ = ["recorder"]
 
@@ -69,12 +70,7 @@ def pinning(monkeypatch: pytest.MonkeyPatch) -> Pinning:
     """Has batches read ahead although the device is a CPU."""
     made = Pinning()
 
-    @contextmanager
-    def reading(setup: FitSetup) -> Iterator[FitSetup]:
-        with closing(ReadAhead[Any](Staging(CPU, made, Mark))) as ahead:
-            yield replace(setup, ahead=ahead)
-
-    monkeypatch.setattr(fit_module, "_reading", reading)
+    monkeypatch.setattr(fit_module, "_staging", lambda setup, on_event: Staging(CPU, made, Mark))
     return made
 
 
@@ -193,6 +189,28 @@ def test_one_copy_takes_all_tensors_to_the_device_and_buffers_are_written_again(
     for _ in range(2):
         assert torch.equal(stage.send(stage.stage(large))[0], large[0])
     assert Mark.waited > 0
+
+
+def test_a_device_that_gets_something_else_is_told_and_not_used() -> None:
+    assert Staging(CPU, Pinning(), Mark).problem() == ""
+
+    def refuse(size: int) -> Tensor:
+        raise RuntimeError("CUDA error: invalid argument\nCompile with ...")
+
+    class Losing(Staging):
+        def stage(self, tensors: Sequence[Tensor]) -> Staged:
+            staged = super().stage(tensors)
+            staged.buffer[0] ^= 1
+            return staged
+
+    assert Staging(CPU, refuse, Mark).problem() == "CUDA error: invalid argument"
+    assert Losing(CPU, Pinning(), Mark).problem() == "what arrives on the device is not what was sent"
+    events: list[Event] = []
+    setup = SimpleNamespace(device=torch.device("cuda"))  # which torch cannot reach here
+    assert fit_module._staging(setup, events.append) is None  # type: ignore[arg-type]
+    (notice,) = events
+    assert isinstance(notice, Notice)
+    assert notice.text.startswith("batches are laid out one by one, not ahead: ")
 
 
 class NothingFromTheHost(TorchDispatchMode):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError, DataError, LostError
-from xpet.core.events import OnEvent, ignore
+from xpet.core.events import Notice, OnEvent, ignore
 from xpet.training import graphs
 from xpet.training.compiling import compiled
 from xpet.training.device import Engine
@@ -56,11 +56,11 @@ def stream(
     where the plan asks for what the machine does not have. Where processes share the stack (`setup.spread`), all of
     them call this; LostError when one is gone, which no step is left half-done by.
     """
-    counter = counter or StepCounter([setup.queue])
+    counter, staging = counter or StepCounter([setup.queue]), _staging(setup, on_event)
     while setup.queue.waiting or (setup.checkpoints is not None and setup.checkpoints.has(setup.queue)):
         graphs.check(setup.fit, setup.engine, setup.spread.world)
         finished: list[TrainedRun] = []
-        with _prepared(setup), _reading(setup) as reading:
+        with _prepared(setup), _reading(setup, staging) as reading:
             session = _next_session(reading, _alike(assign, setup.spread), ProgressReporter(counter, on_event))
             if session is None:
                 return
@@ -108,13 +108,24 @@ def _prepared(setup: FitSetup) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(setup: FitSetup) -> Iterator[FitSetup]:
-    """The setup, with which batches are read ahead where the device is another one than the CPU that lays them out."""
-    if setup.device.type == "cpu":
+def _reading(setup: FitSetup, staging: Staging | None) -> Iterator[FitSetup]:
+    """The setup, with which batches are read ahead if there is `staging`."""
+    if staging is None:
         yield setup
         return
-    with closing(ReadAhead[ReadBatch](Staging(setup.device))) as ahead:
+    with closing(ReadAhead[ReadBatch](staging)) as ahead:
         yield replace(setup, ahead=ahead)
+
+
+def _staging(setup: FitSetup, on_event: OnEvent) -> Staging | None:
+    """How batches that are read ahead get to the device; None for a CPU: laying them out takes little of its time."""
+    if setup.device.type == "cpu":
+        return None
+    staging = Staging(setup.device)
+    problem = staging.problem()
+    if problem:
+        on_event(Notice(f"batches are laid out one by one, not ahead: {problem}", "warning"))
+    return None if problem else staging
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class BestCheckpoints:
     def snapshot(self, slots: Sequence[int], step: int) -> None:
         """Take the present parameters of the runs in these slots for their checkpoints, after `step` steps."""
         for copy, flat in zip(self.parameters, self.stack.flat, strict=True):
-            index = torch.tensor(slots, device=copy.device, dtype=torch.long)
+            index = send(torch.tensor(slots, dtype=torch.long), copy.device)
             copy[index] = flat.detach()[index]
         for slot in slots:
             self.runs[slot].chosen_step = step
@@ -111,7 +111,7 @@ class BestCheckpoints:
         """Keep the runs in these slots and append new ones, whose first checkpoints are their initial parameters."""
         self.parameters = list(map(reindex, self.parameters))
         self.runs = [*(self.runs[slot] for slot in slots), *new]
-        index = torch.tensor(slots, device=self.scores.device, dtype=torch.long)
+        index = send(torch.tensor(slots, dtype=torch.long), self.scores.device)
         self.scores = torch.cat([self.scores[index], self.scores.new_full([len(new)], float("-inf"))])
         self.has_score = torch.cat([self.has_score[index], self.has_score.new_zeros(len(new))])
         self.snapshot(range(len(slots), len(self.runs)), 0)

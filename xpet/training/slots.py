@@ -15,6 +15,7 @@ from xpet.core.config import RunConfig
 from xpet.core.dropout_bits import signed
 from xpet.core.errors import DataError
 from xpet.core.losses import AlignmentLoss, find_loss
+from xpet.core.transfer import send
 from xpet.training.batches import BatchRows, batch_order
 from xpet.training.checkpoint import Checkpoint
 from xpet.training.parts import PartedCaptions
@@ -103,9 +104,9 @@ class TrainingImages:
     def __init__(self, images: Sequence[Tensor], device: torch.device) -> None:
         numbers: dict[int, int] = {}
         indices = [numbers.setdefault(id(rows), len(numbers)) for rows in images]
-        self.distinct_index = torch.tensor(indices, device=device)  # [runs], each run's index in `features`
+        self.distinct_index = send(torch.tensor(indices), device)  # [runs], each run's index in `features`
         distinct = {id(rows): rows for rows in images}.values()
-        self.features = torch.stack(list(distinct)).to(device) if images else None  # [distinct, rows, d]
+        self.features = send(torch.stack(list(distinct)), device) if images else None  # [distinct, rows, d]
 
     def rows(self, index: Tensor) -> Tensor | None:
         """Image features [runs, n, d] of rows `index` [runs, n]; None where the runs have no images."""
@@ -172,8 +173,8 @@ def occupied(setup: FitSetup, slots: Sequence[Slot]) -> Occupancy:
     return Occupancy(
         slots,
         _cohorts(setup, slots),
-        torch.tensor(weights, device=device, dtype=setup.dtype).T,
-        torch.tensor([signed(slot.config.seed) for slot in slots], device=device),
+        send(torch.tensor(weights, dtype=setup.dtype).T, device),
+        send(torch.tensor([signed(slot.config.seed) for slot in slots]), device),
         TrainingImages([slot.data.image for slot in slots if slot.data.image is not None], device),
         _losses([slot.config.loss for slot in slots], device),
     )
@@ -184,7 +185,7 @@ def _losses(names: Sequence[str], device: torch.device) -> dict[AlignmentLoss, T
     slots: dict[str, list[int]] = {}
     for slot, name in enumerate(names):
         slots.setdefault(name, []).append(slot)
-    return {find_loss(name): torch.tensor(indices, device=device) for name, indices in slots.items()}
+    return {find_loss(name): send(torch.tensor(indices), device) for name, indices in slots.items()}
 
 
 def _cohorts(setup: FitSetup, slots: Sequence[Slot]) -> list[Cohort]:
@@ -200,7 +201,6 @@ def _cohort(setup: FitSetup, began: int, start: int, data: Sequence[RunData]) ->
     rows = VALIDATION_ROWS[setup.device.type] * setup.spread.world
     parts = min(count, math.ceil(count * len(data) / rows))
     bounds = [round(count * part / parts) for part in range(parts + 1)]
-    send = setup.engine.send
-    texts = [setup.lay_out([d.val_text[i:j] for d in data]).to(send) for i, j in pairwise(bounds)]
+    texts = [setup.lay_out([d.val_text[i:j] for d in data]).to(setup.engine.send) for i, j in pairwise(bounds)]
     validation = Validation([d.val_image for d in data], [d.val_image_index for d in data], setup.device)
     return Cohort(began, start, start + len(data), texts, validation)

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xpet.core.errors import one_line
+
 ALIGNED = 64
 """Every tensor begins at a multiple of this many bytes of the buffer: kernels read aligned memory faster."""
 ROOM = 1.25
@@ -107,13 +109,28 @@ class Staging:
         buffer[: staged.size].copy_(staged.buffer[: staged.size])
         return buffer
 
+    def problem(self) -> str:
+        """Why tensors do not arrive on the device as they are; empty where they do. Waits for the device."""
+        given = torch.arange(5), torch.arange(3).double(), torch.arange(6).view(2, 3)
+        try:
+            for _ in range(3):  # the third is staged in the pinned buffer of the first
+                arrived = [tensor.cpu() for tensor in self.send(self.stage(given))]
+                if not all(map(torch.equal, arrived, given)):
+                    return "what arrives on the device is not what was sent"
+        except Exception as error:
+            return one_line(error, first_only=True)
+        return ""
+
 
 def _bytes(count: int) -> Tensor:
     return torch.empty(count, dtype=torch.uint8)
 
 
 def _pinned(count: int) -> Tensor:
-    return torch.empty(count, dtype=torch.uint8, pin_memory=True)
+    try:
+        return torch.empty(count, dtype=torch.uint8, pin_memory=True)
+    except RuntimeError:  # the system gives no such memory; copies from other memory are slower
+        return _bytes(count)
 
 
 def _recorded() -> Mark:
