@@ -5,8 +5,10 @@ Nothing of xpet is used here. Towers are 32 wide with 2 layers; weights are larg
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +39,19 @@ class Published:
             was found, and no other.
         kept: names of tensors that are not the text tower's, as they begin on the disk.
         whole: name of transformers' class of both halves; empty where there is no image tower in the checkpoint.
+        vision: un-normalised features of pixels, where that is no class of transformers.
     """
 
     make: Callable[[Path], None]
     features: Callable[[Path, Sequence[str], torch.dtype], Tensor]
     kept: tuple[str, ...] = ()
     whole: str = ""
+    vision: Callable[[Path, Tensor], Tensor] | None = None
 
     def images(self, folder: Path, pixels: Tensor) -> Tensor:
         """Un-normalised features of pixels by the class of both halves."""
+        if self.vision is not None:
+            return self.vision(folder, pixels)
         with torch.inference_mode():
             found: Tensor = _model(self.whole, folder).get_image_features(pixel_values=pixels).pooler_output
         return found.clone()
@@ -215,9 +221,143 @@ def tokens(folder: Path, texts: Sequence[str], limit: int) -> list[list[int]]:
     return found
 
 
+OPEN_CLIP_MODEL: dict[str, Any] = {
+    "embed_dim": DIMENSIONS,
+    "vision_cfg": {"image_size": 16, "layers": 2, "width": 48, "head_width": 16, "patch_size": 8},
+    "text_cfg": {
+        "hf_model_name": "xlm-roberta-base", "hf_tokenizer_name": "xlm-roberta-base", "hf_pooler_type": "mean_pooler",
+        "context_length": 40,
+    },
+}  # fmt: skip
+
+
+class OpenClipBlock(nn.Module):
+    """A layer of open_clip's vision transformer, by the names of its modules."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "c_proj": nn.Linear(4 * width, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States [rows, tokens, width]."""
+        inner = self.ln_1(states)
+        states = states + self.attn(inner, inner, inner, need_weights=False)[0]
+        return states + self.mlp(self.ln_2(states))  # type: ignore[no-any-return]
+
+
+class OpenClipVision(nn.Module):
+    """open_clip's vision transformer, by the names of its modules and parameters."""
+
+    def __init__(self, width: int, heads: int, layers: int, patch: int, side: int, dimensions: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.positional_embedding = nn.Parameter(torch.zeros((side // patch) ** 2 + 1, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.transformer = nn.ModuleDict(
+            {"resblocks": nn.ModuleList(OpenClipBlock(width, heads) for _ in range(layers))}
+        )
+        self.proj = nn.Parameter(torch.zeros(width, dimensions))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features [rows, dimensions] of pixels [rows, 3, side, side]."""
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        states = torch.cat([self.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
+        states = self.ln_pre(states + self.positional_embedding)
+        for block in self.transformer["resblocks"]:  # type: ignore[union-attr, attr-defined]
+            states = block(states)
+        return self.ln_post(states[:, 0]) @ self.proj  # type: ignore[no-any-return]
+
+
+def open_clip_vision(model: Mapping[str, Any]) -> OpenClipVision:
+    """The vision transformer that a model_cfg describes."""
+    cfg = model["vision_cfg"]
+    heads = cfg["width"] // cfg.get("head_width", 64)
+    return OpenClipVision(cfg["width"], heads, cfg["layers"], cfg["patch_size"], cfg["image_size"], model["embed_dim"])
+
+
+def open_clip_text(hidden: int = 128) -> tuple[Any, nn.Module]:
+    """A tiny XLM-R, with heads of 64 as every published one, and open_clip's head."""
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    config = XLMRobertaConfig(
+        vocab_size=tiny_tokenizer().get_vocab_size(), hidden_size=hidden, num_attention_heads=hidden // 64,
+        intermediate_size=64, num_hidden_layers=2, max_position_embeddings=60, type_vocab_size=1, layer_norm_eps=1e-5,
+    )  # fmt: skip
+    inner = (hidden + DIMENSIONS) // 2
+    head = nn.Sequential(nn.Linear(hidden, inner, bias=False), nn.GELU(), nn.Linear(inner, DIMENSIONS, bias=False))
+    return XLMRobertaModel(config, add_pooling_layer=False), head
+
+
+def open_clip_state() -> dict[str, Tensor]:
+    """The state of a tiny open_clip model with XLM-R."""
+    transformer, head = open_clip_text()
+    parts = {"visual.": open_clip_vision(OPEN_CLIP_MODEL), "text.transformer.": transformer, "text.proj.": head}
+    state = {
+        prefix + name: value for prefix, part in parts.items() for name, value in shaken(part).state_dict().items()
+    }
+    state["text.transformer.embeddings.position_ids"] = torch.arange(60).unsqueeze(0)  # of an older transformers
+    return {**state, "logit_scale": torch.tensor(4.6)}
+
+
+def _open_clip(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    save_file(open_clip_state(), folder / "open_clip_model.safetensors", {"format": "pt"})
+    preprocess = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+    write_json(folder / "open_clip_config.json", {"model_cfg": OPEN_CLIP_MODEL, "preprocess_cfg": preprocess})
+    _xlmr_tokenizer(folder, 512)
+    (folder / "notes.txt").write_text("ours\n")
+
+
+def _open_clip_state(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "open_clip_model.safetensors")
+    assert state.keys() == open_clip_state().keys()
+    state.pop("text.transformer.embeddings.position_ids")
+    return state
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _by_formula(folder: Path, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
+    """What open_clip computes, by its parts; loaded strictly."""
+    transformer, head = open_clip_text()
+    state = _open_clip_state(folder)
+    transformer.load_state_dict(_part(state, "text.transformer."))
+    head.load_state_dict(_part(state, "text.proj."))
+    rows = tokens(folder, [clean(text) for text in texts], OPEN_CLIP_MODEL["text_cfg"]["context_length"])
+    ids = torch.tensor([[*row, *[1] * (40 - len(row))] for row in rows])
+    mask = (ids != 1).long()
+    with torch.inference_mode():
+        states = transformer.to(dtype).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+        found: Tensor = head.to(dtype)((states * mask.unsqueeze(-1)).sum(1) / mask.sum(-1, keepdim=True))
+    return found.clone()
+
+
+def clean(text: str) -> str:
+    """open_clip's cleaning of a text, but for what ftfy does, which the texts here have no need of."""
+    return " ".join(html.unescape(text).split())
+
+
+def _open_clip_images(folder: Path, pixels: Tensor) -> Tensor:
+    vision = open_clip_vision(OPEN_CLIP_MODEL).eval()
+    vision.load_state_dict(_part(_open_clip_state(folder), "visual."))
+    with torch.inference_mode():
+        return vision(pixels).clone()  # type: ignore[no-any-return]
+
+
 WHOLE = ("vision_model.", "visual_projection.", "logit_scale")
 SAMPLES = {
     "sentence-transformers": Published(_sentence_transformers, _by_sentence_transformers),
+    "OpenCLIP": Published(_open_clip, _by_formula, ("visual.", "logit_scale"), vision=_open_clip_images),
     "AltCLIP": Published(_altclip, _by_transformers("AltCLIPModel", 1, 48), WHOLE, "AltCLIPModel"),
     "MetaCLIP 2": Published(_metaclip_2, _by_transformers("MetaClip2Model", 1, 24), WHOLE, "MetaClip2Model"),
     "CLIP": Published(_clip, _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),

@@ -15,9 +15,6 @@ from xpet.core.transfer import fetch, send
 from xpet.models.families import FAMILIES
 from xpet.models.tokenizer import TextTokenizer
 
-NOT_YET = {"M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "open_clip's ViT-B-16-plus-240"}
-"""Published M-CLIP text tower -> the image tower it needs, which xpet cannot read."""
-
 IN_FLIGHT = 8
 """Batches of texts that a GPU was given and whose features are not waited for yet."""
 
@@ -34,8 +31,6 @@ class HasDimensions(Protocol):
 def image_tower_of(text_name: str) -> str:
     """The hub name of the image tower that belongs to a published text tower; raises ModelError for others."""
     known = {text: image for family in reversed(FAMILIES) for text, image in family.partners.items()}
-    if text_name in NOT_YET:
-        raise ModelError(f"{text_name} needs the image tower {NOT_YET[text_name]}, which xpet does not read yet")
     if text_name not in known:
         raise ModelError(
             f"no image tower is known for '{text_name}': expected --image-model or --image-features with it; "

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from xpet.core.errors import ModelError, one_line
-from xpet.models.families import FAMILIES
+from xpet.models.families import FAMILIES, family_of
 from xpet.models.families.base import Part
 from xpet.models.weights import LONG
 
@@ -21,7 +21,7 @@ _TIME_OUT = 15.0
 
 
 def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> Path:
-    """The folder of a checkpoint; a hub name is looked up in the cache and, where allowed, downloaded.
+    """The folder of a checkpoint, or the file that is one; a hub name is looked up and, where allowed, downloaded.
 
     Only configuration, tokenizer and weights are fetched, and PyTorch weights only where there is no safetensors file.
     Raises ModelError when nothing of that name is found.
@@ -30,6 +30,8 @@ def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> 
     if path.is_dir():
         return path
     if path.exists():
+        if path.name.endswith(tuple(ending for family in FAMILIES for ending in family.single_files)):
+            return path
         raise ModelError(f"{path}: expected a checkpoint folder, found a file")
     if isinstance(name_or_path, Path) or not _HUB_NAME.fullmatch(name):
         raise ModelError(f"{name}: expected a checkpoint folder or a hub name (owner/name), found no such folder")
@@ -43,7 +45,7 @@ def _fetch(name: str, allow_download: bool) -> Path:
     online = allow_download and not constants.HF_HUB_OFFLINE
     every = tuple(pattern for part in _parts() for pattern in (*_safe(part), *_pytorch(part)))
     try:
-        return _snapshot(name, _weights_of(name) if online else every, online)
+        return _download(name) if online else _snapshot(name, every, online)
     except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
         problem = one_line(error, LONG, first_only=True)
     try:
@@ -86,11 +88,21 @@ def _snapshot(name: str, weights: tuple[str, ...], online: bool) -> Path:
     return Path(folder)
 
 
-def _weights_of(name: str) -> tuple[str, ...]:
-    """Patterns of the weights to fetch; asks the hub once, so that being offline shows at once, not after retries."""
+def _download(name: str) -> Path:
+    """A repository's small files, and then the weights that the family which recognises them reads.
+
+    The hub is asked for a list of files first, so that being offline shows at once, not after retries.
+    """
     import huggingface_hub
 
     info = huggingface_hub.HfApi().model_info(name, timeout=_TIME_OUT)
     files = {sibling.rfilename for sibling in info.siblings or ()}
-    chosen = (_safe(part) if {*_safe(part)} & files else _pytorch(part) for part in _parts())
-    return tuple(pattern for patterns in chosen for pattern in patterns)
+    parts = family_of(_snapshot(name, (), online=True)).parts
+    chosen = _patterns(parts, files) or _patterns(_parts(), files)  # weights may be all that tells the family
+    return _snapshot(name, chosen, online=True)
+
+
+def _patterns(parts: tuple[Part, ...], files: set[str]) -> tuple[str, ...]:
+    """Patterns of the weights to fetch of those that there are: PyTorch files where there is no safetensors file."""
+    chosen = (_safe(part) if {*_safe(part)} & files else _pytorch(part) for part in parts)
+    return tuple(pattern for patterns in chosen if {*patterns} & files for pattern in patterns)

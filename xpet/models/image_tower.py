@@ -136,7 +136,8 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     """
     folder = checkpoint_folder(name_or_path, allow_download)
     opened = (family_of(folder).image or open_image)(folder)
-    processing = read_processing(folder, _side(opened.tower, folder))
+    side = _side(opened.tower, folder)
+    processing = read_processing(folder, side) if opened.processing is None else opened.processing
     fill(opened.tower, opened.tensors, torch.float32, folder)
     processor = image_processor(processing)
     return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), json.dumps(processing, sort_keys=True))

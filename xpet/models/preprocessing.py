@@ -23,6 +23,9 @@ _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_
 """Steps of the pre-processing that can be switched off."""
 _NOT_OURS = ("do_pad", "use_square_size")
 """Switches of other models' pre-processing, which must be off: they would change pictures."""
+ROUNDS = "crop_rounds"
+"""Whether a centre crop begins at the nearest pixel, of two the even one, as torchvision's does; else at the one before
+the middle. Not one of transformers' settings."""
 _SIZES = ({"shortest_edge"}, {"height", "width"})
 """Names of sides that make up a size."""
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
@@ -56,6 +59,12 @@ def read_processing(folder: Path, side: int) -> dict[str, Any]:
             raise ModelError(f"{path}: expected an object image_processor, found {written!r}")
     else:
         written = read_json(path, "the pre-processing of pictures")
+    return checked_processing(written, side, path)
+
+
+def checked_processing(written: Mapping[str, Any], side: int, path: Path) -> dict[str, Any]:
+    """The same of settings `written` in the file `path`; raises ModelError as `read_processing` does."""
+    folder = path.parent
     kind = written.get("image_processor_type", written.get("feature_extractor_type", _PROCESSORS[0]))
     if kind not in _PROCESSORS:
         raise ModelError(f"{folder}: expected the pre-processing of CLIP, found {kind}")
@@ -99,6 +108,8 @@ def canonical_processing(written: Mapping[str, Any]) -> dict[str, Any]:
         settings[name] = read((False if default is True else default) if value is None else value)
         if settings[name] is None:
             problems.append(f"{name}: expected {expected}, found {value!r:.60}")
+    if written.get(ROUNDS) is True:
+        settings[ROUNDS] = True
     problems += [f"{name}: expected false, found {written[name]!r:.60}" for name in _NOT_OURS if written.get(name)]
     if problems:
         raise ValueError("; ".join(problems))
@@ -208,8 +219,9 @@ def cut(processor: Any, image: Image) -> Tensor:
     pixels = numpy.asarray(part or image).transpose(2, 0, 1)
     crop = processor.crop_size
     height, width = (crop.height, crop.width) if processor.do_center_crop else pixels.shape[1:]
-    top, above, rows = _span(pixels.shape[1], height)
-    left, before, columns = _span(pixels.shape[2], width)
+    rounds = getattr(processor, ROUNDS, False)
+    top, above, rows = _span(pixels.shape[1], height, rounds)
+    left, before, columns = _span(pixels.shape[2], width, rounds)
     framed = numpy.zeros((len(pixels), height, width), pixels.dtype)
     framed[:, above : above + rows, before : before + columns] = pixels[:, top : top + rows, left : left + columns]
     return torch.from_numpy(framed)
@@ -223,9 +235,9 @@ def _resized(size: tuple[int, int], wanted: Any) -> tuple[int, int]:
     return (short, long) if size[0] <= size[1] else (long, short)
 
 
-def _span(side: int, wanted: int) -> tuple[int, int, int]:
+def _span(side: int, wanted: int, rounds: bool = False) -> tuple[int, int, int]:
     """The middle of a side: where it begins, where it is put in a side of `wanted` pixels, and how many these are."""
-    first = (side - wanted) // 2
+    first = round((side - wanted) / 2) if rounds else (side - wanted) // 2
     return max(0, first), max(0, -first), min(side, wanted)
 
 

@@ -6,7 +6,7 @@ tokenizers from their class and its defaults, dropping what the file says about 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,13 @@ _ROLES = {
 
 
 class TextTokenizer:
-    """A fast tokenizer (of `tokenizers`, or transformers' wrapper of one), a length limit and a padding id."""
+    """A fast tokenizer (of `tokenizers`, or transformers' wrapper of one), a length limit and a padding id.
 
-    def __init__(self, tokenizer: Any, limit: int, pad_id: int) -> None:
+    `clean` is done to every text first.
+    """
+
+    def __init__(self, tokenizer: Any, limit: int, pad_id: int, clean: Callable[[str], str] = str) -> None:
+        self._prepare = clean
         self._tokenizer: Tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
         self.limit = limit
         self.pad_id = pad_id
@@ -46,6 +50,10 @@ class TextTokenizer:
         around = self._tokenizer.encode("").ids
         return max((*self._tokenizer.get_vocab(with_added_tokens=True).values(), *around), default=-1)
 
+    def _clean(self, texts: Sequence[str]) -> list[str]:
+        """The texts, cleaned, with lone surrogates replaced, for which the tokenizer raises an error."""
+        return [self._prepare(text).encode("utf-8", "replace").decode("utf-8") for text in texts]
+
     def reserve(self, tokens: int) -> None:
         """Reserve positions for `tokens` inserted tokens; raises ModelError when too few are left for a text."""
         if self.limit - tokens < 3:
@@ -55,7 +63,7 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text, special tokens included, at most `limit` and at least one."""
-        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts])
+        encoded = self._tokenizer.encode_batch(self._clean(texts))
         return [list(e.ids) or [self.pad_id] for e in encoded]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -79,7 +87,7 @@ class TextTokenizer:
 
     def _without_special(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids per text without special tokens, at most `limit`."""
-        encoded = self._tokenizer.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
+        encoded = self._tokenizer.encode_batch(self._clean(texts), add_special_tokens=False)
         return [list(e.ids) for e in encoded]
 
     def save(self, folder: Path) -> None:
@@ -99,11 +107,6 @@ class TextTokenizer:
         )
 
 
-def _clean(text: str) -> str:
-    """The text with lone surrogates replaced, for which the tokenizer raises an error."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _lowered(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer with texts put in lower case before all else."""
     from tokenizers import normalizers
@@ -113,11 +116,13 @@ def _lowered(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def load_tokenizer(folder: Path, limit: int, pad_id: int, is_lowered: bool = False) -> TextTokenizer:
+def load_tokenizer(
+    folder: Path, limit: int, pad_id: int, is_lowered: bool = False, clean: Callable[[str], str] = str
+) -> TextTokenizer:
     """The tokenizer of a checkpoint folder: tokenizer.json, else sentencepiece.bpe.model in XLM-R's numbering.
 
-    `is_lowered`: texts are put in lower case first, which the files do not say. Raises ModelError when both are missing
-    or the file is damaged.
+    `is_lowered`: texts are put in lower case first, which the files do not say; `clean` is done to them before that.
+    Raises ModelError when both are missing or the file is damaged.
     """
     from tokenizers import Tokenizer
 
@@ -130,7 +135,7 @@ def load_tokenizer(folder: Path, limit: int, pad_id: int, is_lowered: bool = Fal
             continue
         try:
             found = read(path)
-            tokenizer = TextTokenizer(_lowered(found) if is_lowered else found, limit, pad_id)
+            tokenizer = TextTokenizer(_lowered(found) if is_lowered else found, limit, pad_id, clean)
             tokenizer.encode(["a"])  # some damage shows only then
             return tokenizer
         except (KeyboardInterrupt, SystemExit):

@@ -20,6 +20,8 @@ STEMS = ("model", "pytorch_model")
 """How names of weight files begin: of safetensors, of PyTorch."""
 _LISTED = 3
 """Names that an error lists at most."""
+_WRAPPER = "module."
+"""How all names begin in the state of a model that PyTorch's DistributedDataParallel wraps."""
 LONG = 160
 """Characters of another library's error that a message quotes at most."""
 
@@ -37,27 +39,40 @@ def weight_files(stems: tuple[str, str] = STEMS) -> tuple[str, ...]:
     return tuple(name for file in files for name in (file, f"{file}.index.json"))
 
 
-def read_weights(folder: Path, stems: tuple[str, str] = STEMS, buffers: bool = False) -> dict[str, Tensor]:
+def read_weights(
+    folder: Path, stems: tuple[str, str] = STEMS, buffers: bool = False, file_name: str = ""
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint folder by name, mapped from the file where possible (no copy until touched).
 
     Reads safetensors, or PyTorch files without unpickling anything but tensors; `stems` are the beginnings of their
-    names. The buffers `*.embeddings.position_ids` that older releases of transformers wrote are left out, except with
-    `buffers`. Raises ModelError when there are no weights, a file is damaged or tensors are empty.
+    names, `file_name` is that of the one file, where it has another. The buffers `*.embeddings.position_ids` that older
+    releases of transformers wrote are left out, except with `buffers`. Raises ModelError when there are no weights, a
+    file is damaged or tensors are empty.
     """
-    files = weight_files(stems)
-    for name in files:
-        if (folder / name).is_file():
-            break
-    else:
-        raise ModelError(f"{folder}: expected weights in {files[0]} or {files[2]}, found neither")
     tensors: dict[str, Tensor] = {}
-    for file in _shards(folder / name):
+    for file in _shards(folder / (file_name or _weights_file(folder, stems))):
         shard = _READERS[file.suffix](file)
         if twice := sorted(tensors.keys() & shard.keys()):
             raise ModelError(f"{folder}: expected every tensor in one shard, found {twice[0]} in {file.name}, too")
         tensors.update(shard)
+    tensors = _unwrapped(tensors)
     check_kinds(tensors, folder)
     return {name: tensor for name, tensor in tensors.items() if buffers or not is_buffer(name)}
+
+
+def _weights_file(folder: Path, stems: tuple[str, str]) -> str:
+    """Name of a folder's file of weights, or of its list of shards; raises ModelError where there is none."""
+    files = weight_files(stems)
+    found = next((name for name in files if (folder / name).is_file()), None)
+    if found is None:
+        raise ModelError(f"{folder}: expected weights in {files[0]} or {files[2]}, found neither")
+    return found
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names they have without the wrapper of a model that several processes trained."""
+    wrapped = bool(tensors) and all(name.startswith(_WRAPPER) for name in tensors)
+    return {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()} if wrapped else tensors
 
 
 def is_buffer(name: str) -> bool:
@@ -86,12 +101,17 @@ def _shards(path: Path) -> list[Path]:
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
     """The tensors by name of a PyTorch file; raises ModelError when it holds anything else."""
     state = from_pytorch(path)
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # saved while training: beside it are the optimizer's state and the epoch
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path}: expected a dictionary of tensors, found something else; convert it to safetensors")
     return {str(name): tensor for name, tensor in state.items()}
 
 
-_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": from_safetensors, ".bin": _read_pytorch}
+_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    ".safetensors": from_safetensors, ".bin": _read_pytorch,
+    ".pt": _read_pytorch, ".pth": _read_pytorch,
+}  # fmt: skip
 """Ending of a weight file -> its reader."""
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpet.models.families import altclip, clip, m_clip, metaclip_2, sentence_transformers
+from xpet.models.families import altclip, clip, m_clip, metaclip_2, open_clip, sentence_transformers
 from xpet.models.families.base import Family, document
 
 FAMILIES: tuple[Family, ...] = (
     sentence_transformers.FAMILY,
+    open_clip.FAMILY,
     altclip.FAMILY,
     metaclip_2.FAMILY,
     clip.FAMILY,
@@ -28,6 +29,6 @@ def family_of(folder: Path) -> Family:
 
 
 def settings_in(folder: Path) -> Mapping[str, Any]:
-    """The settings that a folder has under any family's name of them; empty where there are none to be read."""
-    names = dict.fromkeys(name for family in FAMILIES for name in family.settings)
+    """The settings of a folder, under its family's name of them; empty where there are none to be read."""
+    names = family_of(folder).settings
     return next((found for name in names if (found := document(folder, name))), {})

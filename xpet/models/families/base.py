@@ -33,6 +33,8 @@ class Part:
     """Within the checkpoint; names of tensors begin with it and a slash in `DiskLayout.tensors`, unless it is empty."""
     stems: tuple[str, str] = STEMS
     """How names of safetensors files begin, and of PyTorch files."""
+    file: str = ""
+    """Name of the one file that is read, where it has another name; it is written under `stems`."""
 
     @property
     def prefix(self) -> str:
@@ -50,6 +52,8 @@ class DiskLayout:
     parts: tuple[Part, ...] = (Part(),)
     settings: str = CONFIG
     """Name of the file that `config` was read from, within the folder."""
+    small_files: tuple[str, ...] | None = None
+    """Names of the files that belong to it beside settings and weights; None: all that lie in the folder."""
     buffers: bool = True
     """Whether buffers that older transformers releases wrote are kept when the checkpoint is written again."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -57,11 +61,10 @@ class DiskLayout:
 
     def mapped(self) -> dict[str, Tensor]:
         """All tensors by name, mapped from the files anew; raises ModelError."""
-        return {
-            part.prefix + name: tensor
-            for part in self.parts
-            for name, tensor in read_weights(self.folder / part.folder, part.stems, self.buffers).items()
-        }
+        return {part.prefix + name: tensor for part in self.parts for name, tensor in self._of(part).items()}
+
+    def _of(self, part: Part) -> dict[str, Tensor]:
+        return read_weights(self.folder / part.folder, part.stems, self.buffers, part.file)
 
     def size(self, name: str, axis: int = 0) -> int:
         """A size of a matrix on the disk; raises ModelError, naming it, where there is no such matrix."""
@@ -96,6 +99,8 @@ class OpenImage:
     `visual_projection.out_features` is the size of the space."""
     tensors: Mapping[str, Tensor]
     """By their names in the tower, mapped from the files."""
+    processing: Mapping[str, Any] | None = None
+    """The pre-processing, checked; None: it is read from preprocessor_config.json."""
 
 
 Write = Callable[["OpenText", Path, Mapping[str, Change], StorageOptions, Mapping[str, Any], OnEvent], None]
@@ -127,6 +132,8 @@ class Family:
         files: names of files to fetch from the hub beside those of `xpet.models.hub`.
         parts: what sets of weight files there may be, to fetch from the hub with the small files in their folders.
         settings: names that the file of settings may have.
+        single_files: endings of names of files that are a whole checkpoint each: `recognise` and `read` are given the
+            path of such a file in place of a folder's.
         facts: what is said about it.
     """
 
@@ -144,6 +151,7 @@ class Family:
     files: tuple[str, ...] = ()
     parts: tuple[Part, ...] = (Part(),)
     settings: tuple[str, ...] = (CONFIG,)
+    single_files: tuple[str, ...] = ()
     facts: Facts = Facts()
 
 

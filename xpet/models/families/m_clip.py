@@ -287,6 +287,7 @@ FAMILY = Family(
         "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
         "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
         "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
+        "M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "timm/vit_base_patch16_plus_clip_240.laion400m_e32",
     },
     facts=Facts(
         checkpoints=(

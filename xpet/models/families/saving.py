@@ -36,7 +36,7 @@ def write_as_read(
     they are. Files that are no weights are copied; `entries` come into the file of settings, and under FILES_KEY the
     names of all that was written. Raises ModelError as `write_weights` does.
     """
-    _copy(base.layout.folder, stage)
+    _copy(base.layout.folder, stage, base.layout.small_files)
     on_disk = base.on_disk
     text = {on_disk(name) for name in base.tensors}
     changed = {on_disk(name): change for name, change in changes.items()}
@@ -55,12 +55,12 @@ def write_as_read(
     write_json(stage / base.layout.settings, {**base.config, **entries, FILES_KEY: names})
 
 
-def _copy(folder: Path, stage: Path) -> None:
-    """Copy the files of a checkpoint that are no weights, and those in its folders."""
+def _copy(folder: Path, stage: Path, belonging: tuple[str, ...] | None) -> None:
+    """Copy the files of a checkpoint that are no weights, and those in its folders; or only the `belonging` ones."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if not path.is_file() or path.name.endswith(WEIGHTS) or any(p.startswith(_HIDDEN) for p in inside.parts):
             continue
-        if inside.as_posix() not in _OURS:
+        if inside.as_posix() not in _OURS and (belonging is None or inside.as_posix() in belonging):
             (stage / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, stage / inside)
