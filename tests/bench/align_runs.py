@@ -76,6 +76,11 @@ class Options:
         """Steps of a sample of the reference, and of what is as slow."""
         return self.reference_steps or self.steps
 
+    @property
+    def own(self) -> int:
+        """Steps of a sample of xpet's stacks: on a GPU enough for a median that leaves out recordings."""
+        return 2 * self.steps if self.device == "cuda" and self.precision != "fp32" else self.steps
+
     def setting(self, rows: int = SHOTS, validation: int = SHOTS) -> Setting:
         return Setting(SIZES[self.size], rows, validation, self.device, lengths_of(self.data))
 
@@ -176,7 +181,7 @@ class Sides:
     def grid(self, precision: str | None = None, **settings: Any) -> float:
         """xpet: seconds per run and step of stacks as `xpet align` trains them, several at a time on a CPU."""
         if self.workers == 1:
-            return self.stacked(self.size, precision, **settings)
+            return self.stacked(self.size, precision, self.options.own, **settings)
         if precision is not None and precision != self.ours.engine.precision:
             self.ours = Ours(self.setting, self.options.config, precision)
         config = fit_config(BATCH, self.options.steps, VALIDATE_EVERY, **settings)

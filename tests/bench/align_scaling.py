@@ -31,7 +31,7 @@ def scaling(options: Options) -> Found:
     notes = [
         f"matmul rate of this device in {options.precision}, measured beforehand: {rate / 1e9:,.0f} GFLOP/s",
         "useful FLOP: forward and backward through the frozen layers for real tokens only, padding not counted",
-        f"at most {options.steps} steps, batch {BATCH}, {options.routine}, languages mixed; no validation",
+        f"at most {options.own} steps, batch {BATCH}, {options.routine}, languages mixed; no validation",
     ]
     ours.fit(plans[:1], fit_config(BATCH, options.steps), validation=2)
     count = 1
@@ -71,10 +71,10 @@ def _best(rows: Rows) -> list[str]:
 def _steps(options: Options, count: int, rows: Rows) -> int:
     """As many steps as the sample has, or as fit into half of the time that is left; 0 where too few do."""
     if not rows or math.isinf(options.allowed.left()):
-        return options.steps
+        return options.own
     expected = count * rows[-1]["ms/run-step"] / 1000  # of a step, if more runs side by side gained nothing
     fitting = int(options.allowed.left() / 2 / expected)
-    return 0 if fitting < min(LEAST, options.steps) else min(fitting, options.steps)
+    return 0 if fitting < min(LEAST, options.own) else min(fitting, options.own)
 
 
 def _reason(options: Options, expected: float, steps: int) -> str:

@@ -1,6 +1,6 @@
 """Times `xpet translate` against Argos' own API and against itself; prints the ratios with their bars first.
 
-    python -m tests.bench.bench_translate [--what api|million|cached|cold|all] [--smoke] [--json FILE]
+    python -m tests.bench.bench_translate [--what api|million|cached|cold|gpu|all] [--smoke] [--json FILE]
 
 - api: 1,000 made-up captions through a package of the real ones' size (tests.bench.big: random weights, translations as
   long as their sources on both sides, so both do the same decoding). Argos' unpatched API translates line by line with
@@ -11,6 +11,7 @@
 - cached: 100,000 lines, all in the cache.
 - cold: from the start of the command to the first byte of its output, one line, the demo's package, nothing in the
   cache: not even the unpacked packages.
+- gpu (not part of all): the captions of api, ten times as many, on a GPU against the CPU, and how many come out alike.
 
 Wall-clock ratios suffer on a shared machine; CPU-second ratios of the same runs stand beside them. OMP_NUM_THREADS is
 unset for every side: its default is what a user has.
@@ -164,6 +165,28 @@ def api(root: Path, size: dict[str, int]) -> list[Row]:
     return rows + (_cli(outside, lines[: size["cli"]]) if size["cli"] else [])
 
 
+def gpu(root: Path, size: dict[str, int]) -> list[Row]:
+    """The whole job on a GPU against the same on the CPU, with an empty cache each."""
+    import ctranslate2
+
+    if not ctranslate2.get_cuda_device_count():
+        raise SystemExit("--what gpu: CTranslate2 finds no GPU here; nothing was measured")
+    toy.unpack(root / "big", "de_en", big.files("de", "en", root / "scratch", size["pieces"], size["layers"]))
+    lines = big.captions(10 * size["captions"], big.words(size["pieces"] - 100))
+    os.environ |= environment(root, "big")
+    few, speeds, texts = lines[: size["captions"]], {}, {}
+    _job(root, few[:1], "first", False, "cuda")  # the first call of a process loads what it computes with
+    for name, given in (("cpu", few), ("cuda", lines)):
+        texts[name], _, (wall, _) = _job(root, given, f"on {name}", False, name)
+        speeds[name] = len(given) / wall
+    alike = sum(one == other for one, other in zip(texts["cpu"], texts["cuda"], strict=False))
+    return [
+        Row("gpu: against the CPU, beam 4", speeds["cuda"] / speeds["cpu"], "x"),
+        *(Row(f"gpu: on {name}", speed, "lines/s") for name, speed in speeds.items()),
+        Row(f"gpu: same as the CPU's, of {len(few)}", alike, "lines"),
+    ]
+
+
 def _ask(worker: subprocess.Popen[str], lines: list[str]) -> tuple[float, float, list[str]]:
     assert worker.stdin is not None
     assert worker.stdout is not None
@@ -173,13 +196,15 @@ def _ask(worker: subprocess.Popen[str], lines: list[str]) -> tuple[float, float,
     return wall, cpu, out
 
 
-def _job(root: Path, lines: list[str], cache: str, fast: bool) -> tuple[list[str], Any, tuple[float, float]]:
+def _job(
+    root: Path, lines: list[str], cache: str, fast: bool, device: str = "cpu"
+) -> tuple[list[str], Any, tuple[float, float]]:
     """Lines through the job with an empty cache: translations, result, seconds and CPU-seconds."""
     source, out = root / "in.txt", root / "out.txt"
     source.write_text("\n".join(lines) + "\n")
     os.environ["XPET_CACHE"] = str(root / cache)
     wall, cpu = time.perf_counter(), time.process_time()
-    result = run(TranslateConfig("de", "en", str(source), str(out), fast=fast))
+    result = run(TranslateConfig("de", "en", str(source), str(out), fast=fast, device=device))
     times = time.perf_counter() - wall, time.process_time() - cpu
     assert result.cached == 0
     return out.read_text().splitlines(), result, times
@@ -263,7 +288,7 @@ def cold(root: Path, size: dict[str, int]) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Path, dict[str, int]], list[Row]]] = {
-    "cold": cold, "cached": cached, "api": api, "million": million,
+    "cold": cold, "cached": cached, "api": api, "million": million, "gpu": gpu,
 }  # fmt: skip
 
 
@@ -281,7 +306,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         toy.unpack(root / "tiny", "de_en", toy.files("de", "en", toy.GERMAN, root / "scratch-tiny"))
         rows = []
         for name, part in PARTS.items():
-            if options.what in (name, "all"):
+            if options.what == name or (options.what == "all" and name != "gpu"):
                 rows += part(root, SMOKE if options.smoke else FULL)
                 os.environ.clear()
                 os.environ |= before
