@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,65 @@ def test_recordings_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) 
     assert found[3:] == [(False, 440, [full])]
     text = "steps are computed one by one, not recorded: recordings hold 600 MiB, more than the 400 MiB that are left"
     assert list(take([0, 600], monkeypatch)) == [(True, 0, [text])]
+
+
+class FakeGraph:
+    """Stands for `torch.cuda.CUDAGraph`; ending a recording that failed fails, too."""
+
+    done: list[str] = []
+    fails = False
+
+    def capture_begin(self, pool: Any, capture_error_mode: str) -> None:
+        self.done.append(f"begin in {pool}, {capture_error_mode}, collecting {gc.isenabled()}")
+
+    def capture_end(self) -> None:
+        self.done.append("end")
+        if self.fails:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def replay(self) -> None:
+        self.done.append("replay")
+
+
+@pytest.mark.parametrize(("free", "fails"), [(9, False), (1, True)])
+def test_a_graph_is_ended_whatever_happens(free: int, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(FakeGraph, "done", done)
+    monkeypatch.setattr(FakeGraph, "fails", fails)
+    for name, value in {
+        "CUDAGraph": FakeGraph, "graph_pool_handle": lambda: "pool", "current_device": lambda: 0,
+        "Stream": lambda device, priority: f"stream {device}, {priority}", "memory_reserved": lambda: 7,
+        "memory_allocated": lambda: 3, "mem_get_info": lambda: (free, 10), "empty_cache": lambda: done.append("empty"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    on_stream: list[str] = []
+
+    @contextmanager
+    def stream(chosen: str) -> Iterator[None]:
+        on_stream.append(chosen)
+        try:
+            yield
+        finally:
+            on_stream.pop()
+
+    def work() -> None:
+        done.append(f"work on {on_stream}")
+        if fails:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(graphs, "_recording_stream", graphs._recording_stream.__wrapped__)
+    record = graphs.cuda_graphs()
+    begun = ["begin in pool, thread_local, collecting False", "work on ['stream 0, -1']", "end"]
+    if fails:
+        with pytest.raises(torch.OutOfMemoryError):
+            record(work)
+        assert done == ["empty", *begun]
+    else:
+        record(work)()
+        assert done == [*begun, "replay", "replay"]
+    assert gc.isenabled()
+    assert not on_stream
 
 
 def full(recorder: Recorder) -> None:

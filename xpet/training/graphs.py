@@ -7,10 +7,12 @@ writes (parameters, moments, counts, sums) must stay in the same memory for as l
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -237,14 +239,14 @@ def cuda_graphs() -> Record:
     torch's context manager `torch.cuda.graph` has the device idle and all cached memory given back before every
     recording; here that is done only where memory is short. What other threads do meanwhile ends no recording.
     """
-    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+    pool, stream = torch.cuda.graph_pool_handle(), _recording_stream(torch.cuda.current_device())
 
     def record(work: Callable[[], None]) -> Replay:
         cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         if torch.cuda.mem_get_info()[0] < cached:  # about what a step needs; while recording nothing is given back
             torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), _nothing_collected():
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 work()  # nothing is done while it is recorded
@@ -257,6 +259,28 @@ def cuda_graphs() -> Record:
         return graph.replay  # type: ignore[no-any-return]
 
     return record
+
+
+@cache
+def _recording_stream(device: int) -> torch.cuda.Stream:
+    """The stream that a GPU's work is recorded on, of the highest priority.
+
+    PyTorch has 32 streams of each priority, and hands out the first again after the last. This one is never that of
+    another thread, whose work would be recorded, too.
+    """
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep Python from collecting garbage for the block: what lies on a GPU may wait for it when it goes."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def check(config: FitPlan, engine: Engine, processes: int = 1) -> None:
