@@ -172,6 +172,25 @@ def _metaclip_2(folder: Path) -> None:
     _xlmr_tokenizer(folder, 24)
 
 
+def _chinese_clip(folder: Path) -> None:
+    from transformers import ChineseCLIPConfig, ChineseCLIPModel
+
+    pieces = sorted((words := tiny_tokenizer("bert").get_vocab()), key=words.__getitem__)
+    pieces += ["中", "犬", "\u2028", "猫", "##犬"]  # U+2028 is among the pieces of the published vocabulary
+    text = {**SHAPE, "vocab_size": len(pieces), "max_position_embeddings": 64, "type_vocab_size": 2}
+    config = ChineseCLIPConfig(text_config=text, vision_config=VISION, projection_dim=DIMENSIONS)
+    _saved_whole(ChineseCLIPModel(config), folder)
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
+    state = load_state(folder)
+    state["text_model.embeddings.position_ids"] = torch.arange(64).unsqueeze(0)  # of an older transformers
+    write_weights(folder, state)
+    processing = json.loads((folder / "preprocessor_config.json").read_text())
+    del processing["crop_size"]
+    square = {"do_center_crop": False, "size": {"height": 16, "width": 16}}
+    kind = {"feature_extractor_type": "ChineseCLIPFeatureExtractor"}
+    write_json(folder / "preprocessor_config.json", processing | square | kind)
+
+
 def _saved_whole(model: Any, folder: Path) -> None:
     """A model with both halves as save_pretrained writes it, its pre-processing, and files that nobody knows."""
     shaken(model).save_pretrained(folder)  # type: ignore[operator]
@@ -360,6 +379,7 @@ SAMPLES = {
     "OpenCLIP": Published(_open_clip, _by_formula, ("visual.", "logit_scale"), vision=_open_clip_images),
     "AltCLIP": Published(_altclip, _by_transformers("AltCLIPModel", 1, 48), WHOLE, "AltCLIPModel"),
     "MetaCLIP 2": Published(_metaclip_2, _by_transformers("MetaClip2Model", 1, 24), WHOLE, "MetaClip2Model"),
+    "Chinese-CLIP": Published(_chinese_clip, _by_transformers("ChineseCLIPModel", 0, 52), WHOLE, "ChineseCLIPModel"),
     "CLIP": Published(_clip, _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
     "CLIP legacy": Published(lambda f: _clip(f, True), _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
 }

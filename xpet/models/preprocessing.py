@@ -17,8 +17,10 @@ CHANNELS = 3
 """Channels of every picture: red, green and blue."""
 _PROCESSORS = (
     "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
+    "ChineseCLIPFeatureExtractor", "ChineseCLIPImageProcessor", "ChineseCLIPImageProcessorFast",
+    "ChineseCLIPImageProcessorPil",
 )  # fmt: skip
-"""Names that transformers has had for CLIP's pre-processing."""
+"""Names that transformers has had for CLIP's pre-processing, and for Chinese-CLIP's, which is the same."""
 _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
 """Steps of the pre-processing that can be switched off."""
 _NOT_OURS = ("do_pad", "use_square_size")

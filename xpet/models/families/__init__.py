@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpet.models.families import altclip, clip, m_clip, metaclip_2, open_clip, sentence_transformers
+from xpet.models.families import altclip, chinese_clip, clip, m_clip, metaclip_2, open_clip, sentence_transformers
 from xpet.models.families.base import Family, document
 
 FAMILIES: tuple[Family, ...] = (
     sentence_transformers.FAMILY,
     open_clip.FAMILY,
     altclip.FAMILY,
+    chinese_clip.FAMILY,
     metaclip_2.FAMILY,
     clip.FAMILY,
     m_clip.FAMILY,
