@@ -12,6 +12,7 @@ from torch import Tensor
 from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError, DataError, LostError
 from xpet.core.events import Notice, OnEvent, ignore
+from xpet.core.kernels.choice import fused
 from xpet.training import graphs
 from xpet.training.compiling import compiled
 from xpet.training.device import Engine
@@ -95,7 +96,7 @@ def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engi
     setup = FitSetup(stack, Queue([run], plan), 1, plan, collate, engine)
     occupancy = occupied(setup, admit(setup, 1, step=0))
     steps = torch.zeros(1, dtype=torch.long, device=setup.device)
-    with _left_in_eval_mode(stack):
+    with fused(plan.fused), _left_in_eval_mode(stack):
         return torch.stack(step_losses(setup, occupancy, read_batch(setup, occupancy.slots), steps)).sum()
 
 
@@ -103,7 +104,13 @@ def first_loss(stack: StackLike, run: Run, plan: FitPlan, collate: Collate, engi
 def _prepared(setup: FitSetup) -> Iterator[None]:
     """Hold the frozen weights in the engine's precision, and compile layers where wanted, for the time of the block."""
     stack = setup.stack
-    with stack.lowered(setup.engine.dtype), compiled(stack.tower, setup.fit.compile), _left_in_eval_mode(stack):
+    kernels = fused(setup.fit.fused)
+    with (
+        kernels,
+        stack.lowered(setup.engine.dtype),
+        compiled(stack.tower, setup.fit.compile),
+        _left_in_eval_mode(stack),
+    ):
         yield
 
 

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from xpet.core.kernels.adam import BETAS, adam_step
 from xpet.training.stacklike import Reindex
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
-"""Adam's constants, those of torch.optim.Adam."""
 
 
 class StackedAdam:
@@ -40,11 +37,7 @@ class StackedAdam:
         rate = self.rates.unsqueeze(1) * decay / correction1  # [runs, 1]
         updated = alive.unsqueeze(1)  # [runs, 1]
         for parameter, gradient, first, second in zip(self.parameters, gradients, self.first, self.second, strict=True):
-            gradient = torch.where(updated, gradient, 0.0)  # [runs, n], as all that follows
-            first.lerp_(gradient, 1 - BETAS[0])
-            second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            update = rate * first / (second.sqrt() / correction2 + EPSILON)
-            parameter.sub_(torch.where(updated, update, 0.0))
+            adam_step(parameter, gradient, first, second, rate, correction2, updated)
 
     def reindex(self, parameters: Sequence[Tensor], rates: Tensor, kept: Tensor, reindex: Reindex) -> None:
         """Keep the moments and counts of the slots `kept` [n], and append new runs with zero moments and counts.

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from xpet.core.errors import XpetWarning
 from xpet.core.kernels import choice
+from xpet.core.kernels.adam import BETAS, _plain, _update_for, adam_step
 from xpet.core.kernels.residual_norm import PLAIN, _kernel_for, norm_of_sum
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,6 +51,24 @@ def check_norm(runs: int, rows: int, width: int, dtype: torch.dtype, trains: boo
         near(mine, other, dtype, ("LayerNorm", runs, rows, width, dtype, index))
 
 
+def check_adam(runs: int, size: int) -> None:
+    """A step in which one run's gradients are not finite and it is not alive, against torch.optim.Adam's first step."""
+    parameter, gradient = drawn(runs, size, dtype=torch.float32), drawn(runs, size + 1, dtype=torch.float32)[:, 1:]
+    alive = torch.arange(runs, device=DEVICE).unsqueeze(1) != 1
+    gradient = torch.where(alive, gradient, torch.nan)
+    rates = torch.arange(1, runs + 1, device=DEVICE).unsqueeze(1) / 100
+    mine, moments = parameter.clone(), [torch.zeros_like(parameter) for _ in range(2)]
+    assert _update_for(mine, gradient, *moments) is not _plain
+    root = torch.full_like(rates, (1 - BETAS[1]) ** 0.5)
+    adam_step(mine, gradient, moments[0], moments[1], rates / (1 - BETAS[0]), root, alive)
+    for run in range(runs):
+        value = parameter[run].double().requires_grad_()
+        value.grad = gradient[run].double()
+        if alive[run]:
+            torch.optim.Adam([value], lr=float(rates[run])).step()
+        near(mine[run], value, torch.float32, ("Adam", run, size))
+
+
 def main() -> None:
     """Compare; raises AssertionError where a kernel differs or is left out."""
     from xpet.core.kernels import residual_norm_triton
@@ -61,6 +80,8 @@ def main() -> None:
         for dtype in NEAR:
             for trains in (True, False):
                 check_norm(runs, rows, width, dtype, trains)
+    for runs, size in ((1, 1), (3, 1025), (2, 4096)):
+        check_adam(runs, size)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xpet.core.kernels.adam import BETAS, adam_step
 from xpet.core.kernels.bottleneck import RELU, TANH_GELU, bottleneck
 from xpet.core.kernels.feed_forward import feed_forward
 from xpet.core.kernels.low_rank import low_rank_linear
@@ -105,3 +106,19 @@ def test_what_is_kept_of_a_feed_forward_is_its_activations_input() -> None:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         feed_forward(hidden, *weights)
     assert sorted(kept) == sorted([(4, LENGTH, 8), (8, WIDTH), (WIDTH, 8)])  # and the frozen weights
+
+
+def test_a_step_of_adam_leaves_runs_that_are_not_alive_as_they_are() -> None:
+    parameter, gradient = drawn(3, 7), drawn(3, 7, seed=1)
+    gradient[1, 2] = torch.inf
+    mine, moments = parameter.clone(), [torch.zeros_like(parameter) for _ in range(2)]
+    rates, alive = torch.tensor([[0.1], [0.2], [0.3]]).double(), torch.tensor([[True], [False], [True]])
+    root = torch.full_like(rates, (1 - BETAS[1]) ** 0.5)
+    adam_step(mine, gradient, moments[0], moments[1], rates / (1 - BETAS[0]), root, alive)
+    for run in range(3):
+        value = parameter[run].clone().requires_grad_()
+        value.grad = gradient[run]
+        if alive[run]:
+            torch.optim.Adam([value], lr=float(rates[run])).step()
+        torch.testing.assert_close(mine[run], value.detach(), atol=1e-12, rtol=1e-12)
+    assert all(moment.isfinite().all() for moment in moments)

@@ -82,6 +82,8 @@ class FitConfig:
         default_text="where it is possible", owner=TRAINED,
     )  # fmt: skip
     """None: where steps can be recorded they are, elsewhere nothing is said; True: it is an error where they cannot."""
+    fused: bool = option(True, "--fused", "Leave Triton's kernels out on a GPU", SPEED, owner=TRAINED)
+    """Whether kernels of xpet's own are used where they work; else plain PyTorch computes the same."""
     workers: int | None = option(
         None, "--workers", "Stacks trained at a time on a CPU", SPEED, default_text="one for each core", owner=TRAINED
     )

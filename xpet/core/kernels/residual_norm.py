@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from xpet.core.kernels.choice import Trial, works
 
+WIDEST = 16384
+"""Widest rows that a program holds."""
+
 
 class NormKernel(NamedTuple):
     """An implementation of both passes.
@@ -90,7 +93,7 @@ PLAIN = NormKernel(_plain_forward, _plain_backward)
 def _kernel_for(output: Tensor, weight: Tensor) -> NormKernel:
     """Triton's where it works for tensors of this device, type and width, else the twin."""
     width = output.shape[-1]
-    if not works("LayerNorm", output, (width, weight.dtype), lambda: _trial(output, weight.dtype)):
+    if width > WIDEST or not works("LayerNorm", output, (width, weight.dtype), lambda: _trial(output, weight.dtype)):
         return PLAIN
     from xpet.core.kernels import residual_norm_triton
 

@@ -46,7 +46,7 @@ GLANCE = 0.3
 """Seconds that the lock is waited for: longer than `--status` looks at it."""
 PATIENCE = 600.0
 """Seconds that a process waits for another to replace an earlier output."""
-SPEED = ("workers", "stack", "compile", "cuda_graphs", "gradient_cache")
+SPEED = ("workers", "stack", "compile", "cuda_graphs", "fused", "gradient_cache")
 FREE = (
     ("out",),
     ("overwrite",),
