@@ -20,12 +20,14 @@ from tests.bench.meter import Rows
 FIRST_STEP = """
 import os, sys, time
 from pathlib import Path
+from xpet.core.collector import process_is_ours
 from xpet.core.config import AlignConfig, DataConfig, FitConfig
 from xpet.core.events import Progress
 from xpet.jobs.align import run as align
 def heard(event):
     if isinstance(event, Progress) and event.stage == "training":
         os._exit(0)
+process_is_ours()  # as the command line says
 fit = FitConfig(steps=1, device=sys.argv[2])
 align.run(AlignConfig(("de",), data=DataConfig(shots=50), fit=fit, out=sys.argv[1]), heard)
 """
