@@ -223,7 +223,7 @@ class NothingFromTheHost(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", ["lora", "adapter", "compacter"])
+@pytest.mark.parametrize("name", ["lora", "adapter"])
 def test_a_step_waits_for_nothing(name: str, pinning: Pinning, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its batch to its update; validations and reports, which come now and then, are apart."""
     take, leaving, taken = Session._take_step, Session._leaving, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -157,3 +158,44 @@ def test_a_twin_shares_the_weights_and_nothing_else() -> None:
         stack.flat[0].add_(1.0)
         assert apart(base(ids, mask), stack(ids, mask))
     assert base.transformer.config is not other.transformer.config
+
+
+def test_work_aside_has_one_stream_which_begins_after_what_was_given_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU; on a CPU there is nothing to it."""
+    engine, calls = make_engine("cpu"), []
+    with engine.aside():
+        assert not calls
+
+    class Stream:
+        def __init__(self) -> None:
+            calls.append("made")
+
+        def wait_stream(self, other: object) -> None:
+            calls.append(f"waits for {other}")
+
+    def entering(stream: Stream) -> contextlib.AbstractContextManager[None]:
+        calls.append("entered")
+        return contextlib.nullcontext()
+
+    for name, double in {"Stream": Stream, "current_stream": lambda: "the present one", "stream": entering}.items():
+        monkeypatch.setattr(torch.cuda, name, double)
+    monkeypatch.setattr(type(engine), "device", torch.device("cuda"))
+    for _ in range(2):
+        with engine.aside():
+            pass
+    assert calls == ["made", "waits for the present one", "entered", "entered"]
+
+
+def test_a_thread_has_the_gpu_of_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself a thread would have the first."""
+    chosen: list[tuple[int, bool]] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    main = threading.main_thread()
+    monkeypatch.setattr(torch.cuda, "set_device", lambda n: chosen.append((n, threading.current_thread() is main)))
+
+    def work(stack: object, on_event: OnEvent) -> Iterator[object]:
+        yield stack
+
+    assert list(side_by_side([7], work, ignore, apart=True)) == [7]  # type: ignore[list-item]
+    assert chosen == [(3, False)]

@@ -125,7 +125,10 @@ def _reading(setup: FitSetup, staging: Staging | None) -> Iterator[FitSetup]:
 
 
 def _staging(setup: FitSetup, on_event: OnEvent) -> Staging | None:
-    """How batches that are read ahead get to the device; None for a CPU: laying them out takes little of its time."""
+    """How batches that are read ahead get to the device; None for a CPU, which gains nothing by it.
+
+    Laying a batch out takes 0.15 ms for one run and 5 ms for 128, of steps that take 30 ms and more there.
+    """
     if setup.device.type == "cpu":
         return None
     staging = Staging(setup.device)
