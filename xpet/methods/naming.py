@@ -15,6 +15,8 @@ OUTER = ("transformer.", "LinearTransformation.")
 """How names of the tower begin; those of a bare transformer lack the first."""
 INNER = ("embeddings.", "encoder.", "pooler.")
 """How names of a bare transformer begin."""
+_FINAL = "output."
+"""How those of a pre-norm transformer's last LayerNorm begin, besides."""
 _ABSENT = "embeddings.position_ids"
 """A buffer that older transformers releases wrote."""
 
@@ -29,7 +31,7 @@ def as_in_tower(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]
         inner = name
         while wrapper := next((wrapper for wrapper in WRAPPERS if inner.startswith(wrapper)), ""):
             inner = inner.removeprefix(wrapper)
-        if inner.startswith(INNER):
+        if inner.startswith((*INNER, _FINAL)):
             inner = OUTER[0] + inner
         if not inner.startswith(OUTER):
             raise ModelError(

@@ -80,13 +80,13 @@ def load_text_tower(
         ModelError: the checkpoint is missing, damaged or of another layout, or its tensors do not fit exactly.
     """
     opened = open_text_tower(name_or_path, allow_download, attention)
+    is_in_use = trained is None and all(tensor.dtype == dtype for tensor in opened.tensors.values())
     if trained is not None:
         fill(opened.tower, trained, dtype, "the run's delta")
     else:
-        is_copied = any(tensor.dtype != dtype for tensor in opened.tensors.values())
-        tensors = opened.streamed() if is_copied else opened.tensors
-        fill(opened.tower, tensors, dtype, opened.folder, opened.on_disk)
-    return LoadedText(opened.tower, opened.tokenizer, opened.fingerprint(), opened.config, opened.has_image)
+        fill(opened.tower, opened.tensors if is_in_use else opened.streamed(), dtype, opened.folder, opened.on_disk)
+    digest = opened.fingerprint(is_in_use)
+    return LoadedText(opened.tower, opened.tokenizer, digest, opened.config, opened.has_image)
 
 
 def save_text_tower(

@@ -197,9 +197,13 @@ class OpenText:
         """Tensors by their names in the tower of those on the disk."""
         return {name: tensors[self.on_disk(name)] for name in self.tensors}
 
-    def fingerprint(self) -> str:
-        """Fingerprint (SHA-256, hex) of the stored weights by their names on the disk; reads them all."""
-        return fingerprint(Renamed(self.streamed(), {self.on_disk(name): name for name in self.tensors}))
+    def fingerprint(self, is_in_use: bool = False) -> str:
+        """Fingerprint (SHA-256, hex) of the stored weights by their names on the disk; reads them all.
+
+        `is_in_use`: the mapped weights are the tower's own, so that reading these takes no more memory.
+        """
+        tensors = self.tensors if is_in_use else self.streamed()
+        return fingerprint(Renamed(tensors, {self.on_disk(name): name for name in self.tensors}))
 
     def on_disk(self, name: str) -> str:
         """The name that a tensor of the tower has on the disk, as in `DiskLayout.tensors`."""
