@@ -6,6 +6,7 @@ computes something else is left out from then on, with one warning.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,24 +29,29 @@ DEVICES = ("cuda",)
 
 @dataclass
 class _Choice:
-    """The choice of this process: whether kernels are wanted, those that were tried, and those left out."""
+    """What this process knows of kernels: those that were tried, and those left out."""
 
-    wanted: bool = True
     tried: set[Hashable] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
 
 
-_choice = _Choice()
+class _Wanted(threading.local):
+    """Whether this thread wants kernels; stacks are trained in threads of their own."""
+
+    value = True
+
+
+_choice, _wanted = _Choice(), _Wanted()
 
 
 @contextmanager
 def fused(wanted: bool) -> Iterator[None]:
     """Use kernels where they work, or (not `wanted`) their twins only, for the time of the block."""
-    before, _choice.wanted = _choice.wanted, wanted
+    before, _wanted.value = _wanted.value, wanted
     try:
         yield
     finally:
-        _choice.wanted = before
+        _wanted.value = before
 
 
 def works(name: str, like: Tensor, case: Hashable, trial: Callable[[], Trial]) -> bool:
@@ -53,13 +59,16 @@ def works(name: str, like: Tensor, case: Hashable, trial: Callable[[], Trial]) -
 
     The first time the `trial` says so, which waits for the device. While a step is recorded no trial is made.
     """
-    if like.device.type not in DEVICES or not _choice.wanted or name in _choice.left_out:
+    if like.device.type not in DEVICES or not _wanted.value or name in _choice.left_out:
         return False
-    if like.dtype not in TOLERANCE:
+    if like.dtype not in TOLERANCE or (like.is_cuda and like.device.index != torch.cuda.current_device()):
         return False
     key = name, like.device, like.dtype, case
     if key not in _choice.tried:
-        if find_spec("triton") is None or (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+        if find_spec("triton") is None:
+            _choice.left_out.add(name)  # nothing is wrong with it
+            return False
+        if like.is_cuda and torch.cuda.is_current_stream_capturing():
             return False
         problem = _problem(trial, TOLERANCE[like.dtype])
         if problem is not None:
