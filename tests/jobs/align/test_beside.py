@@ -19,6 +19,7 @@ from xpet.core.events import Event, Progress
 from xpet.core.stopping import Stopped
 from xpet.jobs.align import run as align
 from xpet.jobs.align import stacks
+from xpet.training import memory
 
 FIT = replace(LONG, steps=12, validate_every=12, stack=1)
 
@@ -113,17 +114,18 @@ def test_a_disk_that_refuses_a_run_ends_the_training_too(
     assert "run-0000.safetensors" in checkpoints(tmp_path / "out")
 
 
-@pytest.mark.parametrize(("changes", "expected"), [
-    ({}, True), ({"method": MethodConfig("full")}, False), ({"fit": replace(FIT, compile=True)}, False),
-    ({"method": MethodConfig("linear-map")}, False),
+@pytest.mark.parametrize(("changes", "free", "expected"), [
+    ({}, 8 << 30, True), ({}, 7 << 30, False), ({"method": MethodConfig("full")}, 1 << 40, False),
+    ({"fit": replace(FIT, compile=True)}, 1 << 40, False), ({"method": MethodConfig("linear-map")}, 1 << 40, False),
 ])  # fmt: skip
 def test_where_that_is_done(
-    changes: dict[str, Any], expected: bool, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], free: int, expected: bool, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[bool] = []
 
     def train(setup: Any, plan: Any, *_: object) -> Any:
         on_cpu = stacks.goes_on_beside(setup, plan)
+        monkeypatch.setattr(memory, "free_bytes", lambda engine: free)
         monkeypatch.setattr(type(setup.engine), "device", type("Gpu", (), {"type": "cuda"}))
         found.extend((on_cpu, stacks.goes_on_beside(setup, plan)))
         raise OutputError("enough")

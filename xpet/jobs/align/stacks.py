@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     """(setup, assign, on_event, counter) -> trains the runs that wait in a queue; yields them as they end."""
 
 
+ROOM = 8 << 30
+"""Bytes of a GPU, free before training, from which on runs are measured while others train: that takes one or two GiB."""
+
+
 @dataclass(frozen=True)
 class StackPlan:
     """Runs that can share a stack; `slots` of them are trained at a time."""
@@ -133,11 +137,14 @@ def checkpoints_of(setup: AlignSetup, plan: TrainingPlan, on_event: OnEvent) -> 
 def goes_on_beside(setup: AlignSetup, plan: TrainingPlan) -> bool:
     """Whether a single stack trains while finished runs are measured: on a GPU, which does both at a time.
 
-    Not where the same tower does both, where other processes wait for this one in every step, or in compiled layers,
-    which torch makes in the main thread.
+    Not where the same tower does both, where other processes wait for this one in every step, in compiled layers, which
+    torch makes in the main thread, or where memory might not do for both.
     """
-    fit, on_gpu = setup.config.fit, setup.engine.device.type == "cuda"
-    return on_gpu and setup.pristine is not None and plan.spread.alone and not (fit.compile or setup.config.is_fitted)
+    from xpet.training.memory import free_bytes
+
+    if setup.engine.device.type != "cuda" or setup.pristine is None or not plan.spread.alone:
+        return False
+    return not (setup.config.fit.compile or setup.config.is_fitted) and free_bytes(setup.engine) >= ROOM
 
 
 def train(
