@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 ROOM = 8 << 30
-"""Bytes of a GPU, free before training, from which on runs are measured while others train: that takes one or two GiB."""
+"""Bytes of a GPU, free before training, from which on runs are measured beside it: that takes one or two GiB."""
 
 
 @dataclass(frozen=True)
