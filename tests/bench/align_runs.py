@@ -289,7 +289,7 @@ def ablation(options: Options) -> Found:
         Step("+ texts tokenised once", lambda: sides.plain(Flags(reencode=False, retokenise=False))),
         Step("+ no dropout in frozen layers", lambda: sides.plain(Flags(False, False, True, False))),
         Step("+ both texts in one forward", lambda: sides.plain(Flags(False, False, False, False))),
-        Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, "fp32", layout="padded")),
+        Step("+ xpet's loop: a stack of 1", lambda: sides.stacked(1, "fp32", layout="padded", **launched)),
         Step("+ packed captions", lambda: sides.stacked(1, "fp32", **launched)),
         *([Step(f"+ a stack of {wide}", lambda: sides.stacked(wide, "fp32", **launched))] if wide > 1 else []),
         *([Step(f"+ {sides.workers} stacks at a time", lambda: sides.grid("fp32"))] if sides.workers > 1 else []),

@@ -7,8 +7,9 @@
 A fit is warmed up, timed without the profiler (wall), and then traced by torch's profiler. Of each kind of operation
 (products, attention, ...) the table has the milliseconds of a step in its kernels: on a GPU of the device, on a CPU of
 the processor. `host` is what a step takes outside of kernels on a CPU, and on a GPU what the host takes to launch them;
-`launches` are the operations of a step. Preparing a fit and ending it are in it, so take enough steps. A row is told,
-and written to --out, as soon as it is there; stacks that would take longer than --minutes are left out.
+`launches` are the operations of a step. On a GPU all this is of steps that are launched, and `replayed wall` is what a
+recorded one takes. Preparing a fit and ending it are in it, so take enough steps. A row is told, and written to --out,
+as soon as it is there; stacks that would take longer than --minutes are left out.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of operations by parts of their names, in lower case; the first that fits counts."""
 OTHER = "other"
+REPLAYED = 60
+"""Steps that are timed with recordings, whose median leaves out the recording."""
 
 
 class Operation(Protocol):
@@ -73,17 +76,20 @@ def measure(ours: Ours, options: Options, count: int) -> dict[str, Any]:
     """The row of a stack of so many runs."""
     plans = grid(options)
     runs = [plans[(i * 7) % len(plans)] for i in range(count)]  # languages mixed, as in a search over all
-    config = fit_config(BATCH, options.steps)
+    on_gpu = options.device == "cuda"
+    launched = {"cuda_graphs": False} if on_gpu else {}  # recorded steps have no operations to tell apart
+    config = fit_config(BATCH, options.steps, **launched)
     ours.fit(runs, config, validation=2)
     wall = 1000 * ours.fit(runs, config, validation=2)
-    on_gpu = options.device == "cuda"
+    replayed = fit_config(BATCH, REPLAYED, cuda_graphs=True)
+    replays = {"replayed wall ms": 1000 * ours.fit(runs, replayed, validation=2)} if on_gpu else {}
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as traced:
         ours.fit(runs, config, validation=2)
     spent, host, launches = by_kind(traced.key_averages(), options.steps, on_gpu)
     kernels = sum(spent.values())
     return {
-        "runs": count, "wall ms": wall, "kernels ms": kernels, "host ms": host if on_gpu else max(0.0, wall - kernels),
-        "launches": launches, **spent,
+        "runs": count, "wall ms": wall, **replays, "kernels ms": kernels,
+        "host ms": host if on_gpu else max(0.0, wall - kernels), "launches": launches, **spent,
     }  # fmt: skip
 
 
