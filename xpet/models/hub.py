@@ -98,6 +98,8 @@ def _download(name: str) -> Path:
     info = huggingface_hub.HfApi().model_info(name, timeout=_TIME_OUT)
     files = {sibling.rfilename for sibling in info.siblings or ()}
     parts = family_of(_snapshot(name, (), online=True)).parts
+    if not parts:  # a kind that is not read
+        return _snapshot(name, (), online=True)
     chosen = _patterns(parts, files) or _patterns(_parts(), files)  # weights may be all that tells the family
     return _snapshot(name, chosen, online=True)
 

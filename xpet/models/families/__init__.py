@@ -11,6 +11,7 @@ from typing import Any
 
 from xpet.models.families import altclip, chinese_clip, clip, m_clip, metaclip_2, open_clip, sentence_transformers
 from xpet.models.families.base import Family, document
+from xpet.models.families.refused import REFUSED, WITH_CODE
 
 FAMILIES: tuple[Family, ...] = (
     sentence_transformers.FAMILY,
@@ -25,8 +26,11 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family_of(folder: Path) -> Family:
-    """The family of a checkpoint folder; M-CLIP, whose errors say what is missing, for a folder of none."""
-    return next(family for family in FAMILIES if family.recognise(folder))
+    """The family of a checkpoint folder; M-CLIP, whose errors say what is missing, for a folder of none.
+
+    One of `xpet.models.families.refused` for a kind that is recognised and not read: its functions raise ModelError.
+    """
+    return next(family for family in (*REFUSED, *FAMILIES[:-1], WITH_CODE, FAMILIES[-1]) if family.recognise(folder))
 
 
 def settings_in(folder: Path) -> Mapping[str, Any]:
