@@ -40,6 +40,7 @@ class Published:
         kept: names of tensors that are not the text tower's, as they begin on the disk.
         whole: name of transformers' class of both halves; empty where there is no image tower in the checkpoint.
         vision: un-normalised features of pixels, where that is no class of transformers.
+        family: name of the family, where the sample has another.
     """
 
     make: Callable[[Path], None]
@@ -47,13 +48,17 @@ class Published:
     kept: tuple[str, ...] = ()
     whole: str = ""
     vision: Callable[[Path, Tensor], Tensor] | None = None
+    family: str = ""
 
     def images(self, folder: Path, pixels: Tensor) -> Tensor:
         """Un-normalised features of pixels by the class of both halves."""
         if self.vision is not None:
             return self.vision(folder, pixels)
+        missing = () if self.whole != "SiglipModel" else headless(folder)
         with torch.inference_mode():
-            found: Tensor = _model(self.whole, folder).get_image_features(pixel_values=pixels).pooler_output
+            found: Tensor = (
+                _model(self.whole, folder, missing=missing).get_image_features(pixel_values=pixels).pooler_output
+            )
         return found.clone()
 
 
@@ -191,6 +196,113 @@ def _chinese_clip(folder: Path) -> None:
     write_json(folder / "preprocessor_config.json", processing | square | kind)
 
 
+SIGLIP: dict[str, Any] = {**SHAPE, "model_type": "siglip_text_model", "max_position_embeddings": 12}
+"""A text configuration with 12 positions in place of 64."""
+
+
+def _siglip(folder: Path, has_head: bool = True) -> None:
+    """SigLIP: spiece.model and no tokenizer.json, pictures squeezed; without a head as the multilingual so400m."""
+    import sentencepiece
+
+    pieces = siglip_pieces()
+    size = sentencepiece.SentencePieceProcessor(model_proto=pieces).get_piece_size()
+    _siglip_whole(folder, {"vocab_size": size}, has_head)
+    (folder / "spiece.model").write_bytes(pieces)
+    marks = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>", "model_max_length": 64}
+    write_json(folder / "tokenizer_config.json", {**marks, "tokenizer_class": "SiglipTokenizer", "do_lower_case": True})
+
+
+def _siglip_2(folder: Path) -> None:
+    """SigLIP 2: Gemma's tokenizer.json, which says nothing of lower case, and a head wider than the text tower."""
+    tokenizer = _gemma_like()
+    _siglip_whole(folder, {"vocab_size": tokenizer.get_vocab_size(), "projection_size": 48})
+    tokenizer.save(str(folder / "tokenizer.json"))
+    marks = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    flags = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right", "model_max_length": 64}
+    write_json(folder / "tokenizer_config.json", {**marks, **flags, "tokenizer_class": "GemmaTokenizer"})
+
+
+def _siglip_whole(folder: Path, text: dict[str, Any], has_head: bool = True) -> None:
+    from transformers import SiglipConfig, SiglipModel
+
+    text = {**SIGLIP, **text}
+    wide = text.get("projection_size", 32)
+    vision = {"hidden_size": wide, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 16, "patch_size": 8}
+    vision = {**vision, "num_attention_heads": 2, "model_type": "siglip_vision_model"}
+    _saved_whole(SiglipModel(SiglipConfig(text_config=text, vision_config=vision)), folder)
+    if not has_head:
+        text["no_head"] = True
+        state = {name: value for name, value in load_state(folder).items() if "text_model.head" not in name}
+        write_weights(folder, state)
+    # what has the class's own value is not written, as in the published files
+    write_json(folder / "config.json", {"model_type": "siglip", "text_config": text, "vision_config": vision})
+    sides = {"height": 16, "width": 16}
+    processing = {"do_resize": True, "do_rescale": True, "do_normalize": True, "size": sides, "resample": 2}
+    means = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "processor_class": "SiglipProcessor"}
+    write_json(
+        folder / "preprocessor_config.json", {**processing, **means, "image_processor_type": "SiglipImageProcessor"}
+    )
+
+
+def _gemma_like() -> Any:
+    """A byte-fallback BPE with Gemma's special tokens, normalisation and splitting."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    marks = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    pieces = [*marks, *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *map(chr, range(33, 127)), "犬", "猫"]
+    merges = [("d", "o"), ("do", "g"), ("\u2581", "r"), ("\u2581r", "e"), ("\u2581", "dog"), ("t", "w")]
+    pieces += ["".join(pair) for pair in merges]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={piece: n for n, piece in enumerate(pieces)}, merges=merges, fuse_unk=True,
+                   unk_token="<unk>", byte_fallback=True)
+    )  # fmt: skip
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(marks)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    return tokenizer
+
+
+def siglip_pieces() -> bytes:
+    """A trained SentencePiece unigram model: bytes for what it does not know, </s> as id 1, its own normaliser."""
+    import io
+
+    import sentencepiece
+
+    lines = [f"a {colour} {animal}" for colour in ("red", "big", "two") for animal in ("dog", "cat", "man")] * 4
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*lines, "ein kleiner Hund 3 Katzen 犬 猫"]), model_writer=out, vocab_size=320, pad_id=0,
+        eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True, hard_vocab_limit=False, minloglevel=2, num_threads=1,
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def headless(folder: Path) -> tuple[str, ...]:
+    """Names of the tensors of a head that transformers makes up and the checkpoint does not have."""
+    head = ("text_model.head.weight", "text_model.head.bias")
+    return () if head[0] in load_state(folder) else head
+
+
+def _by_siglip(folder: Path, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
+    """Rows of exactly as many tokens as there are positions, and no mask; without a head the state itself."""
+    from transformers import Siglip2Tokenizer, SiglipTokenizer
+
+    pieces = folder / "spiece.model"
+    tokenizer: Any
+    if pieces.exists():
+        tokenizer = SiglipTokenizer(str(pieces))
+    else:
+        tokenizer = Siglip2Tokenizer.from_pretrained(folder)
+    rows = tokenizer(list(texts), padding="max_length", truncation=True, max_length=12)["input_ids"]
+    missing = headless(folder)
+    model = _model("SiglipModel", folder, dtype, missing)
+    with torch.inference_mode():
+        found = model.get_text_features(input_ids=torch.tensor(rows))
+    return (found.last_hidden_state[:, -1] if missing else found.pooler_output).clone()  # type: ignore[no-any-return]
+
+
 def _saved_whole(model: Any, folder: Path) -> None:
     """A model with both halves as save_pretrained writes it, its pre-processing, and files that nobody knows."""
     shaken(model).save_pretrained(folder)  # type: ignore[operator]
@@ -207,12 +319,13 @@ def load_state(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def _model(name: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A model of transformers, read without anything missing or left over."""
+def _model(name: str, folder: Path, dtype: torch.dtype = torch.float32, missing: Sequence[str] = ()) -> Any:
+    """A model of transformers, read without anything left over, or missing but what is said to be."""
     import transformers
 
     model, found = getattr(transformers, name).from_pretrained(folder, output_loading_info=True, dtype=dtype)
-    assert not any(found[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), found
+    assert not any(found[key] for key in ("unexpected_keys", "mismatched_keys")), found
+    assert sorted(found["missing_keys"]) == sorted(missing)
     return model.eval()
 
 
@@ -373,6 +486,7 @@ def _open_clip_images(folder: Path, pixels: Tensor) -> Tensor:
         return vision(pixels).clone()  # type: ignore[no-any-return]
 
 
+SIGLIP_WHOLE = ("vision_model.", "logit_scale", "logit_bias")
 WHOLE = ("vision_model.", "visual_projection.", "logit_scale")
 SAMPLES = {
     "sentence-transformers": Published(_sentence_transformers, _by_sentence_transformers),
@@ -380,6 +494,13 @@ SAMPLES = {
     "AltCLIP": Published(_altclip, _by_transformers("AltCLIPModel", 1, 48), WHOLE, "AltCLIPModel"),
     "MetaCLIP 2": Published(_metaclip_2, _by_transformers("MetaClip2Model", 1, 24), WHOLE, "MetaClip2Model"),
     "Chinese-CLIP": Published(_chinese_clip, _by_transformers("ChineseCLIPModel", 0, 52), WHOLE, "ChineseCLIPModel"),
+    "SigLIP": Published(_siglip, _by_siglip, SIGLIP_WHOLE, "SiglipModel"),
+    "SigLIP without a head": Published(
+        lambda f: _siglip(f, has_head=False), _by_siglip, SIGLIP_WHOLE, "SiglipModel", family="SigLIP"
+    ),
+    "SigLIP 2": Published(_siglip_2, _by_siglip, SIGLIP_WHOLE, "SiglipModel", family="SigLIP"),
     "CLIP": Published(_clip, _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
-    "CLIP legacy": Published(lambda f: _clip(f, True), _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel"),
+    "CLIP legacy": Published(
+        lambda f: _clip(f, True), _by_transformers("CLIPModel", 0, 77), WHOLE, "CLIPModel", family="CLIP"
+    ),
 }

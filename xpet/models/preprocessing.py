@@ -1,8 +1,9 @@
-"""CLIP's pre-processing of pictures; its settings are read strictly: what is accepted works on every picture."""
+"""CLIP's and SigLIP's pre-processing of pictures; read strictly: what is accepted works on every picture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
 CHANNELS = 3
 """Channels of every picture: red, green and blue."""
-_PROCESSORS = (
-    "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
-    "ChineseCLIPFeatureExtractor", "ChineseCLIPImageProcessor", "ChineseCLIPImageProcessorFast",
-    "ChineseCLIPImageProcessorPil",
-)  # fmt: skip
-"""Names that transformers has had for CLIP's pre-processing, and for Chinese-CLIP's, which is the same."""
 _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
 """Steps of the pre-processing that can be switched off."""
 _NOT_OURS = ("do_pad", "use_square_size")
@@ -33,6 +28,36 @@ _SIZES = ({"shortest_edge"}, {"height", "width"})
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 _SIDE = 224
 """Height and width of CLIP's own pictures."""
+
+
+@dataclass(frozen=True)
+class Processing:
+    """The pre-processing of a kind of model.
+
+    Attributes:
+        model: of what model it is, for errors.
+        names: that transformers has had for it; the first is meant where a file names none.
+        own: its values of settings where they are not CLIP's.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+
+CLIP = Processing(
+    "CLIP", (
+        "CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil",
+        "ChineseCLIPFeatureExtractor", "ChineseCLIPImageProcessor", "ChineseCLIPImageProcessorFast",
+        "ChineseCLIPImageProcessorPil",
+    ),
+)  # fmt: skip
+"""Chinese-CLIP's is the same."""
+SIGLIP = Processing(
+    "SigLIP", ("SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"),
+    {"do_center_crop": False, "size": {"height": _SIDE, "width": _SIDE}, "image_mean": 0.5, "image_std": 0.5},
+)  # fmt: skip
+"""Pictures get another shape, and nothing is cropped."""
 _LARGEST = 16
 """How many times the tower's side a picture may be resized to: the crop would leave nearly nothing of more."""
 _MOST = 1e30
@@ -42,12 +67,13 @@ _WIDE, _PIXELS = 16, 1 << 22
 cropped first (see `_middle`)."""
 
 
-def read_processing(folder: Path, side: int) -> dict[str, Any]:
+def read_processing(folder: Path, side: int, kind: Processing = CLIP) -> dict[str, Any]:
     """The pre-processing in a checkpoint folder, all settings in one spelling.
 
     Args:
         folder: holds preprocessor_config.json, or processor_config.json with it inside.
         side: height and width of the pictures that the tower takes.
+        kind: what pre-processing it must be.
 
     Raises:
         ModelError: it is another model's, a setting has no valid value, or it does not make every picture
@@ -61,17 +87,18 @@ def read_processing(folder: Path, side: int) -> dict[str, Any]:
             raise ModelError(f"{path}: expected an object image_processor, found {written!r}")
     else:
         written = read_json(path, "the pre-processing of pictures")
-    return checked_processing(written, side, path)
+    return checked_processing(written, side, path, kind)
 
 
-def checked_processing(written: Mapping[str, Any], side: int, path: Path) -> dict[str, Any]:
+def checked_processing(written: Mapping[str, Any], side: int, path: Path, kind: Processing = CLIP) -> dict[str, Any]:
     """The same of settings `written` in the file `path`; raises ModelError as `read_processing` does."""
-    folder = path.parent
-    kind = written.get("image_processor_type", written.get("feature_extractor_type", _PROCESSORS[0]))
-    if kind not in _PROCESSORS:
-        raise ModelError(f"{folder}: expected the pre-processing of CLIP, found {kind}")
+    name = written.get("image_processor_type", written.get("feature_extractor_type", kind.names[0]))
+    if name not in kind.names:
+        raise ModelError(f"{path.parent}: expected the pre-processing of {kind.model}, found {name}")
     try:
-        settings = canonical_processing(written)
+        settings = canonical_processing(
+            {**written, **{key: value for key, value in kind.own.items() if written.get(key) is None}}
+        )
     except ValueError as error:
         raise ModelError(f"{path}: the pre-processing is not valid: {error}") from None
     _check_size(settings, side, path)

@@ -18,14 +18,16 @@ from xpet.models.weights import LONG, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.normalizers import Normalizer
 
 _UNKNOWN = ("<unk>", "[UNK]")
 """The token for what the vocabulary does not know: XLM-R's, BERT's."""
 _ROLES = {
-    "bos_token": ("<s>",), "eos_token": ("</s>",), "unk_token": _UNKNOWN, "sep_token": ("</s>", "[SEP]"),
+    "bos_token": ("<s>", "<bos>"), "eos_token": ("</s>", "<eos>"), "unk_token": _UNKNOWN,
+    "sep_token": ("</s>", "[SEP]"),
     "pad_token": ("<pad>", "[PAD]"), "cls_token": ("<s>", "[CLS]"), "mask_token": ("<mask>", "[MASK]"),
 }  # fmt: skip
-"""Role of a special token -> its spellings in XLM-R and BERT."""
+"""Role of a special token -> its spellings in XLM-R, BERT and Gemma."""
 
 
 class TextTokenizer:
@@ -107,12 +109,29 @@ class TextTokenizer:
         )
 
 
-def _lowered(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer with texts put in lower case before all else."""
+class FixedTokenizer(TextTokenizer):
+    """A tokenizer for towers without an attention mask: rows are padded to the limit, and padding is attended to."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text, special tokens and padding included: exactly `limit`."""
+        return [[*row, *[self.pad_id] * (self.limit - len(row))] for row in super().encode(texts)]
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json, which pads to the limit, and tokenizer_config.json."""
+        mark = self._tokenizer.id_to_token(self.pad_id)
+        self._tokenizer.enable_padding(length=self.limit, pad_id=self.pad_id, pad_token=mark)
+        try:
+            super().save(folder)
+        finally:
+            self._tokenizer.no_padding()
+
+
+def before_all(tokenizer: Tokenizer, *first: Normalizer) -> Tokenizer:
+    """The tokenizer with something done to texts before all that it does itself."""
     from tokenizers import normalizers
 
-    before = tokenizer.normalizer
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if before is None else [before])])
+    own = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([*first, *([] if own is None else [own])])
     return tokenizer
 
 
@@ -124,24 +143,37 @@ def load_tokenizer(
     `is_lowered`: texts are put in lower case first, which the files do not say; `clean` is done to them before that.
     Raises ModelError when both are missing or the file is damaged.
     """
-    from tokenizers import Tokenizer
-
     from xpet.models.sentencepiece import read_sentencepiece
 
-    readers = {"tokenizer.json": lambda p: Tokenizer.from_file(str(p)), "sentencepiece.bpe.model": read_sentencepiece}
-    for name, read in readers.items():
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            found = read(path)
-            tokenizer = TextTokenizer(_lowered(found) if is_lowered else found, limit, pad_id, clean)
-            tokenizer.encode(["a"])  # some damage shows only then
-            return tokenizer
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # tokenizers raises plain Exception, or panics, which is none
-            raise ModelError(
-                f"cannot read {path}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"
-            ) from None
+    def limited(path: Path) -> TextTokenizer:
+        from tokenizers import normalizers
+
+        found = readers[path.name](path)
+        return TextTokenizer(before_all(found, normalizers.Lowercase()) if is_lowered else found, limit, pad_id, clean)
+
+    readers = {"tokenizer.json": from_json, "sentencepiece.bpe.model": read_sentencepiece}
+    for name in readers:
+        if (folder / name).is_file():
+            return opened(folder / name, limited)
     raise ModelError(f"{folder}: expected a tokenizer in {' or '.join(readers)}, found neither")
+
+
+def from_json(path: Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json as it stands; raises what the library raises when it is damaged."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
+
+
+def opened(path: Path, read: Callable[[Path], TextTokenizer]) -> TextTokenizer:
+    """The tokenizer that `read` makes of a file, tried out; raises ModelError, naming the file, when it is damaged."""
+    try:
+        tokenizer = read(path)
+        tokenizer.encode(["a"])  # some damage shows only then
+        return tokenizer
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # tokenizers raises plain Exception, or panics, which is none
+        raise ModelError(
+            f"cannot read {path}: damaged or truncated ({one_line(error, LONG, first_only=True)}); fetch it again"
+        ) from None

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpet.models.families import altclip, chinese_clip, clip, m_clip, metaclip_2, open_clip, sentence_transformers
+from xpet.models.families import (
+    altclip,
+    chinese_clip,
+    clip,
+    m_clip,
+    metaclip_2,
+    open_clip,
+    sentence_transformers,
+    siglip,
+)
 from xpet.models.families.base import Family, document
 from xpet.models.families.refused import REFUSED, WITH_CODE
 
@@ -18,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     open_clip.FAMILY,
     altclip.FAMILY,
     chinese_clip.FAMILY,
+    siglip.FAMILY,
     metaclip_2.FAMILY,
     clip.FAMILY,
     m_clip.FAMILY,
