@@ -38,7 +38,8 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Fields of these sections that every version wrote, so that a run without one is damaged."""
 _RARE: Mapping[str, Mapping[str, Any]] = {
-    "fit": {"gradient_cache": None}, "method": {"maps": list(MAP_NAMES)}, "metrics": {"map": None, "candidate": None},
+    "fit": {"gradient_cache": None, "fused": True}, "method": {"maps": list(MAP_NAMES)},
+    "metrics": {"map": None, "candidate": None},
 }  # fmt: skip
 """By section, fields that are written only where they have another value than this one."""
 
