@@ -174,6 +174,12 @@ def _check_kept(sample: Published, loaded: LoadedText, folder: Path, out: Path) 
             assert (out / inside).read_bytes() == path.read_bytes()
 
 
+def test_a_folder_of_no_family_is_told_which_there_are(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "other"}')
+    with pytest.raises(ModelError, match=r"'other' whose config.json lacks .*; text towers are read of .*, M-CLIP$"):
+        open_text_tower(tmp_path)
+
+
 def test_every_family_has_a_sample() -> None:
     assert {family.name for family in FAMILIES} == {sample.family or name for name, sample in SAMPLES.items()} | {
         "M-CLIP"

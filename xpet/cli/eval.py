@@ -35,6 +35,7 @@ Examples:
   xpet eval --data xtd --data-root XTD10 --shots 50
   xpet eval --lang ja,ko --diagnose --advise
   xpet eval --lint --data xtd --data-root XTD10
+  xpet eval --list-models
 """
 
 
@@ -54,7 +55,12 @@ COMMAND = Command(
 
 
 def run(request: Request) -> None:
-    """Measure, write the report and the picture, and judge the limits."""
+    """Measure, write the report and the picture, and judge the limits; or show which models are read."""
+    if request["list-models"]:
+        from xpet.jobs.eval.models import list_models
+
+        view.show_models(list_models(), request["json"])
+        return
     out, plot, config = request["out"], request["plot"], request.config
     chosen = _format(request["format"], out, request["json"])
     kind = _plot_kind(plot)

@@ -7,7 +7,7 @@ from typing import Any
 
 from xpet.cli.reports import FORMATS, PLOT_KINDS
 from xpet.core.config.kinds import REPEATED
-from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, SPEED, TEXTS, Option, declared, option
+from xpet.core.config.options import OUTPUT, PACKAGES, SETTINGS, SPEED, TEXTS, WHERE, Option, declared, option
 
 
 def _config(help: str) -> Any:  # noqa: A002
@@ -82,6 +82,9 @@ class EvalSwitches:
         None, "--plot", f"Picture of the figures: .{', .'.join(PLOT_KINDS)}", OUTPUT, metavar="FILE", common=True
     )
     full: bool = option(False, "--full", "Every table: both directions, p values", OUTPUT)
+    list_models: bool = option(
+        False, "--list-models", "Show which models are read, and what of them was verified", WHERE, stored=False
+    )
 
 
 @dataclass(frozen=True)

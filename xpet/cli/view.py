@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from xpet.jobs.results.lint import LintResult
+    from xpet.jobs.results.models import ModelsResult
     from xpet.jobs.results.report import Report
 
 WARNING = "warning"
@@ -285,6 +286,19 @@ def show_report(report: Report, name: str | None, full: bool) -> None:
             sys.stdout.buffer.write(render(report, chosen, Look(full=full)).encode())
     else:
         print(_drawn(render(report, chosen, look(sys.stdout, os.environ, full))), end="")  # noqa: T201
+
+
+def show_models(result: ModelsResult, as_json: bool) -> None:
+    """The model families that are read."""
+    if as_json:
+        show_json(result.to_dict())
+        return
+    heads = ("family", "parameters", "dimensions", "languages", "licence", "verified")
+    rows = [(f.name, f.parameters, f.dimensions, f.languages, f.licence, f.verified) for f in result.families]
+    _table([(head, "left") for head in heads], rows, "Model families", lambda row: "")
+    of_hub = [(name, f.name, f.partners.get(name, "its own")) for f in result.families for name in f.checkpoints]
+    line("")
+    _table([(head, "left") for head in ("checkpoint", "family", "image tower")], of_hub, "On the hub", lambda row: "")
 
 
 def show_lint(result: LintResult, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xpet.core.errors import ModelError
 from xpet.core.files import write_folder
-from xpet.models.families import family_of
+from xpet.models.families import FAMILIES, family_of
 from xpet.models.families.base import OpenText, text_tensors
 from xpet.models.families.m_clip import write_settings
 from xpet.models.hub import checkpoint_folder
@@ -45,7 +45,12 @@ def open_text_tower(name_or_path: str | Path, allow_download: bool = True, atten
     """
     folder = checkpoint_folder(name_or_path, allow_download)
     family = family_of(folder)
-    layout = family.read(folder)
+    try:
+        layout = family.read(folder)
+    except ModelError as error:
+        if family is not FAMILIES[-1]:
+            raise
+        raise ModelError(f"{error}; text towers are read of {', '.join(each.name for each in FAMILIES)}") from None
     layout = replace(layout, tensors=layout.mapped())
     tower = family.build(layout, attention)
     tensors = text_tensors(tower, family, layout)

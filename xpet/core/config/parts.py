@@ -181,7 +181,7 @@ class DataConfig:
 class ModelConfig:
     """Which towers: names on the hub or local folders."""
 
-    text: str = option("", "--model", "M-CLIP text tower, folder or hub name", WHERE, default_text=DEMO, common=True)
+    text: str = option("", "--model", "Text tower, folder or hub name", WHERE, default_text=DEMO, common=True)
     """Empty: that of the runs at hand, or the demo's."""
     image: str | None = option(
         None, "--image-model", "CLIP image tower", WHERE, default_text="the text tower's partner"

@@ -59,7 +59,7 @@ FAMILY = Family(
     unread=("logit_scale",),
     facts=Facts(
         checkpoints=tuple(f"facebook/metaclip-2-worldwide-{size}" for size in _SIZES),
-        parameters="0.4 to 1.9 B, both halves", dimensions="384 to 1280", languages="300+", licence="CC BY-NC 4.0",
+        parameters="0.4 to 1.9 B, both halves", dimensions="up to 1280", languages="300+", licence="CC BY-NC 4.0",
         verified="features of both halves equal MetaClip2Model's, which loads what merge writes; tiny random ones",
         notes="those with mT5 as text tower (metaclip-2-mt5-*) are another layout and are not read",
     ),
