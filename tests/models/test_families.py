@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -178,6 +179,29 @@ def test_a_folder_of_no_family_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "other"}')
     with pytest.raises(ModelError, match=r"'other' whose config.json lacks .*; text towers are read of .*, M-CLIP$"):
         open_text_tower(tmp_path)
+
+
+def test_files_in_folders_are_fetched_from_the_hub(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of sentence-transformers' modules, of the weights one kind per folder."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    folder = folders["sentence-transformers"]
+    published = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    asked: set[str] = set()
+
+    def download(name: str, *, allow_patterns: list[str], **options: object) -> str:
+        asked.update(allow_patterns)
+        return str(folder)
+
+    found = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in (*published, "pytorch_model.bin")])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: found)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert open_text_tower("someone/tower").family.name == "sentence-transformers"
+    assert set(published) <= asked
+    assert "2_Dense/pytorch_model.bin" in asked
+    assert not asked & {"pytorch_model.bin", "2_Dense/model.safetensors"}
 
 
 def test_every_family_has_a_sample() -> None:
