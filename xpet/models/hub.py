@@ -42,20 +42,54 @@ def _fetch(name: str, allow_download: bool) -> Path:
     """The folder of a hub name, from the hub if it can be reached, else from the cache; raises ModelError."""
     from huggingface_hub import constants
 
-    online = allow_download and not constants.HF_HUB_OFFLINE
-    every = tuple(pattern for part in _parts() for pattern in (*_safe(part), *_pytorch(part)))
+    online, problem = allow_download and not constants.HF_HUB_OFFLINE, None
+    if online:
+        try:
+            return _download(name)
+        except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
+            problem = error
+    folder = _cached(name)
+    if folder is None or (family_of(folder).parts and not _has_weights(folder)):
+        raise ModelError(f"'{name}': {_absent(name, problem, folder)}")
+    return folder
+
+
+def _cached(name: str) -> Path | None:
+    """The folder of a hub name in the local cache, None where there is none; it need not have all files."""
     try:
-        return _download(name) if online else _snapshot(name, every, online)
-    except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
-        problem = one_line(error, LONG, first_only=True)
-    try:
-        return _snapshot(name, every, online=False)
-    except Exception:
-        where = "on the hub" if online else "in the local cache (downloads are switched off)"
-        raise ModelError(
-            f"'{name}': expected a local folder or a model {where}, found neither: {problem}; "
-            "check the name and the connection, or give a folder"
-        ) from None
+        return _snapshot(name, (), online=False)
+    except Exception as error:
+        incomplete = getattr(error, "snapshot_path", None)  # files that were never fetched may be ones not needed
+        return Path(incomplete) if incomplete is not None else None
+
+
+def _has_weights(folder: Path) -> bool:
+    patterns = (pattern for part in _parts() for pattern in (*_safe(part), *_pytorch(part)))
+    return any(path.is_file() for pattern in patterns for path in folder.glob(pattern))
+
+
+def _absent(name: str, problem: Exception | None, folder: Path | None) -> str:
+    """Why a hub name could not be had, and the command that fetches it; `folder` is an incomplete one in the cache."""
+    from huggingface_hub.errors import GatedRepoError
+
+    fetch = f"hf download {name}"
+    if isinstance(problem, GatedRepoError) or isinstance(getattr(problem, "__cause__", None), GatedRepoError):
+        return (
+            "the hub gives it to those alone who accepted its conditions: accept them on "
+            f"https://huggingface.co/{name}, then: hf auth login && {fetch}"
+        )
+    if problem is not None:
+        return (
+            "expected a local folder or a model on the hub, found neither: "
+            f"{one_line(problem, LONG, first_only=True)}; check the name and the connection, or give a folder; to "
+            f"fetch it: {fetch}"
+        )
+    if folder is not None:
+        return f"expected weights in the local cache, found none in {folder}; with downloads switched on: {fetch}"
+    return (
+        "expected a local folder or a model in the local cache (downloads are switched off), found neither; check the "
+        f"name, or where there is a connection: {fetch}"
+    )
 
 
 def _parts() -> tuple[Part, ...]:
