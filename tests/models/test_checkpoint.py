@@ -470,6 +470,19 @@ def test_the_bases_own_configuration_needs_no_name(tmp_path: Path, base: str) ->
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
+def test_a_tokenizer_beside_the_folder(tmp_path: Path) -> None:
+    """As in diffusers' folders, Kandinsky's among them: text_encoder/ and tokenizer/."""
+    folder = tiny_text_checkpoint(tmp_path / "text_encoder", hidden=128)
+    expected = load_text_tower(folder).tokenizer.encode(TEXTS)
+    (tmp_path / "tokenizer").mkdir()
+    (folder / "tokenizer.json").rename(tmp_path / "tokenizer" / "tokenizer.json")
+    assert load_text_tower(folder).tokenizer.encode(TEXTS) == expected
+    (tmp_path / "tokenizer" / "tokenizer.json").unlink()
+    one_line_error(
+        folder, f"{folder}: expected a tokenizer in tokenizer.json or sentencepiece.bpe.model, found neither"
+    )
+
+
 def test_tokenizer_larger_than_the_embeddings(tmp_path: Path) -> None:
     folder = tiny_text_checkpoint(tmp_path / "ck")
     name = "transformer.embeddings.word_embeddings.weight"

@@ -7,7 +7,7 @@ import importlib
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,14 +25,16 @@ from tests.models.published import (
     shaken,
 )
 from tests.tiny import tiny_text_checkpoint, write_json
-from xpet.core.config import MethodConfig
+from xpet.core.config import MethodConfig, ModelConfig
 from xpet.core.errors import ModelError
+from xpet.jobs.shared.towers import absolute_model
 from xpet.methods.build import build_stack
 from xpet.methods.table import fold
 from xpet.models.checkpoint import load_text_tower, open_text_tower
 from xpet.models.encode import encode_texts
 from xpet.models.families import family_of, open_clip
 from xpet.models.families.open_clip import clean_text
+from xpet.models.hub import checkpoint_folder
 from xpet.models.image_tower import load_image_tower
 from xpet.models.shards import StorageOptions
 
@@ -124,6 +126,17 @@ def test_a_training_s_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     ]  # fmt: skip
     torch.testing.assert_close(features(out), expected, atol=0.1, rtol=0.1)
     assert load_image_tower(out).fingerprint == load_image_tower(folder).fingerprint
+
+
+def test_a_link_to_a_file_keeps_its_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the hub's cache has files, whose contents lie elsewhere under another name."""
+    blob = tmp_path / "5f8e"
+    (folder / "open_clip_model.safetensors").rename(blob)
+    (folder / "open_clip_model.safetensors").symlink_to(blob)
+    monkeypatch.chdir(folder)
+    named = absolute_model(ModelConfig("open_clip_model.safetensors", "open_clip_model.safetensors"))
+    assert (named.text, named.image) == (str(folder / "open_clip_model.safetensors"),) * 2
+    assert features(Path(named.text)).shape == (len(ODD), DIMENSIONS)
 
 
 def test_pytorch_files_are_written_under_open_clip_s_name(folder: Path, tmp_path: Path) -> None:
@@ -229,6 +242,39 @@ def test_an_image_tower_for_m_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused(file, "found open_clip's own; --image-model can take its image tower")
     torch.save({**state, "visual.extra": torch.ones(2)}, file)
     refused(file, "1 unexpected: visual.extra", load=load_image_tower)
+
+
+@pytest.mark.parametrize(
+    ("files", "fetched"),
+    [
+        (["tokenizer.json", "open_clip_pytorch_model.bin"], "open_clip_pytorch_model.bin"),
+        (["open_clip_config.json", "open_clip_pytorch_model.bin", "open_clip_model.safetensors"],
+         "open_clip_model.safetensors"),
+        (["open_clip_config.json", "open_clip_model.safetensors", "config.json", "model.safetensors"],
+         "model.safetensors"),
+    ],
+)  # fmt: skip
+def test_downloads_are_of_one_layout(
+    files: list[str], fetched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What both open_clip and transformers read is fetched once."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    contents = {"config.json": {"model_type": "clip"}, "open_clip_config.json": {"model_cfg": {"text_cfg": {}}}}
+
+    def download(name: str, allow_patterns: list[str], local_files_only: bool) -> str:
+        for file in {*files} & {*allow_patterns}:
+            (tmp_path / file).write_text(json.dumps(contents.get(file, 0)))
+        return str(tmp_path)
+
+    listing = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in files])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, name, timeout: listing)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    folder = checkpoint_folder("someone/model")
+    weights = {path.name for path in folder.iterdir() if "model." in path.name or "_model" in path.name}
+    assert weights == {fetched}
 
 
 def test_settings_of_models_that_are_published_without() -> None:

@@ -138,7 +138,7 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     opened = (family_of(folder).image or open_image)(folder)
     side = _side(opened.tower, folder)
     processing = read_processing(folder, side) if opened.processing is None else opened.processing
-    fill(opened.tower, opened.tensors, torch.float32, folder)
+    fill(opened.tower, opened.tensors, torch.float32, folder, opened.shown)
     processor = image_processor(processing)
     return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), json.dumps(processing, sort_keys=True))
 

@@ -30,6 +30,10 @@ _ROLES = {
 """Role of a special token -> its spellings in XLM-R, BERT and Gemma."""
 
 
+FILES = ("tokenizer.json", "sentencepiece.bpe.model")
+"""Names of files that a tokenizer is read from, the first that is there."""
+
+
 class TextTokenizer:
     """A fast tokenizer (of `tokenizers`, or transformers' wrapper of one), a length limit and a padding id.
 
@@ -151,11 +155,11 @@ def load_tokenizer(
         found = readers[path.name](path)
         return TextTokenizer(before_all(found, normalizers.Lowercase()) if is_lowered else found, limit, pad_id, clean)
 
-    readers = {"tokenizer.json": from_json, "sentencepiece.bpe.model": read_sentencepiece}
-    for name in readers:
+    readers = dict(zip(FILES, (from_json, read_sentencepiece), strict=True))
+    for name in FILES:
         if (folder / name).is_file():
             return opened(folder / name, limited)
-    raise ModelError(f"{folder}: expected a tokenizer in {' or '.join(readers)}, found neither")
+    raise ModelError(f"{folder}: expected a tokenizer in {' or '.join(FILES)}, found neither")
 
 
 def from_json(path: Path) -> Tokenizer:

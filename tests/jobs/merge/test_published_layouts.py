@@ -15,6 +15,7 @@ from xpet.core.errors import ModelError, OutputError
 from xpet.jobs.align import run as align
 from xpet.jobs.encoder.load import load
 from xpet.jobs.merge import run as merge
+from xpet.models.checkpoint import open_text_tower
 
 TEXTS = ["ein roter Hund", "eine Katze"]
 
@@ -29,14 +30,14 @@ def aligned(name: str, world: World, folder: Path, method: str = "lora") -> tupl
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("name", ["sentence-transformers", "MetaCLIP 2"])
+@pytest.mark.parametrize("name", ["sentence-transformers", "OpenCLIP", "MetaCLIP 2"])
 def test_a_run_is_merged_into_the_layout_of_its_base(name: str, world: World, tmp_path: Path) -> None:
     base, run = aligned(name, world, tmp_path)
     out = tmp_path / "merged"
     result = merge.run(MergeConfig(runs=(str(run),), out=str(out)))
     assert result.verification is not None
     assert result.verification.relative < 1e-5
-    assert result.image == (str(base) if SAMPLES[name].whole else None)
+    assert result.image == (str(base) if SAMPLES[name].kept else None)
     written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert set(result.files) == written
     own = {path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()}
@@ -45,7 +46,7 @@ def test_a_run_is_merged_into_the_layout_of_its_base(name: str, world: World, tm
     torch.testing.assert_close(load(out, device="cpu").encode_text(TEXTS), trained, atol=1e-5, rtol=1e-4)
     features = torch.nn.functional.normalize(SAMPLES[name].features(out, TEXTS, torch.float32), dim=1)
     torch.testing.assert_close(torch.nn.functional.normalize(trained, dim=1), features, atol=1e-5, rtol=1e-4)
-    settings = json.loads((out / "config.json").read_text())
+    settings = json.loads((out / open_text_tower(base).layout.settings).read_text())
     assert settings["xpet"]["method"] == "lora"
     assert "imageModel" not in settings
     assert f"layout of {name} into" in (out / "README.md").read_text()

@@ -77,7 +77,9 @@ def _holds_runs(path_or_name: str | os.PathLike[str]) -> bool:
         return False
     if (path / "delta.safetensors").exists() or any(map(is_run, path.iterdir())):
         return True
-    if not (path / "config.json").exists():
+    from xpet.models.families import is_checkpoint
+
+    if not is_checkpoint(path):
         raise DataError(f"{path}: expected a run, a folder of runs or a checkpoint with config.json, found none")
     return False
 

@@ -12,7 +12,7 @@ from xpet.core.config import DEMO, DataConfig, ModelConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent
 from xpet.core.files import sha256_of
-from xpet.core.paths import absolute, features_folder
+from xpet.core.paths import absolute, exists, features_folder
 from xpet.core.processes import here
 from xpet.core.regular_files import open_regular
 
@@ -29,9 +29,14 @@ IMAGE_KEY = "imageModel"
 
 def absolute_model(config: ModelConfig) -> ModelConfig:
     """The configuration with absolute paths of local folders, so that a run finds them from anywhere."""
-    text = config.text if config.text in ("", DEMO) else absolute(config.text)
-    image = config.image if config.image in (None, DEMO) else absolute(config.image)
+    text = config.text if config.text in ("", DEMO) else _absolute(config.text)
+    image = config.image if config.image in (None, DEMO) else _absolute(config.image)
     return replace(config, text=text or DEMO, image=image)
+
+
+def _absolute(path: str | None) -> str | None:
+    """An absolute path; a file is not followed to where it lies in the hub's cache, without a name and its settings."""
+    return str(Path(path).absolute()) if path is not None and exists(path) and Path(path).is_file() else absolute(path)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from xpet.models.families import (
     sentence_transformers,
     siglip,
 )
-from xpet.models.families.base import Family, document
+from xpet.models.families.base import CONFIG, Family, document
 from xpet.models.families.refused import REFUSED, WITH_CODE
 
 FAMILIES: tuple[Family, ...] = (
@@ -41,6 +41,11 @@ def family_of(folder: Path) -> Family:
     One of `xpet.models.families.refused` for a kind that is recognised and not read: its functions raise ModelError.
     """
     return next(family for family in (*REFUSED, *FAMILIES[:-1], WITH_CODE, FAMILIES[-1]) if family.recognise(folder))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder has settings that can be a checkpoint's, or files that tell a family."""
+    return (folder / CONFIG).exists() or family_of(folder) is not m_clip.FAMILY
 
 
 def settings_in(folder: Path) -> Mapping[str, Any]:

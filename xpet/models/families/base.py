@@ -101,6 +101,8 @@ class OpenImage:
     """By their names in the tower, mapped from the files."""
     processing: Mapping[str, Any] | None = None
     """The pre-processing, checked; None: it is read from preprocessor_config.json."""
+    shown: Callable[[str], str] = str
+    """What an error calls a tensor of a name in the tower."""
 
 
 Write = Callable[["OpenText", Path, Mapping[str, Change], StorageOptions, Mapping[str, Any], OnEvent], None]

@@ -19,7 +19,7 @@ from xpet.models.backbones import BACKBONES, build_transformer, configured, toke
 from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, OpenText
 from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
-from xpet.models.tokenizer import TextTokenizer, load_tokenizer
+from xpet.models.tokenizer import FILES, TextTokenizer, load_tokenizer
 from xpet.models.weights import read_json, write_json
 
 PURPOSE = "an M-CLIP text tower"
@@ -65,17 +65,19 @@ _SIZES = (
 """Settings that the tensors' shapes give."""
 
 
+SHOWN_BY = {
+    "vocab_size": ("embeddings.word_embeddings.weight", 0), "hidden_size": ("embeddings.word_embeddings.weight", 1),
+    "max_position_embeddings": ("embeddings.position_embeddings.weight", 0),
+    "type_vocab_size": ("embeddings.token_type_embeddings.weight", 0),
+    "intermediate_size": ("encoder.layer.0.intermediate.dense.weight", 0),
+}  # fmt: skip
+"""Size of a transformer -> the matrix that shows it, by its name in BERT, and the axis."""
+
+
 def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The sizes a transformer's tensors show; raises ModelError when the layout is not M-CLIP's."""
-    rows = {
-        "vocab_size": ("embeddings.word_embeddings.weight", 0),
-        "hidden_size": ("embeddings.word_embeddings.weight", 1),
-        "max_position_embeddings": ("embeddings.position_embeddings.weight", 0),
-        "type_vocab_size": ("embeddings.token_type_embeddings.weight", 0),
-        "intermediate_size": ("encoder.layer.0.intermediate.dense.weight", 0),
-    }
     sizes = {}
-    for size, (name, axis) in rows.items():
+    for size, (name, axis) in SHOWN_BY.items():
         tensor = tensors.get(PREFIX + name)
         if tensor is None or tensor.dim() != 2:
             raise ModelError(
@@ -245,9 +247,11 @@ def _dimensions(config: Mapping[str, Any], tensors: Mapping[str, Tensor], settin
 
 
 def _tokenizer(layout: DiskLayout, tower: TextTower) -> TextTokenizer:
-    """The tokenizer beside the weights, cut to the tower's positions."""
+    """The tokenizer, cut to the tower's positions: beside the weights, or beside their folder, as diffusers has it."""
     settings: Any = tower.transformer.config
-    return load_tokenizer(layout.folder, token_limit(settings), settings.pad_token_id)
+    folders = (layout.folder, layout.folder.resolve().parent / "tokenizer")
+    folder = next((each for each in folders if any((each / name).is_file() for name in FILES)), layout.folder)
+    return load_tokenizer(folder, token_limit(settings), settings.pad_token_id)
 
 
 def _write(

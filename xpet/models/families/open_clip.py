@@ -30,13 +30,13 @@ from xpet.models.families.base import (
     document,
     replaced,
 )
-from xpet.models.families.m_clip import transformer_config
+from xpet.models.families.m_clip import SHOWN_BY, transformer_config
 from xpet.models.families.open_clip_vision import START, open_vision
 from xpet.models.families.saving import write_as_read
 from xpet.models.pooling import Pooling
 from xpet.models.shards import Change, StorageOptions
 from xpet.models.text_tower import TextTower
-from xpet.models.tokenizer import TextTokenizer, load_tokenizer
+from xpet.models.tokenizer import FILES, TextTokenizer, load_tokenizer
 from xpet.models.weights import read_json, read_weights, weight_files
 
 SETTINGS = "open_clip_config.json"
@@ -48,7 +48,7 @@ _OTHERS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model
 """Names that it takes after those, in a folder with its settings."""
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 """Endings of names of files that it reads or writes, such as epoch_7.pt."""
-_SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
+_SMALL_FILES = (*FILES, "tokenizer_config.json", "special_tokens_map.json")
 """Files beside a checkpoint of a training that belong to it."""
 _TEXT = "text."
 """How names of the text tower's tensors begin."""
@@ -188,6 +188,8 @@ def _build(layout: DiskLayout, attention: str) -> TextTower:
     dimensions = _model(layout).get("embed_dim")
     if type(dimensions) is not int or dimensions < 1:
         raise ModelError(f"{path}: expected a whole number embed_dim, found {dimensions!r:.60}")
+    for name, axis in SHOWN_BY.values():
+        layout.size(f"{_TEXT}transformer.{name}", axis)  # the error names what is missing as on the disk
     names = {name.removeprefix(_TEXT): tensor for name, tensor in layout.tensors.items() if name.startswith(_TEXT)}
     try:
         settings = transformer_config(text["hf_model_name"], _written(layout.folder, text["hf_model_name"]), names)
@@ -228,7 +230,7 @@ def _tokenizer(layout: DiskLayout, tower: TextTower) -> TextTokenizer:
         raise ModelError(f"{path}: expected a whole number of tokens as context_length, found {length!r:.60}")
     if text.get("tokenizer_mode") or more.pop("clean", "whitespace") != "whitespace" or any(more.values()):
         raise ModelError(f"{path}: expected no tokenizer_mode, and tokenizer_kwargs clean whitespace, found others")
-    if not any((layout.folder / name).is_file() for name in ("tokenizer.json", "sentencepiece.bpe.model")):
+    if not any((layout.folder / name).is_file() for name in FILES):
         name = text.get("hf_tokenizer_name") or text["hf_model_name"]
         raise ModelError(
             f"{layout.folder}: expected tokenizer.json beside the weights, found none; fetch it: hf download {name} "

@@ -72,7 +72,7 @@ def open_vision(
     expected = {_on_disk(name): _stored(name, tensor) for name, tensor in tower.state_dict().items()}
     check_fit(expected, tensors, path.parent)
     found = {name: _taken(name, tensors[_on_disk(name)]) for name in tower.state_dict()}
-    return OpenImage(tower, found, _processing(preprocess, settings["image_size"], path))
+    return OpenImage(tower, found, _processing(preprocess, settings["image_size"], path), _on_disk)
 
 
 def _settings(vision: Mapping[str, Any], quick: bool, path: Path) -> dict[str, Any]:

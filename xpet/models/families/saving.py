@@ -51,7 +51,7 @@ def write_as_read(
             {short[name]: changed[name] for name in names if name in changed},
             replace(storage, kept=kept, stems=part.stems), on_event,
         )  # fmt: skip
-    names = sorted(path.name for path in stage.iterdir())
+    names = sorted({*(path.name for path in stage.iterdir()), Path(base.layout.settings).parts[0]})
     write_json(stage / base.layout.settings, {**base.config, **entries, FILES_KEY: names})
 
 
