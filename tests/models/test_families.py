@@ -14,7 +14,9 @@ from tests.towers import METHOD_CONFIGS
 from xpet.core.caption_packing import pack
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
+from xpet.methods import embeddings
 from xpet.methods.build import build_stack
+from xpet.methods.parts import HOSTS, PARTS, ends_with
 from xpet.methods.table import fold
 from xpet.models.checkpoint import LoadedText, load_text_tower, open_text_tower
 from xpet.models.encode import encode_texts
@@ -173,6 +175,18 @@ def _check_kept(sample: Published, loaded: LoadedText, folder: Path, out: Path) 
         inside = path.relative_to(folder).as_posix()
         if path.is_file() and path.suffix not in (".safetensors", ".bin") and inside != opened.layout.settings:
             assert (out / inside).read_bytes() == path.read_bytes()
+
+
+def test_modules_have_the_same_names_in_every_tower(folders: dict[str, Path]) -> None:
+    for folder in folders.values():
+        names = [name for name, module in open_text_tower(folder).tower.named_modules() if hasattr(module, "weight")]
+        for host in HOSTS:
+            assert sum(ends_with(name, [host]) for name in names) == (4 if host == "output.dense" else 2)
+        assert sum(ends_with(name, [PARTS["layernorm"]]) for name in names) in (4, 5)  # pre-norm: one behind them all
+        assert embeddings.WORDS in names
+    tower = load_text_tower(folders["CLIP"]).tower
+    with pytest.raises(ModelError, match="expected modules named q_proj; those of a layer are query, key, value, "):
+        build_stack(tower, MethodConfig("lora", modules=("q_proj",)), [1])
 
 
 def test_a_folder_of_no_family_is_told_which_there_are(tmp_path: Path) -> None:

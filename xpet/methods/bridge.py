@@ -41,6 +41,7 @@ import torch
 from torch import nn
 
 from xpet.core.errors import ModelError
+from xpet.methods.parts import HOSTS
 
 
 def _stub(name: str, **attributes: object) -> ModuleType:
@@ -141,7 +142,10 @@ def attach(backbone: nn.Module, delta_class: str, modules: tuple[str, ...], **se
             name = info["delta_name"]
             sites.append(DeltaSite(f"{path}.{name}", host, name, module, _maker(delta, host, module)))
     if not sites or any(not list(site.module.parameters()) for site in sites):
-        raise ModelError(f"{delta_class} found nothing to attach to: expected modules named {', '.join(modules)}")
+        raise ModelError(
+            f"{delta_class} found nothing to attach to: expected modules named {', '.join(modules)}; those of a layer "
+            f"are {', '.join(HOSTS)} in every tower, whatever its checkpoint calls them"
+        )
     return sites
 
 

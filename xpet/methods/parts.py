@@ -10,6 +10,11 @@ PARTS = {"layernorm": "output.LayerNorm", "head": "LinearTransformation", "poole
 `embeddings` is no part of the tower's own: see `xpet.methods.embeddings`.
 """
 
+HOSTS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
+"""Endings of the names of a layer's linear modules, the same in the towers of all families: see `xpet.models.families`.
+
+The last is both of attention's and of the feed-forward's."""
+
 
 def ends_with(module: str, endings: Iterable[str]) -> bool:
     """Whether endings such as `output.dense` select a module of this name, as OpenDelta and PEFT read them."""
