@@ -57,9 +57,7 @@ COMMAND = Command(
 def run(request: Request) -> None:
     """Measure, write the report and the picture, and judge the limits; or show which models are read."""
     if request["list-models"]:
-        from xpet.jobs.eval.models import list_models
-
-        view.show_models(list_models(), request["json"])
+        _list_models(request)
         return
     out, plot, config = request["out"], request["plot"], request.config
     chosen = _format(request["format"], out, request["json"])
@@ -80,6 +78,16 @@ def run(request: Request) -> None:
         _write(result, chosen, out, plot, kind, request["full"])
     if config.gate != GateConfig():  # a stored result has gates of its own, which were judged when it was made
         _judge(result)
+
+
+def _list_models(request: Request) -> None:
+    """Show which models are read; raises ConfigError for options that do not go with that."""
+    beside = [f"--{key}" for key in ("out", "format", "plot", "lint") if request.is_typed(key)]
+    if beside:
+        raise ConfigError(f"--list-models: expected it without {' and '.join(beside)}, found both")
+    from xpet.jobs.eval.models import list_models
+
+    view.show_models(list_models(), request["json"])
 
 
 def _format(name: str | None, out: str | None, as_json: bool) -> str | None:

@@ -299,6 +299,10 @@ def show_models(result: ModelsResult, as_json: bool) -> None:
     of_hub = [(name, f.name, f.partners.get(name, "its own")) for f in result.families for name in f.checkpoints]
     line("")
     _table([(head, "left") for head in ("checkpoint", "family", "image tower")], of_hub, "On the hub", lambda row: "")
+    line("")
+    for facts in result.families:
+        if facts.notes:
+            _paragraph(f"{facts.name}: {facts.notes}.", "")
 
 
 def show_lint(result: LintResult, as_json: bool) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
+from xpet.core.known_models import KNOWN
 from xpet.core.transfer import fetch, send
-from xpet.models.families import FAMILIES
 from xpet.models.tokenizer import TextTokenizer
 
 IN_FLIGHT = 8
@@ -30,7 +30,7 @@ class HasDimensions(Protocol):
 
 def image_tower_of(text_name: str) -> str:
     """The hub name of the image tower that belongs to a published text tower; raises ModelError for others."""
-    known = {text: image for family in reversed(FAMILIES) for text, image in family.partners.items()}
+    known = {text: image for facts in reversed(list(KNOWN.values())) for text, image in facts.partners.items()}
     if text_name not in known:
         raise ModelError(
             f"no image tower is known for '{text_name}': expected --image-model or --image-features with it; "

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from xpet.core.errors import ModelError
+from xpet.core.known_models import KNOWN
 from xpet.models.backbones import build_transformer, configured, token_limit
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, document, replaced
+from xpet.models.families.base import CONFIG, DiskLayout, Family, document, replaced
 from xpet.models.families.clip_vision import IMAGE_HALF, open_image
 from xpet.models.families.saving import write_as_read
 from xpet.models.pooling import Pooling
@@ -79,13 +80,5 @@ FAMILY = Family(
     image=partial(open_image, kind=KIND),
     image_half=IMAGE_HALF,
     unread=("logit_scale", "text_model.roberta.pooler."),
-    facts=Facts(
-        checkpoints=("BAAI/AltCLIP", "BAAI/AltCLIP-m9", "BAAI/AltCLIP-m18"), parameters="text 560 M",
-        dimensions="768; m18 1024", languages="2, 9, 18", licence="CreativeML Open RAIL-M",
-        verified="features of both halves equal AltCLIPModel's, which loads what merge writes; tiny random checkpoints",
-        notes=(
-            "layers are spelt `encoder.layer` in the text half, `encoder.layers` in the vision half, of which "
-            "clip_vision.py reads both; m18's vision tower is taken to be as config.json describes it"
-        ),
-    ),
+    facts=KNOWN["AltCLIP"],
 )  # fmt: skip

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
 from xpet.core.json_files import parsed
+from xpet.core.known_models import Facts
 from xpet.core.regular_files import read_text
 from xpet.models.shards import Change, StorageOptions, total_bytes
 from xpet.models.text_tower import TextTower
@@ -75,22 +76,6 @@ class DiskLayout:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is said about a family to its users."""
-
-    checkpoints: tuple[str, ...] = ()
-    """Published ones, on the hub."""
-    dimensions: str = ""
-    languages: str = ""
-    licence: str = ""
-    parameters: str = ""
-    verified: str = ""
-    """What was verified, and how."""
-    notes: str = ""
-    """Readings of its layout that were never seen on a published file, and where the other reading would be made."""
-
-
-@dataclass(frozen=True)
 class OpenImage:
     """An image tower whose checkpoint is checked and whose weights are not loaded."""
 
@@ -130,13 +115,12 @@ class Family:
         image: the image tower in the same folder; None where the family has none there.
         image_half: how names of tensors begin on the disk that belong to the image half of a checkpoint.
         unread: names of further tensors that may be there and are not read, such as the logit scale.
-        partners: text tower on the hub -> image tower on the hub.
         files: names of files to fetch from the hub beside those of `xpet.models.hub`.
         parts: what sets of weight files there may be, to fetch from the hub with the small files in their folders.
         settings: names that the file of settings may have.
         single_files: endings of names of files that are a whole checkpoint each: `recognise` and `read` are given the
             path of such a file in place of a folder's.
-        facts: what is said about it.
+        facts: what is said about it: a row of `xpet.core.known_models`.
     """
 
     name: str
@@ -149,12 +133,11 @@ class Family:
     image: Callable[[Path], OpenImage] | None = None
     image_half: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
-    partners: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     parts: tuple[Part, ...] = (Part(),)
     settings: tuple[str, ...] = (CONFIG,)
     single_files: tuple[str, ...] = ()
-    facts: Facts = Facts()
+    facts: Facts = Facts("")
 
 
 @dataclass(frozen=True)

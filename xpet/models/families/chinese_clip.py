@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from xpet.core.errors import ModelError, one_line
+from xpet.core.known_models import KNOWN
 from xpet.core.regular_files import read_text
 from xpet.models.backbones import build_transformer, configured, token_limit
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, document, replaced
+from xpet.models.families.base import CONFIG, DiskLayout, Family, document, replaced
 from xpet.models.families.clip_vision import IMAGE_HALF, open_image
 from xpet.models.families.saving import write_as_read
 from xpet.models.pooling import Pooling
@@ -98,17 +99,5 @@ FAMILY = Family(
     image=partial(open_image, kind=KIND),
     image_half=IMAGE_HALF,
     unread=("logit_scale", "text_model.pooler."),
-    facts=Facts(
-        checkpoints=tuple(
-            f"OFA-Sys/chinese-clip-vit-{size}" for size in ("base-patch16", "large-patch14", "large-patch14-336px",
-                                                            "huge-patch14")
-        ),
-        parameters="text 102 M; huge 325 M", dimensions="512, 768, 768, 1024", languages="Chinese",
-        licence="MIT",
-        verified="features of both halves equal ChineseCLIPModel's, which loads what merge writes; random checkpoints",
-        notes=(
-            "texts are cut to 52 tokens as its own code does (CONTEXT); transformers' tokenizer of the same folder "
-            "cuts where it is told to, at most at 512"
-        ),
-    ),
+    facts=KNOWN["Chinese-CLIP"],
 )  # fmt: skip

@@ -14,8 +14,9 @@ import torch
 
 from xpet.core.errors import ModelError, one_line
 from xpet.core.json_files import parsed
+from xpet.core.known_models import KNOWN
 from xpet.core.regular_files import read_text
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, document, replaced
+from xpet.models.families.base import CONFIG, DiskLayout, Family, document, replaced
 from xpet.models.families.clip_vision import IMAGE_HALF, open_image
 from xpet.models.families.saving import write_as_read
 from xpet.models.pooling import Pooling
@@ -148,12 +149,5 @@ FAMILY = Family(
     image=open_image,
     image_half=IMAGE_HALF,
     unread=("logit_scale",),
-    facts=Facts(
-        checkpoints=(
-            "openai/clip-vit-base-patch32", "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14",
-            "openai/clip-vit-large-patch14-336",
-        ),
-        parameters="text 63 M; large 123 M", dimensions="512, 512, 768, 768", languages="English", licence="MIT",
-        verified="features of both halves equal CLIPModel's, which loads what merge writes; tiny random checkpoints",
-    ),
+    facts=KNOWN["CLIP"],
 )  # fmt: skip

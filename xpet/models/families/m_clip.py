@@ -15,8 +15,9 @@ from torch import Tensor
 
 from xpet.core.errors import ModelError, XpetWarning
 from xpet.core.events import OnEvent
+from xpet.core.known_models import KNOWN
 from xpet.models.backbones import BACKBONES, build_transformer, configured, token_limit
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, OpenText
+from xpet.models.families.base import CONFIG, DiskLayout, Family, OpenText
 from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import FILES, TextTokenizer, load_tokenizer
@@ -287,18 +288,5 @@ FAMILY = Family(
     build=_build,
     tokenizer=_tokenizer,
     write=_write,
-    partners={
-        "M-CLIP/XLM-Roberta-Large-Vit-L-14": "openai/clip-vit-large-patch14",
-        "M-CLIP/XLM-Roberta-Large-Vit-B-32": "openai/clip-vit-base-patch32",
-        "M-CLIP/LABSE-Vit-L-14": "openai/clip-vit-large-patch14",
-        "M-CLIP/XLM-Roberta-Large-Vit-B-16Plus": "timm/vit_base_patch16_plus_clip_240.laion400m_e32",
-    },
-    facts=Facts(
-        checkpoints=(
-            "M-CLIP/XLM-Roberta-Large-Vit-B-32", "M-CLIP/XLM-Roberta-Large-Vit-L-14",
-            "M-CLIP/XLM-Roberta-Large-Vit-B-16Plus", "M-CLIP/LABSE-Vit-L-14",
-        ),
-        parameters="560 M; LaBSE 471 M", dimensions="512, 768, 640, 768", languages="48; LaBSE 109", licence="MIT",
-        verified="features equal the published class's",
-    ),
+    facts=KNOWN["M-CLIP"],
 )  # fmt: skip

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xpet.core.errors import ModelError
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, document
+from xpet.core.known_models import KNOWN
+from xpet.models.families.base import CONFIG, DiskLayout, Family, document
 from xpet.models.families.clip import build_clip, check_end, clip_name, text_settings
 from xpet.models.families.clip_vision import IMAGE_HALF, open_image
 from xpet.models.families.saving import write_as_read
@@ -21,8 +22,6 @@ from xpet.models.weights import read_json
 
 WHOLE, TEXT = "metaclip_2", "metaclip_2_text_model"
 """`model_type` of a whole model, and of its text half."""
-_SIZES = ("s16", "m16", "b32", "b16", "l14", "huge-quickgelu", "huge-378", "giant", "giant-378")
-"""Published ones, as their names on the hub end; those after l14 as far as they are known."""
 _PAD = 1
 """Id of padding in XLM-V's vocabulary: what follows the end token has no effect."""
 
@@ -57,10 +56,5 @@ FAMILY = Family(
     image=partial(open_image, kind=WHOLE),
     image_half=IMAGE_HALF,
     unread=("logit_scale",),
-    facts=Facts(
-        checkpoints=tuple(f"facebook/metaclip-2-worldwide-{size}" for size in _SIZES),
-        parameters="0.4 to 1.9 B, both halves", dimensions="up to 1280", languages="300+", licence="CC BY-NC 4.0",
-        verified="features of both halves equal MetaClip2Model's, which loads what merge writes; tiny random ones",
-        notes="those with mT5 as text tower (metaclip-2-mt5-*) are another layout and are not read",
-    ),
+    facts=KNOWN["MetaCLIP 2"],
 )  # fmt: skip

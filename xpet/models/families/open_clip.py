@@ -18,11 +18,11 @@ from torch import nn
 
 from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent
+from xpet.core.known_models import KNOWN
 from xpet.models.backbones import BACKBONES, build_transformer, token_limit
 from xpet.models.families.base import (
     CONFIG,
     DiskLayout,
-    Facts,
     Family,
     OpenImage,
     OpenText,
@@ -275,16 +275,5 @@ FAMILY = Family(
     parts=(Part("", STEMS),),
     settings=(SETTINGS,),
     single_files=_ENDINGS,
-    facts=Facts(
-        checkpoints=(
-            "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
-            "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
-        ),
-        parameters="text 278 M; H/14 562 M", dimensions="512, 1024", languages="100", licence="MIT",
-        verified="features of both halves equal open_clip's, which loads what merge writes; tiny random checkpoints",
-        notes=(
-            "without open_clip_config.json, settings are those that open_clip has for tensors of these shapes "
-            "(MODELS), and pictures are prepared by open_clip's defaults, whatever preprocessor_config.json says"
-        ),
-    ),
+    facts=KNOWN["OpenCLIP"],
 )  # fmt: skip

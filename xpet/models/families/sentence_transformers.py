@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from xpet.core.errors import ModelError
+from xpet.core.known_models import KNOWN
 from xpet.models.backbones import BACKBONES, build_transformer, configured, token_limit
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, Part, document, json_list, replaced
+from xpet.models.families.base import CONFIG, DiskLayout, Family, Part, document, json_list, replaced
 from xpet.models.families.saving import write_as_read
 from xpet.models.pooling import Pooling
 from xpet.models.text_tower import TextTower
@@ -175,14 +176,8 @@ FAMILY = Family(
     tokenizer=_tokenizer,
     write=write_as_read,
     on_disk=_on_disk,
-    partners={"sentence-transformers/clip-ViT-B-32-multilingual-v1": "openai/clip-vit-base-patch32"},
     files=(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"),
     parts=(Part(), Part("0_Transformer"), Part("1_Pooling"), Part("2_Dense")),
     settings=(CONFIG, f"0_Transformer/{CONFIG}"),
-    facts=Facts(
-        checkpoints=("sentence-transformers/clip-ViT-B-32-multilingual-v1",), parameters="135 M", dimensions="512",
-        languages="50+", licence="Apache-2.0",
-        verified="features equal sentence-transformers' own, which loads what merge writes; tiny random checkpoints",
-        notes="DistilBERT's tensors may begin with `distilbert.` or not (_WHOLE); its files may lie in 0_Transformer",
-    ),
+    facts=KNOWN["sentence-transformers"],
 )  # fmt: skip

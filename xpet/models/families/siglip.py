@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpet.core.errors import ModelError
-from xpet.models.families.base import CONFIG, DiskLayout, Facts, Family, document
+from xpet.core.known_models import KNOWN
+from xpet.models.families.base import CONFIG, DiskLayout, Family, document
 from xpet.models.families.clip import clip_name, pre_norm_tower
 from xpet.models.families.saving import write_as_read
 from xpet.models.families.siglip_vision import IMAGE_HALF, NAFLEX, VISION, WHOLE, open_image, refuse_naflex
@@ -141,21 +142,6 @@ FAMILY = Family(
     image_half=IMAGE_HALF,
     unread=("logit_scale", "logit_bias"),
     files=(PIECES,),
-    facts=Facts(
-        checkpoints=(
-            "google/siglip2-base-patch16-{224,256,384,512}", "google/siglip2-base-patch32-256",
-            "google/siglip2-large-patch16-{256,384,512}", "google/siglip2-so400m-patch14-{224,384}",
-            "google/siglip2-so400m-patch16-{256,384,512}", "google/siglip2-giant-opt-patch16-{256,384}",
-            "google/siglip-base-patch16-256-multilingual", "google/siglip-so400m-patch16-256-i18n",
-        ),
-        parameters="0.4 to 1.1 B, both halves", dimensions="768; large 1024, so400m 1152, giant 1536",
-        languages="100+", licence="Apache-2.0",
-        verified="features of both halves equal SiglipModel's, which loads what merge writes; tiny random checkpoints",
-        notes=(
-            "a text ends with one end token and begins with none, whatever tokenizer.json says (_fixed); SigLIP 2's "
-            "are in lower case, though its files name a tokenizer that keeps it (_from_json); SigLIP's pad with the "
-            "end token (_from_pieces); no head where the file has none, as in so400m i18n (_build)"
-        ),
-    ),
+    facts=KNOWN["SigLIP"],
 )  # fmt: skip
 """SigLIP and SigLIP 2."""
