@@ -119,6 +119,9 @@ def _closing(result: AlignResult) -> Iterator[Block]:
     yield Paragraph(
         f"zero-shot: before training.{mapped} English: change of English R@1 under the trained module.", "dim"
     )
+    losses = dict.fromkeys(run.image_loss.in_words for run in result.runs if run.image_loss is not None)
+    if losses:
+        yield Paragraph(f"Image-text loss: {', '.join(losses)}.")
     if result.conclusion:
         yield Paragraph(result.conclusion)
     yield from _text(result)

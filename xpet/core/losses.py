@@ -3,7 +3,8 @@
 Features have shape [..., rows, d]; leading dimensions are independent runs, each with its own loss, so every function
 returns shape [...]. Row i of image, anchor and student belong together.
 
-A new alignment loss is a function and a row in `ALIGNMENT_LOSSES`; the command line, its help and training follow.
+A new alignment loss is a function and a row in `ALIGNMENT_LOSSES`, a new image-text loss one in `IMAGE_LOSSES`; the
+command line, its help and training follow.
 Importing this module does not import torch.
 """
 
@@ -25,18 +26,41 @@ SCALE = 100.0
 AlignmentLoss = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 """(image, anchor, student) features, each [..., rows, d] -> loss of every run [...]."""
 
+ImageTextLoss = Callable[["Tensor", "Tensor", float, float], "Tensor"]
+"""(image, text, scale, bias), features [..., rows, d] -> loss of every run [...]."""
 
-def contrastive(image: Tensor, text: Tensor) -> Tensor:
-    """Mean of the two cross-entropies of `100 * cos(image, text)` over the rows (CLIP's symmetric loss), [...].
 
+def contrastive(image: Tensor, text: Tensor, scale: float = SCALE) -> Tensor:
+    """Mean of the two cross-entropies of `scale * cos(image, text)` over the rows (CLIP's symmetric loss), [...].
+
+    `image` and `text` are features [..., rows, d], of which row i of both is a pair.
+    """
+    logits = scaled_cosines(image, text, scale)
+    image_to_text = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
+    text_to_image = logits.log_softmax(dim=-2).diagonal(dim1=-2, dim2=-1)
+    return -(image_to_text.mean(dim=-1) + text_to_image.mean(dim=-1)) / 2
+
+
+def sigmoid(image: Tensor, text: Tensor, scale: float, bias: float) -> Tensor:
+    """SigLIP's loss [...]: every image with every text is a question of its own, whether the two belong together.
+
+    Zhai et al. 2023 (Sigmoid Loss for Language Image Pre-Training), equation 1: the sum over all pairs of
+    `-log sigmoid(z (scale * cos(image, text) + bias))`, divided by the rows, where z is 1 for a pair and else -1.
     `image` and `text` are features [..., rows, d], of which row i of both is a pair.
     """
     from torch.nn import functional
 
-    logits = SCALE * functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).transpose(-1, -2)
-    image_to_text = logits.log_softmax(dim=-1).diagonal(dim1=-2, dim2=-1)
-    text_to_image = logits.log_softmax(dim=-2).diagonal(dim1=-2, dim2=-1)
-    return -(image_to_text.mean(dim=-1) + text_to_image.mean(dim=-1)) / 2
+    logits = scaled_cosines(image, text, scale) + bias
+    others = functional.logsigmoid(-logits).sum(dim=(-2, -1))
+    pairs = logits.diagonal(dim1=-2, dim2=-1)  # log sigmoid(x) - log sigmoid(-x) = x
+    return -(others + pairs.sum(dim=-1)) / logits.shape[-1]
+
+
+def scaled_cosines(image: Tensor, text: Tensor, scale: float) -> Tensor:
+    """Logits [..., rows, rows] of every image with every text: `scale * cos(image, text)`, features [..., rows, d]."""
+    from torch.nn import functional
+
+    return scale * functional.normalize(image, dim=-1) @ functional.normalize(text, dim=-1).transpose(-1, -2)
 
 
 def mse(image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
@@ -95,6 +119,42 @@ ALIGNMENT_LOSSES: dict[str, LossChoice] = {
     "contrastive-image": LossChoice(image_contrastive, 0.1, reads_images=True),
     "cosine": LossChoice(cosine, 1.0),
 }
+
+
+IMAGE_LOSSES: dict[str, ImageTextLoss] = {
+    "softmax": lambda image, text, scale, bias: contrastive(image, text, scale),  # a bias changes nothing
+    "sigmoid": sigmoid,
+}
+"""Image-text losses by name."""
+BIASED = ("sigmoid",)
+"""Those whose logits need a bias, which is learnt with the model: there is no constant one."""
+
+
+@dataclass(frozen=True)
+class ImageLoss:
+    """An image-text loss with the scale and the bias of its logits; by default the paper's.
+
+    Attributes:
+        name: of `IMAGE_LOSSES`.
+        scale: what cosines are multiplied by.
+        bias: what is added then.
+        of_model: whether scale and bias are the model's own.
+    """
+
+    name: str = "softmax"
+    scale: float = SCALE
+    bias: float = 0.0
+    of_model: bool = False
+
+    def __call__(self, image: Tensor, text: Tensor) -> Tensor:
+        """The loss [...] of features [..., rows, d], of which row i of both is a pair."""
+        return IMAGE_LOSSES[self.name](image, text, self.scale, self.bias)
+
+    @property
+    def in_words(self) -> str:
+        """Which it is, with its numbers."""
+        bias = f", bias {self.bias:.4g}" if self.name in BIASED else ""
+        return f"{self.name} with scale {self.scale:.4g}{bias}{' of the model' * self.of_model}"
 
 
 def loss_terms(name: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ from xpet.core.config import DataConfig, FitPlan, MethodConfig, ModelConfig, Run
 from xpet.core.config.seeds import TORCH_SEEDS
 from xpet.core.errors import DataError, quoted, unknown
 from xpet.core.languages import is_language
+from xpet.core.losses import ImageLoss
 from xpet.core.map_score import MapScore
 from xpet.core.routines import ROUTINES, Routine
 from xpet.core.selection import RULES
@@ -38,8 +39,8 @@ _WRITTEN: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Fields of these sections that every version wrote, so that a run without one is damaged."""
 _RARE: Mapping[str, Mapping[str, Any]] = {
-    "fit": {"gradient_cache": None, "fused": True}, "method": {"maps": list(MAP_NAMES)},
-    "metrics": {"map": None, "candidate": None},
+    "fit": {"gradient_cache": None, "image_loss": None, "logit_scale": None, "fused": True},
+    "method": {"maps": list(MAP_NAMES)}, "metrics": {"map": None, "candidate": None, "image_loss": None},
 }  # fmt: skip
 """By section, fields that are written only where they have another value than this one."""
 
@@ -84,6 +85,8 @@ class RunResult:
     """Size of the module's tensors in bytes."""
     map: MapScore | None = None
     """The base with the best closed-form map of the run's captions; None without English captions beside them."""
+    image_loss: ImageLoss | None = None
+    """The image-text loss with its scale and bias; None: softmax with scale 100, or no such loss."""
     candidate: str | None = None
     """What a method that is fitted chose on validation, such as `ridge 0.3`; None where it was trained."""
 

@@ -36,6 +36,10 @@ class LoadedText:
     """Contents of the checkpoint's config.json."""
     has_image: bool = False
     """Whether the image tower is in the same checkpoint."""
+    logit_scale: float | None = None
+    """What cosines with pictures were multiplied by when the model was trained; None: the checkpoint does not say."""
+    logit_bias: float | None = None
+    """What was added then, in models trained with a sigmoid loss."""
 
 
 def open_text_tower(name_or_path: str | Path, allow_download: bool = True, attention: str = "sdpa") -> OpenText:
@@ -91,7 +95,8 @@ def load_text_tower(
     else:
         fill(opened.tower, opened.tensors if is_in_use else opened.streamed(), dtype, opened.folder, opened.on_disk)
     digest = opened.fingerprint(is_in_use)
-    return LoadedText(opened.tower, opened.tokenizer, digest, opened.config, opened.has_image)
+    scale, bias = opened.logits
+    return LoadedText(opened.tower, opened.tokenizer, digest, opened.config, opened.has_image, scale, bias)
 
 
 def save_text_tower(

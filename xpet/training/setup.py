@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
+from xpet.core.losses import ImageLoss
 from xpet.training import parts
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
@@ -38,6 +39,7 @@ class FitSetup:
         engine: device and precision.
         spread: the processes that train this stack together, all of which hold one; by default this one alone.
         ahead: reads batches ahead; None: each is read when it is needed.
+        image_loss: the image-text loss, of all runs.
         checkpoints: where the training's state is kept, so that it can go on when it is stopped; None: nowhere.
     """
 
@@ -50,6 +52,7 @@ class FitSetup:
     spread: Spread = Spread(0, 1)
     checkpoints: Checkpoints | None = None
     ahead: ReadAhead[Any] | None = None
+    image_loss: ImageLoss = ImageLoss()
 
     @property
     def device(self) -> torch.device:

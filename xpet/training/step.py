@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xpet.core.losses import contrastive
 from xpet.training.parts import PartedCaptions
 from xpet.training.setup import FitSetup
 from xpet.training.slots import Occupancy, Slot, SlotRows
@@ -142,7 +141,7 @@ def step_losses(setup: FitSetup, occupancy: Occupancy, batch: StepBatch, steps: 
     image = occupancy.images.rows(batch.image_rows)  # [runs, n, d]
     captions = features[:, -batch.image_captions :] if batch.image_captions else student  # [runs, n, d]
     zeros = student.new_zeros(runs)
-    image_text = zeros if image is None else contrastive(image, captions)  # [runs]
+    image_text = zeros if image is None else setup.image_loss(image, captions)  # [runs]
     if anchor is None:
         return image_text, zeros
     anchor = anchor.to(setup.dtype)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, fields
 
 from xpet.core.config.options import OPTIMISATION, SPEED, TRAINED, option
 from xpet.core.errors import unknown
+from xpet.core.losses import BIASED, IMAGE_LOSSES, SCALE
 from xpet.core.presets import DEFAULT, Preset
 from xpet.core.selection import RULES
 
 SELECTORS = tuple(RULES)
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 DROPOUTS = ("off", "model")
+MODEL_SCALE = "model"
+LOGIT_SCALES = (f"{SCALE:g}", MODEL_SCALE)
 LAYOUTS = ("packed", "padded")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -57,6 +60,16 @@ class FitConfig:
         choices=DROPOUTS,
         owner=TRAINED,
     )
+    image_loss: str | None = option(
+        None, "--image-loss", f"Image-text loss: {' or '.join(IMAGE_LOSSES)} (SigLIP's)", OPTIMISATION,
+        default_text="softmax, the paper's", choices=tuple(IMAGE_LOSSES), owner=TRAINED,
+    )  # fmt: skip
+    """A name of `xpet.core.losses.IMAGE_LOSSES`; None: softmax."""
+    logit_scale: str | None = option(
+        None, "--logit-scale", "Scale of the image-text loss: 100, or model (the model's own)", OPTIMISATION,
+        default_text="100; sigmoid: model, with its bias", choices=LOGIT_SCALES, owner=TRAINED,
+    )  # fmt: skip
+    """None: 100, or the model's own for losses that need its bias, too."""
     device: str = option("auto", "--device", "auto (a GPU if there is one), cpu or cuda", SPEED, choices=DEVICES)
     precision: str | None = option(
         None, "--precision", "Precision of training: auto (tf32 on a GPU, fp32 on a CPU), fp32, tf32 or bf16", SPEED,
@@ -109,13 +122,24 @@ class FitConfig:
         for what, value, known in (
             ("selection rule", self.select, SELECTORS), ("dropout", self.dropout, DROPOUTS),
             ("device", self.device, DEVICES), ("precision", self.precision, PRECISIONS),
-            ("layout", self.layout, LAYOUTS),
+            ("layout", self.layout, LAYOUTS), ("image loss", self.image_loss, tuple(IMAGE_LOSSES)),
+            ("logit scale", self.logit_scale, LOGIT_SCALES),
         ):  # fmt: skip
             if value is not None and value not in known:
                 problems.append(unknown(what, value, known))
         if self.batch_size == 1:
             problems.append("batch size 1 leaves a contrastive loss nothing to tell apart: expected at least 2")
+        if self.image_loss in BIASED and self.logit_scale not in (None, MODEL_SCALE):
+            problems.append(
+                f"--image-loss {self.image_loss} takes scale and bias of the model: expected --logit-scale "
+                f"{MODEL_SCALE} or none, found {self.logit_scale}"
+            )
         return problems
+
+    @property
+    def takes_model_scale(self) -> bool:
+        """Whether the image-text loss takes the model's own scale."""
+        return self.logit_scale == MODEL_SCALE or self.image_loss in BIASED
 
 
 @dataclass(frozen=True)

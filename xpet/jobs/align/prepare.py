@@ -16,6 +16,7 @@ from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent
 from xpet.core.languages import ALL, LONGEST, choose, is_language
+from xpet.core.losses import BIASED, ImageLoss
 from xpet.core.map_score import MapScore
 from xpet.core.paths import runs_folder
 from xpet.core.processes import here
@@ -66,6 +67,7 @@ class AlignSetup:
         finished: runs that an earlier command wrote, which was stopped.
         diverged: labels of the runs that diverged then.
         goes_on: whether there was such a command.
+        image_loss: the image-text loss, with its scale and bias.
     """
 
     config: AlignPlan
@@ -90,6 +92,7 @@ class AlignSetup:
     finished: Runs = ()
     diverged: Sequence[str] = ()
     goes_on: bool = False
+    image_loss: ImageLoss = ImageLoss()
 
     def another_stack(self) -> Stack:
         """A stack like this one's, on a tower of its own that shares the frozen weights' memory."""
@@ -138,6 +141,7 @@ def prepare(
     engine = make_engine(config.fit.device, config.fit.precision)
     check_graphs(config.fit, engine)
     towers = load_towers(config.model, config.data.image_features)
+    image_loss = _image_loss(config, towers)
     check_base(towers, [*records, *finished])
     check_captions(parts.test, finished)
     total = total_parameters(towers.text.tower)
@@ -150,8 +154,27 @@ def prepare(
     return AlignSetup(
         config, corpus, parts, images, towers, stack, engine, total, unfinished, zero_shot, maps, starts, pristine,
         dropped, english, pairs, seconds, finished=finished, diverged=unfinished.diverged(config) if goes_on else (),
-        goes_on=goes_on,
+        goes_on=goes_on, image_loss=image_loss,
     )  # fmt: skip
+
+
+def _image_loss(config: AlignPlan, towers: Towers) -> ImageLoss:
+    """The image-text loss; raises ModelError where the model's own scale or bias is asked for and it has none."""
+    name, text = config.fit.image_loss or ImageLoss().name, towers.text
+    if not config.fit.takes_model_scale or not config.needs_train_pictures:
+        return ImageLoss(name)
+    source = config.model.text
+    if text.logit_scale is None:
+        raise ModelError(
+            f"{source}: expected a logit_scale in the checkpoint, which the image-text loss is to take, found none; "
+            "use --image-loss softmax --logit-scale 100"
+        )
+    if text.logit_bias is None and name in BIASED:
+        raise ModelError(
+            f"{source}: expected a logit_bias in the checkpoint, as a model that was trained with the {name} loss has "
+            "it, found none; use --image-loss softmax"
+        )
+    return ImageLoss(name, text.logit_scale, text.logit_bias or 0.0 if name in BIASED else 0.0, of_model=True)
 
 
 def _stack(config: AlignPlan, towers: Towers, engine: Engine) -> tuple[Stack, TextTower | None]:

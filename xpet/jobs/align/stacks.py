@@ -174,7 +174,15 @@ def train(
         collate = setup.towers.text.tokenizer.pad
         for each in plan.stacks:
             fit_setup = FitSetup(
-                stack, each.queue, each.slots, setup.config.fit, collate, setup.engine, plan.spread, checkpoints
+                stack,
+                each.queue,
+                each.slots,
+                setup.config.fit,
+                collate,
+                setup.engine,
+                plan.spread,
+                checkpoints,
+                image_loss=setup.image_loss,
             )
             yield from stream(fit_setup, assign, listen, counter)
 

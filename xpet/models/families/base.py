@@ -6,6 +6,7 @@ family says what its checkpoints call them, and makes the few choices in which t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,10 @@ from xpet.models.tokenizer import TextTokenizer
 from xpet.models.weights import STEMS, Remapped, check_fit, fingerprint, is_buffer, read_weights
 
 CONFIG = "config.json"
+LOGITS = ("logit_scale", "logit_bias")
+"""Names, in every family that has them, of the logarithm of the scale of cosines, and of what is added then."""
+_MOST = 100
+"""Largest absolute value of these that is accepted."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,28 @@ class OpenText:
         """Whether the image tower is in the same checkpoint."""
         half = self.family.image_half
         return self.family.image is not None and any(name.startswith(half) for name in self.layout.tensors)
+
+    @property
+    def logits(self) -> tuple[float | None, float | None]:
+        """What the model's cosines are multiplied by and what is added then; None where the checkpoint does not say.
+
+        Raises ModelError for a value that is no finite number.
+        """
+        scale, bias = (self._number(name) for name in LOGITS)
+        return None if scale is None else math.exp(scale), bias
+
+    def _number(self, name: str) -> float | None:
+        """The number in a tensor of one value that the family leaves unread; None where there is none."""
+        tensor = self.layout.tensors.get(name)
+        if tensor is None or name not in self.family.unread:
+            return None
+        value = float(tensor) if tensor.numel() == 1 else math.nan
+        if not abs(value) <= _MOST:
+            raise ModelError(
+                f"{self.folder}: expected one number of at most {_MOST:g} as {name}, found {value:g} in a tensor "
+                f"{tuple(tensor.shape)}; fetch the checkpoint again"
+            )
+        return value
 
     def stored_bytes(self, storage: StorageOptions) -> int:
         """Bytes of all tensors of the checkpoint, those that are not the text tower's as they are."""
