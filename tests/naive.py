@@ -23,6 +23,16 @@ def cross_entropies(one: Tensor, other: Tensor) -> Tensor:
     return (forth / rows + back / rows) / 2
 
 
+def pairwise(image: Tensor, text: Tensor, scale: float, bias: float) -> Tensor:
+    """SigLIP's loss (Zhai et al. 2023, equation 1), pair by pair."""
+    rows, total = len(image), torch.tensor(0.0)
+    for i in range(rows):
+        for j in range(rows):
+            z = 1.0 if i == j else -1.0
+            total = total + (1 / (1 + (z * (-scale * cosine_of(image[i], text[j]) - bias)).exp())).log()
+    return -total / rows
+
+
 def alignment(name: str, image: Tensor, anchor: Tensor, student: Tensor) -> Tensor:
     """L_align by its name on the command line."""
     rows, dims = student.shape
@@ -41,9 +51,11 @@ def alignment(name: str, image: Tensor, anchor: Tensor, student: Tensor) -> Tens
     return sum((1 - cosine_of(anchor[i], student[i]) for i in range(rows)), torch.tensor(0.0)) / rows
 
 
-def total(name: str, weight: float, image: Tensor, anchor: Tensor | None, student: Tensor) -> Tensor:
+def total(
+    name: str, weight: float, image: Tensor, anchor: Tensor | None, student: Tensor, clip: Tensor | None = None
+) -> Tensor:
     """L = L_clip + w * L_align; baselines have no alignment term."""
-    clip = cross_entropies(image, student)
+    clip = cross_entropies(image, student) if clip is None else clip
     return clip if anchor is None else clip + weight * alignment(name, image, anchor, student)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests import naive, towers
 from xpet.core.config import FitPlan, RunConfig
 from xpet.core.errors import ConfigError
-from xpet.core.losses import ALIGNMENT_LOSSES, contrastive, find_loss
+from xpet.core.losses import ALIGNMENT_LOSSES, IMAGE_LOSSES, ImageLoss, contrastive, find_loss
 from xpet.core.routines import ROUTINES, find_routine
 from xpet.methods.build import build_stack
 from xpet.methods.stack import Stack
@@ -168,6 +168,52 @@ def test_contrastive_equals_cross_entropy_and_the_loops() -> None:
     assert contrastive(image, student).item() == pytest.approx(both.item(), abs=1e-10)
     assert naive.cross_entropies(image, student).item() == pytest.approx(both.item(), abs=1e-10)
     assert contrastive(image, student).item() == pytest.approx(contrastive(student, image).item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("loss", [ImageLoss("sigmoid", 7.0, -3.0), ImageLoss("softmax", 7.0, -3.0)])
+def test_image_losses_equal_the_formulas_and_their_gradients(loss: ImageLoss) -> None:
+    image, _, text = triple(2, 4)
+    found = loss(image, text)
+    assert found.shape == (2,)
+    for run in range(2):
+        if loss.name == "sigmoid":
+            expected = naive.pairwise(image[run], text[run], 7.0, -3.0)
+        else:
+            cosines = torch.nn.functional.cosine_similarity(image[run].unsqueeze(1), text[run].unsqueeze(0), dim=2)
+            logits, own, entropy = 7 * cosines, torch.arange(4), torch.nn.functional.cross_entropy
+            expected = (entropy(logits, own) + entropy(logits.T, own)) / 2
+        assert found[run].item() == pytest.approx(expected.item(), abs=1e-10)
+    assert torch.autograd.gradcheck(loss, (image, text))
+
+
+def test_the_sigmoid_loss_of_a_hand_computed_case_and_of_large_logits() -> None:
+    rows = torch.eye(2, dtype=torch.float64)
+    softplus = math.log1p(math.exp(-1)), math.log1p(math.exp(-4))  # pairs have logit 5 - 4, others -4
+    assert ImageLoss("sigmoid", 5.0, -4.0)(rows, rows).item() == pytest.approx(softplus[0] + softplus[1], abs=1e-12)
+    for scale in (1e4, -1e4):
+        assert ImageLoss("sigmoid", scale, -10.0)(rows.float(), rows.float()).isfinite()
+    assert ImageLoss("sigmoid", -1e4, 0.0)(rows, rows).item() == pytest.approx(1e4 + math.log(2), abs=1e-8)
+
+
+def test_the_default_image_loss_is_the_papers() -> None:
+    image, _, text = triple(2, 4)
+    assert torch.equal(ImageLoss()(image, text), contrastive(image, text))
+    assert tuple(IMAGE_LOSSES) == ("softmax", "sigmoid")
+
+
+def test_training_with_the_sigmoid_loss_equals_the_loops() -> None:
+    run, loss = ALIGNED[0], ImageLoss("sigmoid", 7.0, -3.0)
+    data, plan = data_of(*PAPER_ROUTINES[run.routine]), replace(FIT, steps=4)
+    stack = build_stack(towers.tower(), METHOD, [run.seed])
+    (found,) = fit(stack, [(run, data)], plan, towers.pad, make_engine("cpu"), image_loss=loss)
+    model = towers.tower()
+    expected = towers.plain_training(
+        model, list(towers.plain_delta(model, METHOD, run.seed).values()), run, data, plan,
+        lambda image, anchor, student: naive.total(
+            run.loss, run.align_weight, image, anchor, student, naive.pairwise(image, student, 7.0, -3.0)
+        ),
+    )  # fmt: skip
+    assert [entry["loss"] for entry in found.history] == pytest.approx(expected, abs=1e-8, rel=0)
 
 
 def test_losses_of_a_hand_computed_case() -> None:

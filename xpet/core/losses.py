@@ -157,6 +157,10 @@ class ImageLoss:
         return f"{self.name} with scale {self.scale:.4g}{bias}{' of the model' * self.of_model}"
 
 
+PAPER = ImageLoss()
+"""The paper's: CLIP's, with a constant scale."""
+
+
 def loss_terms(name: str) -> dict[str, float]:
     """Loss -> factor, of one loss, of a sum `mse-normalized+cosine`, or with factors `mse-normalized+0.1*contrastive`.
 

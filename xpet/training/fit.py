@@ -13,6 +13,7 @@ from xpet.core.config import FitPlan
 from xpet.core.errors import ConfigError, DataError, LostError
 from xpet.core.events import Notice, OnEvent, ignore
 from xpet.core.kernels.choice import fused
+from xpet.core.losses import PAPER, ImageLoss
 from xpet.training import graphs
 from xpet.training.compiling import compiled
 from xpet.training.device import Engine
@@ -30,8 +31,9 @@ from xpet.training.step import ReadBatch, read_batch, step_losses
 
 
 def fit(
-    stack: StackLike, runs: Sequence[Run], plan: FitPlan, collate: Collate, engine: Engine, on_event: OnEvent = ignore
-) -> list[TrainedRun]:
+    stack: StackLike, runs: Sequence[Run], plan: FitPlan, collate: Collate, engine: Engine,
+    on_event: OnEvent = ignore, image_loss: ImageLoss = PAPER,
+) -> list[TrainedRun]:  # fmt: skip
     """Train every run of the stack; returns their best checkpoints by validation, in the order of the runs.
 
     The stack must hold exactly the given runs, newly initialised, on the engine's device; it loses runs that diverge.
@@ -41,7 +43,7 @@ def fit(
     queue = Queue(runs, plan)
     if len(runs) != stack.runs:
         raise ConfigError(f"expected a stack of {len(runs)} runs, found one of {stack.runs}")
-    setup = FitSetup(stack, queue, len(runs), plan, collate, engine)
+    setup = FitSetup(stack, queue, len(runs), plan, collate, engine, image_loss=image_loss)
     trained = [run for finished in stream(setup, _as_given, on_event) for run in finished]
     return sorted(trained, key=lambda run: run.number)
 

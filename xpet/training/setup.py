@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xpet.core.config import FitPlan
-from xpet.core.losses import ImageLoss
+from xpet.core.losses import PAPER, ImageLoss
 from xpet.training import parts
 from xpet.training.device import Engine
 from xpet.training.layouts import LAYOUTS, CaptionBatch, LayoutContext
@@ -52,7 +52,7 @@ class FitSetup:
     spread: Spread = Spread(0, 1)
     checkpoints: Checkpoints | None = None
     ahead: ReadAhead[Any] | None = None
-    image_loss: ImageLoss = ImageLoss()
+    image_loss: ImageLoss = PAPER
 
     @property
     def device(self) -> torch.device:

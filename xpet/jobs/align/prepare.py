@@ -16,7 +16,7 @@ from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
 from xpet.core.events import Notice, OnEvent
 from xpet.core.languages import ALL, LONGEST, choose, is_language
-from xpet.core.losses import BIASED, ImageLoss
+from xpet.core.losses import BIASED, PAPER, ImageLoss
 from xpet.core.map_score import MapScore
 from xpet.core.paths import runs_folder
 from xpet.core.processes import here
@@ -92,7 +92,7 @@ class AlignSetup:
     finished: Runs = ()
     diverged: Sequence[str] = ()
     goes_on: bool = False
-    image_loss: ImageLoss = ImageLoss()
+    image_loss: ImageLoss = PAPER
 
     def another_stack(self) -> Stack:
         """A stack like this one's, on a tower of its own that shares the frozen weights' memory."""
@@ -160,7 +160,7 @@ def prepare(
 
 def _image_loss(config: AlignPlan, towers: Towers) -> ImageLoss:
     """The image-text loss; raises ModelError where the model's own scale or bias is asked for and it has none."""
-    name, text = config.fit.image_loss or ImageLoss().name, towers.text
+    name, text = config.fit.image_loss or PAPER.name, towers.text
     if not config.fit.takes_model_scale or not config.needs_train_pictures:
         return ImageLoss(name)
     source = config.model.text

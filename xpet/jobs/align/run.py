@@ -14,7 +14,7 @@ from xpet.core.captions import PIVOT
 from xpet.core.config import AlignConfig, AlignPlan, RunConfig, to_dict
 from xpet.core.errors import PeerError, ProcessError, TrainingError, XpetError, listing
 from xpet.core.events import Notice, OnEvent, ignore
-from xpet.core.losses import ImageLoss
+from xpet.core.losses import PAPER
 from xpet.core.paths import absolute
 from xpet.core.processes import here
 from xpet.core.routines import ROUTINES
@@ -191,7 +191,7 @@ def _measure_and_write(setup: AlignSetup, outcome: TrainedRun) -> RunResult:
         stored=tensor_bytes(outcome.state),
         map=setup.maps.get((run.language, run.routine)),
         candidate=chosen.get("candidate"),
-        image_loss=setup.image_loss if run.image_weight and setup.image_loss != ImageLoss() else None,
+        image_loss=setup.image_loss if run.image_weight and setup.image_loss != PAPER else None,
     )
     setup.unfinished.write(path, _record(setup, outcome, result))
     return result
