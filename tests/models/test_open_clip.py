@@ -109,6 +109,7 @@ def test_a_training_s_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         torch.save(trained(state), run / f"epoch_{epoch}.pt")
     (run / "private.txt").write_text("no part of the model")
     refused(run, "expected one file of weights, found 2 (epoch_2.pt, epoch_3.pt)", f"itself: {run / 'epoch_3.pt'}")
+    refused(tmp_path, f"{run}: expected one file of weights, found 2")
     file = run / "epoch_3.pt"
     refused(file, "expected open_clip_config.json beside epoch_3.pt", "xlm-roberta-base-ViT-B-32")
     words = state["text.transformer.embeddings.word_embeddings.weight"]
@@ -116,6 +117,9 @@ def test_a_training_s_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     refused(file, "expected tokenizer.json beside the weights", "hf download xlm-roberta-base tokenizer.json")
     shutil.copy(folder / "tokenizer.json", run)
     assert torch.equal(features(file), expected)
+    (run / "epoch_2.pt").unlink()
+    shutil.rmtree(folder)
+    assert torch.equal(features(tmp_path), expected)
     assert family_of(file).name == "OpenCLIP"
     out = tmp_path / "out"
     out.mkdir()
@@ -125,7 +129,7 @@ def test_a_training_s_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json",
     ]  # fmt: skip
     torch.testing.assert_close(features(out), expected, atol=0.1, rtol=0.1)
-    assert load_image_tower(out).fingerprint == load_image_tower(folder).fingerprint
+    assert load_image_tower(out).fingerprint == load_image_tower(file).fingerprint
 
 
 def test_a_link_to_a_file_keeps_its_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

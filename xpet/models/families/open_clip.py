@@ -48,6 +48,9 @@ _OTHERS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model
 """Names that it takes after those, in a folder with its settings."""
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 """Endings of names of files that it reads or writes, such as epoch_7.pt."""
+_TRAINED = (".pt", ".pth")
+_RUN = "checkpoints"
+"""Endings of names of files that a training saves, and the folder within its own that it saves them in."""
 _SMALL_FILES = (*FILES, "tokenizer_config.json", "special_tokens_map.json")
 """Files beside a checkpoint of a training that belong to it."""
 _TEXT = "text."
@@ -98,7 +101,7 @@ def _recognise(path: Path) -> bool:
     theirs = any((path / name).is_file() for name in weight_files()) or not ours
     if (path / CONFIG).is_file() and ("model_type" in document(path) or not model) and theirs:
         return False
-    return ours or model is not None or bool(_others(path, (".pt", ".pth")))
+    return ours or model is not None or any(_others(each, _TRAINED) for each in (path, path / _RUN))
 
 
 def _others(folder: Path, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
@@ -127,6 +130,8 @@ def _file(folder: Path) -> str:
 
 def _read(path: Path) -> DiskLayout:
     """Settings and file of a folder, or of a file; raises ModelError."""
+    if path.is_dir() and not _others(path) and _others(path / _RUN, _TRAINED):
+        path = path / _RUN
     folder, file = (path.parent, path.name) if path.is_file() else (path, _file(path))
     written = read_json(folder / SETTINGS, "an open_clip model") if (folder / SETTINGS).is_file() else None
     if written is not None and not isinstance(written.get("model_cfg"), Mapping):
