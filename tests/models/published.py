@@ -41,6 +41,7 @@ class Published:
         whole: name of transformers' class of both halves; empty where there is no image tower in the checkpoint.
         vision: un-normalised features of pixels, where that is no class of transformers.
         family: name of the family, where the sample has another.
+        language: that `features` takes texts to be in, where that matters.
     """
 
     make: Callable[[Path], None]
@@ -49,6 +50,7 @@ class Published:
     whole: str = ""
     vision: Callable[[Path, Tensor], Tensor] | None = None
     family: str = ""
+    language: str = ""
 
     def images(self, folder: Path, pixels: Tensor) -> Tensor:
         """Un-normalised features of pixels by the class of both halves."""
@@ -488,8 +490,87 @@ def _open_clip_images(folder: Path, pixels: Tensor) -> Tensor:
 
 SIGLIP_WHOLE = ("vision_model.", "logit_scale", "logit_bias")
 WHOLE = ("vision_model.", "visual_projection.", "logit_scale")
+NLLB_MODEL: dict[str, Any] = {
+    **OPEN_CLIP_MODEL,
+    "text_cfg": {
+        "hf_model_name": "facebook/nllb-200-distilled-600M", "hf_tokenizer_name": "facebook/nllb-200-distilled-600M",
+        "proj": "linear", "pooler_type": "cls_pooler", "context_length": 40,
+    },
+}  # fmt: skip
+"""As the first folders of NLLB-CLIP have it; later ones say hf_proj_type and hf_pooler_type."""
+
+
+def nllb_text() -> tuple[Any, nn.Module]:
+    """A tiny encoder of NLLB, and the head; heads of 4 channels, as there are 16 of them in every published one."""
+    from transformers import M2M100Config
+    from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
+
+    config = M2M100Config(
+        vocab_size=len(nllb_tokenizer()), d_model=64, encoder_layers=2, encoder_attention_heads=16, encoder_ffn_dim=96,
+        pad_token_id=1, scale_embedding=True,
+    )  # fmt: skip
+    return shaken(M2M100Encoder(config)), shaken(nn.Linear(64, DIMENSIONS, bias=False), 1)
+
+
+def nllb_tokenizer() -> Any:
+    """NLLB's own tokenizer class on a tiny vocabulary of characters."""
+    from transformers import NllbTokenizer
+
+    characters = [
+        chr(code) for start, end in ((0x21, 0x7F), (0xC0, 0x180), (0x3041, 0x3097)) for code in range(start, end)
+    ]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *characters, "\u2581a", "do", "dog"]
+    return NllbTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)}, merges=[("\u2581", "a"), ("d", "o"), ("do", "g")]
+    )
+
+
+def _nllb(folder: Path) -> None:
+    """open_clip's files with NLLB as text tower; positions are not among the tensors."""
+    from safetensors.torch import save_file
+
+    encoder, head = nllb_text()
+    vision = shaken(open_clip_vision(NLLB_MODEL))
+    parts = {"visual.": vision, "text.transformer.": encoder, "text.proj.": head}
+    state = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
+    folder.mkdir(parents=True)
+    save_file(state | {"logit_scale": torch.tensor(4.6)}, folder / "open_clip_model.safetensors", {"format": "pt"})
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": NLLB_MODEL, "preprocess_cfg": preprocess})
+    nllb_tokenizer().save_pretrained(folder)
+    (folder / "merges.txt").write_text("#version: 0.2\n")  # left there from a tokenizer of CLIP
+
+
+def _nllb_features(folder: Path, texts: Sequence[str], dtype: torch.dtype, tag: str = "deu_Latn") -> Tensor:
+    """The state at the language tag by transformers' encoder, projected; loaded strictly."""
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    encoder, head = nllb_text()
+    state = {name: value.float() for name, value in load_file(folder / "open_clip_model.safetensors").items()}
+    encoder.load_state_dict(_part(state, "text.transformer."))
+    head.load_state_dict(_part(state, "text.proj."))
+    tokenizer = AutoTokenizer.from_pretrained(folder, src_lang=tag)
+    cleaned = [" ".join(html.unescape(text).split()) for text in texts]
+    rows = tokenizer(cleaned, return_tensors="pt", padding=True, truncation=True, max_length=40)
+    with torch.inference_mode():
+        found = encoder.to(dtype)(rows["input_ids"], rows["attention_mask"]).last_hidden_state[:, 0]
+        features: Tensor = head.to(dtype)(found)
+    return features.clone()
+
+
+def _nllb_images(folder: Path, pixels: Tensor) -> Tensor:
+    from safetensors.torch import load_file
+
+    vision = open_clip_vision(NLLB_MODEL).eval()
+    vision.load_state_dict(_part(load_file(folder / "open_clip_model.safetensors"), "visual."))
+    with torch.inference_mode():
+        return vision(pixels).clone()  # type: ignore[no-any-return]
+
+
 SAMPLES = {
     "sentence-transformers": Published(_sentence_transformers, _by_sentence_transformers),
+    "NLLB-CLIP": Published(_nllb, _nllb_features, ("visual.", "logit_scale"), vision=_nllb_images, language="de"),
     "OpenCLIP": Published(_open_clip, _by_formula, ("visual.", "logit_scale"), vision=_open_clip_images),
     "AltCLIP": Published(_altclip, _by_transformers("AltCLIPModel", 1, 48), WHOLE, "AltCLIPModel"),
     "MetaCLIP 2": Published(_metaclip_2, _by_transformers("MetaClip2Model", 1, 24), WHOLE, "MetaClip2Model"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from tests.models.published import ODD, SAMPLES, Published
 from tests.towers import METHOD_CONFIGS
 from xpet.core.caption_packing import pack
+from xpet.core.captions import in_language
 from xpet.core.config import MethodConfig
 from xpet.core.errors import ModelError
 from xpet.methods import embeddings
@@ -38,6 +40,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: root / name for name in SAMPLES}
 
 
+def said(name: str, texts: Sequence[str]) -> Sequence[str]:
+    """The texts, in the language that the sample's oracle takes them to be in."""
+    return in_language(texts, SAMPLES[name].language)
+
+
 @EVERY
 def test_features_equal_the_familys_own(name: str, folders: dict[str, Path]) -> None:
     folder = folders[name]
@@ -46,7 +53,7 @@ def test_features_equal_the_familys_own(name: str, folders: dict[str, Path]) -> 
     assert len({tuple(row.tolist()) for row in own}) > len(ODD) // 2  # the texts do differ
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
         loaded = load_text_tower(folder, dtype)
-        found = encode_texts(loaded.tower, loaded.tokenizer, ODD)
+        found = encode_texts(loaded.tower, loaded.tokenizer, said(name, ODD))
         torch.testing.assert_close(found.double(), own, atol=tolerance, rtol=tolerance)
 
 
@@ -94,7 +101,7 @@ def test_packed_captions_have_the_features_of_padded_ones(name: str, inserted: i
     tower, tokenizer = loaded.tower, loaded.tokenizer
     stack = build_stack(tower, MethodConfig("soft-prompt", tokens=3), [1])
     tokenizer.reserve(3)
-    rows = tokenizer.encode(["a red dog", "two cats", "", "the big blue man and a woman", "a dog"])
+    rows = tokenizer.encode(said(name, ["a red dog", "two cats", "", "the big blue man and a woman", "a dog"]))
     batch = pack([rows], inserted, 32)
     assert batch.most > 1
     with torch.no_grad(), stack.one(0) if inserted else stack.bare():
@@ -110,7 +117,7 @@ def test_methods_train_and_stack(name: str, method: str, folders: dict[str, Path
     loaded = load_text_tower(folders[name], torch.float64)
     if method == "soft-prompt":
         loaded.tokenizer.reserve(config.tokens)
-    inputs = loaded.tokenizer.pad(loaded.tokenizer.encode(["a red dog", "two cats", ""]))
+    inputs = loaded.tokenizer.pad(loaded.tokenizer.encode(said(name, ["a red dog", "two cats", ""])))
     before = loaded.tower(*inputs).detach()
     stack = build_stack(loaded.tower, config, [1])
     with stack.one(0):
@@ -146,9 +153,9 @@ def test_folded_it_is_saved_in_its_own_layout(
     stack = build_stack(loaded.tower, config, [1])
     with torch.no_grad():
         stack.flat[0] += torch.randn(stack.flat[0].shape, generator=torch.Generator().manual_seed(1)) * 0.1
-    before = encode_texts(stack.tower, loaded.tokenizer, ODD)
+    before = encode_texts(stack.tower, loaded.tokenizer, said(name, ODD))
     with stack.one(0):
-        trained = encode_texts(stack.tower, loaded.tokenizer, ODD)
+        trained = encode_texts(stack.tower, loaded.tokenizer, said(name, ODD))
     assert (trained - before).abs().max() > 0.01
     opened = open_text_tower(folder)
     out.mkdir()

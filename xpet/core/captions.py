@@ -8,7 +8,7 @@ slots hold the English captions. `image_index[row]` is the index of the image th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +23,23 @@ SLOTS = ("pivot", "target", "from_pivot", "to_pivot")
 """The texts that a caption may have, see above."""
 TRANSLATED = {"to_pivot": "target", "from_pivot": "pivot"}
 """The machine-translated slots, each with the slot it is translated from."""
+ENGLISH_SLOTS = ("pivot", "to_pivot")
+"""The slots whose texts are English, whatever the language."""
+
+
+class LanguageText(str):
+    """A text that says which language it is in, for the towers whose tokenizer has to know; else a text like others."""
+
+    language: str = ""
+    """Its code; empty where it is not known."""
+
+
+def in_language(texts: Iterable[str], language: str | None) -> tuple[LanguageText, ...]:
+    """The texts, saying that they are in a language; None: it is not known."""
+    found = tuple(LanguageText(text) for text in texts)
+    for text in found:
+        text.language = language or ""
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,13 +62,13 @@ class LanguageCaptions:
                 raise ValueError(f"slot {slot}: {len(rows)} rows for {len(self.image_index)} image indices")
 
     def slot(self, name: str) -> tuple[str, ...]:
-        """The texts of a slot; raises DataError naming the missing translation."""
+        """The texts of a slot, which say their language; raises DataError naming the missing translation."""
         if name not in self.texts:
             present = ", ".join(self.texts) or "nothing"
             raise DataError(
                 f"{self.language}: expected {name} texts, found only {present}; provide the translation file"
             )
-        return self.texts[name]
+        return in_language(self.texts[name], PIVOT if name in ENGLISH_SLOTS else self.language)
 
     def only(self, slots: Sequence[str]) -> LanguageCaptions:
         """The same rows with the texts of these slots alone; slots that are absent are passed over."""

@@ -43,6 +43,20 @@ _FACTS = (
         partners={"sentence-transformers/clip-ViT-B-32-multilingual-v1": "openai/clip-vit-base-patch32"},
     ),
     Facts(
+        "NLLB-CLIP",
+        checkpoints=_named(
+            "visheratin/nllb-", "clip-base-oc", "clip-large-oc", "clip-base-siglip", "clip-large-siglip",
+            "siglip-mrl-base", "siglip-mrl-large",
+        ),
+        parameters="text 414 M; large 767 M", dimensions="512, 1024; siglip 768, 1152", languages="200",
+        licence="CC BY-NC 4.0",
+        verified="text features equal the formula on transformers' M2M100Encoder; tiny random checkpoints",
+        notes=(
+            "texts say their language and are cut to 77 tokens as open_clip does (_CONTEXT), its authors' tests pad to "
+            "100; siglip variants need another image tower, timm's is not read; dropout acts on attention alone"
+        ),
+    ),
+    Facts(
         "OpenCLIP",
         checkpoints=(
             "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",

@@ -17,6 +17,7 @@ Only `xpet.models.families` imports this module, when a tower of such a family i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from xpet.core.errors import ModelError, one_line
 from xpet.models.backbones import ATTENTION
 from xpet.models.masks import additive
 from xpet.models.packed_attention import attend
-from xpet.models.weights import LONG
+from xpet.models.weights import LONG, SINUSOIDS
 
 
 class PreNormEmbeddings(nn.Module):
@@ -43,6 +44,37 @@ class PreNormEmbeddings(nn.Module):
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Hidden states of word embeddings [rows, length, hidden] at positions [rows, length]; kinds do not matter."""
         embedded: Tensor = inputs_embeds + self.position_embeddings(position_ids)
+        return embedded
+
+
+class ScaledEmbeddings(nn.Module):
+    """Word embeddings times a number, and sinusoidal position embeddings (Vaswani et al. 2017, section 3.5), added.
+
+    As in M2M-100 and NLLB: positions count from FIRST, sines and cosines lie in halves of the channels.
+    """
+
+    FIRST = 2
+    """Number of a text's first position."""
+    sinusoids: Tensor
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.scale = config.word_scale
+        rows, width = config.max_position_embeddings, config.hidden_size
+        self.register_buffer(SINUSOIDS, torch.empty(rows, width), persistent=False)
+
+    @classmethod
+    def table(cls, rows: int, width: int) -> Tensor:
+        """The position embeddings, [rows, width]."""
+        half = width // 2
+        steps = torch.exp(torch.arange(half, dtype=torch.int64).float() * -(math.log(10000) / (half - 1)))
+        angles = torch.arange(cls.FIRST, rows + cls.FIRST, dtype=torch.int64).float().unsqueeze(1) * steps
+        return torch.cat([angles.sin(), angles.cos(), torch.zeros(rows, width % 2)], dim=1)
+
+    def forward(self, inputs_embeds: Tensor, position_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Hidden states of word embeddings [rows, length, hidden] at positions [rows, length]; kinds do not matter."""
+        embedded: Tensor = inputs_embeds * self.scale + self.sinusoids[position_ids].to(inputs_embeds.dtype)
         return embedded
 
 
@@ -151,7 +183,7 @@ class PreNormTransformer(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.embeddings = PreNormEmbeddings(config)
+        self.embeddings = PreNormEmbeddings(config) if config.word_scale is None else ScaledEmbeddings(config)
         self.encoder = _Encoder(config)
         self.output = _Final(config)
 
@@ -179,9 +211,12 @@ class PreNormTransformer(PreTrainedModel):  # type: ignore[misc]
         return (self.output(hidden),)
 
 
-def build_pre_norm(is_causal: bool, attention: str = "sdpa", **settings: Any) -> nn.Module:
+def build_pre_norm(
+    is_causal: bool, attention: str = "sdpa", word_scale: float | None = None, **settings: Any
+) -> nn.Module:
     """A pre-norm transformer of transformers' CLIPTextConfig settings, on the current default device.
 
+    `word_scale`: what word embeddings are multiplied by where positions are sinusoidal; None: positions are learned.
     Raises ModelError for settings that do not make one.
     """
     if attention not in ATTENTION:
@@ -190,7 +225,7 @@ def build_pre_norm(is_causal: bool, attention: str = "sdpa", **settings: Any) ->
         config: Any = CLIPTextConfig(**settings)
         if config.hidden_size % config.num_attention_heads:
             raise ValueError(f"{config.hidden_size} channels in {config.num_attention_heads} heads")
-        config.is_causal = is_causal
+        config.is_causal, config.word_scale = is_causal, word_scale
         model = PreNormTransformer(config)
         model.set_attn_implementation(attention)
         return model

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from xpet.core.captions import PIVOT, in_language
 from xpet.core.errors import ModelError, one_line
 from xpet.models.weights import LONG, write_json
 
@@ -39,6 +40,9 @@ class TextTokenizer:
 
     `clean` is done to every text first.
     """
+
+    needs_language = False
+    """Whether every text must say its language."""
 
     def __init__(self, tokenizer: Any, limit: int, pad_id: int, clean: Callable[[str], str] = str) -> None:
         self._prepare = clean
@@ -173,9 +177,9 @@ def opened(path: Path, read: Callable[[Path], TextTokenizer]) -> TextTokenizer:
     """The tokenizer that `read` makes of a file, tried out; raises ModelError, naming the file, when it is damaged."""
     try:
         tokenizer = read(path)
-        tokenizer.encode(["a"])  # some damage shows only then
+        tokenizer.encode(in_language(["a"], PIVOT))  # some damage shows only then
         return tokenizer
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, ModelError):
         raise
     except BaseException as error:  # tokenizers raises plain Exception, or panics, which is none
         raise ModelError(

@@ -199,12 +199,18 @@ _BUFFERS: dict[str, Callable[[int], Tensor]] = {
 """Name of a buffer that checkpoints need not hold -> its values for a number of positions."""
 
 
+SINUSOIDS = "sinusoids"
+"""Name of the buffer of sinusoidal positions, whose module computes it from its shape with `table`."""
+
+
 def _fill_buffers(module: nn.Module) -> None:
-    """Give buffers that are still on the meta device their values [1, positions]."""
+    """Give buffers that are still on the meta device their values, [1, positions], or what their module computes."""
     for name, buffer in list(module.named_buffers()):
         if buffer.is_meta:
             parent, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, _BUFFERS[leaf](buffer.shape[-1]))
+            holder = module.get_submodule(parent)
+            values = holder.table(*buffer.shape) if leaf == SINUSOIDS else _BUFFERS[leaf](buffer.shape[-1])  # type: ignore[operator]
+            setattr(holder, leaf, values)
 
 
 def write_tensors(path: Path, module: nn.Module) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split
+from xpet.core.captions import PIVOT, TRANSLATED, Corpus, Split, in_language
 from xpet.core.collector import importing
 from xpet.core.config import AlignPlan
 from xpet.core.errors import DataError, ModelError
@@ -326,7 +326,7 @@ def _start_prompt(config: AlignPlan, towers: Towers) -> None:
     if method.prompt is not None:
         import torch
 
-        ids = tokenizer.encode([method.prompt])[0][1:-1]
+        ids = tokenizer.encode(in_language([method.prompt], PIVOT))[0][1:-1]
         if not ids:
             raise ModelError("the soft prompt's text has no tokens: expected at least one word after --prompt")
         tower.prompt_initial = tower.transformer.get_input_embeddings()(torch.tensor(ids))  # type: ignore[operator]

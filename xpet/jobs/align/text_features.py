@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xpet.core.captions import PIVOT, LanguageText, in_language
 from xpet.core.events import OnEvent, Progress
 from xpet.core.processes import here
 from xpet.data.cleaning import Line
@@ -110,7 +111,7 @@ class _Part:
             lines = self.english.read({}, self.consumed) if not store.finished else iter(())
             for number, chunk in enumerate(_chunks(lines)):
                 if number % world == self.rank and number // world >= done:
-                    store.append([[]] * len(chunk), encode([line.text for _, line in chunk]), chunk[-1][1].number)
+                    store.append([[]] * len(chunk), encode(_english(chunk)), chunk[-1][1].number)
                 so_far = number * CHUNK + len(chunk)
                 on_event(Progress(STAGE, so_far, max(so_far, self.english.config.lines or 0)))
             store.append([], no_features(0, self.width), store.consumed, finished=True)
@@ -120,6 +121,11 @@ class _Part:
         return read_finished(self.folder, self.own_key, self.width)
 
 
+def _english(chunk: Chunk) -> tuple[LanguageText, ...]:
+    """The texts of a chunk of English lines."""
+    return in_language((line.text for _, line in chunk), PIVOT)
+
+
 def _joined(parts: list[_Part], encode: Encode) -> Callable[[int, Chunk], Tensor]:
     """What gives the features [lines, d] of the chunk of a number: those of its part, else computed ones."""
     stored = [part.stored() for part in parts]
@@ -127,7 +133,7 @@ def _joined(parts: list[_Part], encode: Encode) -> Callable[[int, Chunk], Tensor
     def features(number: int, chunk: Chunk) -> Tensor:
         part = stored[number % len(stored)] if stored else None
         if part is None:
-            return encode([line.text for _, line in chunk])
+            return encode(_english(chunk))
         start = number // len(stored) * CHUNK
         return part.features[start : start + len(chunk)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.argos_codes import argos_code
-from xpet.core.captions import PIVOT
+from xpet.core.captions import PIVOT, in_language
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress, ignore
 from xpet.core.processes import here
@@ -183,7 +183,7 @@ class LanguagePairs:
     ) -> list[list[int]]:
         """Rows of the store for a chunk of lines: the line's index, whether it is held out, then token numbers."""
         most, rows = self.english.config.max_tokens, []
-        tokens = iter(self.tokenizer.encode(list(itertools.chain.from_iterable(translated))))
+        tokens = iter(self.tokenizer.encode(in_language(itertools.chain.from_iterable(translated), self.language)))
         for (index, line), texts in zip(part, translated, strict=True):
             every = [next(tokens) for _ in texts]
             short = [row for row in every if len(row) <= most]

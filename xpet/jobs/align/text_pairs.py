@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpet.core.argos_codes import argos_code
-from xpet.core.captions import PIVOT
+from xpet.core.captions import PIVOT, in_language
 from xpet.core.config import DEMO, TextConfig
 from xpet.core.events import OnEvent
 from xpet.core.processes import here
@@ -66,7 +66,9 @@ def make_pairs(
             pairs[language] = maker(language).pairs(features, counts, turn, on_event)
             if language in english.natural:
                 natural = english.natural[language]
-                pairs[language] = _with_natural(pairs[language], natural, english.config, encode_once, tokenizer)
+                pairs[language] = _with_natural(
+                    pairs[language], natural, language, english.config, encode_once, tokenizer
+                )
     return pairs
 
 
@@ -103,14 +105,15 @@ def check_packages(english: EnglishLines, languages: Sequence[str]) -> Path:
 
 
 def _with_natural(
-    pairs: TrainingPairs, natural: NaturalCaptions, config: TextConfig, encode: Encode, tokenizer: TextTokenizer
-) -> TrainingPairs:
+    pairs: TrainingPairs, natural: NaturalCaptions, language: str, config: TextConfig, encode: Encode,
+    tokenizer: TextTokenizer,
+) -> TrainingPairs:  # fmt: skip
     """The pairs with natural captions mixed in; validation on text uses natural captions then, too."""
-    tokens = tokenizer.encode([caption for _, caption in natural.train])
+    tokens = tokenizer.encode(in_language((caption for _, caption in natural.train), language))
     repeated = natural_rows(len(pairs.tokens), len(tokens), config.natural_share)
-    features = encode(tuple(english for english, _ in natural.train)).float().cpu()
+    features = encode(in_language((english for english, _ in natural.train), PIVOT)).float().cpu()
     validation = natural.validation[:MOST_HELD_OUT]
-    val_tokens = tokenizer.encode([caption for _, caption in validation])
+    val_tokens = tokenizer.encode(in_language((caption for _, caption in validation), language))
     mixed = replace(
         pairs, tokens=MixedTokens(pairs.tokens, tokens, repeated),
         frozen=MixedAnchors(pairs.frozen, len(pairs.tokens), features),
@@ -119,5 +122,5 @@ def _with_natural(
     )  # fmt: skip
     if not config.validates_on_text:
         return mixed
-    val_features = encode(tuple(english for english, _ in validation)).float().cpu()
+    val_features = encode(in_language((english for english, _ in validation), PIVOT)).float().cpu()
     return replace(mixed, val_tokens=val_tokens, val_frozen=val_features)

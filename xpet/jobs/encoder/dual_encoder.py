@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from xpet.core.captions import PIVOT
+from xpet.core.captions import PIVOT, in_language
 from xpet.core.errors import ConfigError, DataError, ModelError
 from xpet.core.language_codes import base
 from xpet.core.languages import UNDETERMINED, normalise
@@ -94,8 +94,9 @@ class DualEncoder:
             texts: any number of texts; longer ones than the tower has positions for are cut.
             lang: the language, which picks the module. `jp` is `ja`, and `de-AT` takes `de` where there is no `de-at`.
                 A language without a module is encoded by the base. None: the module where there is just one, else the
-                base. A list has a language for each text: those with a module share a forward, each text through its
-                own module, and get the features they get alone (to float32 rounding).
+                base; NLLB-CLIP, which marks texts by their language, needs one then. A list has a language for
+                each text: those with a module share a forward, each text through its own module, and get the features
+                they get alone (to float32 rounding).
             batch_size: texts per forward; equal texts are encoded once.
             normalize: whether rows get length 1; else they are as the tower gives them.
 
@@ -111,6 +112,7 @@ class DualEncoder:
         _check_batch_size(batch_size)
         _check_texts(rows)
         modules = self._modules_of(lang, len(rows))
+        rows = self._in_languages(rows, lang, modules)
         with self._turn:
             return _as_output(self._encode_texts(rows, modules, batch_size), normalize)
 
@@ -123,6 +125,17 @@ class DualEncoder:
         if len(modules) != texts:
             raise ConfigError(f"lang: expected one for each of {texts} texts, found {len(modules)}")
         return modules
+
+    def _in_languages(
+        self, texts: list[str], lang: str | None | Sequence[str | None], modules: list[str | None]
+    ) -> list[str]:
+        """The texts, saying their language: English before a module that was trained on texts translated to English."""
+        codes = [lang] * len(texts) if lang is None or isinstance(lang, str) else lang
+        found: list[str] = []
+        for text, code, module in zip(texts, codes, modules, strict=True):
+            is_english = module is not None and self.searches_with[module] == TRANSLATED
+            found += in_language([text], PIVOT if is_english else code or self.default_lang)
+        return found
 
     def _encode_texts(self, texts: list[str], modules: list[str | None], batch_size: int) -> Tensor:
         """Features [texts, d], each text by its module; a forward for each group of `_groups`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xpet.core.captions import in_language
 from xpet.core.prompts import Prompt, ensemble_features
 from xpet.jobs.shared.measure import Encode
 
@@ -21,6 +22,6 @@ def prompted(encode: Encode, prompt: Prompt, language: str) -> Encode:
 
     def encode_prompted(texts: Sequence[str]) -> Tensor:
         versions = prompt.apply(texts, language)
-        return ensemble_features([encode(version) for version in versions])
+        return ensemble_features([encode(in_language(version, language)) for version in versions])
 
     return encode_prompted

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from xpet.core.captions import PIVOT
+from xpet.core.captions import ENGLISH_SLOTS, PIVOT
 from xpet.core.config import EvalConfig
 from xpet.core.errors import DataError
 from xpet.core.events import OnEvent, Progress
@@ -32,8 +32,6 @@ NAMES = {
     "pivot": "English text",
 }  # fmt: skip
 """Name of the base as a system, by the slot it searches with."""
-ENGLISH = ("to_pivot", "pivot")
-"""Slots that hold English, whatever the language."""
 
 
 @dataclass
@@ -178,7 +176,7 @@ def _base(
     )
     for language in steps.languages():
         captions, slot = setup.test.captions[language], _slot(language, text)
-        written = PIVOT if slot in ENGLISH else language
+        written = PIVOT if slot in ENGLISH_SLOTS else language
         if slot not in captions.texts or (prompt is not None and not prompt.covers(written)):
             continue
         if first is not None and slot == first.text:

@@ -15,6 +15,7 @@ from xpet.models.families import (
     clip,
     m_clip,
     metaclip_2,
+    nllb_clip,
     open_clip,
     sentence_transformers,
     siglip,
@@ -24,6 +25,7 @@ from xpet.models.families.refused import REFUSED, WITH_CODE
 
 FAMILIES: tuple[Family, ...] = (
     sentence_transformers.FAMILY,
+    nllb_clip.FAMILY,
     open_clip.FAMILY,
     altclip.FAMILY,
     chinese_clip.FAMILY,
