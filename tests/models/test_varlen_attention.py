@@ -281,6 +281,8 @@ def test_a_device_is_tried_out_once_and_never_while_it_records(monkeypatch: pyte
     assert kernel_for(device, torch.bfloat16, 64) is None
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     assert [kernel_for(device, torch.bfloat16, 64) for _ in range(3)] == [products] * 3
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert kernel_for(torch.device("cuda"), torch.bfloat16, 64) is products
     assert tried == [(device, torch.bfloat16, 64, False)]
 
 

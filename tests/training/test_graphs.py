@@ -223,6 +223,30 @@ def test_recordings_hold_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) 
     assert list(take([0, 600], monkeypatch)) == [(True, 0, [text])]
 
 
+def test_after_a_failure_with_nothing_recorded_there_is_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that no recording is left in cannot be used again."""
+    monkeypatch.setattr(graphs, "_broken", [])
+    pools: list[int] = []
+
+    def make() -> graphs.Record:
+        pool = len(pools)
+        pools.append(0)
+
+        def record(work: Callable[[], None]) -> Callable[[], None]:
+            pools[pool] += 1
+            if pools[0] == 1 and pool == 0:
+                raise RuntimeError("operation failed due to a previous error during capture")
+            return work
+
+        return record
+
+    recordings = Recordings(make)
+    assert recordings.take(lambda: None) is None
+    assert recordings.take(lambda: None) is not None
+    assert recordings.take(lambda: None) is not None
+    assert pools == [1, 2]
+
+
 class FakeGraph:
     """Stands for `torch.cuda.CUDAGraph`; ending a recording that failed fails, too."""
 
@@ -267,14 +291,25 @@ def test_a_graph_is_ended_whatever_happens(free: int, fails: bool, monkeypatch: 
         if fails:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
+    def end(device: int, pool: str) -> None:
+        done.append(f"allocator ends {pool} on {device}")
+
+    def is_over(device: int, pool: str) -> None:
+        raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+
     monkeypatch.setattr(torch.cuda, "stream", stream)
     monkeypatch.setattr(graphs, "_recording_stream", graphs._recording_stream.__wrapped__)
+    monkeypatch.setattr(graphs, "_record_little", lambda: done.append(f"record little on {on_stream}"))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateCurrentStreamToPool", is_over, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: done.append(f"release {pool} on {device}"))
     record = graphs.cuda_graphs()
     begun = ["begin in pool, thread_local, collecting False", "work on ['stream 0, -1']", "end"]
     if fails:
         with pytest.raises(torch.OutOfMemoryError):
             record(work)
-        assert done == ["empty", *begun]
+        ended = ["allocator ends pool on 0", "release pool on 0", "record little on ['stream 0, -1']"]
+        assert done == ["empty", *begun, *ended]
     else:
         record(work)()
         assert done == [*begun, "replay", "replay"]

@@ -39,6 +39,8 @@ def kernel_for(device: torch.device, dtype: torch.dtype, channels: int, causal: 
     """The first of KERNELS that works for heads of so many channels; None where there is none, as on a CPU."""
     if device.type != "cuda":
         return None
+    if device.index is None:  # as accelerate's; tensors have a number, and it is tried out once
+        device = torch.device(device.type, torch.cuda.current_device())
     case = (device, dtype, channels, causal)
     if case not in _found:
         if torch.cuda.is_current_stream_capturing():
@@ -191,7 +193,9 @@ def _not_waiting(device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns once that it does not notice everything
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

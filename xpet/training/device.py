@@ -52,7 +52,8 @@ class Engine:
     def aside(self) -> AbstractContextManager[object]:
         """For the block, this thread's work on a GPU goes beside that of others: it has a stream of its own.
 
-        What other threads change meanwhile must not be read in it.
+        What other threads change meanwhile must not be read in it, nor what was changed outside since the first block:
+        it waits for nothing that was given to the device later.
         """
         return torch.cuda.stream(self._second) if self.device.type == "cuda" else nullcontext()
 

@@ -112,6 +112,8 @@ class Recordings:
             self._fill_up()
             return None
         except Exception as error:
+            if not self.count:
+                self.begin()  # in other memory: a pool without recordings cannot be used again
             self._failures += 1
             if self._failures == TRIES:
                 self.give_up(one_line(error, first_only=True), for_good=True)
@@ -246,7 +248,7 @@ def cuda_graphs() -> Record:
         if torch.cuda.mem_get_info()[0] < cached:  # about what a step needs; while recording nothing is given back
             torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream), _nothing_collected():
+        with torch.cuda.stream(stream), _nothing_collected(), _cleared_up(pool):
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 work()  # nothing is done while it is recorded
@@ -269,6 +271,36 @@ def _recording_stream(device: int) -> torch.cuda.Stream:
     another thread, whose work would be recorded, too.
     """
     return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@contextmanager
+def _cleared_up(pool: object) -> Iterator[None]:
+    """Where recording fails in the block, let torch's allocator know that it is over.
+
+    A recording that CUDA ends with an error leaves it recording for good (torch 2.6 to 2.13): no cached memory would be
+    given back any more, and nothing could be recorded in this pool. And its generator of random numbers would refuse to
+    draw (before torch 2.13), until something is recorded that does not fail.
+    """
+    try:
+        yield
+    except BaseException:
+        for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):  # of torch 2.8 and before
+            with suppress(AttributeError, RuntimeError):  # also where the end did all that was to be done
+                getattr(torch._C, name)(torch.cuda.current_device(), pool)
+                torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
+        with suppress(RuntimeError):
+            _record_little()
+        raise
+
+
+def _record_little() -> None:
+    """Record next to nothing, in memory of its own, on the present stream."""
+    place, graph = torch.empty(1, device="cuda"), torch.cuda.CUDAGraph()
+    graph.capture_begin(capture_error_mode="thread_local")
+    try:
+        place.zero_()
+    finally:
+        graph.capture_end()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import torch
 from xpet.core.config import FitPlan
 from xpet.core.errors import OutputError
 from xpet.core.files import write_file
+from xpet.core.kernels.choice import fused
 from xpet.core.paths import cache_folder
 from xpet.training.device import Engine
 from xpet.training.queue import Queue, Run
@@ -84,7 +85,7 @@ class Trial:
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(self.threads)
-            with self.stack.lowered(self.engine.dtype):
+            with self.stack.lowered(self.engine.dtype), fused(self.fit.fused):
                 yield
         finally:
             torch.set_num_threads(before)

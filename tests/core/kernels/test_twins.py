@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xpet.core.kernels import residual_norm
 from xpet.core.kernels.adam import BETAS, adam_step
 from xpet.core.kernels.bottleneck import RELU, TANH_GELU, bottleneck
 from xpet.core.kernels.feed_forward import feed_forward
@@ -92,6 +93,21 @@ def test_norm_of_sum(runs: int, trained: list[int]) -> None:
         drawn(runs, WIDTH, seed=1),
     ]  # fmt: skip
     alike(partial(norm_of_sum, epsilon=1e-5), plain, inputs, trained)
+
+
+def test_a_sum_of_two_types_has_the_wider_ones_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under autocast; a kernel would give the type of the first."""
+    chosen = []
+    monkeypatch.setattr(residual_norm, "_kernel_for", lambda *like: chosen.append(like) or residual_norm.PLAIN)
+    output, residual, weight, bias = (
+        drawn(*shape).float() for shape in ((4, WIDTH), (4, WIDTH), (1, WIDTH), (1, WIDTH))
+    )
+    mine = norm_of_sum(output.bfloat16(), residual, weight, bias, 1e-5)
+    assert mine.dtype == torch.float32
+    assert torch.equal(mine, functional.layer_norm(output.bfloat16() + residual, (WIDTH,), weight[0], bias[0], 1e-5))
+    assert not chosen
+    norm_of_sum(output, residual, weight, bias, 1e-5)
+    assert len(chosen) == 1
 
 
 def test_what_is_kept_of_a_feed_forward_is_its_activations_input() -> None:

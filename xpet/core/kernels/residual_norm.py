@@ -34,7 +34,7 @@ def norm_of_sum(output: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, 
 
     The rows come run after run.
     """
-    kernel = _kernel_for(output, weight)
+    kernel = _kernel_for(output, weight) if output.dtype == residual.dtype else PLAIN  # autocast mixes types
     if kernel is PLAIN and len(weight) == 1:  # PyTorch's own has that one's gradients, too
         return functional.layer_norm(output + residual, output.shape[-1:], weight[0], bias[0], epsilon)
     out: Tensor = _NormOfSum.apply(output, residual, weight, bias, epsilon, kernel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -115,12 +115,13 @@ def _trained(
     listen = watch.event if plan.is_reported_here else on_event
     checkpoints = stacks.checkpoints_of(setup, plan, listen)
     try:
-        with closing(stacks.train(setup, plan, checkpoints, listen)) as outcomes:
+        beside = stacks.goes_on_beside(setup, plan)
+        with closing(stacks.train(setup, plan, checkpoints, listen, beside)) as outcomes:
             for outcome in caught_signals().each(outcomes):
                 label = outcome.config.label
                 if not plan.is_reported_here or checkpoints.is_settled(label):  # that went on beside others
                     continue
-                with setup.engine.aside():
+                with setup.engine.aside() if beside else nullcontext():
                     result = None if outcome.diverged_at is not None else _measure_and_write(setup, outcome)
                 if result is None:
                     setup.unfinished.note_divergence(label)

@@ -148,11 +148,12 @@ def goes_on_beside(setup: AlignSetup, plan: TrainingPlan) -> bool:
 
 
 def train(
-    setup: AlignSetup, plan: TrainingPlan, checkpoints: Checkpoints, on_event: OnEvent
+    setup: AlignSetup, plan: TrainingPlan, checkpoints: Checkpoints, on_event: OnEvent, beside: bool = False
 ) -> Generator[TrainedRun, None, None]:
     """Train the runs of these stacks that are not settled, several stacks at a time; yields each run as it ends.
 
-    Runs that went on together with others may come although they are settled.
+    Runs that went on together with others may come although they are settled. `beside`: a single stack trains in a
+    thread of its own (see `goes_on_beside`), else it waits while the caller looks at a run.
     """
     from xpet.training.progress import StepCounter
     from xpet.training.setup import FitSetup
@@ -188,7 +189,7 @@ def train(
 
     # `setup.stack` measures finished runs while others train, so these need stacks of their own
     stacks = [setup.stack] if setup.pristine is None else [setup.another_stack() for _ in range(plan.workers)]
-    with closing(side_by_side(stacks, work, on_event, goes_on_beside(setup, plan))) as results:
+    with closing(side_by_side(stacks, work, on_event, beside)) as results:
         for outcomes in results:
             yield from outcomes
 
