@@ -17,12 +17,17 @@ INITIAL_STD = 0.02
 
 
 class SoftPrompt(nn.Module):
-    """`tokens` embeddings of `like`'s width, drawn with INITIAL_STD or copied from `initial` [tokens, hidden]."""
+    """`tokens` embeddings of `like`'s width, drawn with INITIAL_STD or copied from `initial` [tokens, hidden].
+
+    They lie on the CPU, or nowhere where `like` does.
+    """
 
     def __init__(self, tokens: int, like: Tensor, initial: Tensor | None = None) -> None:
         super().__init__()
-        random = torch.randn(tokens, like.shape[-1], dtype=like.dtype, device=like.device) * INITIAL_STD
-        self.soft_embeddings = nn.Parameter(random if initial is None else initial.detach().clone())
+        device = "meta" if like.is_meta else "cpu"  # a GPU would draw others, and draw nothing while work is recorded
+        random = torch.randn(tokens, like.shape[-1], dtype=like.dtype, device=device) * INITIAL_STD
+        values = random if initial is None else initial.detach().to(device, copy=True)
+        self.soft_embeddings = nn.Parameter(values)
 
     def forward(self, embeddings: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token embeddings [rows, length, hidden] and mask with the prompt inserted after the first token."""
@@ -61,7 +66,7 @@ def _attach(tower: nn.Module, config: MethodConfig, modules: tuple[str, ...]) ->
     def fresh() -> nn.Module:
         return SoftPrompt(config.tokens, words, initial)
 
-    module = fresh()
+    module = fresh().to(words.device)
     tower.prompt = module
     return [DeltaSite("prompt", tower, "prompt", module, fresh)]
 

@@ -274,7 +274,7 @@ def _recording_stream(device: int) -> torch.cuda.Stream:
 
 
 @contextmanager
-def _cleared_up(pool: object) -> Iterator[None]:
+def _cleared_up(pool: tuple[int, int]) -> Iterator[None]:
     """Where recording fails in the block, let torch's allocator know that it is over.
 
     A recording that CUDA ends with an error leaves it recording for good (torch 2.6 to 2.13): no cached memory would be

@@ -97,17 +97,22 @@ def test_norm_of_sum(runs: int, trained: list[int]) -> None:
 
 def test_a_sum_of_two_types_has_the_wider_ones_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under autocast; a kernel would give the type of the first."""
-    chosen = []
-    monkeypatch.setattr(residual_norm, "_kernel_for", lambda *like: chosen.append(like) or residual_norm.PLAIN)
+    asked: list[torch.dtype] = []
+
+    def chosen(output: Tensor, weight: Tensor) -> residual_norm.NormKernel:
+        asked.append(output.dtype)
+        return residual_norm.PLAIN
+
+    monkeypatch.setattr(residual_norm, "_kernel_for", chosen)
     output, residual, weight, bias = (
         drawn(*shape).float() for shape in ((4, WIDTH), (4, WIDTH), (1, WIDTH), (1, WIDTH))
     )
     mine = norm_of_sum(output.bfloat16(), residual, weight, bias, 1e-5)
     assert mine.dtype == torch.float32
     assert torch.equal(mine, functional.layer_norm(output.bfloat16() + residual, (WIDTH,), weight[0], bias[0], 1e-5))
-    assert not chosen
+    assert not asked
     norm_of_sum(output, residual, weight, bias, 1e-5)
-    assert len(chosen) == 1
+    assert asked == [torch.float32]
 
 
 def test_what_is_kept_of_a_feed_forward_is_its_activations_input() -> None:
