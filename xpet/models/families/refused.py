@@ -50,6 +50,11 @@ def _brings_code(folder: Path) -> bool:
     return isinstance(document(folder).get("auto_map"), Mapping)
 
 
+def _is_vision(folder: Path) -> bool:
+    """Whether a folder is CLIP's image tower alone, which is read, whatever code lies beside it."""
+    return document(folder).get("model_type") == "clip_vision_model"
+
+
 def _is_class(name: str) -> Callable[[Path], bool]:
     """Whether `architectures` of a folder's settings name a class that begins so."""
 
@@ -96,6 +101,6 @@ REFUSED: tuple[Family, ...] = (
 """Tried before the families: some of their settings say `clip`."""
 WITH_CODE = refused(
     "a model that brings its own code (auto_map in config.json)", "no code of a checkpoint is run", _ANY,
-    lambda folder: _brings_code(folder) and "modelBase" not in document(folder),
+    lambda folder: _brings_code(folder) and "modelBase" not in document(folder) and not _is_vision(folder),
 )  # fmt: skip
 """Tried where no family recognised a folder."""
