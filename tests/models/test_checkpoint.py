@@ -342,8 +342,8 @@ def test_legacy_pytorch_files_load(tmp_path: Path) -> None:
 
 def test_folders_that_are_no_text_checkpoint(tmp_path: Path, text_checkpoint: Path, image_checkpoint: Path) -> None:
     (tmp_path / "empty").mkdir()
-    one_line_error(tmp_path / "empty", "expected config.json (an M-CLIP text tower), found none")
-    one_line_error(image_checkpoint, "found a model of type 'clip_vision_model'", "lacks modelBase")
+    one_line_error(tmp_path / "empty", "expected a checkpoint with a text tower, found an empty folder")
+    one_line_error(image_checkpoint, "found a model of type 'clip_vision_model', an image tower alone")
     one_line_error(tmp_path / "nowhere", "found no such folder")
     one_line_error(text_checkpoint / "config.json", "expected a checkpoint folder, found a file")
     for name in ("model.safetensors", "tokenizer.json"):

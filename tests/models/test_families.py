@@ -198,7 +198,7 @@ def test_modules_have_the_same_names_in_every_tower(folders: dict[str, Path]) ->
 
 def test_a_folder_of_no_family_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "other"}')
-    with pytest.raises(ModelError, match=r"'other' whose config.json lacks .*; text towers are read of .*, M-CLIP$"):
+    with pytest.raises(ModelError, match=r"found a model of type 'other'; these are read of .*, M-CLIP$"):
         open_text_tower(tmp_path)
 
 

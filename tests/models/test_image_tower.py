@@ -118,7 +118,7 @@ def test_round_trip_writes_exactly_these_files(tmp_path: Path) -> None:
 
 
 def test_errors(tmp_path: Path, text_checkpoint: Path) -> None:
-    one_line_error(text_checkpoint, "expected a CLIP image tower", "found 'M-CLIP'")
+    one_line_error(text_checkpoint, "expected an image tower, found a text tower alone, of M-CLIP")
     folder = tiny_image_checkpoint(tmp_path / "a")
     change_json(folder / "preprocessor_config.json", crop_size=24)
     one_line_error(folder, "expected pictures of 32 x 32, found crop_size 24 x 24")

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from xpet.core.errors import ModelError
 from xpet.core.files import write_folder
-from xpet.models.families import FAMILIES, family_of
+from xpet.models.families import family_of
 from xpet.models.families.base import OpenText, text_tensors
 from xpet.models.families.m_clip import write_settings
+from xpet.models.families.unknown import explained, is_known
 from xpet.models.hub import checkpoint_folder
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import TextTokenizer
@@ -49,12 +50,9 @@ def open_text_tower(name_or_path: str | Path, allow_download: bool = True, atten
     """
     folder = checkpoint_folder(name_or_path, allow_download)
     family = family_of(folder)
-    try:
-        layout = family.read(folder)
-    except ModelError as error:
-        if family is not FAMILIES[-1]:
-            raise
-        raise ModelError(f"{error}; text towers are read of {', '.join(each.name for each in FAMILIES)}") from None
+    if not is_known(folder):
+        raise explained(folder, "a text tower")
+    layout = family.read(folder)
     layout = replace(layout, tensors=layout.mapped())
     tower = family.build(layout, attention)
     tensors = text_tensors(tower, family, layout)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from xpet.core.errors import ModelError, one_line
-from xpet.models.families import FAMILIES, family_of
+from xpet.models.families import FAMILIES, family_of, is_checkpoint
 from xpet.models.families.base import Part
 from xpet.models.weights import LONG
 
@@ -32,7 +32,8 @@ def checkpoint_folder(name_or_path: str | Path, allow_download: bool = True) -> 
     if path.exists():
         if path.name.endswith(tuple(ending for family in FAMILIES for ending in family.single_files)):
             return path
-        raise ModelError(f"{path}: expected a checkpoint folder, found a file")
+        remedy = f"; give the folder that it lies in: {path.parent}" if is_checkpoint(path.parent) else ""
+        raise ModelError(f"{path}: expected a checkpoint folder, found a file{remedy}")
     if isinstance(name_or_path, Path) or not _HUB_NAME.fullmatch(name):
         raise ModelError(f"{name}: expected a checkpoint folder or a hub name (owner/name), found no such folder")
     return _fetch(name, allow_download)

@@ -18,7 +18,9 @@ from xpet.core.files import write_folder
 from xpet.core.pictures import VERSION, rgb
 from xpet.core.transfer import fetch, send, stacked
 from xpet.models.families import family_of
-from xpet.models.families.clip_vision import SETTINGS, open_image
+from xpet.models.families.base import CONFIG, OpenImage, document
+from xpet.models.families.clip_vision import SETTINGS, VISION_ALONE, open_image
+from xpet.models.families.unknown import explained, is_known, without_image
 from xpet.models.hub import checkpoint_folder
 from xpet.models.precision import computing, precision_on
 from xpet.models.preprocessing import CHANNELS, canonical_processing, cut, image_processor, read_processing
@@ -135,12 +137,22 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     Raises ModelError for a checkpoint that is missing, damaged, of another layout, or whose tensors do not fit exactly.
     """
     folder = checkpoint_folder(name_or_path, allow_download)
-    opened = (family_of(folder).image or open_image)(folder)
+    opened = _opened(folder)
     side = _side(opened.tower, folder)
     processing = read_processing(folder, side) if opened.processing is None else opened.processing
     fill(opened.tower, opened.tensors, torch.float32, folder, opened.shown)
     processor = image_processor(processing)
     return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), json.dumps(processing, sort_keys=True))
+
+
+def _opened(folder: Path) -> OpenImage:
+    """The image tower of a folder, checked; raises ModelError, saying what the folder holds in its place."""
+    family = family_of(folder)
+    if family.image is not None:
+        return family.image(folder)
+    if document(folder).get("model_type") == VISION_ALONE or (folder / CONFIG).is_file() and not document(folder):
+        return open_image(folder)
+    raise without_image(folder, family) if is_known(folder) else explained(folder, "an image tower")
 
 
 def _side(tower: nn.Module, folder: Path) -> int:

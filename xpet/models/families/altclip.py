@@ -80,5 +80,6 @@ FAMILY = Family(
     image=partial(open_image, kind=KIND),
     image_half=IMAGE_HALF,
     unread=("logit_scale", "text_model.roberta.pooler."),
+    signs=("text_model.roberta.",),
     facts=KNOWN["AltCLIP"],
 )  # fmt: skip

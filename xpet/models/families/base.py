@@ -123,6 +123,7 @@ class Family:
         files: names of files to fetch from the hub beside those of `xpet.models.hub`.
         parts: what sets of weight files there may be, to fetch from the hub with the small files in their folders.
         settings: names that the file of settings may have.
+        signs: how names of tensors begin that every checkpoint of it has, to tell what weights without settings are.
         single_files: endings of names of files that are a whole checkpoint each: `recognise` and `read` are given the
             path of such a file in place of a folder's.
         facts: what is said about it: a row of `xpet.core.known_models`.
@@ -141,6 +142,7 @@ class Family:
     files: tuple[str, ...] = ()
     parts: tuple[Part, ...] = (Part(),)
     settings: tuple[str, ...] = (CONFIG,)
+    signs: tuple[str, ...] = ()
     single_files: tuple[str, ...] = ()
     facts: Facts = Facts("")
 

@@ -99,5 +99,6 @@ FAMILY = Family(
     image=partial(open_image, kind=KIND),
     image_half=IMAGE_HALF,
     unread=("logit_scale", "text_model.pooler."),
+    signs=("text_model.encoder.layer.", "text_projection."),
     facts=KNOWN["Chinese-CLIP"],
 )  # fmt: skip

@@ -149,5 +149,6 @@ FAMILY = Family(
     image=open_image,
     image_half=IMAGE_HALF,
     unread=("logit_scale",),
+    signs=("text_model.encoder.layers.", "text_projection."),
     facts=KNOWN["CLIP"],
 )  # fmt: skip

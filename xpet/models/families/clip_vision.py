@@ -22,6 +22,8 @@ IMAGE_HALF = ("vision_model.", "visual_projection.")
 """How names of tensors begin that are of the image tower."""
 TEXT_HALF = ("text_model.", "text_projection.", "logit_scale")
 """How names of a whole CLIP's tensors begin that are not of its image tower."""
+VISION_ALONE = "clip_vision_model"
+"""`model_type` of a checkpoint of CLIP's vision tower alone."""
 _PURPOSE = "a CLIP image tower"
 
 
@@ -42,7 +44,7 @@ def _spelt(name: str) -> str:
 def _settings(config: Mapping[str, Any], folder: Path, whole: str) -> tuple[dict[str, Any], bool]:
     """The vision settings of a config.json, and whether it is of a whole model, with a text tower."""
     kind = config.get("model_type")
-    if kind not in (whole, "clip_vision_model"):
+    if kind not in (whole, VISION_ALONE):
         raise ModelError(f"{folder}: expected {_PURPOSE} (model_type clip or clip_vision_model), found '{kind}'")
     vision = config.get("vision_config") if kind == whole else config
     if not isinstance(vision, Mapping):

@@ -17,7 +17,7 @@ from xpet.core.errors import ModelError, XpetWarning
 from xpet.core.events import OnEvent
 from xpet.core.known_models import KNOWN
 from xpet.models.backbones import BACKBONES, build_transformer, configured, token_limit
-from xpet.models.families.base import CONFIG, DiskLayout, Family, OpenText
+from xpet.models.families.base import CONFIG, DiskLayout, Family, OpenText, document
 from xpet.models.shards import Change, StorageOptions, write_weights
 from xpet.models.text_tower import TextTower
 from xpet.models.tokenizer import FILES, TextTokenizer, load_tokenizer
@@ -197,6 +197,12 @@ def written_config(config: Any) -> dict[str, Any]:
     return {"model_type": config.model_type, **{key: getattr(config, key) for key in (*_SIZES, *_SETTINGS)}}
 
 
+def has_keys(folder: Path) -> bool:
+    """Whether config.json says that a folder is M-CLIP's, though it may lack something."""
+    config = document(folder)
+    return config.get("model_type") == "M-CLIP" or any(key in config for key in _KEYS)
+
+
 def _read(folder: Path) -> DiskLayout:
     """Settings and files of a folder; raises ModelError where they are not of the M-CLIP layout."""
     config = read_json(folder / CONFIG, PURPOSE)
@@ -288,5 +294,6 @@ FAMILY = Family(
     build=_build,
     tokenizer=_tokenizer,
     write=_write,
+    signs=("LinearTransformation.",),
     facts=KNOWN["M-CLIP"],
 )  # fmt: skip

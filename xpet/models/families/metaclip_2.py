@@ -56,5 +56,6 @@ FAMILY = Family(
     image=partial(open_image, kind=WHOLE),
     image_half=IMAGE_HALF,
     unread=("logit_scale",),
+    signs=("text_model.encoder.layers.", "text_projection."),
     facts=KNOWN["MetaCLIP 2"],
 )  # fmt: skip

@@ -280,5 +280,6 @@ FAMILY = Family(
     parts=(Part("", STEMS),),
     settings=(SETTINGS,),
     single_files=_ENDINGS,
+    signs=("visual.", "text.transformer."),
     facts=KNOWN["OpenCLIP"],
 )  # fmt: skip

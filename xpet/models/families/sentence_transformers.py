@@ -179,5 +179,6 @@ FAMILY = Family(
     files=(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"),
     parts=(Part(), Part("0_Transformer"), Part("1_Pooling"), Part("2_Dense")),
     settings=(CONFIG, f"0_Transformer/{CONFIG}"),
+    signs=("transformer.layer.0.attention.q_lin.",),
     facts=KNOWN["sentence-transformers"],
 )  # fmt: skip

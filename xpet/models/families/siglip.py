@@ -142,6 +142,7 @@ FAMILY = Family(
     image_half=IMAGE_HALF,
     unread=("logit_scale", "logit_bias"),
     files=(PIECES,),
+    signs=("text_model.encoder.layers.", "logit_bias"),
     facts=KNOWN["SigLIP"],
 )  # fmt: skip
 """SigLIP and SigLIP 2."""
