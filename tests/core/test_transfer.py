@@ -50,6 +50,16 @@ def test_a_copy_is_started_at_once_and_waited_for_when_it_is_read(told: list[str
     assert type(found) is torch.Tensor
 
 
+def test_without_pinned_memory_it_is_copied_at_once(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_pinned_empty", lambda like: None)
+    monkeypatch.setattr(OnGpu, "cpu", lambda tensor: torch.Tensor(tensor).clone())
+    values = torch.arange(3.0)
+    arrived = fetch(values.as_subclass(OnGpu))
+    values.zero_()
+    assert arrived().tolist() == [0, 1, 2]
+    assert told == []
+
+
 def test_nothing_is_copied_on_a_cpu() -> None:
     values = torch.arange(3.0)
     assert fetch(values)().data_ptr() == values.data_ptr()

@@ -23,12 +23,10 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 def fetch(tensor: Tensor) -> Callable[[], Tensor]:
     """Start to copy a tensor of any shape to the CPU; what is returned waits for that alone, and gives the copy."""
-    if tensor.device.type != "cuda":
-        on_cpu = tensor.cpu()
-        return lambda: on_cpu
-    host = _pinned_empty(tensor)
+    host = _pinned_empty(tensor) if tensor.device.type == "cuda" else None
     if host is None:
-        return tensor.cpu
+        on_cpu = tensor.cpu()  # now: the tensor may change
+        return lambda: on_cpu
     host.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event()
     copied.record(torch.cuda.current_stream(tensor.device))

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from xpet.core.transfer import fetch
 
 Read = Callable[[], Any]
 """Waits until a copy has arrived; its values as lists of numbers."""
@@ -53,13 +54,5 @@ def _copy_begun(tensor: Tensor) -> Read:
     """Copy a tensor of any shape as soon as it is computed, into pinned memory where it is on a GPU."""
     if tensor.device.type != "cuda":
         return tensor.clone().tolist
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    copy.copy_(tensor.detach(), non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record()
-
-    def read() -> Any:
-        arrived.synchronize()
-        return copy.tolist()
-
-    return read
+    arrived = fetch(tensor.detach())
+    return lambda: arrived().tolist()

@@ -135,7 +135,7 @@ def _bytes_kept(
 def free_bytes(engine: Engine) -> int:
     """Bytes free for activations on the engine's device; a cautious 4 GiB where the system does not say."""
     if engine.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(engine.device)[0])
+        return graphs.device_memory().idle  # with what PyTorch holds and nothing lies in, as after a trial
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 << 30
