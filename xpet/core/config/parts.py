@@ -184,7 +184,7 @@ class ModelConfig:
     text: str = option("", "--model", "Text tower, folder or hub name", WHERE, default_text=DEMO, common=True)
     """Empty: that of the runs at hand, or the demo's."""
     image: str | None = option(
-        None, "--image-model", "CLIP image tower", WHERE, default_text="the text tower's partner"
+        None, "--image-model", "Image tower, folder or hub name", WHERE, default_text="the text tower's partner"
     )
     feature_precision: str = option(
         "auto", "--feature-precision", "Precision of image features: auto (bf16 on a GPU, else fp32), fp32, bf16, fp16",
