@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,12 @@ from xpet.models.checkpoint import open_text_tower
 TEXTS = ["ein roter Hund", "eine Katze"]
 
 
-def aligned(name: str, world: World, folder: Path, method: str = "lora") -> tuple[Path, Path]:
+def aligned(name: str, world: World, folder: Path, method: str = "lora", **changes: Any) -> tuple[Path, Path]:
     """A checkpoint of a family, and a run on it."""
     SAMPLES[name].make(folder / "base")
     model = ModelConfig(str(folder / "base"))
     words = MethodConfig(method, train=("layernorm", "head", "embeddings") if method == "lora" else None)
-    align.run(world.config(folder / "run", "de", method=words, model=model, learning_rates=(1e-2,)))
+    align.run(world.config(folder / "run", "de", method=words, model=model, learning_rates=(1e-2,), **changes))
     return folder / "base", folder / "run"
 
 
@@ -65,3 +66,25 @@ def test_exports_that_cannot_hold_a_family_say_so(world: World, tmp_path: Path) 
         merge.run(config)
     with pytest.raises(ModelError, match="linear-map folds into the bias of the tower's head: expected one"):
         aligned("AltCLIP", world, tmp_path / "fitted", "linear-map")
+
+
+@pytest.mark.usefixtures("cache")
+def test_texts_say_their_language_all_the_way(world: World, tmp_path: Path) -> None:
+    """NLLB-CLIP marks each text by its language: training, merging and encoding know which it is."""
+    _, run = aligned("NLLB-CLIP", world, tmp_path, routines=("routine1",))
+    out = tmp_path / "merged"
+    result = merge.run(MergeConfig(runs=(str(run),), out=str(out)))
+    assert result.verification is not None
+    assert result.verification.relative < 1e-5
+    own = SAMPLES["NLLB-CLIP"].features(out, TEXTS, torch.float32)
+    expected = torch.nn.functional.normalize(own, dim=1)
+    merged = load(out, device="cpu")
+    for found in (load(run, device="cpu").encode_text(TEXTS), merged.encode_text(TEXTS, lang="de")):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    mixed = merged.encode_text(TEXTS, lang=["tr", "de"])
+    assert (mixed[0] - expected[0]).abs().max() > 1e-3
+    torch.testing.assert_close(mixed[1], expected[1], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ModelError, match="expected the language, found none; give it, as in encode_text"):
+        merged.encode_text(TEXTS)
+    with pytest.raises(ModelError, match="one of the family NLLB-CLIP, which marks each text by its language"):
+        merge.run(MergeConfig(runs=(str(run),), out=str(tmp_path / "onnx"), form="onnx"))

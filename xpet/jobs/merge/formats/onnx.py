@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xpet.core.errors import ModelError
 from xpet.core.events import OnEvent, Progress
 from xpet.core.regular_files import read_text
 from xpet.jobs.merge.formats.base import CARD, ExportFormat, MergeJob
 from xpet.jobs.merge.formats.checkpoint import NOTE_KEY, checkpoint_bytes, image_beside, is_our_config, note
 from xpet.jobs.merge.formats.folded import folded_tower
 from xpet.jobs.shared.measure import Encode
-from xpet.jobs.shared.towers import IMAGE_KEY
+from xpet.jobs.shared.towers import IMAGE_KEY, text_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,18 @@ def write(stage: Path, job: MergeJob, on_event: OnEvent) -> str | None:
     onnx_export.write_settings(stage, loaded.tower, max_length=loaded.tokenizer.limit, **entries)
     loaded.tokenizer.save(stage)
     return image
+
+
+def _check(job: MergeJob) -> None:
+    """Raise ModelError for a base whose texts are marked by their language, which tokenizer.json cannot do."""
+    from xpet.models.checkpoint import open_text_tower
+
+    base = open_text_tower(text_path(job.model.text))
+    if base.tokenizer.needs_language:
+        raise ModelError(
+            f"expected a tower that reads texts of any language alike, found one of the family {base.family.name}, "
+            "which marks each text by its language; merge writes it in its own layout without --export"
+        )
 
 
 def _encoder(folder: Path, job: MergeJob, device: str) -> Encode:
@@ -63,7 +76,7 @@ def _in_turns(tower: object, tokenizer: Any) -> Encode:
 
 
 FORMAT = ExportFormat(
-    "onnx", write, _encoder, checkpoint_bytes, _FILES, is_our_config,
+    "onnx", write, _encoder, checkpoint_bytes, _FILES, is_our_config, check=_check,
     packages=("onnx", "onnxruntime"), extra="export", said="Folded {method} for {languages} into {base}, as ONNX",
     use="Load it with: onnxruntime.InferenceSession('{out}/model.onnx')",
     about=(
