@@ -25,6 +25,7 @@ from xpet.core.errors import OutputError
 from xpet.core.files import write_file
 from xpet.core.kernels.choice import fused
 from xpet.core.paths import cache_folder
+from xpet.core.regular_files import read_text
 from xpet.training.device import Engine
 from xpet.training.queue import Queue, Run
 from xpet.training.setup import FitSetup
@@ -157,7 +158,7 @@ def _processor(engine: Engine) -> str:
         return str(torch.cuda.get_device_name(engine.device))
     name = platform.processor()
     with suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.search(r"^model name\s*:\s*(.+)$", read_text("/proc/cpuinfo"), re.MULTILINE)
         name = found[1] if found else name
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
@@ -165,7 +166,7 @@ def _processor(engine: Engine) -> str:
 def _stored(path: Path, key: Mapping[str, Any]) -> int | None:
     """The number that was found for the same; None where there is none, or the file is damaged."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
     runs = stored.pop("runs", None) if isinstance(stored, dict) else None
