@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import chain, islice
 from pathlib import Path
 
 from xpet.core.errors import ModelError
 from xpet.models.backbones import BACKBONES
-from xpet.models.families import FAMILIES, family_of
+from xpet.models.families import FAMILIES, family_of, settings_in
 from xpet.models.families.base import CONFIG, Family, document
 from xpet.models.families.m_clip import has_keys
 
 _LISTED = 3
 """Folders and files that an error names at most."""
 _SEEN = 200
-"""Folders within a folder that are looked into at most."""
+"""Folders within a folder that are looked into at most, over two levels."""
 _LANGUAGE_MODELS = ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM", "LMHeadModel")
 """How names of classes of language models end."""
 _TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "spiece.model", "tokenizer.model")
@@ -50,8 +51,8 @@ def _empty(folder: Path) -> str:
 def _above(folder: Path) -> str:
     """A part of a checkpoint: the folder is one or two levels too deep."""
     parents = folder.absolute().parents[:2]
-    parent = next((parent for parent in parents if _read_by(parent) is not None), None)
-    return f"a part of a checkpoint of {_read_by(parent).name}: give {parent}" if parent is not None else ""  # type: ignore[union-attr]
+    found = [(parent, family) for parent in parents if settings_in(parent) and (family := _read_by(parent))]
+    return f"a part of a checkpoint of {found[0][1].name}: give {found[0][0]}" if found else ""
 
 
 def _inside(folder: Path) -> str:
@@ -65,11 +66,9 @@ def _inside(folder: Path) -> str:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Folders of the next two levels, hidden ones left out, and no more than _SEEN of a level."""
+    """Folders of the next two levels, hidden ones left out, and no more than _SEEN."""
     outer = _children(folder)
-    yield from outer
-    for child in outer:
-        yield from _children(child)
+    return islice(chain(outer, chain.from_iterable(map(_children, outer))), _SEEN)
 
 
 def _children(folder: Path) -> list[Path]:
@@ -77,7 +76,7 @@ def _children(folder: Path) -> list[Path]:
         found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return []
-    return found[:_SEEN]
+    return found
 
 
 def _read_by(folder: Path) -> Family | None:
