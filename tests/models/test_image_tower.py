@@ -159,3 +159,14 @@ def test_preprocessing_without_scaling(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = loaded.tower(pixel_values=pixels.float()).image_embeds
     torch.testing.assert_close(loaded.encode([picture()]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_released_tower_has_its_stored_weights_again(tmp_path: Path) -> None:
+    loaded = load_image_tower(tiny_image_checkpoint(tmp_path / "ck"))
+    places = {name: tensor.data_ptr() for name, tensor in loaded.tower.state_dict().items()}
+    loaded.tower.to("meta")  # in place of a GPU
+    loaded.release()
+    assert {name: tensor.data_ptr() for name, tensor in loaded.tower.state_dict().items()} == places  # no copy
+    assert not any(parameter.requires_grad for parameter in loaded.tower.parameters())
+    buffers = {name for name, buffer in loaded.tower.named_buffers() if buffer.is_meta}
+    assert buffers <= {"vision_model.embeddings.position_ids"}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ class LoadedImage:
     """SHA-256 (hex) of the weights."""
     preprocessing: str
     """All settings of the pre-processing, as sorted JSON."""
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
+    """The weights by name as they were loaded, on the CPU; those of a float32 file are mapped, not in memory twice."""
 
     def key_on(self, device: str | torch.device = "cpu", precision: str = "auto") -> str:
         """SHA-256 (hex) of what features of a picture depend on besides the picture.
@@ -69,12 +71,18 @@ class LoadedImage:
         """
         return cut(self.processor, rgb(image, "in memory"))
 
+    def release(self) -> None:
+        """Free what the tower takes on a device: its weights are those on the CPU again, until it encodes again."""
+        if self.stored:
+            self.tower.load_state_dict(dict(self.stored), assign=True)
+            self.tower.requires_grad_(False)
+
     def encode(
         self, images: Sequence[Image | Tensor], device: str | torch.device = "cpu", precision: str = "auto"
     ) -> Tensor:
         """Un-normalised features [images, dimensions], float32 on the CPU.
 
-        The tower is moved to `device` and stays there.
+        The tower is moved to `device` and stays there until `release`.
 
         Args:
             images: pictures, or what `prepare` made of them.
@@ -142,7 +150,8 @@ def load_image_tower(name_or_path: str | Path, allow_download: bool = True) -> L
     processing = read_processing(folder, side) if opened.processing is None else opened.processing
     fill(opened.tower, opened.tensors, torch.float32, folder, opened.shown)
     processor = image_processor(processing)
-    return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), json.dumps(processing, sort_keys=True))
+    settings, stored = json.dumps(processing, sort_keys=True), dict(opened.tower.state_dict())
+    return LoadedImage(opened.tower, processor, fingerprint(opened.tensors), settings, stored)
 
 
 def _opened(folder: Path) -> OpenImage:

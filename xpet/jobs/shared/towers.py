@@ -163,6 +163,7 @@ def features_of(
         tower.key_on(device, precision), features_folder(), BATCH_ON_GPU if on_gpu else BATCH, on_event, tower.prepare,
         here(),
     )  # fmt: skip
+    tower.release()
     return list(rows.split([len(part.images) for part in parts]))
 
 
