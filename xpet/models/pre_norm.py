@@ -32,6 +32,9 @@ from xpet.models.masks import additive
 from xpet.models.packed_attention import attend
 from xpet.models.weights import LONG, SINUSOIDS
 
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
+"""Tokens that the tower has no use of; transformers warns of CLIP's own where the vocabulary is smaller."""
+
 
 class PreNormEmbeddings(nn.Module):
     """Word and position embeddings, added."""
@@ -222,7 +225,7 @@ def build_pre_norm(
     if attention not in ATTENTION:
         raise ModelError(f"expected attention {' or '.join(ATTENTION)}, found '{attention}'")
     try:
-        config: Any = CLIPTextConfig(**settings)
+        config: Any = CLIPTextConfig(**{**settings, **_NO_TOKENS})
         if config.hidden_size % config.num_attention_heads:
             raise ValueError(f"{config.hidden_size} channels in {config.num_attention_heads} heads")
         config.is_causal, config.word_scale = is_causal, word_scale

@@ -5,6 +5,7 @@ The best known is clip-ViT-B-32-multilingual-v1: DistilBERT, distilled for CLIP'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ from xpet.models.weights import read_json
 MODULES = "modules.json"
 _PARTS = ("Transformer", "Pooling", "Dense")
 """Classes of sentence-transformers in the order of computation; a Normalize behind them changes no cosine."""
-_POOLING = {"pooling_mode_mean_tokens": Pooling(), "pooling_mode_cls_token": Pooling("first")}
-"""Modes of pooling that are known, by their entries in the settings."""
+_POOLING = {"mean": Pooling(), "cls": Pooling("first")}
+"""Modes of pooling that are known, by their names in the settings."""
+_MODE = re.compile(r"pooling_mode_(\w+?)_?tokens?")
+"""Entries of the settings before sentence-transformers 6, true or false, and the mode that each stands for."""
+_USE = "config_sentence_transformers.json"
+"""Which file says how texts are prepared."""
 _IDENTITY = "torch.nn.modules.linear.Identity"
 _DISTILBERT = (
     ("encoder.layer.", "transformer.layer."),
@@ -69,12 +74,24 @@ def _read(folder: Path) -> DiskLayout:
     extra = [kind for kind, _ in modules[len(_PARTS) :] if kind != "Normalize"]
     if extra:
         raise ModelError(f"{folder}: expected the modules {', '.join(_PARTS)}, found {extra[0]:.60} besides")
+    _check_prompt(folder)
     for _, path in modules:
         if Path(path).name != path:
             raise ModelError(f"{folder}: expected names of folders in {MODULES}, found '{path:.60}'")
     inner, dense = modules[0][1], modules[2][1]
     config = read_json(folder / inner / CONFIG, "the transformer of a sentence-transformers model")
     return DiskLayout(folder, config, (Part(inner), Part(dense)), (Path(inner) / CONFIG).as_posix())
+
+
+def _check_prompt(folder: Path) -> None:
+    """Raise ModelError for a model that puts a prompt before every text: its features are not those of the text."""
+    settings = document(folder, _USE)
+    name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+    if name is not None and isinstance(prompts, Mapping) and prompts.get(name, ""):
+        raise ModelError(
+            f"{folder}: expected no prompt before texts, found the default prompt '{prompts[name]!s:.60}'; set "
+            f"default_prompt_name to null in {_USE} if texts have it already, or need none"
+        )
 
 
 def _build(layout: DiskLayout, attention: str) -> TextTower:
@@ -123,12 +140,22 @@ def _pooling(layout: DiskLayout) -> Pooling:
     """How token states are pooled; raises ModelError for other modes, or several."""
     folder = dict(_modules(layout.folder))["Pooling"]
     settings = read_json(layout.folder / folder / CONFIG, "the pooling of a sentence-transformers model")
-    modes = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
+    modes = _modes(settings)
     if len(modes) != 1 or modes[0] not in _POOLING:
         raise ModelError(
-            f"{layout.folder / folder}: expected one of the modes {', '.join(_POOLING)}, found {', '.join(modes) or 0}"
+            f"{layout.folder / folder}: expected the pooling mode {' or '.join(_POOLING)}, found "
+            f"{', '.join(modes) or 'none':.60}"
         )
     return _POOLING[modes[0]]
+
+
+def _modes(settings: Mapping[str, Any]) -> list[str]:
+    """Names of the modes in the settings of the pooling, as sentence-transformers 6 writes them or as those before."""
+    written = settings.get("pooling_mode")
+    if written is not None:
+        return [str(mode) for mode in written] if isinstance(written, list) else [str(written)]
+    flags = {match[1]: value for key, value in settings.items() if (match := _MODE.fullmatch(key))}
+    return [mode for mode, value in flags.items() if value is True]
 
 
 def _has_bias(layout: DiskLayout) -> bool:
@@ -176,7 +203,7 @@ FAMILY = Family(
     tokenizer=_tokenizer,
     write=write_as_read,
     on_disk=_on_disk,
-    files=(MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"),
+    files=(MODULES, "sentence_bert_config.json", _USE),
     parts=(Part(), Part("0_Transformer"), Part("1_Pooling"), Part("2_Dense")),
     settings=(CONFIG, f"0_Transformer/{CONFIG}"),
     signs=("transformer.layer.0.attention.q_lin.",),

@@ -39,8 +39,6 @@ _SETTINGS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-6, "attention_dropout": 0.0,
 }  # fmt: skip
 """Settings of text_config that are read, and what transformers takes where they are not there."""
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
-"""Tokens that config.json names and the tower has no use of; CLIP's own may be beyond the vocabulary."""
 _START = "text_model."
 """How names of the text half begin."""
 _CASED, _IGNORED = r"[\p{Lu}\p{Ll}\p{Lt}]", r"[\p{M}\p{Cf}.:·’'^`]"
@@ -75,7 +73,7 @@ def _build(layout: DiskLayout, attention: str) -> TextTower:
     projects = any(tensor is not None for tensor in head) and written.get("no_head") is not True
     wide = next((len(tensor) for tensor in head if tensor is not None and tensor.dim()), settings["hidden_size"])
     return pre_norm_tower(
-        layout, {**settings, **_NO_TOKENS}, Pooling("last"), attention, is_causal=False, bias=True, projects=projects,
+        layout, settings, Pooling("last"), attention, is_causal=False, bias=True, projects=projects,
         dimensions=wide if projects else settings["hidden_size"],
     )  # fmt: skip
 
