@@ -51,3 +51,17 @@ def test_other_modes_and_prompts_are_refused(saved: Path) -> None:
         open_text_tower(saved)
     edited(saved, "config_sentence_transformers.json", default_prompt_name="document")
     assert open_text_tower(saved).family.name == "sentence-transformers"
+
+
+@pytest.mark.parametrize("name", ["processor_kwargs", "tokenizer_args"])
+def test_the_length_given_to_the_tokenizer_is_the_one_it_cuts_at(name: str, saved: Path) -> None:
+    edited(saved, "1_Pooling/config.json", pooling_mode="mean")
+    settings = saved / "sentence_bert_config.json"
+    before = settings.read_text()
+    edited(saved, settings.name, **{"processor_kwargs": {}, name: {"model_max_length": 5}})
+    long = [" ".join(TEXTS * 3)]
+    loaded = load_text_tower(saved)
+    expected = SAMPLES["sentence-transformers"].features(saved, long, torch.float32)
+    settings.write_text(before)
+    assert loaded.tokenizer.limit == 5
+    torch.testing.assert_close(encode_texts(loaded.tower, loaded.tokenizer, long), expected, atol=1e-5, rtol=1e-5)

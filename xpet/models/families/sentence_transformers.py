@@ -32,6 +32,8 @@ _MODE = re.compile(r"pooling_mode_(\w+?)_?tokens?")
 """Entries of the settings before sentence-transformers 6, true or false, and the mode that each stands for."""
 _USE = "config_sentence_transformers.json"
 """Which file says how texts are prepared."""
+_TO_TOKENIZER = ("processor_kwargs", "tokenizer_args")
+"""What the transformer's settings call arguments of the tokenizer, which have precedence; since release 6, before."""
 _IDENTITY = "torch.nn.modules.linear.Identity"
 _DISTILBERT = (
     ("encoder.layer.", "transformer.layer."),
@@ -190,9 +192,12 @@ def _tokenizer(layout: DiskLayout, tower: TextTower) -> TextTokenizer:
     folder = layout.folder / layout.parts[0].folder
     most = token_limit(settings)
     more = document(folder, "sentence_bert_config.json")
-    length = more.get("max_seq_length") or document(folder, "tokenizer_config.json").get("model_max_length")
-    limit = min(most, length) if type(length) is int and length > 2 else most
-    return load_tokenizer(folder, limit, settings.pad_token_id, is_lowered=more.get("do_lower_case") is True)
+    lengths = (
+        *(given.get("model_max_length") for name in _TO_TOKENIZER if isinstance(given := more.get(name), dict)),
+        more.get("max_seq_length"), document(folder, "tokenizer_config.json").get("model_max_length"),
+    )  # fmt: skip
+    length = next((length for length in lengths if type(length) is int and length > 2), most)
+    return load_tokenizer(folder, min(most, length), settings.pad_token_id, more.get("do_lower_case") is True)
 
 
 FAMILY = Family(
